@@ -1,0 +1,185 @@
+"""What went wrong, in words every dialect shares, and how each client dialect says it.
+
+One table gives each `Kind` its status, whether another try may help, whether it counts against the target's health,
+and the names OpenAI's and Anthropic's clients know it by.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+
+class Kind(StrEnum):
+    """Why a request failed. The value is also the metrics label."""
+
+    INVALID_REQUEST = "invalid_request"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    TOO_LARGE = "too_large"
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    OVERLOADED = "overloaded"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    BAD_UPSTREAM = "bad_upstream"
+    CONTENT_FILTERED = "content_filtered"
+    CANCELLED = "cancelled"
+    INTERNAL = "internal"
+
+
+class Traits(NamedTuple):
+    """What follows from a kind. `openai` and `anthropic` are the `error.type` their clients know."""
+
+    status: int
+    retryable: bool
+    unhealthy: bool
+    openai: str
+    anthropic: str
+
+
+TRAITS: dict[Kind, Traits] = {
+    Kind.INVALID_REQUEST: Traits(400, False, False, "invalid_request_error", "invalid_request_error"),
+    Kind.UNAUTHENTICATED: Traits(401, False, False, "authentication_error", "authentication_error"),
+    Kind.FORBIDDEN: Traits(403, False, False, "permission_error", "permission_error"),
+    Kind.NOT_FOUND: Traits(404, False, False, "not_found_error", "not_found_error"),
+    Kind.CONFLICT: Traits(409, False, False, "conflict_error", "invalid_request_error"),
+    Kind.TOO_LARGE: Traits(413, False, False, "invalid_request_error", "request_too_large"),
+    Kind.RATE_LIMITED: Traits(429, True, False, "rate_limit_error", "rate_limit_error"),
+    Kind.QUOTA_EXCEEDED: Traits(412, False, False, "insufficient_quota", "billing_error"),
+    Kind.OVERLOADED: Traits(503, True, True, "overloaded_error", "overloaded_error"),
+    Kind.TIMEOUT: Traits(504, True, True, "timeout_error", "timeout_error"),
+    Kind.UNREACHABLE: Traits(502, True, True, "upstream_error", "api_error"),
+    Kind.BAD_UPSTREAM: Traits(502, True, True, "upstream_error", "api_error"),
+    Kind.CONTENT_FILTERED: Traits(400, False, False, "content_filter", "invalid_request_error"),
+    Kind.CANCELLED: Traits(499, False, False, "cancelled", "api_error"),
+    Kind.INTERNAL: Traits(500, False, False, "server_error", "api_error"),
+}
+
+_BY_STATUS: dict[int, Kind] = {
+    400: Kind.INVALID_REQUEST,
+    401: Kind.UNAUTHENTICATED,
+    402: Kind.QUOTA_EXCEEDED,
+    403: Kind.FORBIDDEN,
+    404: Kind.NOT_FOUND,
+    408: Kind.TIMEOUT,
+    409: Kind.CONFLICT,
+    412: Kind.QUOTA_EXCEEDED,
+    413: Kind.TOO_LARGE,
+    422: Kind.INVALID_REQUEST,
+    429: Kind.RATE_LIMITED,
+    503: Kind.OVERLOADED,
+    504: Kind.TIMEOUT,
+    529: Kind.OVERLOADED,
+}
+
+
+def kind_of(status: int) -> Kind:
+    """The kind that an upstream's HTTP status means when its body says nothing better."""
+    kind = _BY_STATUS.get(status)
+    if kind is not None:
+        return kind
+    return Kind.INVALID_REQUEST if 400 <= status < 500 else Kind.BAD_UPSTREAM
+
+
+class UpstreamError(msgspec.Struct, frozen=True):
+    """A provider's error as a value. `type` and `code` are the provider's own words where it gave any."""
+
+    kind: Kind
+    status: int
+    message: str
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+
+
+class InvalidRequest(Exception):
+    """The client's request is wrong or cannot be translated. `param` is the JSON path of the field, such as `stop`."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+
+class BadAnswer(Exception):
+    """A provider's 2xx answer is not what its dialect allows. The message names what was missing, never the body."""
+
+
+class _OpenAIError(msgspec.Struct):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class _OpenAIBody(msgspec.Struct):
+    # Both shapes at once: OpenAI's clients read `error`, the Portkey SDKs' native paths read `status` and `message`.
+    error: _OpenAIError
+    status: str
+    message: str
+
+
+class _OpenAIEvent(msgspec.Struct):
+    error: _OpenAIError
+
+
+class _AnthropicError(msgspec.Struct):
+    type: str
+    message: str
+
+
+class _AnthropicBody(msgspec.Struct):
+    error: _AnthropicError
+    type: str = "error"
+    request_id: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def body(
+    family: str,
+    kind: Kind,
+    message: str,
+    *,
+    type: str | None = None,
+    param: str | None = None,
+    code: str | None = None,
+    request_id: str | None = None,
+) -> bytes:
+    """The JSON body of an error answer as clients of that family (`openai` or `anthropic`) read it."""
+    if family == "anthropic":
+        return _encode(_AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message), request_id=request_id))
+    error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
+    return _encode(_OpenAIBody(error, "failure", message))
+
+
+def event(
+    family: str,
+    kind: Kind,
+    message: str,
+    *,
+    type: str | None = None,
+    param: str | None = None,
+    code: str | None = None,
+) -> bytes:
+    """One server-sent event that ends a stream with an error; no `[DONE]` and no `message_stop` follow it."""
+    if family == "anthropic":
+        return b"event: error\ndata: %b\n\n" % _encode(
+            _AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message))
+        )
+    return b"data: %b\n\n" % _encode(_OpenAIEvent(_OpenAIError(message, type or TRAITS[kind].openai, param, code)))
+
+
+_ANTHROPIC_TYPES = frozenset(traits.anthropic for traits in TRAITS.values())
+
+
+def _anthropic_type(kind: Kind, type: str | None) -> str:
+    # Anthropic's clients switch on a closed list of types; a foreign word would mean nothing to them.
+    return type if type in _ANTHROPIC_TYPES else TRAITS[kind].anthropic

@@ -1,0 +1,110 @@
+"""The nouns of translation. See the package's docstring for how they connect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from adapters.errors import UpstreamError
+
+
+class Dialect(StrEnum):
+    """A wire format, named vendor.endpoint."""
+
+    OPENAI_CHAT = "openai.chat"
+    OPENAI_COMPLETIONS = "openai.completions"
+    OPENAI_EMBEDDINGS = "openai.embeddings"
+    OPENAI_MODELS = "openai.models"
+    ANTHROPIC_MESSAGES = "anthropic.messages"
+    ANTHROPIC_COUNT_TOKENS = "anthropic.count_tokens"
+    ANTHROPIC_COMPLETE = "anthropic.complete"
+    PASSTHROUGH = "passthrough"
+
+    @property
+    def family(self) -> str:
+        """The vendor whose error shape and model list this dialect's clients expect: `openai` or `anthropic`."""
+        return "anthropic" if self.value.startswith("anthropic") else "openai"
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens of one answer in OpenAI's meaning: `input` counts cached tokens too, `output` counts reasoning too."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """One request as a codec sees it.
+
+    `model` is the name the provider shall get (slug prefix and aliases already resolved). `body` is the request as
+    received, or with `model` and parameters already replaced. `id` (no prefix) and `created` (Unix seconds) name
+    answers whose upstream gives no such thing. `strict` asks for OpenAI's shape and nothing beside it.
+    """
+
+    dialect: Dialect
+    model: str
+    stream: bool
+    body: bytes
+    id: str
+    created: int
+    strict: bool = True
+
+
+class Outbound(msgspec.Struct, frozen=True, gc=False):
+    """What goes to the provider: the body, extra header lines, and the names of parameters that could not survive."""
+
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """A whole answer in the client's dialect."""
+
+    body: bytes
+    usage: Usage | None = None
+
+
+class StreamDecoder(Protocol):
+    """Translates one streamed answer. Any split of the same bytes gives the same output."""
+
+    usage: Usage | None
+    error: UpstreamError | None
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes the next bytes from upstream and returns what the client gets for them, maybe nothing.
+
+        Never raises: junk and error events set `error`, after which everything returns b"". What was translated
+        before the error is still returned.
+        """
+
+    def close(self) -> bytes:
+        """Called once when the upstream ended cleanly; returns the rest.
+
+        Sets `error` if the dialect's own end marker never came: a stream cut short is never made to look complete.
+        """
+
+
+class Codec(Protocol):
+    """Translates one client dialect to one upstream dialect and back. Pure, shared, without state."""
+
+    identity: bool
+    """True: bodies are the same bytes on both sides, and nobody need call the other methods but `error`."""
+
+    def request(self, call: Call) -> Outbound:
+        """Raises `adapters.errors.InvalidRequest` with the field's path when the request cannot be translated."""
+
+    def response(self, call: Call, body: bytes) -> Reply:
+        """Raises `adapters.errors.BadAnswer` when the provider's 2xx body is not of its dialect."""
+
+    def stream(self, call: Call) -> StreamDecoder:
+        """Gives the machine for one streamed answer to `call`."""
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """Reads a non-2xx answer of the upstream dialect. Never raises."""
