@@ -1,0 +1,24 @@
+"""How a credential is shown to a provider: functions of the credential that give header lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Headers = tuple[tuple[str, str], ...]
+Auth = Callable[[str], Headers]
+
+
+def bearer(credential: str) -> Headers:
+    """`Authorization: Bearer …`; a scheme the user already wrote is kept."""
+    value = credential if credential[:7].lower() == "bearer " else f"Bearer {credential}"
+    return (("authorization", value),)
+
+
+def x_api_key(credential: str) -> Headers:
+    """Anthropic's `x-api-key`; a `Bearer ` in front, as SDKs add it, is dropped."""
+    return (("x-api-key", credential[7:] if credential[:7].lower() == "bearer " else credential),)
+
+
+def none(credential: str) -> Headers:
+    """No credential at all: hosts on a private network."""
+    return ()

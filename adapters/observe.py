@@ -1,0 +1,160 @@
+"""Reading usage and completeness from answers that pass through untouched.
+
+A tap never parses a stream: it keeps a few kilobytes of its head and tail by reference and looks only when the
+stream is over. `Usage` follows OpenAI's meaning whatever the dialect: `input` includes cached tokens.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from adapters.types import Dialect, Usage
+
+_TAIL = 8192
+_HEAD = 4096
+
+
+class _Cached(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class _Reasoning(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class _Tokens(msgspec.Struct, gc=False):
+    # Both vendors' names side by side; which are set says whose they are.
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _Cached | None = None
+    completion_tokens_details: _Reasoning | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+
+
+class _Body(msgspec.Struct, gc=False):
+    usage: _Tokens | None = None
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+_decode_tokens = msgspec.json.Decoder(_Tokens).decode
+
+
+def usage_of(body: bytes) -> Usage | None:
+    """The usage object of a whole JSON answer, or None where there is none."""
+    try:
+        tokens = _decode_body(body).usage
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if tokens is None else _usage(tokens)
+
+
+def _usage(tokens: _Tokens) -> Usage:
+    if tokens.prompt_tokens is not None:
+        cached = tokens.prompt_tokens_details
+        reasoning = tokens.completion_tokens_details
+        return Usage(
+            tokens.prompt_tokens,
+            tokens.completion_tokens or 0,
+            (cached.cached_tokens or 0) if cached is not None else 0,
+            0,
+            (reasoning.reasoning_tokens or 0) if reasoning is not None else 0,
+        )
+    read = tokens.cache_read_input_tokens or 0
+    written = tokens.cache_creation_input_tokens or 0
+    return Usage((tokens.input_tokens or 0) + read + written, tokens.output_tokens or 0, read, written)
+
+
+class Tap:
+    """Watches one verbatim stream. `feed` costs a few references per call; the rest waits for the end."""
+
+    __slots__ = ("_anthropic", "_head", "_recent", "_size", "_started")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._anthropic = dialect.family == "anthropic"
+        self._head = b""
+        self._recent: deque[bytes] = deque()
+        self._size = 0
+        self._started = False
+
+    def feed(self, data: bytes) -> None:
+        """Takes the bytes just relayed."""
+        if self._anthropic and len(self._head) < _HEAD:
+            # Anthropic tells the input tokens in its first event.
+            self._head += data[:_HEAD]
+        recent = self._recent
+        recent.append(data)
+        size = self._size + len(data)
+        while size - len(recent[0]) >= _TAIL:
+            size -= len(recent.popleft())
+        self._size = size
+
+    def tail(self) -> bytes:
+        """The last kilobytes of the stream."""
+        return b"".join(self._recent)
+
+    def usage(self) -> Usage | None:
+        """What the provider said it counted, as far as it came before the end."""
+        last = _tokens_in(self.tail(), last=True)
+        if not self._anthropic:
+            return None if last is None else _usage(last)
+        first = _tokens_in(self._head, last=False)
+        if first is None:
+            return None if last is None else _usage(last)
+        if last is not None and last.output_tokens is not None:
+            first.output_tokens = last.output_tokens
+        return _usage(first)
+
+    def complete(self) -> bool:
+        """Whether the dialect's own end was seen: without it even a clean close is a stream cut short."""
+        tail = self.tail()
+        if self._anthropic:
+            return b"message_stop" in tail or b"event: error" in tail or b'"type":"error"' in tail
+        return b"[DONE]" in tail or _finished(tail) or b'data: {"error"' in tail
+
+
+def _finished(tail: bytes) -> bool:
+    # Some OpenAI-compatible hosts end without [DONE]; a finish reason is their proof of completeness.
+    at = tail.rfind(b'"finish_reason"')
+    while at != -1:
+        value = tail[at + 15 : at + 40].lstrip(b": \t")
+        if value.startswith(b'"'):
+            return True
+        at = tail.rfind(b'"finish_reason"', 0, at)
+    return False
+
+
+def _tokens_in(text: bytes, *, last: bool) -> _Tokens | None:
+    """The first or last `"usage": {…}` in a piece of a stream that decodes."""
+    find: Any = text.rfind if last else text.find
+    at = find(b'"usage"')
+    while at != -1:
+        start = text.find(b"{", at + 7)
+        if start != -1 and text[at + 7 : start].strip(b" \t") == b":":
+            end = _object_end(text, start)
+            if end != -1:
+                try:
+                    return _decode_tokens(text[start:end])
+                except (msgspec.MsgspecError, UnicodeDecodeError):
+                    return None
+        at = text.rfind(b'"usage"', 0, at) if last else text.find(b'"usage"', at + 7)
+    return None
+
+
+def _object_end(text: bytes, start: int) -> int:
+    # Usage objects hold numbers, names and at most a tier name: counting braces is exact for them.
+    depth = 0
+    for at in range(start, min(len(text), start + 4096)):
+        byte = text[at]
+        if byte == 0x7B:
+            depth += 1
+        elif byte == 0x7D:
+            depth -= 1
+            if depth == 0:
+                return at + 1
+    return -1

@@ -1,0 +1,103 @@
+"""Look, don't parse: the few fields of a JSON body that routing needs, and replacing some without touching the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import msgspec
+
+from adapters.errors import InvalidRequest
+
+DEFAULT = "portkey-default"
+"""What the Portkey SDKs send for a parameter the user left out; it means the provider's or key's own default."""
+
+
+class Peek(msgspec.Struct, gc=False):
+    """`model` and `stream` of a request body, as received. Absent and null are the same here."""
+
+    model: str | None = None
+    stream: bool | None = None
+
+
+_decode = msgspec.json.Decoder(Peek).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def peek(body: bytes) -> Peek:
+    """Reads the routed fields of a JSON object. Raises InvalidRequest when the body is not one."""
+    try:
+        return _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(error) from error
+
+
+def malformed(error: Exception) -> InvalidRequest:
+    """The answer to a body that does not decode: where it breaks, in the words of the JSON path."""
+    if isinstance(error, RecursionError):
+        return InvalidRequest("The request body is nested too deeply.", code="invalid_json")
+    if isinstance(error, UnicodeDecodeError):
+        return InvalidRequest("The request body is not valid UTF-8.", code="invalid_json")
+    text = str(error)
+    if isinstance(error, msgspec.ValidationError):
+        what, _, path = text.partition(" - at `$")
+        return InvalidRequest(f"{what}.", param=path.rstrip("`").lstrip(".") or None)
+    return InvalidRequest(f"The request body is not valid JSON: {text}.", code="invalid_json")
+
+
+def fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The top level of a JSON object, every value left as the bytes it came in."""
+    try:
+        return _decode_fields(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(error) from error
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """The same body with another `model`; every other byte stays where it was if the old value stands there once."""
+    top = fields(body)
+    old = top.get("model")
+    new = _encode(model)
+    if old is not None:
+        span = bytes(old)
+        if span != b"null" and body.count(span) == 1:
+            return body.replace(span, new)
+    top["model"] = msgspec.Raw(new)
+    return _encode(top)
+
+
+def with_params(body: bytes, override: Mapping[str, object]) -> bytes:
+    """The body with top-level keys replaced or added; untouched values keep their bytes."""
+    top = fields(body)
+    for name, value in override.items():
+        top[name] = msgspec.Raw(_encode(value))
+    return _encode(top)
+
+
+def without(body: bytes, names: tuple[str, ...]) -> bytes:
+    """The body without some top-level keys."""
+    top = fields(body)
+    for name in names:
+        top.pop(name, None)
+    return _encode(top)
+
+
+def repeated(body: bytes, name: str) -> bool:
+    """Whether a top-level key stands there twice. Providers disagree on which one counts, so where a key decides
+    what may pass (a model allow-list), a body that repeats it is refused."""
+    if body.count(b'"%b"' % name.encode()) < 2 and b"\\u" not in body:
+        return False
+    found = 0
+
+    def count(pairs: list[tuple[str, object]]) -> int:
+        nonlocal found
+        # Objects close from the inside out, so the last call is the top level's.
+        found = sum(key == name for key, _ in pairs)
+        return 0
+
+    try:
+        json.loads(body, object_pairs_hook=count)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("The request body is not valid JSON.", code="invalid_json") from error
+    return found > 1

@@ -1,0 +1,142 @@
+"""The table of providers: one row each. An OpenAI-compatible provider is its name, address and key; no code.
+
+Base URLs carry the API version. A `custom_host` without a path gets the row's; one with a path is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import msgspec
+
+from adapters import auth
+from adapters.types import Dialect
+
+Paths = Mapping[Dialect, str]
+
+_CHAT: Paths = {Dialect.OPENAI_CHAT: "/chat/completions", Dialect.OPENAI_MODELS: "/models"}
+_TEXT: Paths = {**_CHAT, Dialect.OPENAI_COMPLETIONS: "/completions"}
+_EMBED: Paths = {**_CHAT, Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
+_ALL: Paths = {**_TEXT, Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider. `paths` says which dialects it speaks, and where below `base_url`.
+
+    `chat_only` and `text_only` are model patterns that decide where a text completion goes when both endpoints exist:
+    to chat through the prompt bridge, or to the legacy endpoint and nowhere else.
+    """
+
+    name: str
+    base_url: str
+    key_env: str
+    docs: str
+    auth: auth.Auth = auth.bearer
+    paths: Paths = _CHAT
+    headers: tuple[tuple[str, str], ...] = ()
+    host_required: bool = False
+    key_required: bool = True
+    chat_only: tuple[str, ...] = ()
+    text_only: tuple[str, ...] = ()
+
+
+def matches(model: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a model name fits one of the shell patterns (`gpt-5*`), case-sensitively."""
+    return any(fnmatchcase(model, pattern) for pattern in patterns)
+
+
+def _row(name: str, base_url: str, docs: str, paths: Paths = _CHAT) -> Provider:
+    key_env = name.upper().replace("-", "_") + "_API_KEY"
+    return Provider(name=name, base_url=base_url, key_env=key_env, docs=docs, paths=paths)
+
+
+_ROWS: tuple[Provider, ...] = (
+    Provider(
+        name="openai",
+        base_url="https://api.openai.com/v1",
+        key_env="OPENAI_API_KEY",
+        docs="https://platform.openai.com/docs/api-reference",
+        paths=_ALL,
+        chat_only=("gpt-3.5-turbo", "gpt-3.5-turbo-[01]*", "gpt-4*", "gpt-5*", "chatgpt-*", "o[1-9]*"),
+    ),
+    Provider(
+        name="anthropic",
+        base_url="https://api.anthropic.com/v1",
+        key_env="ANTHROPIC_API_KEY",
+        docs="https://docs.anthropic.com/en/api/messages",
+        auth=auth.x_api_key,
+        paths={
+            Dialect.ANTHROPIC_MESSAGES: "/messages",
+            Dialect.ANTHROPIC_COUNT_TOKENS: "/messages/count_tokens",
+            Dialect.ANTHROPIC_COMPLETE: "/complete",
+            Dialect.OPENAI_MODELS: "/models",
+        },
+        headers=(("anthropic-version", "2023-06-01"),),
+        text_only=("claude-2*", "claude-1*", "claude-v1*", "claude-v2*", "claude-instant*"),
+    ),
+    Provider(
+        name="openai-compatible",
+        base_url="",
+        key_env="OPENAI_COMPATIBLE_API_KEY",
+        docs="https://platform.openai.com/docs/api-reference",
+        paths=_ALL,
+        host_required=True,
+        key_required=False,
+    ),
+    Provider(
+        name="ollama",
+        base_url="http://127.0.0.1:11434/v1",
+        key_env="OLLAMA_API_KEY",
+        docs="https://docs.ollama.com/openai",
+        paths=_ALL,
+        key_required=False,
+    ),
+    _row("302ai", "https://api.302.ai/v1", "https://doc.302.ai"),
+    _row("aibadgr", "https://aibadgr.com/api/v1", "https://aibadgr.com"),
+    _row("anyscale", "https://api.endpoints.anyscale.com/v1", "https://docs.anyscale.com", _ALL),
+    _row("cerebras", "https://api.cerebras.ai/v1", "https://inference-docs.cerebras.ai"),
+    _row("cometapi", "https://api.cometapi.com/v1", "https://api.cometapi.com", _EMBED),
+    _row("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "https://help.aliyun.com", _EMBED),
+    _row("deepbricks", "https://api.deepbricks.ai/v1", "https://deepbricks.ai"),
+    _row("deepinfra", "https://api.deepinfra.com/v1/openai", "https://deepinfra.com/docs"),
+    _row("deepseek", "https://api.deepseek.com/v1", "https://api-docs.deepseek.com"),
+    _row("featherless-ai", "https://api.featherless.ai/v1", "https://featherless.ai/docs", _TEXT),
+    _row("fireworks-ai", "https://api.fireworks.ai/inference/v1", "https://docs.fireworks.ai", _ALL),
+    _row("groq", "https://api.groq.com/openai/v1", "https://console.groq.com/docs"),
+    _row("huggingface", "https://router.huggingface.co/v1", "https://huggingface.co/docs/inference-providers"),
+    _row("hyperbolic", "https://api.hyperbolic.xyz/v1", "https://docs.hyperbolic.xyz"),
+    _row("inference-net", "https://api.inference.net/v1", "https://docs.inference.net"),
+    _row("iointelligence", "https://api.intelligence.io.solutions/api/v1", "https://docs.io.net", _EMBED),
+    _row("kluster-ai", "https://api.kluster.ai/v1", "https://docs.kluster.ai", _EMBED),
+    _row("krutrim", "https://cloud.olakrutrim.com/v1", "https://cloud.olakrutrim.com"),
+    _row("lambda", "https://api.lambdalabs.com/v1", "https://docs.lambdalabs.com", _TEXT),
+    _row("lemonfox-ai", "https://api.lemonfox.ai/v1", "https://www.lemonfox.ai/apis"),
+    _row("lepton", "https://api.lepton.ai/api/v1", "https://www.lepton.ai/docs", _TEXT),
+    _row("lingyi", "https://api.lingyiwanwu.com/v1", "https://platform.lingyiwanwu.com/docs"),
+    _row("matterai", "https://api.matterai.so/v1", "https://docs.matterai.so"),
+    _row("mistral-ai", "https://api.mistral.ai/v1", "https://docs.mistral.ai", _EMBED),
+    _row("monsterapi", "https://llm.monsterapi.ai/v1", "https://developer.monsterapi.ai"),
+    _row("moonshot", "https://api.moonshot.cn/v1", "https://platform.moonshot.cn/docs"),
+    _row("ncompass", "https://api.ncompass.tech/v1", "https://docs.ncompass.tech"),
+    _row("nebius", "https://api.studio.nebius.ai/v1", "https://docs.nebius.com/studio", _ALL),
+    _row("nextbit", "https://api.nextbit256.com/v1", "https://www.nextbit256.com/docs", _TEXT),
+    _row("novita-ai", "https://api.novita.ai/v3/openai", "https://novita.ai/docs", _TEXT),
+    _row("nscale", "https://inference.api.nscale.com/v1", "https://docs.nscale.com"),
+    _row("openrouter", "https://openrouter.ai/api/v1", "https://openrouter.ai/docs", _TEXT),
+    _row("ovhcloud", "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", "https://endpoints.ai.cloud.ovh.net"),
+    _row("perplexity-ai", "https://api.perplexity.ai", "https://docs.perplexity.ai"),
+    _row("sambanova", "https://api.sambanova.ai/v1", "https://docs.sambanova.ai"),
+    _row("siliconflow", "https://api.siliconflow.cn/v1", "https://docs.siliconflow.cn", _EMBED),
+    _row("together-ai", "https://api.together.xyz/v1", "https://docs.together.ai", _ALL),
+    _row("upstage", "https://api.upstage.ai/v1/solar", "https://console.upstage.ai/docs", _EMBED),
+    _row(
+        "voyage", "https://api.voyageai.com/v1", "https://docs.voyageai.com", {Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
+    ),
+    _row("jina", "https://api.jina.ai/v1", "https://docs.jina.ai", {Dialect.OPENAI_EMBEDDINGS: "/embeddings"}),
+    _row("x-ai", "https://api.x.ai/v1", "https://docs.x.ai", _ALL),
+    _row("z-ai", "https://api.z.ai/api/paas/v4", "https://docs.z.ai"),
+    _row("zhipu", "https://open.bigmodel.cn/api/paas/v4", "https://open.bigmodel.cn/dev/api", _EMBED),
+)
+
+PROVIDERS: dict[str, Provider] = {row.name: row for row in _ROWS}

@@ -1,0 +1,76 @@
+"""The route table: every path this gateway answers, once.
+
+Dispatch, authentication, scopes, OpenAPI and the security tests all read this table, so a new route is covered the
+day it is added. Patterns are literal segments and `{names}`; `{rest*}` at the end takes any further segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from adapters.types import Dialect
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an administration or probe handler returns. `value` is encoded as JSON; bytes are sent as they are."""
+
+    value: Any = None
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
+
+
+class AdminRequest(msgspec.Struct, frozen=True):
+    """What such a handler gets: decoded path parameters and query, the body as received, and the caller's key id."""
+
+    method: str
+    path: str
+    params: dict[str, str]
+    query: dict[str, str]
+    body: bytes
+    key_id: str
+    id: str
+
+
+class AdminContext(Protocol):
+    """What administration may touch. `proxy/app.py` implements it."""
+
+    store: Any  # proxy.ports.Store; typed there, kept loose here so that the table imports no floor above it
+
+    async def apply(self) -> None:
+        """Makes this worker's snapshot show every committed change; other workers follow within a second."""
+
+    def rows(self) -> Any:
+        """The merged `proxy.ports.Rows` of file and store that the current snapshot was compiled from."""
+
+
+Handler = Callable[[AdminContext, AdminRequest], Awaitable[Answer]]
+Body = Literal["json", "stream", "none"]
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One row: what it matches, who may call it, and what answers.
+
+    `scope` None is open to everyone. `dialect` is set on inference routes, `handler` on all others. `summary` is its
+    line in the OpenAPI document.
+    """
+
+    method: str
+    path: str
+    scope: str | None
+    summary: str
+    dialect: Dialect | None = None
+    handler: Handler | None = None
+    body: Body = "none"
+    tag: str = "inference"
+    open_metrics: bool = False
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A route and the values of its pattern's names."""
+
+    route: Route
+    params: dict[str, str]
