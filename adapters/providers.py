@@ -33,7 +33,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     key_env: str
     docs: str
     auth: auth.Auth = auth.bearer
-    paths: Paths = _CHAT
+    paths: Paths
     headers: tuple[tuple[str, str], ...] = ()
     host_required: bool = False
     key_required: bool = True
