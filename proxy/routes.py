@@ -24,7 +24,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class AdminRequest(msgspec.Struct, frozen=True):
-    """What such a handler gets: decoded path parameters and query, the body as received, and the caller's key id."""
+    """What such a handler gets: decoded path parameters and query, the body as received, and who calls.
+
+    `scopes` are the scopes of the caller's key as `proxy.scopes.expand` gives them; nobody grants what they lack.
+    """
 
     method: str
     path: str
@@ -33,6 +36,7 @@ class AdminRequest(msgspec.Struct, frozen=True):
     body: bytes
     key_id: str
     id: str
+    scopes: frozenset[str]
 
 
 class AdminContext(Protocol):
