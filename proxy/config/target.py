@@ -1,0 +1,250 @@
+"""One provider, one credential, one address, compiled: everything of a request to it that can be known beforehand.
+
+A `Target` is made when configuration is; a `Wire` is what a request of one dialect to it looks like on the wire: the
+codec, and the head of the request as bytes that only want a length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from adapters.errors import Kind
+from adapters.providers import PROVIDERS, Provider, matches
+from adapters.registry import codec
+from adapters.types import Codec, Dialect
+from proxy import __version__
+from proxy.errors import Refused
+from proxy.address import check_host
+from proxy.limits import Gate
+from proxy.seams import Origin
+
+# Which upstream dialects can serve a client dialect, the most faithful first.
+_PREFERENCE: dict[Dialect, tuple[Dialect, ...]] = {
+    Dialect.OPENAI_CHAT: (Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES),
+    Dialect.OPENAI_COMPLETIONS: (
+        Dialect.OPENAI_COMPLETIONS,
+        Dialect.ANTHROPIC_COMPLETE,
+        Dialect.OPENAI_CHAT,
+        Dialect.ANTHROPIC_MESSAGES,
+    ),
+    Dialect.OPENAI_EMBEDDINGS: (Dialect.OPENAI_EMBEDDINGS,),
+    Dialect.ANTHROPIC_MESSAGES: (Dialect.ANTHROPIC_MESSAGES, Dialect.OPENAI_CHAT),
+    Dialect.ANTHROPIC_COUNT_TOKENS: (Dialect.ANTHROPIC_COUNT_TOKENS,),
+}
+_LEGACY_TEXT = frozenset((Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_COMPLETE))
+
+# A leaf's settings that are header lines for the provider.
+_FIELD_HEADERS: dict[str, str] = {
+    "openai_organization": "openai-organization",
+    "openai_project": "openai-project",
+    "openai_beta": "openai-beta",
+    "anthropic_beta": "anthropic-beta",
+    "anthropic_version": "anthropic-version",
+}
+
+
+class Wire:
+    """How requests of one client dialect go to one target.
+
+    `head` lacks its last lines: what the request adds, `content-length`, and the blank line. `defaults` are header
+    lines sent unless the client's own value takes their place.
+    """
+
+    __slots__ = ("codec", "defaults", "dialect", "head", "observed")
+
+    def __init__(self, codec: Codec, dialect: Dialect, head: bytes, defaults: tuple[tuple[bytes, bytes], ...]) -> None:
+        self.codec = codec
+        self.dialect = dialect
+        self.head = head
+        self.defaults = defaults
+
+
+class Target:
+    """Compiled: provider row, credential, address, model rules and gate. Immutable but for the cache of wires."""
+
+    __slots__ = (
+        "aliases",
+        "base_path",
+        "completions_mode",
+        "default_model",
+        "expires_at",
+        "gate",
+        "headers",
+        "models",
+        "name",
+        "origin",
+        "provider",
+        "slug",
+        "_wires",
+    )
+
+    def __init__(
+        self,
+        provider: Provider,
+        credential: str,
+        *,
+        slug: str | None = None,
+        custom_host: str | None = None,
+        guarded: bool = False,
+        trusted: frozenset[str] = frozenset(),
+        models: tuple[str, ...] | None = None,
+        aliases: Mapping[str, str] | None = None,
+        default_model: str | None = None,
+        completions_mode: str = "auto",
+        custom_headers: Mapping[str, str] | None = None,
+        fields: Mapping[str, Any] | None = None,
+        gate: Gate | None = None,
+        expires_at: int | None = None,
+    ) -> None:
+        """Raises Refused (400) when the address or the credential cannot be used."""
+        self.provider = provider
+        self.slug = slug
+        self.name = slug or provider.name
+        self.origin, self.base_path = _address(provider, custom_host, guarded, trusted)
+        self.models = models
+        self.aliases = dict(aliases or {})
+        self.default_model = default_model
+        self.completions_mode = completions_mode
+        self.gate = gate
+        self.expires_at = expires_at
+        if provider.key_required and not credential:
+            raise Refused(
+                Kind.INVALID_REQUEST,
+                f"The provider {provider.name!r} needs a credential: name a virtual key, or send the provider's key.",
+            )
+        sent = dict(provider.headers)
+        for name, header in _FIELD_HEADERS.items():
+            value = (fields or {}).get(name)
+            if value:
+                sent[header] = value if isinstance(value, str) else ",".join(map(str, value))
+        sent.update((name.lower(), value) for name, value in (custom_headers or {}).items())
+        sent.update(provider.auth(credential) if credential else ())
+        self.headers = sent
+        _check_lines(sent)
+        self._wires: dict[tuple[Dialect, Dialect], Wire] = {}
+
+    def __repr__(self) -> str:
+        return f"Target({self.name} → {self.origin!r}{self.base_path})"
+
+    def model_for(self, asked: str | None) -> str | None:
+        """The provider's name for the model a client asked for (aliases and the default resolved)."""
+        if asked is None:
+            return self.default_model
+        return self.aliases.get(asked, asked)
+
+    def allows(self, asked: str, sent: str) -> bool:
+        """Whether the model, as asked for or as sent, is on this target's allow-list."""
+        return self.models is None or matches(asked, self.models) or matches(sent, self.models)
+
+    def dialect_for(self, client: Dialect, model: str) -> Dialect | None:
+        """The upstream dialect that serves a client dialect for this model, or None."""
+        paths = self.provider.paths
+        legacy = client is Dialect.OPENAI_COMPLETIONS and not self._bridges(model)
+        for dialect in _PREFERENCE.get(client, ()):
+            if dialect not in paths:
+                continue
+            if client is Dialect.OPENAI_COMPLETIONS and dialect in _LEGACY_TEXT and not legacy:
+                continue
+            return dialect
+        return None
+
+    def _bridges(self, model: str) -> bool:
+        """Whether a text completion for this model goes to the chat endpoint."""
+        if self.completions_mode != "auto":
+            return self.completions_mode == "messages"
+        if self.provider.text_only:
+            return not matches(model, self.provider.text_only)
+        return matches(model, self.provider.chat_only)
+
+    def wire(self, client: Dialect, upstream: Dialect) -> Wire:
+        """The compiled form of one pair of dialects."""
+        wire = self._wires.get((client, upstream))
+        if wire is None:
+            path = self.base_path + self.provider.paths[upstream]
+            head, defaults = self.request_head("POST", path, "application/json")
+            wire = self._wires[(client, upstream)] = Wire(codec(client, upstream), upstream, head, defaults)
+        return wire
+
+    def request_head(
+        self, method: str, path: str, content_type: str | None
+    ) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+        """Request line and header lines, and those lines that a client's own header may replace (name, line)."""
+        lines = [f"{method} {path} HTTP/1.1", f"host: {self.origin.authority}"]
+        replaceable = {"anthropic-version", "anthropic-beta", "openai-beta"} & set(dict(self.provider.headers))
+        defaults = []
+        for name, value in self.headers.items():
+            if name in replaceable:
+                defaults.append((name.encode(), f"{name}: {value}\r\n".encode("latin-1")))
+            else:
+                lines.append(f"{name}: {value}")
+        if content_type:
+            lines.append(f"content-type: {content_type}")
+        lines += ["accept-encoding: identity", f"user-agent: loopway/{__version__}"]
+        return "\r\n".join([*lines, ""]).encode("latin-1"), tuple(defaults)
+
+
+def provider_row(name: str) -> Provider:
+    """The row of a provider id. Raises Refused (400) that names near ones."""
+    row = PROVIDERS.get(name)
+    if row is not None:
+        return row
+    # Imported here, for an error only: difflib costs more to load than a request to serve.
+    from proxy.config.near import near
+
+    raise Refused(
+        Kind.INVALID_REQUEST,
+        f"Invalid provider passed: {name!r} is not known.{near(name, PROVIDERS)}",
+        param="provider",
+        code="invalid_provider",
+    )
+
+
+def _address(provider: Provider, custom_host: str | None, guarded: bool, trusted: frozenset[str]) -> tuple[Origin, str]:
+    url = custom_host or provider.base_url
+    if not url:
+        raise Refused(
+            Kind.INVALID_REQUEST, f"The provider {provider.name!r} has no address of its own: set custom_host."
+        )
+    if len(url) > 2048 or not url.isascii() or any(c <= " " or c in '<>{}|\\^`"' for c in url):
+        raise _bad_host("it contains characters that no URL may have")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise _bad_host("it is not a URL") from error
+    if parts.scheme not in ("http", "https"):
+        raise _bad_host("it must begin with http:// or https://")
+    if parts.username is not None or "@" in parts.netloc or "%" in parts.netloc or not host or port == 0:
+        raise _bad_host("credentials, escapes and empty hosts are not allowed in it")
+    if parts.query or parts.fragment:
+        raise _bad_host("it must end with its path")
+    if guarded:
+        listed = host in trusted
+        check_host(host, trusted=listed)
+        guarded = not listed
+    path = parts.path.rstrip("/") or urlsplit(provider.base_url).path.rstrip("/")
+    if not parts.path.strip("/") and not provider.base_url:
+        path = "/v1"
+    origin = Origin(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], guarded=guarded)
+    return origin, path
+
+
+def _bad_host(why: str) -> Refused:
+    return Refused(
+        Kind.INVALID_REQUEST, f"Invalid custom host: {why}.", param="custom_host", code="invalid_custom_host"
+    )
+
+
+def _check_lines(headers: Mapping[str, str]) -> None:
+    for name, value in headers.items():
+        if not name.replace("-", "").isalnum() or not name.isascii():
+            raise Refused(Kind.INVALID_REQUEST, f"The header name {name!r} is not valid.", param="custom_headers")
+        try:
+            raw = value.encode("latin-1")
+        except UnicodeEncodeError:
+            raw = b"\0"
+        if any(byte < 32 and byte != 9 or byte == 127 for byte in raw):
+            # The value may be a credential: only its header is named.
+            raise Refused(Kind.INVALID_REQUEST, f"The value for the header {name!r} holds characters no header may.")

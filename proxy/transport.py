@@ -1,0 +1,526 @@
+"""The only way bytes reach an upstream.
+
+aiohttp gives the connector (DNS, TLS, happy eyeballs, the pool) and the C response parser; between them stands a
+connection of our own, `Upstream`, because three things must hold that `ClientSession` cannot promise:
+
+- a pooled connection on which anything arrived while idle is never used again: those bytes would become the answer
+  of the next tenant;
+- an answer's bytes reach their reader in the loop turn in which they came, without a task in between;
+- one coarse timer watches all connections, not one timer for each.
+
+No redirects, no cookies, no decompression, no proxy variables: none of that machinery is here to be switched off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from collections.abc import AsyncIterator
+from math import inf
+from time import monotonic
+from typing import Any
+
+import aiohttp
+from aiohttp import ClientRequest, ClientTimeout, TCPConnector
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
+from aiohttp.connector import Connection
+from aiohttp.http import HttpResponseParser, RawResponseMessage
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from yarl import URL
+
+from adapters.errors import Kind
+from proxy.address import BLOCKED, AddressPolicy
+from proxy.errors import UpstreamFailure
+from proxy.seams import Origin, Reply, Sink, Timeouts
+
+_PARSE_LIMIT = 1 << 18  # above uvloop's largest read, so that one read never pauses the parser
+_EMPTY_STATUS = frozenset((204, 304))
+_MAX_INFORMATIONAL = 8
+_SWEEP = 0.05  # seconds between two looks at the deadlines; limits fire that much late at most
+_JOIN_BELOW = 65536  # below this, one joined write is cheaper than two buffers
+_MAX_AGE = 300.0  # seconds a connection lives at most, so that a changed DNS record takes effect
+
+
+class Upstream(ResponseHandler):
+    """One connection. It serves one exchange at a time: `send`, head, body, `close`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.pool: GuardedConnector | None = None
+        self.key: ConnectionKey | None = None
+        self.born = monotonic()
+        self.deadline = inf
+        self.status = 0
+        self.raw_headers: tuple[tuple[bytes, bytes], ...] = ()
+        self.got_bytes = False
+        self._busy = False
+        self._have_head = False
+        self._head_waiter: asyncio.Future[None] | None = None
+        self._body: StreamReader = EMPTY_PAYLOAD
+        self._informational = 0
+        self._sink: Sink | None = None
+        self._failure: UpstreamFailure | None = None
+        self._idle = 0.0
+        self._chunked = False
+        self._by_length = False
+        self._flowing = True
+
+    def __repr__(self) -> str:
+        state = "IDLE" if not self._busy else "BODY" if self._have_head else "HEAD"
+        return f"<Upstream {self.key.host if self.key else '?'} {state}>"
+
+    # -- the exchange's side
+
+    async def exchange(self, head: bytes, body: bytes | AsyncIterator[bytes], timeouts: Timeouts) -> None:
+        """Writes a request and returns when the head of the answer is here."""
+        transport = self.transport
+        assert transport is not None
+        self._busy = True
+        self._have_head = self.got_bytes = False
+        self._informational = 0
+        self._failure = None
+        self._idle = timeouts.idle
+        self.deadline = self._loop.time() + timeouts.first_byte
+        if self._parser is None:
+            self._parser = HttpResponseParser(
+                self,
+                self._loop,
+                _PARSE_LIMIT,
+                max_line_size=8190,
+                max_field_size=8190,
+                max_headers=128,
+                payload_exception=aiohttp.ClientPayloadError,
+                read_until_eof=True,
+                auto_decompress=False,
+            )
+        if not isinstance(body, bytes):
+            transport.write(head)
+            await self._upload(body)
+        elif len(body) < _JOIN_BELOW:
+            transport.write(head + body)
+        else:
+            transport.writelines((head, body))
+        if not self._have_head:
+            await self._wait_for_head()
+
+    async def _wait_for_head(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        waiter = self._head_waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._head_waiter = None
+
+    async def _upload(self, pieces: AsyncIterator[bytes]) -> None:
+        async for piece in pieces:
+            # An answer before the end of the upload (413, 401 …) ends the upload: the rest would go nowhere.
+            if self._have_head or self._failure is not None or self.transport is None:
+                self._should_close = True
+                return
+            self.deadline = self._loop.time() + self._idle
+            self.transport.write(piece)
+            if self._paused:
+                await self._drain_helper()
+
+    @property
+    def complete(self) -> bool:
+        return self._have_head and self._body.is_eof()
+
+    @property
+    def framed(self) -> bool:
+        return self._chunked or self._by_length
+
+    def take(self) -> bytes:
+        if self._failure is not None:
+            raise self._failure
+        return self._body.read_nowait(-1)
+
+    async def gather(self, limit: int) -> bytes:
+        if self.complete:
+            data = self.take()
+            if len(data) > limit:
+                raise _too_large(limit)
+            return data
+        gather = _Gather(self._loop, limit)
+        self.pour(gather)
+        return await gather.done
+
+    def pour(self, sink: Sink) -> None:
+        if self._failure is not None:
+            sink.fail(self._failure)
+            return
+        self._sink = sink
+        self._drain()
+
+    def pause(self) -> None:
+        if self._flowing and self.transport is not None:
+            self._flowing = False
+            self.deadline = inf
+            self._pause_transport_reading()
+
+    def resume(self) -> None:
+        if not self._flowing:
+            self._flowing = True
+            self.deadline = self._loop.time() + self._idle
+            self._resume_transport_reading()
+
+    def close(self) -> None:
+        if not self._busy:
+            return
+        self._sink = None
+        self.deadline = inf
+        pool, key = self.pool, self.key
+        assert pool is not None
+        assert key is not None
+        reusable = self.complete and self._failure is None and self._flowing and self.is_connected()
+        if reusable and not self.should_close and not self._body._buffer:
+            self._busy = self._have_head = False
+            self._body = EMPTY_PAYLOAD
+            self.raw_headers = ()
+            pool.give(key, self)
+        else:
+            self._busy = False
+            pool.drop(key, self)
+
+    @property
+    def should_close(self) -> bool:
+        return self._should_close or self._upgraded
+
+    # -- the socket's side
+
+    def data_received(self, data: bytes) -> None:
+        if not self._busy:
+            # Nobody asked: a 408 on an idle connection, or worse. It must not become anybody's answer.
+            self._should_close = True
+            self._abort()
+            return
+        if data:
+            self.got_bytes = True
+            if self._flowing:
+                self.deadline = self._loop.time() + self._idle
+        parser = self._parser
+        if parser is None:
+            return
+        try:
+            messages, upgraded, _ = parser.feed_data(data)
+        except HttpProcessingError:
+            self._fail(Kind.BAD_UPSTREAM, "The provider's answer is not valid HTTP.")
+            return
+        if messages or upgraded:
+            self._on_heads(messages, upgraded)
+        if self._sink is not None and self._have_head:
+            self._drain()
+
+    def _on_heads(self, messages: Any, upgraded: bool) -> None:
+        message: RawResponseMessage
+        for message, body in messages:
+            if 100 <= message.code < 200:
+                self._informational += 1
+                if upgraded or message.code == 101 or self._informational > _MAX_INFORMATIONAL:
+                    self._fail(Kind.BAD_UPSTREAM, "The provider switched protocols or sent no final answer.")
+                    return
+                continue
+            if self._have_head:
+                # A second answer to one request. The first one stands; the connection is poisoned.
+                self._should_close = True
+                return
+            if message.should_close:
+                self._should_close = True
+            self._chunked = message.chunked
+            if not self._lengths_agree(message):
+                self._fail(Kind.BAD_UPSTREAM, "The provider's answer has contradictory lengths.")
+                return
+            self.status = message.code
+            self.raw_headers = message.raw_headers
+            self._body = EMPTY_PAYLOAD if message.code in _EMPTY_STATUS else body
+            self._have_head = True
+            waiter = self._head_waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    def _lengths_agree(self, message: RawResponseMessage) -> bool:
+        lengths = message.headers.getall("content-length", ())
+        self._by_length = bool(lengths) or message.code in _EMPTY_STATUS
+        if len(lengths) < 2 and not (lengths and "transfer-encoding" in message.headers):
+            return True
+        self._should_close = True
+        return False
+
+    def _drain(self) -> None:
+        """Hands the sink all that has arrived. Reading may unpause the parser, which may parse on: hence the loop."""
+        body, sink = self._body, self._sink
+        assert sink is not None
+        if self._failure is not None:
+            return
+        error = body.exception()
+        if error is not None:
+            self._fail(Kind.BAD_UPSTREAM, "The provider's answer broke off.")
+            return
+        self._sink = None  # reading may call data_received again; those bytes are picked up by this same loop
+        data = body.read_nowait(-1)
+        while body._buffer:
+            data += body.read_nowait(-1)
+        end = body.is_eof()
+        self._sink = None if end else sink
+        if data or end:
+            if end:
+                self.deadline = inf
+            sink.data(data, end)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        parser, self._parser = self._parser, None
+        if self._busy and self._failure is None and not self.complete:
+            self._end_of_bytes(parser)
+        super().connection_lost(exc)
+
+    def _end_of_bytes(self, parser: Any) -> None:
+        if not self._have_head:
+            kind = Kind.BAD_UPSTREAM if self.got_bytes else Kind.UNREACHABLE
+            self._fail(kind, "The provider closed the connection before it answered.")
+            return
+        try:
+            if parser is not None:
+                parser.feed_eof()
+        except (HttpProcessingError, aiohttp.ClientPayloadError):
+            self._fail(Kind.BAD_UPSTREAM, "The provider's answer broke off.")
+            return
+        if not self._body.is_eof():
+            self._fail(Kind.BAD_UPSTREAM, "The provider's answer broke off.")
+        elif self._sink is not None:
+            self._drain()
+
+    def expire(self) -> None:
+        """The deadline has passed: called by the transport's one timer."""
+        what = "sent no more data" if self._have_head else "did not answer"
+        self._fail(Kind.TIMEOUT, f"The provider {what} in time.")
+
+    def _fail(self, kind: Kind, message: str) -> None:
+        if self._failure is not None:
+            return
+        failure = self._failure = UpstreamFailure(kind, message, sent=True)
+        self.deadline = inf
+        self._should_close = True
+        sink, self._sink = self._sink, None
+        self._abort()
+        waiter = self._head_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(failure)
+        elif sink is not None:
+            sink.fail(failure)
+
+    def _abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class _Gather:
+    """A sink that collects a body up to a limit."""
+
+    __slots__ = ("_limit", "_parts", "_size", "done")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
+        self.done: asyncio.Future[bytes] = loop.create_future()
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._limit = limit
+
+    def data(self, data: bytes, end: bool) -> None:
+        self._parts.append(data)
+        self._size += len(data)
+        if self.done.done():
+            return
+        if self._size > self._limit:
+            self.done.set_exception(_too_large(self._limit))
+        elif end:
+            self.done.set_result(b"".join(self._parts))
+
+    def fail(self, failure: UpstreamFailure) -> None:
+        if not self.done.done():
+            self.done.set_exception(failure)
+
+
+def _too_large(limit: int) -> UpstreamFailure:
+    return UpstreamFailure(Kind.BAD_UPSTREAM, f"The provider's answer is larger than {limit} bytes.", sent=True)
+
+
+class GuardedConnector(TCPConnector):
+    """aiohttp's connector and pool, with one more rule: what is not surely clean is not lent again."""
+
+    def __init__(self, policy: AddressPolicy, keepalive: float, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            limit=0,
+            keepalive_timeout=keepalive,
+            ttl_dns_cache=60,
+            socket_factory=functools.partial(_socket, policy),
+            loop=loop,
+        )
+        self._factory = functools.partial(Upstream, loop)  # type: ignore[assignment]
+        self._keepalive = keepalive
+
+    def lend(self, key: ConnectionKey) -> Upstream | None:
+        """An idle connection, the one used last first, so that surplus ones age out. None: connect."""
+        idle = self._conns.get(key)
+        if idle is None:
+            return None
+        now = monotonic()
+        found: Upstream | None = None
+        while idle and found is None:
+            connection, since = idle.pop()
+            assert isinstance(connection, Upstream)
+            clean = connection.is_connected() and not connection.should_close
+            if clean and now - since <= self._keepalive and now - connection.born <= _MAX_AGE:
+                self._acquired.add(connection)
+                found = connection
+            else:
+                connection.abort()
+        if not idle:
+            del self._conns[key]
+        return found
+
+    async def _get(self, key: ConnectionKey, traces: Any) -> Connection | None:
+        found = self.lend(key)
+        return None if found is None else Connection(self, key, found, self._loop)
+
+    def give(self, key: ConnectionKey, connection: Upstream) -> None:
+        """Takes a clean connection back."""
+        self._release(key, connection)
+
+    def drop(self, key: ConnectionKey, connection: Upstream) -> None:
+        """Closes a connection that nobody may use again."""
+        self._release_acquired(key, connection)
+        connection.abort()
+
+    def forget(self, key: ConnectionKey) -> None:
+        """Closes all idle connections there: one of them has just proved stale."""
+        for connection, _ in self._conns.pop(key, ()):
+            connection.abort()
+
+
+def _socket(policy: AddressPolicy, address: Any) -> socket.socket:
+    family, kind, protocol, _, sockaddr = address
+    policy.check(sockaddr[0])
+    made = socket.socket(family=family, type=kind, proto=protocol)
+    made.setblocking(False)
+    # A stalled client must not let the kernel pull megabytes from a fast provider.
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    return made
+
+
+class HttpTransport:
+    """The real `Transport`: pooled HTTP/1.1 over TCP and TLS, one per worker.
+
+    Two connectors, two pools: hosts that an operator set may be private, hosts that a client named may not.
+    """
+
+    def __init__(
+        self, operator: AddressPolicy, client: AddressPolicy, keepalive: float, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._loop = loop
+        self._operator = GuardedConnector(operator, keepalive, loop)
+        self._client = GuardedConnector(client, keepalive, loop)
+        self.active: set[Upstream] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def send(self, origin: Origin, head: bytes, body: bytes | AsyncIterator[bytes], timeouts: Timeouts) -> Reply:
+        pool = self._client if origin.guarded else self._operator
+        request: ClientRequest | None = origin.handle
+        if request is None:
+            request = origin.handle = ClientRequest(
+                "POST", URL.build(scheme=origin.scheme, host=origin.host, port=origin.port), loop=self._loop
+            )
+        key = request.connection_key
+        connection = pool.lend(key)
+        if connection is not None:
+            try:
+                return await self._exchange(connection, head, body, timeouts)
+            except UpstreamFailure as failure:
+                # The provider closed the idle connection as we wrote: not one byte came back. Once more, afresh.
+                if failure.kind is not Kind.UNREACHABLE or not isinstance(body, bytes):
+                    raise
+                pool.forget(key)
+        connection = await self._connect(pool, request, timeouts)
+        connection.pool, connection.key = pool, key
+        return await self._exchange(connection, head, body, timeouts)
+
+    async def _exchange(
+        self, connection: Upstream, head: bytes, body: bytes | AsyncIterator[bytes], timeouts: Timeouts
+    ) -> Reply:
+        self.active.add(connection)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+        try:
+            await connection.exchange(head, body, timeouts)
+        except BaseException:
+            # Cancelled, timed out, broken: whatever it was, this connection has half an exchange on it.
+            connection.close()
+            raise
+        return connection
+
+    async def _connect(self, pool: GuardedConnector, request: ClientRequest, timeouts: Timeouts) -> Upstream:
+        try:
+            lent = await pool.connect(
+                request, [], ClientTimeout(total=None, connect=timeouts.connect, sock_connect=timeouts.connect)
+            )
+        except TimeoutError as error:
+            raise UpstreamFailure(Kind.TIMEOUT, "The provider could not be reached in time.", sent=False) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _unreachable(error) from error
+        connection = lent.protocol
+        assert isinstance(connection, Upstream)
+        lent._protocol = None  # its bookkeeping is ours from here: Upstream.close() gives back or drops
+        return connection
+
+    def _sweep(self) -> None:
+        """Expires what is late and forgets what is idle: one timer for every connection of the worker."""
+        now = self._loop.time()
+        idle = []
+        late = []
+        for connection in self.active:
+            if not connection._busy:
+                idle.append(connection)
+            elif connection.deadline < now:
+                late.append(connection)
+        self.active.difference_update(idle)
+        for connection in late:
+            connection.expire()
+        self._sweeper = self._loop.call_later(_SWEEP, self._sweep) if self.active else None
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self.active):
+            connection.abort()
+        await self._operator.close()
+        await self._client.close()
+
+
+def _unreachable(error: Exception) -> UpstreamFailure:
+    blocked = _blocked(error)
+    if blocked is not None:
+        return blocked
+    what = (
+        "its host name does not resolve" if isinstance(error, aiohttp.ClientConnectorDNSError) else "connection failed"
+    )
+    if isinstance(error, aiohttp.ClientSSLError):
+        what = "its certificate or TLS handshake was refused"
+    return UpstreamFailure(Kind.UNREACHABLE, f"The provider could not be reached: {what}.", sent=False)
+
+
+def _blocked(error: BaseException | None) -> UpstreamFailure | None:
+    for _ in range(8):
+        if isinstance(error, PermissionError) and error.filename == BLOCKED:
+            return UpstreamFailure(Kind.FORBIDDEN, "Invalid custom host: its address is not allowed.", sent=False)
+        if error is None:
+            break
+        error = error.__cause__ or error.__context__
+    return None
