@@ -1,0 +1,577 @@
+"""Config objects from JSON: everything wrong with one is said at once, in the words that users of the field know.
+
+`parse` takes what JSON, YAML or the SDKs give and returns the root `Node`, or raises `InvalidConfig` whose findings
+read `path: strategy,mode, message: …`. Keys may be written in snake_case or camelCase. Unknown keys are ignored and
+named in `Node.warnings`. A key that is null counts as absent.
+
+What a leaf needs is judged with what it inherits: a provider with a key or a host of its own, a virtual key, a
+provider "@slug", or a policy that applies to whatever the request names.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from adapters.providers import PROVIDERS
+from proxy.config import conditions, hosts
+from proxy.config.fields import PROVIDER_FIELDS
+from proxy.config.near import hint, nearest
+from proxy.config.nodes import MODES, Breaker, Cache, Condition, Node, Retry, Sticky, Strategy, inherit
+from proxy.errors import LoopwayError
+from proxy.ports import Secret
+
+__all__ = ["Finding", "InvalidConfig", "Node", "examine", "inherit", "parse", "parse_json"]
+
+MAX_ATTEMPTS = 5
+MAX_DEPTH = 16
+MAX_FINDINGS = 100
+MAX_AGE = (60, 7_776_000)
+MIN_COOLDOWN = 30_000
+
+Path = tuple[str | int, ...]
+
+
+class Finding(NamedTuple):
+    """One thing wrong (or, as a warning, odd) and where: keys and list indexes from the root."""
+
+    path: Path
+    message: str
+    key: bool = False
+    """True: the key itself is the matter, not its value."""
+
+    def __str__(self) -> str:
+        return f"path: {','.join(map(str, self.path))}, message: {self.message}"
+
+
+class InvalidConfig(LoopwayError):
+    """A config object that cannot be used. `findings` are lines for the answer's `errors`; none shows a secret."""
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.details = tuple(findings)
+        self.findings = [str(finding) for finding in self.details]
+        super().__init__("Invalid config passed: " + "; ".join(self.findings))
+
+
+class Examined(NamedTuple):
+    """What an examination gives: the root node (None if there are findings), what is wrong, and what is odd."""
+
+    node: Node | None
+    findings: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+
+
+def parse(raw: object) -> Node:
+    """The root node of a config object as decoded from JSON or YAML. Raises `InvalidConfig`, never anything else."""
+    node, findings, _ = examine(raw)
+    if node is None:
+        raise InvalidConfig(findings)
+    return node
+
+
+def parse_json(text: bytes | str) -> Node:
+    """The same from JSON text."""
+    try:
+        raw = msgspec.json.decode(text)
+    except RecursionError:
+        raise InvalidConfig([Finding((), f"it is nested more than {MAX_DEPTH} deep")]) from None
+    except (msgspec.DecodeError, UnicodeError):
+        raise InvalidConfig([Finding((), "Invalid config passed. You need to pass a valid json")]) from None
+    return parse(raw)
+
+
+def examine(raw: object) -> Examined:
+    """The same as values, for callers that know where each path stands in a file."""
+    x = _Examiner()
+    node = _node(x, raw, (), frozenset())
+    findings, warnings = tuple(x.findings), tuple(dict.fromkeys(x.warnings))
+    if len(findings) > MAX_FINDINGS:
+        findings = (*findings[:MAX_FINDINGS], Finding((), f"and {len(findings) - MAX_FINDINGS} more"))
+    if findings or node is None:
+        return Examined(None, findings, warnings)
+    lines = tuple(f"{json_path(finding.path)}: {finding.message}" for finding in warnings)
+    breaker = node.strategy.cb_config if node.strategy else None
+    return Examined(msgspec.structs.replace(node, warnings=lines, breaker=breaker), (), warnings)
+
+
+def json_path(path: Path) -> str:
+    """`config.targets[0].retry`, as answers and logs name a place in a config object."""
+    return "config" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+
+
+class _Examiner:
+    """Collects what is found. Checks return the value they read, or UNSET after reporting why not."""
+
+    __slots__ = ("findings", "warnings")
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.warnings: list[Finding] = []
+
+    def bad(self, path: Path, message: str) -> Any:
+        self.findings.append(Finding(path, message))
+        return UNSET
+
+    def warn(self, path: Path, message: str, *, key: bool = False) -> None:
+        self.warnings.append(Finding(path, message, key))
+
+    def expected(self, wanted: str, value: object, path: Path) -> Any:
+        return self.bad(path, f"Expected {wanted}, received {_kind(value)}")
+
+
+Check = Callable[[_Examiner, Any, Path], Any]
+
+
+def _kind(value: object) -> str:
+    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    return "null" if value is None else names.get(type(value), "something else")
+
+
+_CAPITAL = re.compile(r"(?<=[a-z0-9])([A-Z])")
+_SPELLINGS = {"use_retry_after_headers": "use_retry_after_header"}
+
+
+def _canonical(key: object) -> str:
+    name = _CAPITAL.sub(r"_\1", str(key)).lower() if isinstance(key, str) and not key.islower() else str(key)
+    return _SPELLINGS.get(name, name)
+
+
+def _record(x: _Examiner, value: Any, path: Path, table: Mapping[str, Check]) -> Any:
+    if not isinstance(value, dict):
+        return x.expected("object", value, path)
+    given: dict[str, Any] = {}
+    for key, item in value.items():
+        name = _canonical(key)
+        check = table.get(name)
+        if check is None:
+            x.warn((*path, str(key)), f"unknown key is ignored{hint(str(key), table)}", key=True)
+        elif name in given:
+            x.warn((*path, str(key)), f"'{name}' is given twice; this one is ignored", key=True)
+        elif item is not None:
+            given[name] = check(x, item, (*path, str(key)))
+    return {name: item for name, item in given.items() if item is not UNSET}
+
+
+# Values
+
+
+def _text(x: _Examiner, value: Any, path: Path) -> Any:
+    return value if isinstance(value, str) else x.expected("string", value, path)
+
+
+def _named(x: _Examiner, value: Any, path: Path) -> Any:
+    return x.bad(path, "must not be empty") if value == "" else _text(x, value, path)
+
+
+def _flag(x: _Examiner, value: Any, path: Path) -> Any:
+    return value if isinstance(value, bool) else x.expected("boolean", value, path)
+
+
+def _object(x: _Examiner, value: Any, path: Path) -> Any:
+    if not isinstance(value, dict):
+        return x.expected("object", value, path)
+    return value if all(isinstance(key, str) for key in value) else x.bad(path, "its keys must be strings")
+
+
+def _secret(x: _Examiner, value: Any, path: Path) -> Any:
+    text = _text(x, value, path)
+    return text if text is UNSET else Secret(text)
+
+
+def _number(low: float, high: float = math.inf, *, whole: bool = True, above: bool = False) -> Check:
+    """A number from `low` to `high`; `above` leaves `low` itself out."""
+    limits = f"above {low:g}" if above else f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+
+    def check(x: _Examiner, value: Any, path: Path) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return x.expected("number", value, path)
+        if not math.isfinite(value) if isinstance(value, float) else abs(value) > 2**53:
+            return x.bad(path, "must be a finite number")
+        if whole and value != int(value):
+            return x.bad(path, "must be a whole number")
+        if not low <= value <= high or (above and value == low):
+            return x.bad(path, f"must be {limits}")
+        return int(value) if whole else float(value)
+
+    return check
+
+
+def _millis(x: _Examiner, value: Any, path: Path) -> Any:
+    number = _number(0, whole=False)(x, value, path)
+    return UNSET if number is UNSET or number == 0 else math.ceil(number)
+
+
+def _list(item: Check, *, least: int = 0) -> Check:
+    def check(x: _Examiner, value: Any, path: Path) -> Any:
+        if not isinstance(value, list):
+            return x.expected("array", value, path)
+        if len(value) < least:
+            return x.bad(path, f"must have at least {least}")
+        read = [item(x, element, (*path, index)) for index, element in enumerate(value)]
+        return tuple(element for element in read if element is not UNSET)
+
+    return check
+
+
+def _pattern(pattern: str, message: str) -> Check:
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(x: _Examiner, value: Any, path: Path) -> Any:
+        text = _text(x, value, path)
+        if text is UNSET or compiled.fullmatch(text):
+            return text
+        return x.bad(path, message)
+
+    return check
+
+
+_codes = _list(_number(100, 599))
+
+
+def _provider(x: _Examiner, value: Any, path: Path) -> Any:
+    text = _named(x, value, path)
+    if text is UNSET or text in PROVIDERS:
+        return text
+    if text.startswith("@"):
+        return text if text[1:].partition("/")[0] else x.bad(path, "a slug must follow '@'")
+    near = nearest(text, PROVIDERS)
+    message = f"Invalid 'provider' value. Must be one of: {', '.join(PROVIDERS)}"
+    return x.bad(path, f"{message}. Did you mean '{near}'?" if near else message)
+
+
+def _virtual_key(x: _Examiner, value: Any, path: Path) -> Any:
+    text = _named(x, value, path)
+    return text if text is UNSET else text.removeprefix("@")
+
+
+def _custom_host(x: _Examiner, value: Any, path: Path) -> Any:
+    text = _text(x, value, path)
+    if text is UNSET or hosts.fault(text) is None:
+        return text
+    return x.bad(path, "Invalid custom host")
+
+
+_NEVER_FORWARDED = frozenset(
+    {
+        "metadata-flavor",
+        "x-aws-ec2-metadata-token",
+        "x-google-metadata-request",
+        "x-portkey-forward-headers",
+        "x-loopway-forward-headers",
+    }
+)
+
+
+def _forward_header(x: _Examiner, value: Any, path: Path) -> Any:
+    text = _pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "must be the name of a header")(x, value, path)
+    if text is UNSET:
+        return text
+    return x.bad(path, f"the header '{text}' cannot be forwarded") if text.lower() in _NEVER_FORWARDED else text.lower()
+
+
+def _guardrail(x: _Examiner, value: Any, path: Path) -> Any:
+    return value if isinstance(value, str) else _object(x, value, path)
+
+
+def _object_or_json(x: _Examiner, value: Any, path: Path) -> Any:
+    if not isinstance(value, str):
+        return _object(x, value, path)
+    try:
+        decoded = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return x.bad(path, "Expected object, or its JSON as a string")
+    return decoded if isinstance(decoded, dict) else x.expected("object", decoded, path)
+
+
+def _flag_or_word(x: _Examiner, value: Any, path: Path) -> Any:
+    return value == "true" if value in ("true", "false") else _flag(x, value, path)
+
+
+FIELD_CHECKS: dict[str, Check] = {
+    "text": _text,
+    "flag": _flag_or_word,
+    "object": _object_or_json,
+    "objects": _list(_object),
+}
+
+
+# Records
+
+
+def _retry(x: _Examiner, value: Any, path: Path) -> Any:
+    if isinstance(value, dict) and value.get("attempts") is None:
+        return x.bad((*path, "attempts"), "'retry.attempts' must be defined")
+    before = len(x.findings)
+    given = _record(x, value, path, _RETRY)
+    return Retry(**given) if len(x.findings) == before else UNSET
+
+
+_RETRY: dict[str, Check] = {
+    "attempts": _number(0, MAX_ATTEMPTS),
+    "on_status_codes": _codes,
+    "use_retry_after_header": _flag,
+}
+
+
+def _max_age(x: _Examiner, value: Any, path: Path) -> Any:
+    number = _number(0, whole=False)(x, value, path)
+    if number is UNSET:
+        return UNSET
+    low, high = MAX_AGE
+    clamped = int(min(max(number, low), high))
+    if clamped != number:
+        x.warn(path, f"is taken as {clamped}; a cache keeps answers for {low} to {high} whole seconds")
+    return clamped
+
+
+def _cache_mode(x: _Examiner, value: Any, path: Path) -> Any:
+    text = _text(x, value, path)
+    if text is UNSET or text in ("simple", "semantic"):
+        return text
+    return x.bad(path, "Invalid 'cache.mode' value. Must be one of: simple, semantic")
+
+
+def _cache(x: _Examiner, value: Any, path: Path) -> Any:
+    if isinstance(value, str):
+        mode = _cache_mode(x, value, path)
+        return mode if mode is UNSET else Cache(mode)
+    if isinstance(value, dict) and value.get("mode") is None:
+        return x.bad((*path, "mode"), "'cache.mode' must be defined")
+    before = len(x.findings)
+    given = _record(x, value, path, {"mode": _cache_mode, "max_age": _max_age})
+    return Cache(**given) if len(x.findings) == before else UNSET
+
+
+def _mode(x: _Examiner, value: Any, path: Path) -> Any:
+    text = _text(x, value, path)
+    if text is UNSET or text in MODES:
+        return text
+    # The four that every client of the field knows; the sentence is theirs, word for word.
+    return x.bad(path, "Invalid 'mode' value. Must be one of: single, loadbalance, fallback, conditional")
+
+
+_hash_field = _pattern(
+    r"(?:metadata|params|headers)\..+", 'hash_fields must start with "metadata.", "params.", or "headers."'
+)
+_STICKY: dict[str, Check] = {
+    "enabled": _flag,
+    "hash_fields": _list(_hash_field),
+    "ttl": _number(0, whole=False, above=True),
+}
+_BREAKER: dict[str, Check] = {
+    "failure_threshold": _number(1),
+    "failure_threshold_percentage": _number(0, 100, whole=False, above=True),
+    "cooldown_interval": _number(MIN_COOLDOWN),
+    "failure_status_codes": _codes,
+    "minimum_requests": _number(1),
+}
+
+
+def _sticky(x: _Examiner, value: Any, path: Path) -> Any:
+    given = _record(x, value, path, _STICKY)
+    return given if given is UNSET else Sticky(**given)
+
+
+def _breaker(x: _Examiner, value: Any, path: Path) -> Any:
+    given = _record(x, value, path, _BREAKER)
+    if given is UNSET:
+        return UNSET
+    if not {"failure_threshold", "failure_threshold_percentage"} & given.keys():
+        x.warn(path, "never opens without failure_threshold or failure_threshold_percentage")
+    return Breaker(**given)
+
+
+def _query(x: _Examiner, value: Any, path: Path) -> Any:
+    for where, message in conditions.faults(value, path, x.warn):
+        x.bad(where, message)
+    return value
+
+
+def _condition(x: _Examiner, value: Any, path: Path) -> Any:
+    before = len(x.findings)
+    given = _record(x, value, path, {"query": _query, "then": _text})
+    if isinstance(value, dict):
+        for name in ("query", "then"):
+            if value.get(name) is None:
+                x.bad((*path, name), "Required")
+    return Condition(**given) if len(x.findings) == before else UNSET
+
+
+_STRATEGY: dict[str, Check] = {
+    "mode": _mode,
+    "on_status_codes": _codes,
+    "conditions": _list(_condition),
+    "default": _text,
+    "sticky": _sticky,
+    "cb_config": _breaker,
+}
+
+
+def _strategy(x: _Examiner, value: Any, path: Path) -> Any:
+    if isinstance(value, dict) and value.get("mode") is None:
+        return x.bad((*path, "mode"), "Required")
+    before = len(x.findings)
+    given = _record(x, value, path, _STRATEGY)
+    return Strategy(**given) if len(x.findings) == before else UNSET
+
+
+# Nodes
+
+
+def _later(x: _Examiner, value: Any, path: Path) -> Any:
+    return value if isinstance(value, list) else x.expected("array", value, path)
+
+
+def _options(x: _Examiner, value: Any, path: Path) -> Any:
+    message = "the old form with 'mode' and 'options' is not read; write 'strategy': {'mode': …} and 'targets': […]"
+    return x.bad(path, message)
+
+
+_hooks = _list(_object)
+_guardrails = _list(_guardrail)
+
+_NODE: dict[str, Check] = {
+    "name": _named,
+    "provider": _provider,
+    "virtual_key": _virtual_key,
+    "api_key": _secret,
+    "passthrough": _flag,
+    "prompt_id": _named,
+    "override_params": _object,
+    "default_params": _object,
+    "drop_params": _list(
+        _pattern(
+            r"[^\s.\[\]]+(?:\[(?:\d+|\*)\])*(?:\.[^\s.\[\]]+(?:\[(?:\d+|\*)\])*)*",
+            "must be a path such as a.b, a[0].b or a[*].b",
+        )
+    ),
+    "custom_host": _custom_host,
+    "forward_headers": _list(_forward_header),
+    "weight": _number(0, whole=False),
+    "strategy": _strategy,
+    "targets": _later,
+    "retry": _retry,
+    "cache": _cache,
+    "request_timeout": _millis,
+    "idle_timeout": _millis,
+    "total_timeout": _millis,
+    "strict_open_ai_compliance": _flag,
+    "input_guardrails": _guardrails,
+    "output_guardrails": _guardrails,
+    "input_mutators": _guardrails,
+    "output_mutators": _guardrails,
+    "before_request_hooks": _hooks,
+    "after_request_hooks": _hooks,
+    "fetch_integrated_models": _flag,
+    **{name: FIELD_CHECKS[kind] for name, kind in PROVIDER_FIELDS.items()},
+    "options": _options,
+}
+
+_SUFFICIENT = frozenset(
+    {
+        "virtual_key", "cache", "retry", "request_timeout", "forward_headers", "passthrough", "prompt_id",
+        "default_params", "override_params", "drop_params", "before_request_hooks", "after_request_hooks",
+        "input_guardrails", "output_guardrails", "input_mutators", "output_mutators", "azure_auth_mode",
+    }
+)  # fmt: skip
+"""One of these makes a leaf complete. The policies among them apply to whatever provider the request names."""
+
+_HANDED_DOWN = _SUFFICIENT - {"virtual_key", "passthrough", "prompt_id", "azure_auth_mode"} | {"custom_host"}
+
+_INCOMPLETE = (
+    "Invalid configuration. It must have either 'provider' and 'api_key', or 'strategy' and 'targets', or 'cache', "
+    "or 'retry', or 'request_timeout'"
+)
+_VERTEX = (
+    "Invalid configuration. ('vertex_project_id' and 'vertex_region') or ('vertex_service_account_json' and "
+    "'vertex_region') are required for 'vertex-ai' provider. Example: { 'provider': 'vertex-ai', "
+    "'vertex_project_id': 'my-project-id', 'vertex_region': 'us-central1', api_key: 'ya29...' }"
+)
+_KEYLESS = frozenset({"ollama", "triton"})
+_CLOUD_CREDENTIALS = ({"aws_access_key_id", "aws_secret_access_key"},)
+
+
+def _node(x: _Examiner, raw: Any, path: Path, inherited: frozenset[str]) -> Node | None:
+    """One node and all below it. `inherited` names what the nodes above hand down."""
+    if len(path) > 2 * MAX_DEPTH:
+        x.bad(path, f"targets may be nested {MAX_DEPTH} deep, not deeper")
+        return None
+    before = len(x.findings)
+    given = _record(x, raw, path, _NODE)
+    if given is UNSET:
+        return None
+    sound = len(x.findings) == before
+    elements = given.pop("targets", None)
+    fields = {name: given.pop(name) for name in tuple(given) if name in PROVIDER_FIELDS}
+    if sound:
+        # Only then: a key that could not be read is not a key that is missing.
+        _complete(x, given, fields, elements, path, inherited)
+    below = inherited | (given.keys() & _HANDED_DOWN)
+    read = [_node(x, element, (*path, "targets", index), below) for index, element in enumerate(elements or ())]
+    targets = tuple(node for node in read if node is not None)
+    if elements and "strategy" not in given and sound:
+        given["strategy"] = Strategy("single")
+    if "strategy" in given:
+        _routable(x, given["strategy"], targets, path, complete=len(targets) == len(elements or ()))
+    return Node(**given, targets=targets, fields=fields)
+
+
+def _complete(
+    x: _Examiner,
+    given: dict[str, Any],
+    fields: dict[str, Any],
+    elements: list[Any] | None,
+    path: Path,
+    inherited: frozenset[str],
+) -> None:
+    """Whether a node says enough to be followed: a strategy with its targets, or a leaf."""
+    strategy: Strategy | None = given.get("strategy")
+    if elements:
+        if strategy is None and len(elements) > 1:
+            x.bad((*path, "strategy"), "must be given with several 'targets'; which of them shall answer?")
+        for name in sorted(given.keys() & {"provider", "virtual_key", "api_key"}):
+            x.warn((*path, name), "is not used beside 'targets'", key=True)
+        return
+    if elements is not None or (strategy is not None and strategy.mode != "single"):
+        mode = f" for mode '{strategy.mode}'" if strategy else ""
+        x.bad((*path, "targets"), f"'targets' must have at least one target{mode}")
+        return
+    provider = given.get("provider", "")
+    if provider == "vertex-ai":
+        if "vertex_region" not in fields or not {"vertex_project_id", "vertex_service_account_json"} & fields.keys():
+            x.bad(path, _VERTEX)
+        return
+    has = (given.keys() - {"provider"}) | fields.keys() | inherited
+    if provider.startswith("@") or provider in _KEYLESS or has & _SUFFICIENT:
+        return
+    if provider and has & {"api_key", "custom_host", "azure_ad_token"}:
+        return
+    if not any(pair <= has for pair in _CLOUD_CREDENTIALS):
+        x.bad(path, _INCOMPLETE)
+
+
+def _routable(x: _Examiner, strategy: Strategy, targets: tuple[Node, ...], path: Path, *, complete: bool) -> None:
+    """Whether the strategy can always decide: some weight above zero, names that exist. `complete`: all were read."""
+    if strategy.mode == "loadbalance" and targets and complete and sum(target.weight for target in targets) == 0:
+        x.bad((*path, "targets"), "the weights add up to 0; give at least one target a weight above 0")
+    if strategy.mode != "conditional":
+        return
+    here = (*path, "strategy")
+    if not strategy.conditions:
+        x.bad((*here, "conditions"), "No conditions passed in the query router")
+    if not complete:
+        return
+    names = {target.name for target in targets if target.name}
+    wanted: list[tuple[Path, str]] = [
+        ((*here, "conditions", index, "then"), condition.then) for index, condition in enumerate(strategy.conditions)
+    ]
+    if strategy.default is not None:
+        wanted.append(((*here, "default"), strategy.default))
+    for where, name in wanted:
+        if name not in names:
+            x.bad(where, f"Invalid target name found in the query router: {name}")
