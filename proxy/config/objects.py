@@ -10,9 +10,7 @@ provider "@slug", or a policy that applies to whatever the request names.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,8 +18,23 @@ from msgspec import UNSET
 
 from adapters.providers import PROVIDERS
 from proxy.config import conditions, hosts
+from proxy.config.checks import (
+    Check,
+    Examiner,
+    Finding,
+    Path,
+    flag,
+    listing,
+    mapping,
+    millis,
+    named,
+    number,
+    pattern,
+    record,
+    text,
+)
 from proxy.config.fields import PROVIDER_FIELDS
-from proxy.config.near import hint, nearest
+from proxy.config.near import nearest
 from proxy.config.nodes import MODES, Breaker, Cache, Condition, Node, Retry, Sticky, Strategy, inherit
 from proxy.errors import LoopwayError
 from proxy.ports import Secret
@@ -33,20 +46,6 @@ MAX_DEPTH = 16
 MAX_FINDINGS = 100
 MAX_AGE = (60, 7_776_000)
 MIN_COOLDOWN = 30_000
-
-Path = tuple[str | int, ...]
-
-
-class Finding(NamedTuple):
-    """One thing wrong (or, as a warning, odd) and where: keys and list indexes from the root."""
-
-    path: Path
-    message: str
-    key: bool = False
-    """True: the key itself is the matter, not its value."""
-
-    def __str__(self) -> str:
-        return f"path: {','.join(map(str, self.path))}, message: {self.message}"
 
 
 class InvalidConfig(LoopwayError):
@@ -87,7 +86,7 @@ def parse_json(text: bytes | str) -> Node:
 
 def examine(raw: object) -> Examined:
     """The same as values, for callers that know where each path stands in a file."""
-    x = _Examiner()
+    x = Examiner()
     node = _node(x, raw, (), frozenset())
     findings, warnings = tuple(x.findings), tuple(dict.fromkeys(x.warnings))
     if len(findings) > MAX_FINDINGS:
@@ -104,155 +103,34 @@ def json_path(path: Path) -> str:
     return "config" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
 
 
-class _Examiner:
-    """Collects what is found. Checks return the value they read, or UNSET after reporting why not."""
-
-    __slots__ = ("findings", "warnings")
-
-    def __init__(self) -> None:
-        self.findings: list[Finding] = []
-        self.warnings: list[Finding] = []
-
-    def bad(self, path: Path, message: str) -> Any:
-        self.findings.append(Finding(path, message))
-        return UNSET
-
-    def warn(self, path: Path, message: str, *, key: bool = False) -> None:
-        self.warnings.append(Finding(path, message, key))
-
-    def expected(self, wanted: str, value: object, path: Path) -> Any:
-        return self.bad(path, f"Expected {wanted}, received {_kind(value)}")
+def _secret(x: Examiner, value: Any, path: Path) -> Any:
+    given = text(x, value, path)
+    return given if given is UNSET else Secret(given)
 
 
-Check = Callable[[_Examiner, Any, Path], Any]
+_codes = listing(number(100, 599))
 
 
-def _kind(value: object) -> str:
-    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
-    return "null" if value is None else names.get(type(value), "something else")
-
-
-_CAPITAL = re.compile(r"(?<=[a-z0-9])([A-Z])")
-_SPELLINGS = {"use_retry_after_headers": "use_retry_after_header"}
-
-
-def _canonical(key: object) -> str:
-    name = _CAPITAL.sub(r"_\1", str(key)).lower() if isinstance(key, str) and not key.islower() else str(key)
-    return _SPELLINGS.get(name, name)
-
-
-def _record(x: _Examiner, value: Any, path: Path, table: Mapping[str, Check]) -> Any:
-    if not isinstance(value, dict):
-        return x.expected("object", value, path)
-    given: dict[str, Any] = {}
-    for key, item in value.items():
-        name = _canonical(key)
-        check = table.get(name)
-        if check is None:
-            x.warn((*path, str(key)), f"unknown key is ignored{hint(str(key), table)}", key=True)
-        elif name in given:
-            x.warn((*path, str(key)), f"'{name}' is given twice; this one is ignored", key=True)
-        elif item is not None:
-            given[name] = check(x, item, (*path, str(key)))
-    return {name: item for name, item in given.items() if item is not UNSET}
-
-
-# Values
-
-
-def _text(x: _Examiner, value: Any, path: Path) -> Any:
-    return value if isinstance(value, str) else x.expected("string", value, path)
-
-
-def _named(x: _Examiner, value: Any, path: Path) -> Any:
-    return x.bad(path, "must not be empty") if value == "" else _text(x, value, path)
-
-
-def _flag(x: _Examiner, value: Any, path: Path) -> Any:
-    return value if isinstance(value, bool) else x.expected("boolean", value, path)
-
-
-def _object(x: _Examiner, value: Any, path: Path) -> Any:
-    if not isinstance(value, dict):
-        return x.expected("object", value, path)
-    return value if all(isinstance(key, str) for key in value) else x.bad(path, "its keys must be strings")
-
-
-def _secret(x: _Examiner, value: Any, path: Path) -> Any:
-    text = _text(x, value, path)
-    return text if text is UNSET else Secret(text)
-
-
-def _number(low: float, high: float = math.inf, *, whole: bool = True, above: bool = False) -> Check:
-    """A number from `low` to `high`; `above` leaves `low` itself out."""
-    limits = f"above {low:g}" if above else f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-
-    def check(x: _Examiner, value: Any, path: Path) -> Any:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return x.expected("number", value, path)
-        if not math.isfinite(value) if isinstance(value, float) else abs(value) > 2**53:
-            return x.bad(path, "must be a finite number")
-        if whole and value != int(value):
-            return x.bad(path, "must be a whole number")
-        if not low <= value <= high or (above and value == low):
-            return x.bad(path, f"must be {limits}")
-        return int(value) if whole else float(value)
-
-    return check
-
-
-def _millis(x: _Examiner, value: Any, path: Path) -> Any:
-    number = _number(0, whole=False)(x, value, path)
-    return UNSET if number is UNSET or number == 0 else math.ceil(number)
-
-
-def _list(item: Check, *, least: int = 0) -> Check:
-    def check(x: _Examiner, value: Any, path: Path) -> Any:
-        if not isinstance(value, list):
-            return x.expected("array", value, path)
-        if len(value) < least:
-            return x.bad(path, f"must have at least {least}")
-        read = [item(x, element, (*path, index)) for index, element in enumerate(value)]
-        return tuple(element for element in read if element is not UNSET)
-
-    return check
-
-
-def _pattern(pattern: str, message: str) -> Check:
-    compiled = re.compile(pattern, re.ASCII)
-
-    def check(x: _Examiner, value: Any, path: Path) -> Any:
-        text = _text(x, value, path)
-        if text is UNSET or compiled.fullmatch(text):
-            return text
-        return x.bad(path, message)
-
-    return check
-
-
-_codes = _list(_number(100, 599))
-
-
-def _provider(x: _Examiner, value: Any, path: Path) -> Any:
-    text = _named(x, value, path)
-    if text is UNSET or text in PROVIDERS:
-        return text
-    if text.startswith("@"):
-        return text if text[1:].partition("/")[0] else x.bad(path, "a slug must follow '@'")
-    near = nearest(text, PROVIDERS)
+def _provider(x: Examiner, value: Any, path: Path) -> Any:
+    given = named(x, value, path)
+    if given is UNSET or given in PROVIDERS:
+        return given
+    if given.startswith("@"):
+        return given if given[1:].partition("/")[0] else x.bad(path, "a slug must follow '@'")
+    near = nearest(given, PROVIDERS)
     message = f"Invalid 'provider' value. Must be one of: {', '.join(PROVIDERS)}"
     return x.bad(path, f"{message}. Did you mean '{near}'?" if near else message)
 
 
-def _virtual_key(x: _Examiner, value: Any, path: Path) -> Any:
-    text = _named(x, value, path)
-    return text if text is UNSET else text.removeprefix("@")
+def _virtual_key(x: Examiner, value: Any, path: Path) -> Any:
+    given = named(x, value, path)
+    return given if given is UNSET else given.removeprefix("@")
 
 
-def _custom_host(x: _Examiner, value: Any, path: Path) -> Any:
-    text = _text(x, value, path)
-    if text is UNSET or hosts.fault(text) is None:
-        return text
+def _custom_host(x: Examiner, value: Any, path: Path) -> Any:
+    given = text(x, value, path)
+    if given is UNSET or hosts.fault(given) is None:
+        return given
     return x.bad(path, "Invalid custom host")
 
 
@@ -267,20 +145,21 @@ _NEVER_FORWARDED = frozenset(
 )
 
 
-def _forward_header(x: _Examiner, value: Any, path: Path) -> Any:
-    text = _pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "must be the name of a header")(x, value, path)
-    if text is UNSET:
-        return text
-    return x.bad(path, f"the header '{text}' cannot be forwarded") if text.lower() in _NEVER_FORWARDED else text.lower()
+def _forward_header(x: Examiner, value: Any, path: Path) -> Any:
+    given = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "must be the name of a header")(x, value, path)
+    if given is UNSET:
+        return given
+    name = given.lower()
+    return x.bad(path, f"the header '{given}' cannot be forwarded") if name in _NEVER_FORWARDED else name
 
 
-def _guardrail(x: _Examiner, value: Any, path: Path) -> Any:
-    return value if isinstance(value, str) else _object(x, value, path)
+def _guardrail(x: Examiner, value: Any, path: Path) -> Any:
+    return value if isinstance(value, str) else mapping(x, value, path)
 
 
-def _object_or_json(x: _Examiner, value: Any, path: Path) -> Any:
+def _object_or_json(x: Examiner, value: Any, path: Path) -> Any:
     if not isinstance(value, str):
-        return _object(x, value, path)
+        return mapping(x, value, path)
     try:
         decoded = msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -288,97 +167,97 @@ def _object_or_json(x: _Examiner, value: Any, path: Path) -> Any:
     return decoded if isinstance(decoded, dict) else x.expected("object", decoded, path)
 
 
-def _flag_or_word(x: _Examiner, value: Any, path: Path) -> Any:
-    return value == "true" if value in ("true", "false") else _flag(x, value, path)
+def _flag_or_word(x: Examiner, value: Any, path: Path) -> Any:
+    return value == "true" if value in ("true", "false") else flag(x, value, path)
 
 
 FIELD_CHECKS: dict[str, Check] = {
-    "text": _text,
+    "text": text,
     "flag": _flag_or_word,
     "object": _object_or_json,
-    "objects": _list(_object),
+    "objects": listing(mapping),
 }
 
 
 # Records
 
 
-def _retry(x: _Examiner, value: Any, path: Path) -> Any:
+def _retry(x: Examiner, value: Any, path: Path) -> Any:
     if isinstance(value, dict) and value.get("attempts") is None:
         return x.bad((*path, "attempts"), "'retry.attempts' must be defined")
     before = len(x.findings)
-    given = _record(x, value, path, _RETRY)
+    given = record(x, value, path, _RETRY)
     return Retry(**given) if len(x.findings) == before else UNSET
 
 
 _RETRY: dict[str, Check] = {
-    "attempts": _number(0, MAX_ATTEMPTS),
+    "attempts": number(0, MAX_ATTEMPTS),
     "on_status_codes": _codes,
-    "use_retry_after_header": _flag,
+    "use_retry_after_header": flag,
 }
 
 
-def _max_age(x: _Examiner, value: Any, path: Path) -> Any:
-    number = _number(0, whole=False)(x, value, path)
-    if number is UNSET:
+def _max_age(x: Examiner, value: Any, path: Path) -> Any:
+    read = number(0, whole=False)(x, value, path)
+    if read is UNSET:
         return UNSET
     low, high = MAX_AGE
-    clamped = int(min(max(number, low), high))
-    if clamped != number:
+    clamped = int(min(max(read, low), high))
+    if clamped != read:
         x.warn(path, f"is taken as {clamped}; a cache keeps answers for {low} to {high} whole seconds")
     return clamped
 
 
-def _cache_mode(x: _Examiner, value: Any, path: Path) -> Any:
-    text = _text(x, value, path)
-    if text is UNSET or text in ("simple", "semantic"):
-        return text
+def _cache_mode(x: Examiner, value: Any, path: Path) -> Any:
+    given = text(x, value, path)
+    if given is UNSET or given in ("simple", "semantic"):
+        return given
     return x.bad(path, "Invalid 'cache.mode' value. Must be one of: simple, semantic")
 
 
-def _cache(x: _Examiner, value: Any, path: Path) -> Any:
+def _cache(x: Examiner, value: Any, path: Path) -> Any:
     if isinstance(value, str):
         mode = _cache_mode(x, value, path)
         return mode if mode is UNSET else Cache(mode)
     if isinstance(value, dict) and value.get("mode") is None:
         return x.bad((*path, "mode"), "'cache.mode' must be defined")
     before = len(x.findings)
-    given = _record(x, value, path, {"mode": _cache_mode, "max_age": _max_age})
+    given = record(x, value, path, {"mode": _cache_mode, "max_age": _max_age})
     return Cache(**given) if len(x.findings) == before else UNSET
 
 
-def _mode(x: _Examiner, value: Any, path: Path) -> Any:
-    text = _text(x, value, path)
-    if text is UNSET or text in MODES:
-        return text
+def _mode(x: Examiner, value: Any, path: Path) -> Any:
+    given = text(x, value, path)
+    if given is UNSET or given in MODES:
+        return given
     # The four that every client of the field knows; the sentence is theirs, word for word.
     return x.bad(path, "Invalid 'mode' value. Must be one of: single, loadbalance, fallback, conditional")
 
 
-_hash_field = _pattern(
+_hash_field = pattern(
     r"(?:metadata|params|headers)\..+", 'hash_fields must start with "metadata.", "params.", or "headers."'
 )
 _STICKY: dict[str, Check] = {
-    "enabled": _flag,
-    "hash_fields": _list(_hash_field),
-    "ttl": _number(0, whole=False, above=True),
+    "enabled": flag,
+    "hash_fields": listing(_hash_field),
+    "ttl": number(0, whole=False, above=True),
 }
 _BREAKER: dict[str, Check] = {
-    "failure_threshold": _number(1),
-    "failure_threshold_percentage": _number(0, 100, whole=False, above=True),
-    "cooldown_interval": _number(MIN_COOLDOWN),
+    "failure_threshold": number(1),
+    "failure_threshold_percentage": number(0, 100, whole=False, above=True),
+    "cooldown_interval": number(MIN_COOLDOWN),
     "failure_status_codes": _codes,
-    "minimum_requests": _number(1),
+    "minimum_requests": number(1),
 }
 
 
-def _sticky(x: _Examiner, value: Any, path: Path) -> Any:
-    given = _record(x, value, path, _STICKY)
+def _sticky(x: Examiner, value: Any, path: Path) -> Any:
+    given = record(x, value, path, _STICKY)
     return given if given is UNSET else Sticky(**given)
 
 
-def _breaker(x: _Examiner, value: Any, path: Path) -> Any:
-    given = _record(x, value, path, _BREAKER)
+def _breaker(x: Examiner, value: Any, path: Path) -> Any:
+    given = record(x, value, path, _BREAKER)
     if given is UNSET:
         return UNSET
     if not {"failure_threshold", "failure_threshold_percentage"} & given.keys():
@@ -386,15 +265,15 @@ def _breaker(x: _Examiner, value: Any, path: Path) -> Any:
     return Breaker(**given)
 
 
-def _query(x: _Examiner, value: Any, path: Path) -> Any:
+def _query(x: Examiner, value: Any, path: Path) -> Any:
     for where, message in conditions.faults(value, path, x.warn):
         x.bad(where, message)
     return value
 
 
-def _condition(x: _Examiner, value: Any, path: Path) -> Any:
+def _condition(x: Examiner, value: Any, path: Path) -> Any:
     before = len(x.findings)
-    given = _record(x, value, path, {"query": _query, "then": _text})
+    given = record(x, value, path, {"query": _query, "then": text})
     if isinstance(value, dict):
         for name in ("query", "then"):
             if value.get(name) is None:
@@ -405,69 +284,69 @@ def _condition(x: _Examiner, value: Any, path: Path) -> Any:
 _STRATEGY: dict[str, Check] = {
     "mode": _mode,
     "on_status_codes": _codes,
-    "conditions": _list(_condition),
-    "default": _text,
+    "conditions": listing(_condition),
+    "default": text,
     "sticky": _sticky,
     "cb_config": _breaker,
 }
 
 
-def _strategy(x: _Examiner, value: Any, path: Path) -> Any:
+def _strategy(x: Examiner, value: Any, path: Path) -> Any:
     if isinstance(value, dict) and value.get("mode") is None:
         return x.bad((*path, "mode"), "Required")
     before = len(x.findings)
-    given = _record(x, value, path, _STRATEGY)
+    given = record(x, value, path, _STRATEGY)
     return Strategy(**given) if len(x.findings) == before else UNSET
 
 
 # Nodes
 
 
-def _later(x: _Examiner, value: Any, path: Path) -> Any:
+def _later(x: Examiner, value: Any, path: Path) -> Any:
     return value if isinstance(value, list) else x.expected("array", value, path)
 
 
-def _options(x: _Examiner, value: Any, path: Path) -> Any:
+def _options(x: Examiner, value: Any, path: Path) -> Any:
     message = "the old form with 'mode' and 'options' is not read; write 'strategy': {'mode': …} and 'targets': […]"
     return x.bad(path, message)
 
 
-_hooks = _list(_object)
-_guardrails = _list(_guardrail)
+_hooks = listing(mapping)
+_guardrails = listing(_guardrail)
 
 _NODE: dict[str, Check] = {
-    "name": _named,
+    "name": named,
     "provider": _provider,
     "virtual_key": _virtual_key,
     "api_key": _secret,
-    "passthrough": _flag,
-    "prompt_id": _named,
-    "override_params": _object,
-    "default_params": _object,
-    "drop_params": _list(
-        _pattern(
+    "passthrough": flag,
+    "prompt_id": named,
+    "override_params": mapping,
+    "default_params": mapping,
+    "drop_params": listing(
+        pattern(
             r"[^\s.\[\]]+(?:\[(?:\d+|\*)\])*(?:\.[^\s.\[\]]+(?:\[(?:\d+|\*)\])*)*",
             "must be a path such as a.b, a[0].b or a[*].b",
         )
     ),
     "custom_host": _custom_host,
-    "forward_headers": _list(_forward_header),
-    "weight": _number(0, whole=False),
+    "forward_headers": listing(_forward_header),
+    "weight": number(0, whole=False),
     "strategy": _strategy,
     "targets": _later,
     "retry": _retry,
     "cache": _cache,
-    "request_timeout": _millis,
-    "idle_timeout": _millis,
-    "total_timeout": _millis,
-    "strict_open_ai_compliance": _flag,
+    "request_timeout": millis,
+    "idle_timeout": millis,
+    "total_timeout": millis,
+    "strict_open_ai_compliance": flag,
     "input_guardrails": _guardrails,
     "output_guardrails": _guardrails,
     "input_mutators": _guardrails,
     "output_mutators": _guardrails,
     "before_request_hooks": _hooks,
     "after_request_hooks": _hooks,
-    "fetch_integrated_models": _flag,
+    "fetch_integrated_models": flag,
     **{name: FIELD_CHECKS[kind] for name, kind in PROVIDER_FIELDS.items()},
     "options": _options,
 }
@@ -496,13 +375,13 @@ _KEYLESS = frozenset({"ollama", "triton"})
 _CLOUD_CREDENTIALS = ({"aws_access_key_id", "aws_secret_access_key"},)
 
 
-def _node(x: _Examiner, raw: Any, path: Path, inherited: frozenset[str]) -> Node | None:
+def _node(x: Examiner, raw: Any, path: Path, inherited: frozenset[str]) -> Node | None:
     """One node and all below it. `inherited` names what the nodes above hand down."""
     if len(path) > 2 * MAX_DEPTH:
         x.bad(path, f"targets may be nested {MAX_DEPTH} deep, not deeper")
         return None
     before = len(x.findings)
-    given = _record(x, raw, path, _NODE)
+    given = record(x, raw, path, _NODE)
     if given is UNSET:
         return None
     sound = len(x.findings) == before
@@ -522,7 +401,7 @@ def _node(x: _Examiner, raw: Any, path: Path, inherited: frozenset[str]) -> Node
 
 
 def _complete(
-    x: _Examiner,
+    x: Examiner,
     given: dict[str, Any],
     fields: dict[str, Any],
     elements: list[Any] | None,
@@ -555,7 +434,7 @@ def _complete(
         x.bad(path, _INCOMPLETE)
 
 
-def _routable(x: _Examiner, strategy: Strategy, targets: tuple[Node, ...], path: Path, *, complete: bool) -> None:
+def _routable(x: Examiner, strategy: Strategy, targets: tuple[Node, ...], path: Path, *, complete: bool) -> None:
     """Whether the strategy can always decide: some weight above zero, names that exist. `complete`: all were read."""
     if strategy.mode == "loadbalance" and targets and complete and sum(target.weight for target in targets) == 0:
         x.bad((*path, "targets"), "the weights add up to 0; give at least one target a weight above 0")
