@@ -190,6 +190,6 @@ class Store(Protocol):
         """All versions of one config, newest first."""
 
     async def append_usage(self, rows: list[tuple[object, ...]]) -> None:
-        """Adds rows to the usage ledger (columns: `proxy.usage_columns.COLUMNS`); a request id already there is skipped."""
+        """Adds ledger rows, in the order of `proxy.usage_columns.COLUMNS`; a request id already there is skipped."""
 
     async def close(self) -> None: ...

@@ -1,0 +1,34 @@
+"""Where the store is: from an URL or a path to a database file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from proxy.errors import StartupError
+
+VARIABLE = "LOOPWAY_DATABASE_URL"
+FILE = "loopway.db"
+
+
+def default_url(data_dir: str | os.PathLike[str], env: Mapping[str, str]) -> str:
+    """The store an operator means: `LOOPWAY_DATABASE_URL`, else a file in the data directory."""
+    return env.get(VARIABLE, "").strip() or str(Path(data_dir) / FILE)
+
+
+def sqlite_path(url_or_path: str | os.PathLike[str]) -> Path:
+    """The file of `sqlite:///relative`, `sqlite:////absolute` or a plain path. Raises `StartupError` for others."""
+    text = os.fspath(url_or_path)
+    if "://" not in text:
+        return Path(text)
+    parts = urlsplit(text)
+    if parts.scheme != "sqlite":
+        # The URL itself may hold a password.
+        raise StartupError(
+            f"{VARIABLE}: cannot use a {parts.scheme} store; give sqlite:///path/to/file or leave it unset"
+        )
+    if parts.netloc or len(parts.path) < 2:
+        raise StartupError(f"{VARIABLE}: write sqlite:///relative/path or sqlite:////absolute/path")
+    return Path(unquote(parts.path[1:]))
