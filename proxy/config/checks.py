@@ -23,8 +23,8 @@ class Finding(NamedTuple):
 
     path: Path
     message: str
-    key: bool = False
-    """True: the key itself is the matter, not its value."""
+    unknown: bool = False
+    """True: nobody knows this key. Requests may carry such keys, the configuration file may not."""
 
     def __str__(self) -> str:
         return f"path: {','.join(map(str, self.path))}, message: {self.message}"
@@ -43,8 +43,8 @@ class Examiner:
         self.findings.append(Finding(path, message))
         return UNSET
 
-    def warn(self, path: Path, message: str, *, key: bool = False) -> None:
-        self.warnings.append(Finding(path, message, key))
+    def warn(self, path: Path, message: str, *, unknown: bool = False) -> None:
+        self.warnings.append(Finding(path, message, unknown))
 
     def expected(self, wanted: str, value: object, path: Path) -> Any:
         return self.bad(path, f"Expected {wanted}, received {_kind(value)}")
@@ -68,7 +68,7 @@ def _canonical(key: object) -> str:
 
 
 def record(x: Examiner, value: Any, path: Path, table: Mapping[str, Check]) -> Any:
-    """An object's values by canonical key (snake_case). Unknown keys are warned about and left out, as null ones are."""
+    """An object's values by canonical key (snake_case). Unknown keys are warned about and left out; so are nulls."""
     if not isinstance(value, dict):
         return x.expected("object", value, path)
     given: dict[str, Any] = {}
@@ -76,9 +76,9 @@ def record(x: Examiner, value: Any, path: Path, table: Mapping[str, Check]) -> A
         name = _canonical(key)
         check = table.get(name)
         if check is None:
-            x.warn((*path, str(key)), f"unknown key is ignored{hint(str(key), table)}", key=True)
+            x.warn((*path, str(key)), f"unknown key{hint(str(key), table)}", unknown=True)
         elif name in given:
-            x.warn((*path, str(key)), f"'{name}' is given twice; this one is ignored", key=True)
+            x.warn((*path, str(key)), f"'{name}' is given twice; this one is not used")
         elif item is not None:
             given[name] = check(x, item, (*path, str(key)))
     return {name: item for name, item in given.items() if item is not UNSET}

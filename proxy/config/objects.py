@@ -1,7 +1,7 @@
 """Config objects from JSON: everything wrong with one is said at once, in the words that users of the field know.
 
 `parse` takes what JSON, YAML or the SDKs give and returns the root `Node`, or raises `InvalidConfig` whose findings
-read `path: strategy,mode, message: …`. Keys may be written in snake_case or camelCase. Unknown keys are ignored and
+read `path: strategy,mode, message: …`. Keys may be written in snake_case or camelCase. Unknown keys are not used, and
 named in `Node.warnings`. A key that is null counts as absent.
 
 What a leaf needs is judged with what it inherits: a provider with a key or a host of its own, a virtual key, a
@@ -414,7 +414,7 @@ def _complete(
         if strategy is None and len(elements) > 1:
             x.bad((*path, "strategy"), "must be given with several 'targets'; which of them shall answer?")
         for name in sorted(given.keys() & {"provider", "virtual_key", "api_key"}):
-            x.warn((*path, name), "is not used beside 'targets'", key=True)
+            x.warn((*path, name), "is not used beside 'targets'")
         return
     if elements is not None or (strategy is not None and strategy.mode != "single"):
         mode = f" for mode '{strategy.mode}'" if strategy else ""
