@@ -1,0 +1,76 @@
+"""Reading a request value by value: what is wrong is raised with its path, what cannot be said is noted by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.anthropic_client.wire import ABSENT, NULL, QUOTE, first
+from adapters.errors import InvalidRequest
+
+_T = TypeVar("_T")
+
+_SAFE = re.compile(r"[^A-Za-z0-9_.\[\]-]")
+_MOST_NAMES = 32
+
+
+def read(decode: Callable[[Raw], _T], value: Raw) -> _T:
+    """The decoded value. Raises InvalidRequest with the path below it."""
+    try:
+        return decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise peek.malformed(error) from error
+
+
+def under(path: str, error: InvalidRequest) -> InvalidRequest:
+    """The same error seen from the value that holds the one at fault."""
+    inner = error.param
+    if inner:
+        path += inner if inner.startswith("[") else f".{inner}"
+    return InvalidRequest(error.message, path, error.code)
+
+
+def member(decode: Callable[[Raw], _T], fields: Mapping[str, Raw], name: str) -> _T | None:
+    """One member of an object, or None where it is null or absent."""
+    value = fields.get(name, ABSENT)
+    if first(value) == NULL:
+        return None
+    try:
+        return read(decode, value)
+    except InvalidRequest as error:
+        raise under(name, error) from error
+
+
+def string(value: Raw, path: str) -> Raw:
+    """The value itself, undecoded, if it is a JSON string."""
+    if first(value) != QUOTE:
+        raise InvalidRequest("Expected `str`.", path)
+    return value
+
+
+def missing(name: str, path: str | None = None) -> InvalidRequest:
+    """The error for a required field that is not there."""
+    return InvalidRequest(f"Object missing required field `{name}`.", path or name)
+
+
+class Dropped:
+    """The names of what could not be translated, each once."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+
+    def add(self, name: str) -> None:
+        """Names are partly the client's words and end in a header: what is unfit for one is replaced."""
+        if name not in self._names and len(self._names) < _MOST_NAMES:
+            self._names[_SAFE.sub("_", name[:80])] = None
+
+    def names(self) -> tuple[str, ...]:
+        """In the order in which they were found."""
+        return tuple(self._names)

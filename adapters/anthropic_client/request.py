@@ -1,0 +1,287 @@
+"""Messages request → chat request, field by field.
+
+Whatever need not be looked into moves as the JSON it came in: prompts, tool inputs, schemas, numbers. What OpenAI has
+no word for is named in `Outbound.dropped`; what would change the meaning of the request is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.anthropic_client.content import chat_messages, system_text
+from adapters.anthropic_client.reading import Dropped, member, missing, read, string, under
+from adapters.anthropic_client.wire import (
+    ABSENT,
+    BRACE,
+    NULL,
+    ChatRequest,
+    Format,
+    Function,
+    JsonSchema,
+    Metadata,
+    Named,
+    NamedChoice,
+    ResponseFormat,
+    StreamOptions,
+    Text,
+    Thinking,
+    Tool,
+    ToolChoice,
+    first,
+)
+from adapters.errors import InvalidRequest
+from adapters.types import Call, Outbound
+
+_encode = msgspec.json.Encoder().encode
+_any = msgspec.json.Decoder().decode
+_bool = msgspec.json.Decoder(bool).decode
+_int = msgspec.json.Decoder(int).decode
+_float = msgspec.json.Decoder(float).decode
+_str = msgspec.json.Decoder(str).decode
+_strings = msgspec.json.Decoder(list[str]).decode
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_choice = msgspec.json.Decoder(ToolChoice).decode
+_thinking = msgspec.json.Decoder(Thinking).decode
+_format = msgspec.json.Decoder(Format).decode
+_metadata = msgspec.json.Decoder(Metadata).decode
+
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+_BUDGETS = ((1024, "low"), (4096, "medium"))
+"""Thinking tokens up to which a budget counts as this effort; what is above counts as high."""
+_LONGEST_USER = 64
+"""Characters that OpenAI takes as `user`."""
+_TOOL_FIELDS = frozenset(("type", "name", "description", "input_schema", "strict"))
+
+
+def to_chat(call: Call) -> Outbound:
+    """Builds the chat request for `call.model`. Raises InvalidRequest with the path of the field at fault."""
+    body = call.body
+    if not body.isascii():
+        # Values move undecoded, so nothing else would notice broken UTF-8 before the provider does.
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise peek.malformed(error) from error
+    request = _Request(ChatRequest(call.model, []))
+    for name, value in peek.fields(body).items():
+        if first(value) == NULL:
+            continue
+        reader = _FIELDS.get(name)
+        if reader is None:
+            request.dropped.add(name)
+            continue
+        try:
+            reader(request, value)
+        except InvalidRequest as error:
+            raise under(name, error) from error
+    if call.stream:
+        request.out.stream = True
+        request.out.stream_options = StreamOptions()
+    return request.outbound()
+
+
+class _Request:
+    """One translation under way."""
+
+    __slots__ = ("dropped", "effort", "out", "system")
+
+    def __init__(self, out: ChatRequest) -> None:
+        self.out = out
+        self.dropped = Dropped()
+        self.system: Raw = ABSENT
+        self.effort: str | None = None
+        """What the thinking budget asks for; an effort given by name goes before it."""
+
+    def outbound(self) -> Outbound:
+        out = self.out
+        if not out.messages:
+            raise InvalidRequest("At least one message is required.", "messages")
+        if len(self.system) > len(b'""'):
+            out.messages.insert(0, Text("system", self.system))
+        if out.reasoning_effort is None:
+            out.reasoning_effort = self.effort
+        if not out.tools:
+            # OpenAI refuses both of these where there are no tools.
+            if out.tool_choice not in (None, "auto", "none"):
+                self.dropped.add("tool_choice")
+            out.tools = out.tool_choice = out.parallel_tool_calls = None
+        return Outbound(_encode(out), dropped=self.dropped.names())
+
+
+def _nothing(request: _Request, value: Raw) -> None:
+    """`model` and `stream` are told by the call, where routing may have replaced them."""
+
+
+def _read_messages(request: _Request, value: Raw) -> None:
+    request.out.messages = chat_messages(value, request.dropped)
+
+
+def _read_system(request: _Request, value: Raw) -> None:
+    request.system = system_text(value, request.dropped)
+
+
+def _read_max_tokens(request: _Request, value: Raw) -> None:
+    read(_int, value)
+    request.out.max_completion_tokens = value
+
+
+def _read_temperature(request: _Request, value: Raw) -> None:
+    read(_float, value)
+    request.out.temperature = value
+
+
+def _read_top_p(request: _Request, value: Raw) -> None:
+    read(_float, value)
+    request.out.top_p = value
+
+
+def _read_stop_sequences(request: _Request, value: Raw) -> None:
+    if read(_strings, value):
+        request.out.stop = value
+
+
+def _read_tools(request: _Request, value: Raw) -> None:
+    tools: list[Tool] = []
+    for at, fields in enumerate(read(_objects, value)):
+        try:
+            tool = _tool(fields, request.dropped)
+        except InvalidRequest as error:
+            raise under(f"[{at}]", error) from error
+        if tool is not None:
+            tools.append(tool)
+    request.out.tools = tools
+
+
+def _tool(fields: dict[str, Raw], dropped: Dropped) -> Tool | None:
+    """The function that a tool is; None for those that only Anthropic's own servers can run."""
+    kind = member(_str, fields, "type")
+    if kind not in (None, "custom"):
+        dropped.add(f"tools[].{kind}")
+        return None
+    name = member(_str, fields, "name")
+    if not name:
+        raise missing("name")
+    schema = fields.get("input_schema", ABSENT)
+    if first(schema) != BRACE:
+        raise InvalidRequest("Expected `object`.", "input_schema")
+    function = Function(name, parameters=schema)
+    description = fields.get("description", ABSENT)
+    if first(description) != NULL:
+        function.description = string(description, "description")
+    if member(_bool, fields, "strict"):
+        if _takes_strict(schema):
+            function.strict = True
+        else:
+            dropped.add("tools[].strict")
+    for other in fields:
+        if other not in _TOOL_FIELDS:
+            dropped.add("cache_control" if other == "cache_control" else f"tools[].{other}")
+    return Tool(function)
+
+
+def _takes_strict(schema: Raw) -> bool:
+    """Whether OpenAI takes a schema as strict: it wants every object closed and every property required."""
+    try:
+        return _closed(_any(schema))
+    except RecursionError:
+        return False
+
+
+def _closed(node: Any) -> bool:
+    if isinstance(node, list):
+        return all(map(_closed, node))
+    if not isinstance(node, dict):
+        return True
+    properties = node.get("properties")
+    if isinstance(properties, dict) or node.get("type") == "object":
+        required = node.get("required") or []
+        if node.get("additionalProperties") is not False or not isinstance(required, list):
+            return False
+        if any(name not in required for name in properties or ()):
+            return False
+    return all(map(_closed, node.values()))
+
+
+def _read_tool_choice(request: _Request, value: Raw) -> None:
+    choice = read(_choice, value)
+    out = request.out
+    if choice.type == "tool":
+        if not choice.name:
+            raise missing("name")
+        out.tool_choice = NamedChoice(Named(choice.name))
+    elif choice.type in _CHOICES:
+        out.tool_choice = _CHOICES[choice.type]
+    else:
+        raise InvalidRequest(f"`{choice.type}` is not a tool choice.", "type")
+    if choice.disable_parallel_tool_use:
+        out.parallel_tool_calls = False
+
+
+def _read_thinking(request: _Request, value: Raw) -> None:
+    thinking = read(_thinking, value)
+    if thinking.type == "enabled":
+        budget = thinking.budget_tokens or 0
+        request.effort = next((effort for limit, effort in _BUDGETS if budget <= limit), "high")
+
+
+def _read_output_config(request: _Request, value: Raw) -> None:
+    fields = read(_object, value)
+    request.out.reasoning_effort = member(_str, fields, "effort")
+    wanted = fields.get("format", ABSENT)
+    if first(wanted) != NULL:
+        try:
+            _read_output_format(request, wanted)
+        except InvalidRequest as error:
+            raise under("format", error) from error
+    for other in fields:
+        if other not in ("effort", "format"):
+            request.dropped.add(f"output_config.{other}")
+
+
+def _read_output_format(request: _Request, value: Raw) -> None:
+    wanted = read(_format, value)
+    if wanted.type != "json_schema":
+        raise InvalidRequest(f"`{wanted.type}` is not an output format.", "type")
+    if first(wanted.schema) != BRACE:
+        raise InvalidRequest("Expected `object`.", "schema")
+    schema = JsonSchema("output", wanted.schema, _takes_strict(wanted.schema))
+    request.out.response_format = ResponseFormat(schema)
+
+
+def _read_metadata(request: _Request, value: Raw) -> None:
+    user = read(_metadata, value).user_id
+    if user is not None and len(user) > _LONGEST_USER:
+        # A digest keeps one user one user; coding agents send ids of 150 characters.
+        user = hashlib.sha256(user.encode()).hexdigest()
+    request.out.user = user
+
+
+def _read_cache_control(request: _Request, value: Raw) -> None:
+    request.dropped.add("cache_control")
+
+
+_FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
+    "model": _nothing,
+    "stream": _nothing,
+    "messages": _read_messages,
+    "system": _read_system,
+    "max_tokens": _read_max_tokens,
+    "stop_sequences": _read_stop_sequences,
+    "temperature": _read_temperature,
+    "top_p": _read_top_p,
+    "tools": _read_tools,
+    "tool_choice": _read_tool_choice,
+    "thinking": _read_thinking,
+    "output_config": _read_output_config,
+    "output_format": _read_output_format,
+    "metadata": _read_metadata,
+    "cache_control": _read_cache_control,
+}
+"""What is done with each field that is not null; all others are dropped by name."""

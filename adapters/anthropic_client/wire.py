@@ -1,0 +1,309 @@
+"""The types of both sides: the client's Messages request and answer, the upstream's chat request, answer and chunks.
+
+Only the fields that matter are named. `Raw` values keep the JSON text they came in; an empty `Raw` means absent.
+"""
+
+from __future__ import annotations
+
+from msgspec import Raw, Struct
+
+ABSENT = Raw(b"")
+
+QUOTE, BRACE, BRACKET, NULL = b'"{[n'
+"""First bytes of JSON strings, objects, arrays and null."""
+
+
+def first(raw: Raw) -> int:
+    """The first byte of a value, which tells its JSON type; NULL for an absent one."""
+    return memoryview(raw)[0] if raw else NULL
+
+
+def joined(texts: list[Raw], separator: bytes = b"") -> Raw:
+    """One JSON string made of several, none of them decoded. `separator` is the inside of a JSON string."""
+    if len(texts) == 1:
+        return texts[0]
+    return Raw(b'"%b"' % separator.join([memoryview(text)[1:-1] for text in texts]))
+
+
+# What the client sends.
+
+
+class Message(Struct, gc=False):
+    role: str
+    content: Raw
+
+
+class Block(Struct, gc=False):
+    """Any content block: the union of the fields that some type of block has."""
+
+    type: str
+    text: Raw = ABSENT
+    source: Raw = ABSENT
+    title: str | None = None
+    context: str | None = None
+    id: str = ""
+    name: str = ""
+    input: Raw = ABSENT
+    tool_use_id: str = ""
+    content: Raw = ABSENT
+    is_error: bool | None = None
+    cache_control: Raw = ABSENT
+    citations: Raw = ABSENT
+
+
+class Source(Struct, gc=False):
+    type: str
+    media_type: str = ""
+    data: Raw = ABSENT
+    url: Raw = ABSENT
+    content: Raw = ABSENT
+
+
+class ToolChoice(Struct, gc=False):
+    type: str
+    name: str = ""
+    disable_parallel_tool_use: bool | None = None
+
+
+class Thinking(Struct, gc=False):
+    type: str
+    budget_tokens: int | None = None
+
+
+class Format(Struct, gc=False):
+    type: str
+    schema: Raw = ABSENT
+
+
+class Metadata(Struct, gc=False):
+    user_id: str | None = None
+
+
+# What the upstream gets.
+
+
+class TextPart(Struct, tag_field="type", tag="text", gc=False):
+    text: Raw
+
+
+class Url(Struct, gc=False):
+    url: Raw
+
+
+class ImagePart(Struct, tag_field="type", tag="image_url", gc=False):
+    image_url: Url
+
+
+class File(Struct, omit_defaults=True, gc=False):
+    filename: str | None = None
+    file_data: Raw = ABSENT
+    file_url: Raw = ABSENT
+
+
+class FilePart(Struct, tag_field="type", tag="file", gc=False):
+    file: File
+
+
+Part = TextPart | ImagePart | FilePart
+
+
+class Text(Struct, gc=False):
+    """A system or user message."""
+
+    role: str
+    content: Raw | list[Part]
+
+
+class ToolText(Struct, tag_field="role", tag="tool", gc=False):
+    """The message that answers one tool call."""
+
+    tool_call_id: str
+    content: Raw
+
+
+class FunctionCall(Struct, gc=False):
+    name: str
+    arguments: str
+
+
+class ToolCall(Struct, tag_field="type", tag="function", gc=False):
+    id: str
+    function: FunctionCall
+
+
+class Assistant(Struct, tag_field="role", tag="assistant", omit_defaults=True, gc=False):
+    content: Raw
+    tool_calls: list[ToolCall] | None = None
+
+
+ChatMessage = Text | ToolText | Assistant
+
+
+class Function(Struct, omit_defaults=True, gc=False):
+    name: str
+    description: Raw = ABSENT
+    parameters: Raw = ABSENT
+    strict: bool | None = None
+
+
+class Tool(Struct, tag_field="type", tag="function", gc=False):
+    function: Function
+
+
+class Named(Struct, gc=False):
+    name: str
+
+
+class NamedChoice(Struct, tag_field="type", tag="function", gc=False):
+    function: Named
+
+
+class JsonSchema(Struct, gc=False):
+    name: str
+    schema: Raw
+    strict: bool
+
+
+class ResponseFormat(Struct, tag_field="type", tag="json_schema", gc=False):
+    json_schema: JsonSchema
+
+
+class StreamOptions(Struct, gc=False):
+    include_usage: bool = True
+
+
+class ChatRequest(Struct, omit_defaults=True, gc=False):
+    model: str
+    messages: list[ChatMessage] = []
+    max_completion_tokens: Raw = ABSENT
+    stop: Raw = ABSENT
+    temperature: Raw = ABSENT
+    top_p: Raw = ABSENT
+    tools: list[Tool] | None = None
+    tool_choice: str | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    reasoning_effort: str | None = None
+    user: str | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+
+
+# What the upstream answers, whole or in chunks.
+
+
+class FunctionPart(Struct, gc=False):
+    name: str | None = None
+    arguments: Raw = ABSENT
+
+
+class CallPart(Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: FunctionPart | None = None
+
+
+class Said(Struct, gc=False):
+    """The `message` of an answer and the `delta` of a chunk."""
+
+    content: Raw = ABSENT
+    reasoning_content: Raw = ABSENT
+    reasoning: Raw = ABSENT
+    refusal: Raw = ABSENT
+    tool_calls: list[CallPart] | None = None
+    function_call: FunctionPart | None = None
+
+
+class ContentPart(Struct, gc=False):
+    """Some providers answer with a list of parts instead of a string; `thinking` then holds parts again."""
+
+    type: str = ""
+    text: Raw = ABSENT
+    thinking: Raw = ABSENT
+
+
+class Choice(Struct, gc=False):
+    message: Said | None = None
+    finish_reason: str | None = None
+
+
+class Completion(Struct, gc=False):
+    choices: list[Choice] | None = None
+    id: str | None = None
+    model: str | None = None
+
+
+class ChunkChoice(Struct, gc=False):
+    index: int = 0
+    delta: Said | None = None
+    finish_reason: str | None = None
+
+
+class Chunk(Struct, gc=False):
+    choices: list[ChunkChoice] | None = None
+    usage: Raw = ABSENT
+    error: Raw = ABSENT
+
+
+class ChunkHead(Struct, gc=False):
+    """What only the first chunk is asked for."""
+
+    id: str | None = None
+    model: str | None = None
+
+
+# What the client gets.
+
+
+class TextBlock(Struct, tag_field="type", tag="text", gc=False):
+    text: Raw
+
+
+class ThinkingBlock(Struct, tag_field="type", tag="thinking", gc=False):
+    thinking: Raw
+    signature: str = ""
+
+
+class ToolUse(Struct, tag_field="type", tag="tool_use", gc=False):
+    id: str
+    name: str
+    input: Raw
+
+
+ContentBlock = TextBlock | ThinkingBlock | ToolUse
+
+
+class OutputDetails(Struct, gc=False):
+    thinking_tokens: int
+
+
+class MessageUsage(Struct, omit_defaults=True, gc=False):
+    input_tokens: int
+    cache_creation_input_tokens: int
+    cache_read_input_tokens: int
+    output_tokens: int
+    output_tokens_details: OutputDetails | None = None
+
+
+class MessageAnswer(Struct, tag_field="type", tag="message", gc=False):
+    id: str
+    role: str
+    model: str
+    content: list[ContentBlock]
+    stop_reason: str | None
+    stop_sequence: None
+    usage: MessageUsage
+
+
+class MessageStart(Struct, tag_field="type", tag="message_start", gc=False):
+    message: MessageAnswer
+
+
+class Stop(Struct, gc=False):
+    stop_reason: str
+    stop_sequence: None = None
+
+
+class MessageDelta(Struct, tag_field="type", tag="message_delta", gc=False):
+    delta: Stop
+    usage: MessageUsage
