@@ -1,0 +1,169 @@
+"""Content parts of chat messages → Anthropic's content blocks.
+
+Text parts are the same on both sides and keep their bytes, `cache_control` with its ttl included. A type that OpenAI
+does not have is taken for one of Anthropic's own blocks and forwarded as it is.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.anthropic.wire import NULL, Part
+from adapters.errors import InvalidRequest
+
+Block: TypeAlias = Raw | dict[str, Any]
+Dropped: TypeAlias = dict[str, None]
+"""The names of parameters that could not survive, in the order met."""
+
+_T = TypeVar("_T")
+
+_decode_parts = msgspec.json.Decoder(list[Part]).decode
+_decode_raws = msgspec.json.Decoder(list[Raw]).decode
+
+_MEDIA = {"image/jpg": "image/jpeg"}
+"""Names that clients use and Anthropic refuses."""
+
+
+def read(decode: Callable[[Raw], _T], raw: Raw, path: str) -> _T:
+    """Decodes one value of the request. Raises InvalidRequest with the path of what is wrong in it."""
+    try:
+        return decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        found = peek.malformed(error)
+        rest = found.param or ""
+        joint = "" if not rest or rest.startswith("[") else "."
+        raise InvalidRequest(found.message, f"{path}{joint}{rest}", found.code) from error
+
+
+def blocks(raw: Raw, path: str, dropped: Dropped) -> list[Block]:
+    """The blocks for a JSON array of content parts. Empty texts, which Anthropic refuses, are left out."""
+    made: list[Block] = []
+    for index, (part, each) in enumerate(zip(read(_decode_parts, raw, path), _decode_raws(raw), strict=True)):
+        make = _PARTS.get(part.type)
+        block = each if make is None else make(part, each, f"{path}[{index}]", dropped)
+        if block is not None:
+            made.append(block)
+    return made
+
+
+def text(content: str | Raw, cache_control: Raw = NULL) -> dict[str, Any]:
+    """A text block; `content` is the text, or the JSON string of it."""
+    return cached({"type": "text", "text": content}, cache_control)
+
+
+def cached(block: dict[str, Any], cache_control: Raw) -> dict[str, Any]:
+    """The same block, with the client's cache_control if it gave one."""
+    if cache_control != NULL:
+        block["cache_control"] = cache_control
+    return block
+
+
+def _text(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
+    if part.text is None:
+        raise InvalidRequest("A text part needs `text`.", f"{path}.text")
+    return raw if part.text else None
+
+
+def _refusal(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
+    return text(part.refusal, part.cache_control) if part.refusal else None
+
+
+def _image(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
+    image = part.image_url
+    if image is None:
+        raise InvalidRequest("An image_url part needs `image_url`.", f"{path}.image_url")
+    if isinstance(image, str):
+        url = image
+    else:
+        url = image.url
+        if image.detail not in (None, "auto"):
+            dropped["messages[].content[].image_url.detail"] = None
+    at = f"{path}.image_url.url"
+    if url[:5] == "data:":
+        media, data = _data_url(url, at)
+        if media != "application/pdf" and not media.startswith("image/"):
+            raise InvalidRequest("An image_url may hold an image or a PDF.", at)
+        return cached(_base64(media, data), part.cache_control)
+    _need_web(url, at)
+    return cached({"type": "image", "source": {"type": "url", "url": url}}, part.cache_control)
+
+
+def _file(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
+    file = part.file
+    if file is None:
+        raise InvalidRequest("A file part needs `file`.", f"{path}.file")
+    if file.file_url is not None:
+        _need_web(file.file_url, f"{path}.file.file_url")
+        block = _document({"type": "url", "url": file.file_url})
+    elif file.file_data is not None:
+        block = _inline(file.file_data, file.mime_type, f"{path}.file.file_data")
+    elif file.file_id is not None:
+        block = _document({"type": "file", "file_id": file.file_id})
+    else:
+        raise InvalidRequest("A file part needs `file_data`, `file_url` or `file_id`.", f"{path}.file")
+    if file.filename is not None and block["type"] == "document":
+        block["title"] = file.filename
+    return cached(block, part.cache_control)
+
+
+def _audio(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
+    raise InvalidRequest("Anthropic's models take no audio.", f"{path}.type")
+
+
+_PARTS: dict[str, Callable[[Part, Raw, str, Dropped], Block | None]] = {
+    "text": _text,
+    "refusal": _refusal,
+    "image_url": _image,
+    "file": _file,
+    "input_audio": _audio,
+}
+
+
+def _inline(data: str, media: str | None, path: str) -> dict[str, Any]:
+    encoded = True
+    if data[:5] == "data:":
+        named, data = _data_url(data, path)
+        media = media or named
+    elif media == "text/plain":
+        # Plain text without a data URL around it comes as it is.
+        encoded = False
+    if media == "text/plain":
+        return _document({"type": "text", "media_type": media, "data": _plain(data, path) if encoded else data})
+    return _base64(media or "application/pdf", data)
+
+
+def _base64(media: str, data: str) -> dict[str, Any]:
+    media = _MEDIA.get(media, media)
+    source = {"type": "base64", "media_type": media, "data": data}
+    return {"type": "image", "source": source} if media.startswith("image/") else _document(source)
+
+
+def _document(source: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "document", "source": source}
+
+
+def _plain(data: str, path: str) -> str:
+    try:
+        return binascii.a2b_base64(data).decode()
+    except ValueError as error:
+        raise InvalidRequest("The text is not base64 of UTF-8.", path) from error
+
+
+def _data_url(url: str, path: str) -> tuple[str, str]:
+    """The media type and the base64 text of a data URL."""
+    head, comma, data = url[5:].partition(",")
+    media, *parameters = head.split(";")
+    if not comma or "base64" not in parameters:
+        raise InvalidRequest("A data URL must be of the form `data:<type>;base64,<data>`.", path)
+    return media.strip().lower() or "text/plain", data
+
+
+def _need_web(url: str, path: str) -> None:
+    if not url.lower().startswith(("https://", "http://")):
+        raise InvalidRequest("The address must be an http(s) or data URL.", path)

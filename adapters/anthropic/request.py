@@ -1,0 +1,373 @@
+"""Chat request → Messages request.
+
+The top level of the body is cut into fields without decoding their values, and each known field has its function in
+one table. What has no counterpart is named in `Outbound.dropped`; values are never clamped. Where Anthropic refuses
+two parameters together, the one that matters less to the answer is dropped and named: top_p beside temperature,
+reasoning_effort beside a forced tool.
+
+JSON answers: a schema goes to `output_config.format`, or for models that lack it becomes a tool that must be called,
+whose input is then the answer. Anthropic has no mode for JSON without a schema, so `json_object` adds a line to the
+system prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.anthropic import tools
+from adapters.anthropic.models import traits
+from adapters.anthropic.parts import Dropped, read, text
+from adapters.anthropic.turns import Conversation
+from adapters.anthropic.wire import BRACE, JSON_TOOL, NULL, JsonSchema, ResponseFormat, first
+from adapters.errors import InvalidRequest
+from adapters.types import Call, Outbound
+
+_encode = msgspec.json.Encoder().encode
+_decode_str = msgspec.json.Decoder(str).decode
+_decode_int = msgspec.json.Decoder(int).decode
+_decode_float = msgspec.json.Decoder(float).decode
+_decode_bool = msgspec.json.Decoder(bool).decode
+_decode_stop = msgspec.json.Decoder(str | list[str]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_system = msgspec.json.Decoder(str | list[Raw]).decode
+_decode_format = msgspec.json.Decoder(ResponseFormat).decode
+
+_ABSENT = (NULL, Raw(_encode(peek.DEFAULT)))
+
+_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
+"""Thinking tokens for each `reasoning_effort`, for models that do not take the word itself."""
+
+_TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
+"""OpenAI's service tiers, and Anthropic's own word, in Anthropic's words."""
+
+_ONE = (Raw(b"1"), Raw(b"1.0"))
+"""The default of temperature and top_p: leaving it out changes nothing."""
+
+_JSON_LINE = "Answer with one valid JSON object and nothing else: no prose around it and no code fence."
+
+
+class _Build:
+    """A Messages request in the making. `out` is the body; the rest waits for `finish`, where fields meet."""
+
+    __slots__ = (
+        "conversation",
+        "dropped",
+        "effort",
+        "format",
+        "json_mode",
+        "max_completion_tokens",
+        "max_tokens",
+        "out",
+        "system",
+        "tool_choice",
+        "tools",
+        "traits",
+        "user_ids",
+    )
+
+    def __init__(self, call: Call) -> None:
+        self.traits = traits(call.model)
+        self.out: dict[str, Any] = {"model": call.model}
+        self.dropped: Dropped = {}
+        self.conversation: Conversation | None = None
+        self.system: str | list[Raw] | None = None
+        self.max_tokens: int | None = None
+        self.max_completion_tokens: int | None = None
+        self.tools: list[tools.Tool] = []
+        self.tool_choice = tools.Choice()
+        self.effort: str | None = None
+        self.format: JsonSchema | None = None
+        self.json_mode = False
+        self.user_ids: dict[str, str] = {}
+
+    def finish(self) -> bytes:
+        """Settles what depends on several fields; returns the body."""
+        conversation, out = self.conversation, self.out
+        if conversation is None:
+            raise InvalidRequest("The request needs `messages`.", "messages")
+        system = self._system(conversation)
+        if system:
+            out["system"] = system
+        out["messages"] = conversation.turns
+        limit = self.max_completion_tokens
+        if limit is None:
+            limit = self.max_tokens
+        out["max_tokens"] = self.traits.max_tokens if limit is None else limit
+        if self.user_ids:
+            self._user()
+        if self.format is not None:
+            self._schema(self.format)
+        if self.tools:
+            out["tools"] = self.tools
+        choice = self.tool_choice.settle(bool(self.tools))
+        if choice is not None:
+            out["tool_choice"] = choice
+        if self.effort is not None:
+            self._reason(self.effort, conversation.thoughtless, limit)
+        if self.traits.sampling != "all" or "thinking" in out:
+            self._sample()
+        return _encode(out)
+
+    def _system(self, conversation: Conversation) -> list[Any]:
+        system: list[Any] = conversation.system
+        if self.system:
+            own = [text(self.system)] if isinstance(self.system, str) else self.system
+            system = [*own, *system]
+        if self.json_mode:
+            system = [*system, text(_JSON_LINE)]
+        return system
+
+    def _user(self) -> None:
+        # Anthropic's own field first, then OpenAI's old name, then its new one.
+        names = [name for name in ("metadata.user_id", "user", "safety_identifier") if name in self.user_ids]
+        self.out["metadata"] = {"user_id": self.user_ids[names[0]]}
+        for name in names[1:]:
+            if self.user_ids[name] != self.user_ids[names[0]]:
+                self.dropped[name] = None
+
+    def _schema(self, wanted: JsonSchema) -> None:
+        if self.traits.structured:
+            self._configure("format", {"type": "json_schema", "schema": wanted.schema})
+            return
+        if any(tools.name_of(tool) == JSON_TOOL for tool in self.tools):
+            raise InvalidRequest(f"A tool of the name `{JSON_TOOL}` cannot stand beside a response format.", "tools")
+        self.tool_choice.need_answer(JSON_TOOL, bool(self.tools))
+        self.tools.append(
+            {
+                "name": JSON_TOOL,
+                "description": "Gives the answer. Call it exactly once, with the whole answer as its input.",
+                "input_schema": wanted.schema,
+            }
+        )
+
+    def _reason(self, effort: str, thoughtless: bool, limit: int | None) -> None:
+        how, out = self.traits.reasoning, self.out
+        if effort == "none":
+            if self.traits.unthinking == "never":
+                self.dropped["reasoning_effort"] = None
+            elif self.traits.unthinking == "disabled":
+                out.setdefault("thinking", {"type": "disabled"})
+            return
+        if how == "effort":
+            self._configure("effort", "low" if effort == "minimal" else effort)
+            return
+        budget = _BUDGETS[effort]
+        if how is None or "thinking" in out or thoughtless or self.tool_choice.forced:
+            self.dropped["reasoning_effort"] = None
+            return
+        if limit is None:
+            out["max_tokens"] = max(out["max_tokens"], 2 * budget)
+        elif limit <= 1024:
+            # The smallest budget would leave no room for the answer within the client's own limit.
+            self.dropped["reasoning_effort"] = None
+            return
+        elif limit <= budget:
+            budget = max(1024, limit // 2)
+        out["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+    def _sample(self) -> None:
+        out, sampling = self.out, self.traits.sampling
+        refused: tuple[str, ...] = ()
+        if sampling == "none" or self._thinks():
+            refused = ("temperature", "top_p", "top_k")
+        elif sampling == "one" and "temperature" in out:
+            refused = ("top_p",)
+        for name in refused:
+            value = out.pop(name, None)
+            if value is not None and (name == "top_k" or value not in _ONE):
+                self.dropped[name] = None
+
+    def _thinks(self) -> bool:
+        """Whether thinking was turned on here. Beside the client's own `thinking` its parameters are its affair."""
+        thinking = self.out.get("thinking")
+        return isinstance(thinking, dict) and thinking["type"] == "enabled"
+
+    def _configure(self, name: str, value: Any) -> None:
+        """Adds to output_config; what the client itself put there stands."""
+        config = self.out.get("output_config")
+        if isinstance(config, Raw):
+            config = read(_decode_object, config, "output_config")
+        self.out["output_config"] = {name: value, **(config or {})}
+
+
+def translate(call: Call) -> Outbound:
+    """The Messages request for `call`. Raises InvalidRequest with the path of the field at fault."""
+    body = call.body
+    if not body.isascii():
+        _need_utf8(body)
+    build = _Build(call)
+    for name, raw in peek.fields(body).items():
+        if raw in _ABSENT:
+            continue
+        put = _FIELDS.get(name)
+        if put is not None:
+            put(build, name, raw)
+        elif raw not in _HARMLESS.get(name, ()):
+            build.dropped[name] = None
+    if call.stream:
+        build.out["stream"] = True
+    return Outbound(build.finish(), (), tuple(build.dropped))
+
+
+def _need_utf8(body: bytes) -> None:
+    # Strings that are passed on as they are would carry broken bytes to the provider.
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        raise peek.malformed(error) from error
+
+
+def _messages(build: _Build, name: str, raw: Raw) -> None:
+    build.conversation = Conversation(build.dropped)
+    build.conversation.add_all(raw)
+
+
+def _forward(build: _Build, name: str, raw: Raw) -> None:
+    build.out[name] = raw
+
+
+def _ignore(build: _Build, name: str, raw: Raw) -> None:
+    """Known from elsewhere: the model and the stream flag from the call, the stream options when the answer comes."""
+
+
+def _number(build: _Build, name: str, raw: Raw) -> None:
+    read(_decode_float, raw, name)
+    build.out[name] = raw
+
+
+def _whole_number(build: _Build, name: str, raw: Raw) -> None:
+    read(_decode_int, raw, name)
+    build.out[name] = raw
+
+
+def _max_tokens(build: _Build, name: str, raw: Raw) -> None:
+    setattr(build, name, read(_decode_int, raw, name))
+
+
+def _stop(build: _Build, name: str, raw: Raw) -> None:
+    stop = read(_decode_stop, raw, name)
+    build.out["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+
+
+def _own_system(build: _Build, name: str, raw: Raw) -> None:
+    build.system = read(_decode_system, raw, name)
+
+
+def _user_id(build: _Build, name: str, raw: Raw) -> None:
+    build.user_ids[name] = read(_decode_str, raw, name)
+
+
+def _metadata(build: _Build, name: str, raw: Raw) -> None:
+    for key, value in read(_decode_object, raw, name).items():
+        if key == "user_id":
+            build.user_ids["metadata.user_id"] = read(_decode_str, value, "metadata.user_id")
+        else:
+            build.dropped[f"metadata.{key}"] = None
+
+
+def _tools(build: _Build, name: str, raw: Raw) -> None:
+    build.tools += tools.translate(raw, build.traits.structured, build.dropped)
+
+
+def _functions(build: _Build, name: str, raw: Raw) -> None:
+    build.tools += tools.legacy(raw, build.dropped)
+    # A legacy answer has room for one call only.
+    build.tool_choice.single = True
+
+
+def _tool_choice(build: _Build, name: str, raw: Raw) -> None:
+    build.tool_choice.read(raw, name)
+
+
+def _parallel(build: _Build, name: str, raw: Raw) -> None:
+    if not read(_decode_bool, raw, name):
+        build.tool_choice.single = True
+
+
+def _response_format(build: _Build, name: str, raw: Raw) -> None:
+    wanted = read(_decode_format, raw, name)
+    if wanted.type == "text":
+        return
+    if wanted.type not in ("json_object", "json_schema"):
+        raise InvalidRequest(f"There is no response format `{wanted.type[:40]}`.", "response_format.type")
+    if wanted.type == "json_schema" and wanted.json_schema is None:
+        raise InvalidRequest("The response format needs `json_schema`.", "response_format.json_schema")
+    if wanted.type == "json_object" or wanted.json_schema is None or wanted.json_schema.schema == NULL:
+        build.json_mode = True
+        return
+    if first(wanted.json_schema.schema) != BRACE:
+        raise InvalidRequest("The schema must be an object.", "response_format.json_schema.schema")
+    build.format = wanted.json_schema
+
+
+def _reasoning_effort(build: _Build, name: str, raw: Raw) -> None:
+    effort = read(_decode_str, raw, name)
+    if effort != "none" and effort not in _BUDGETS:
+        known = ", ".join(("none", *_BUDGETS))
+        raise InvalidRequest(f"There is no reasoning effort `{effort[:40]}`; there are {known}.", name)
+    build.effort = effort
+
+
+def _service_tier(build: _Build, name: str, raw: Raw) -> None:
+    tier = _TIERS.get(read(_decode_str, raw, name))
+    if tier is None:
+        build.dropped[name] = None
+    else:
+        build.out[name] = tier
+
+
+_FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
+    "model": _ignore,
+    "stream": _ignore,
+    "stream_options": _ignore,
+    "messages": _messages,
+    "max_tokens": _max_tokens,
+    "max_completion_tokens": _max_tokens,
+    "temperature": _number,
+    "top_p": _number,
+    "top_k": _whole_number,
+    "stop": _stop,
+    "user": _user_id,
+    "safety_identifier": _user_id,
+    "metadata": _metadata,
+    "tools": _tools,
+    "functions": _functions,
+    "tool_choice": _tool_choice,
+    "function_call": _tool_choice,
+    "parallel_tool_calls": _parallel,
+    "response_format": _response_format,
+    "reasoning_effort": _reasoning_effort,
+    "service_tier": _service_tier,
+    # Anthropic's own.
+    "system": _own_system,
+    "stop_sequences": _forward,
+    "thinking": _forward,
+    "output_config": _forward,
+    "cache_control": _forward,
+    "container": _forward,
+    "context_management": _forward,
+    "mcp_servers": _forward,
+    "inference_geo": _forward,
+    "speed": _forward,
+    "diagnostics": _forward,
+    "user_profile_id": _forward,
+}
+"""Every field with a meaning upstream; the others are dropped by name."""
+
+_NO, _ZERO = (Raw(b"false"),), (Raw(b"0"), Raw(b"0.0"))
+_HARMLESS: dict[str, tuple[Raw, ...]] = {
+    "n": (Raw(b"1"),),
+    "logprobs": _NO,
+    "top_logprobs": _ZERO,
+    "presence_penalty": _ZERO,
+    "frequency_penalty": _ZERO,
+    "logit_bias": (Raw(b"{}"),),
+    "store": _NO,
+    "modalities": (Raw(b'["text"]'), Raw(b'[ "text" ]')),
+}
+"""Values that ask for nothing: leaving them out loses nothing, so they are not reported."""

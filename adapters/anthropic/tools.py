@@ -1,0 +1,155 @@
+"""Tools and the choice among them. Parameter schemas cross whole, byte for byte."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Raw
+
+from adapters.anthropic.parts import Dropped, read
+from adapters.anthropic.wire import BRACE, NULL, Function, first
+from adapters.errors import InvalidRequest
+
+Tool: TypeAlias = dict[str, Any] | Raw
+
+_decode_raws = msgspec.json.Decoder(list[Raw]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_str = msgspec.json.Decoder(str).decode
+_decode_function = msgspec.json.Decoder(Function).decode
+_decode_choice = msgspec.json.Decoder(str | dict[str, Raw]).decode
+
+_EXTRAS = ("cache_control", "defer_loading", "allowed_callers", "input_examples")
+"""Anthropic's own fields of a tool; clients put them beside `function` or in it."""
+
+_NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+_EMPTY = Raw(b"{}")
+
+_CHOICES = {"auto": {"type": "auto"}, "required": {"type": "any"}, "none": {"type": "none"}}
+_OWN_CHOICES = ("auto", "any", "none", "tool")
+_FORCED = ("any", "tool")
+
+
+def translate(raw: Raw, strict: bool, dropped: Dropped) -> list[Tool]:
+    """The tools of a chat request. `strict` says whether the model takes strict tools."""
+    return [
+        _tool(each, f"tools[{index}]", strict, dropped) for index, each in enumerate(read(_decode_raws, raw, "tools"))
+    ]
+
+
+def legacy(raw: Raw, dropped: Dropped) -> list[Tool]:
+    """The tools for the `functions` that clients sent before there were tools."""
+    functions = enumerate(read(_decode_raws, raw, "functions"))
+    return [_function(each, {}, f"functions[{index}]", False, dropped) for index, each in functions]
+
+
+def name_of(tool: Tool) -> str | None:
+    """The name of a function tool; None for a native one."""
+    return tool.get("name") if isinstance(tool, dict) else None
+
+
+def _tool(raw: Raw, path: str, strict: bool, dropped: Dropped) -> Tool:
+    tool = read(_decode_object, raw, path)
+    if "function" in tool:
+        return _function(tool["function"], tool, f"{path}.function", strict, dropped)
+    if "type" not in tool:
+        if "input_schema" in tool:
+            return raw
+        raise InvalidRequest("A tool needs `type`.", f"{path}.type")
+    kind = read(_decode_str, tool["type"], f"{path}.type")
+    if kind == "function":
+        raise InvalidRequest("A function tool needs `function`.", f"{path}.function")
+    if kind not in tool:
+        # Anthropic's own form.
+        return raw
+    if kind == "custom":
+        raise InvalidRequest("Anthropic's models take no custom tools with free text input.", f"{path}.type")
+    # `{"type": "web_search", "web_search": {"name": "web_search_20250305", …}}`: the options name the version.
+    options = read(_decode_object, tool[kind], f"{path}.{kind}")
+    made: dict[str, Any] = {name: value for name, value in tool.items() if name not in ("type", kind)}
+    made.update(options)
+    if "name" in options:
+        made["name"] = kind
+        made["type"] = options["name"]
+    else:
+        made["type"] = kind
+    return made
+
+
+def _function(raw: Raw, beside: dict[str, Raw], path: str, strict: bool, dropped: Dropped) -> Tool:
+    function = read(_decode_function, raw, path)
+    tool: dict[str, Any] = {"name": function.name}
+    if function.description:
+        tool["description"] = function.description
+    parameters = function.parameters
+    if parameters in (NULL, _EMPTY):
+        parameters = _NO_PARAMETERS
+    elif first(parameters) != BRACE:
+        raise InvalidRequest("The parameters must be a JSON schema object.", f"{path}.parameters")
+    tool["input_schema"] = parameters
+    if function.strict:
+        if strict:
+            tool["strict"] = True
+        else:
+            dropped["tools[].function.strict"] = None
+    for name in _EXTRAS:
+        value = getattr(function, name)
+        if value == NULL:
+            value = beside.get(name, NULL)
+        if value != NULL:
+            tool[name] = value
+    return tool
+
+
+class Choice:
+    """`tool_choice` in the making: what the client chose, and whether one call at most may come."""
+
+    __slots__ = ("_chosen", "single")
+
+    def __init__(self) -> None:
+        self.single = False
+        self._chosen: dict[str, Any] | None = None
+
+    @property
+    def forced(self) -> bool:
+        """Whether some tool must be called; Anthropic refuses thinking beside that."""
+        return self._chosen is not None and self._chosen["type"] in _FORCED
+
+    def read(self, raw: Raw, path: str) -> None:
+        """Takes OpenAI's `tool_choice` or `function_call`, or Anthropic's own object."""
+        choice = read(_decode_choice, raw, path)
+        if isinstance(choice, str):
+            if choice not in _CHOICES:
+                raise InvalidRequest(f"There is no tool choice `{choice[:40]}`.", path)
+            self._chosen = dict(_CHOICES[choice])
+            return
+        if "type" not in choice and "name" in choice:
+            # The legacy form of function_call.
+            self._chosen = {"type": "tool", "name": read(_decode_str, choice["name"], f"{path}.name")}
+            return
+        kind = read(_decode_str, choice.get("type", NULL), f"{path}.type")
+        if kind == "function":
+            function = read(_decode_object, choice.get("function", NULL), f"{path}.function")
+            name = read(_decode_str, function.get("name", NULL), f"{path}.function.name")
+            self._chosen = {"type": "tool", "name": name}
+        elif kind in _OWN_CHOICES:
+            self._chosen = {**choice, "type": kind}
+        else:
+            raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", f"{path}.type")
+
+    def need_answer(self, tool: str, others: bool) -> None:
+        """Makes the model call `tool`, or one of the client's own tools where there are `others` it may call."""
+        chosen = self._chosen
+        if chosen is not None and chosen["type"] == "tool":
+            return
+        may_call_others = others and not (chosen is not None and chosen["type"] == "none")
+        self._chosen = {"type": "any"} if may_call_others else {"type": "tool", "name": tool}
+
+    def settle(self, tools: bool) -> dict[str, Any] | None:
+        """The `tool_choice` to send, or None to send none."""
+        chosen = self._chosen
+        if not self.single or not tools:
+            return chosen
+        if chosen is None:
+            chosen = {"type": "auto"}
+        return chosen if chosen["type"] == "none" else {**chosen, "disable_parallel_tool_use": True}

@@ -1,0 +1,217 @@
+"""Chat messages → Anthropic's system prompt and turns.
+
+System and developer messages become system blocks, in order, wherever they stood. Neighbours of one role become one
+turn: Anthropic wants the results of parallel tool calls in a single user turn, and users and models to alternate.
+A plain string stays the JSON text it came in; nothing of it is decoded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters.anthropic import parts
+from adapters.anthropic.parts import Block, Dropped, read
+from adapters.anthropic.wire import (
+    EMPTY_STRING,
+    NULL,
+    QUOTE,
+    FunctionCall,
+    LenientMessage,
+    Message,
+    Turn,
+    Typed,
+    first,
+)
+from adapters.errors import InvalidRequest
+
+_decode_messages = msgspec.json.Decoder(list[Message]).decode
+_decode_lenient = msgspec.json.Decoder(list[LenientMessage]).decode
+_decode_fields = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_decode_types = msgspec.json.Decoder(list[Typed]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+
+_KNOWN = frozenset(Message.__struct_fields__)
+_THINKING = ("thinking", "redacted_thinking")
+_NO_INPUT = Raw(b"{}")
+
+_clean_id = re.compile(r"[^a-zA-Z0-9_-]").sub
+"""Anthropic refuses ids with other characters, which other providers' tool calls in a history may have."""
+
+
+class Conversation:
+    """What a list of chat messages comes to.
+
+    `thoughtless` is true when the last assistant turn calls tools and does not begin with its thinking: Anthropic then
+    refuses a request that turns thinking on.
+    """
+
+    __slots__ = ("_function_id", "dropped", "system", "thoughtless", "turns")
+
+    def __init__(self, dropped: Dropped) -> None:
+        self.system: list[Block] = []
+        self.turns: list[Turn] = []
+        self.dropped = dropped
+        self.thoughtless = False
+        self._function_id: str | None = None
+
+    def add_all(self, raw: Raw) -> None:
+        """Adds a JSON array of chat messages. Raises InvalidRequest with the path of the field at fault."""
+        for index, message in enumerate(self._decode(raw)):
+            add = _ROLES.get(message.role)
+            if add is None:
+                raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"messages[{index}].role")
+            add(self, message, index)
+            if message.name is not None and message.role != "function":
+                self.dropped["messages[].name"] = None
+
+    def _decode(self, raw: Raw) -> list[Message]:
+        try:
+            return _decode_messages(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # Either a field is wrong, which this reports, or one is unknown, which is noted below.
+            messages: list[Message] = [*read(_decode_lenient, raw, "messages")]
+        for fields in _decode_fields(raw):
+            for name, value in fields.items():
+                if name not in _KNOWN and value != NULL:
+                    self.dropped[f"messages[].{name}"] = None
+        return messages
+
+    def _add(self, role: str, content: Raw | list[Block]) -> None:
+        turns = self.turns
+        if not turns or turns[-1].role != role:
+            turns.append(Turn(role, content))
+            return
+        last = turns[-1]
+        if not isinstance(last.content, list):
+            last.content = _as_blocks(last.content)
+        last.content += content if isinstance(content, list) else _as_blocks(content)
+
+    def _content(self, message: Message, index: int) -> list[Block]:
+        """The blocks of a message's content, be it a string, an array or null."""
+        content = message.content
+        if content in (NULL, EMPTY_STRING):
+            return []
+        if first(content) == QUOTE:
+            return [parts.text(content, message.cache_control)]
+        if message.cache_control != NULL:
+            self.dropped["messages[].cache_control"] = None
+        return parts.blocks(content, f"messages[{index}].content", self.dropped)
+
+    def _system(self, message: Message, index: int) -> None:
+        _need_content(message, index)
+        self.system += self._content(message, index)
+
+    def _user(self, message: Message, index: int) -> None:
+        content = message.content
+        if message.cache_control == NULL and first(content) == QUOTE:
+            self._add("user", content)
+            return
+        _need_content(message, index)
+        self._add("user", self._content(message, index) or EMPTY_STRING)
+
+    def _assistant(self, message: Message, index: int) -> None:
+        calls = self._calls(message, index)
+        self.thoughtless = bool(calls) and not _begins_with_thought(message)
+        if message.audio != NULL:
+            self.dropped["messages[].audio"] = None
+        if not calls and _is_plain(message):
+            self._add("assistant", message.content)
+            return
+        blocks = self._said(message, index) + calls
+        if blocks:
+            self._add("assistant", blocks)
+
+    def _said(self, message: Message, index: int) -> list[Block]:
+        if message.content_blocks == NULL:
+            blocks = self._content(message, index)
+            return blocks or ([parts.text(message.refusal)] if message.refusal else [])
+        path = f"messages[{index}].content_blocks"
+        blocks = parts.blocks(message.content_blocks, path, self.dropped)
+        # The blocks of an answer hold its text too; a client that kept only the thinking still sends it in `content`.
+        if not any(each.type == "text" for each in _decode_types(message.content_blocks)):
+            blocks += self._content(message, index)
+        return blocks
+
+    def _calls(self, message: Message, index: int) -> list[Block]:
+        if message.function_call is not None:
+            self._function_id = f"call_{index}"
+            path = f"messages[{index}].function_call"
+            return [_tool_use(self._function_id, message.function_call, NULL, path)]
+        calls = message.tool_calls or ()
+        return [
+            _tool_use(call.id, call.function, call.cache_control, f"messages[{index}].tool_calls[{number}].function")
+            for number, call in enumerate(calls)
+        ]
+
+    def _tool(self, message: Message, index: int) -> None:
+        if not message.tool_call_id:
+            raise InvalidRequest("A tool message needs `tool_call_id`.", f"messages[{index}].tool_call_id")
+        self._add_result(message.tool_call_id, message, index)
+
+    def _function(self, message: Message, index: int) -> None:
+        if self._function_id is None:
+            raise InvalidRequest("No function was called before this result.", f"messages[{index}].role")
+        self._add_result(self._function_id, message, index)
+
+    def _add_result(self, call_id: str, message: Message, index: int) -> None:
+        block: dict[str, Any] = {"type": "tool_result", "tool_use_id": _clean_id("_", call_id)}
+        content = message.content
+        if first(content) == QUOTE:
+            block["content"] = content
+        elif content != NULL:
+            block["content"] = parts.blocks(content, f"messages[{index}].content", self.dropped)
+        if message.is_error:
+            block["is_error"] = True
+        self._add("user", [parts.cached(block, message.cache_control)])
+
+
+_ROLES: dict[str, Callable[[Conversation, Message, int], None]] = {
+    "system": Conversation._system,
+    "developer": Conversation._system,
+    "user": Conversation._user,
+    "assistant": Conversation._assistant,
+    "tool": Conversation._tool,
+    "function": Conversation._function,
+}
+
+
+def _need_content(message: Message, index: int) -> None:
+    if message.content == NULL:
+        raise InvalidRequest(f"A {message.role} message needs `content`.", f"messages[{index}].content")
+
+
+def _as_blocks(content: Raw) -> list[Block]:
+    return [] if content == EMPTY_STRING else [parts.text(content)]
+
+
+def _is_plain(message: Message) -> bool:
+    """Whether the message is a text and nothing else. Anthropic refuses an empty one."""
+    content = message.content
+    if message.content_blocks != NULL or message.cache_control != NULL or content == EMPTY_STRING:
+        return False
+    return first(content) == QUOTE
+
+
+def _begins_with_thought(message: Message) -> bool:
+    blocks = message.content_blocks if message.content_blocks != NULL else message.content
+    if blocks == NULL or first(blocks) == QUOTE:
+        return False
+    types = _decode_types(blocks)
+    return bool(types) and types[0].type in _THINKING
+
+
+def _tool_use(call_id: str, function: FunctionCall, cache_control: Raw, path: str) -> Block:
+    arguments = _NO_INPUT
+    if function.arguments and not function.arguments.isspace():
+        arguments = Raw(function.arguments.encode())
+        try:
+            _decode_object(arguments)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidRequest("The arguments are not a JSON object.", f"{path}.arguments") from error
+    block = {"type": "tool_use", "id": _clean_id("_", call_id), "name": function.name, "input": arguments}
+    return parts.cached(block, cache_control)

@@ -1,0 +1,355 @@
+"""The types and tables of both sides: OpenAI's chat request and answer, Anthropic's Messages answer and its events.
+
+Only the fields that matter are named. `Raw` values keep the JSON text they came in; an empty `Raw` means absent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from adapters.errors import Kind
+from adapters.types import Usage
+
+ABSENT = Raw(b"")
+NULL = Raw(b"null")
+EMPTY_STRING = Raw(b'""')
+
+QUOTE, BRACE, BRACKET = b'"{['
+"""First bytes of JSON strings, objects and arrays."""
+
+JSON_TOOL = "respond_with_json"
+"""The tool an older model is made to call when the client asked for a JSON schema; its input is the answer."""
+
+
+def first(raw: Raw) -> int:
+    """The first byte of a value, which tells its JSON type; 0 for an absent one."""
+    return memoryview(raw)[0] if raw else 0
+
+
+# What the client sends.
+
+
+class FunctionCall(Struct, gc=False):
+    name: str
+    arguments: str | None = None
+
+
+class ToolCall(Struct, gc=False):
+    id: str
+    function: FunctionCall
+    cache_control: Raw = NULL
+
+
+class Message(Struct, forbid_unknown_fields=True):
+    """A message with the fields that OpenAI, and this gateway's own answers, give it."""
+
+    role: str
+    content: Raw = NULL
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    function_call: FunctionCall | None = None
+    content_blocks: Raw = NULL
+    cache_control: Raw = NULL
+    is_error: bool | None = None
+    refusal: str | None = None
+    audio: Raw = NULL
+    # Came with an answer and says nothing that `content` does not say.
+    annotations: Raw = NULL
+
+
+class LenientMessage(Message, forbid_unknown_fields=False):
+    """The same, whatever else is in it."""
+
+
+class ImageUrl(Struct, gc=False):
+    url: str
+    detail: str | None = None
+
+
+class File(Struct, gc=False):
+    file_url: str | None = None
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+    mime_type: str | None = None
+
+
+class Part(Struct, gc=False):
+    """Any content part: the union of the fields that some type of part has."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+    image_url: ImageUrl | str | None = None
+    file: File | None = None
+    cache_control: Raw = NULL
+
+
+class Function(Struct):
+    name: str
+    description: str | None = None
+    parameters: Raw = NULL
+    strict: bool | None = None
+    cache_control: Raw = NULL
+    defer_loading: Raw = NULL
+    allowed_callers: Raw = NULL
+    input_examples: Raw = NULL
+
+
+class JsonSchema(Struct, gc=False):
+    name: str | None = None
+    schema: Raw = NULL
+
+
+class ResponseFormat(Struct, gc=False):
+    type: str
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(Struct, gc=False):
+    include_usage: bool | None = None
+
+
+class Wish(Struct, gc=False):
+    """The fields of a chat request that its answer depends on."""
+
+    stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    functions: Raw = NULL
+
+
+# What Anthropic gets.
+
+
+class Turn(Struct):
+    """One message. `content` is a JSON string or array as `Raw`, or a list of blocks, each `Raw` or a dict."""
+
+    role: str
+    content: Any
+
+
+# What Anthropic answers.
+
+
+class OutputDetails(Struct, gc=False):
+    thinking_tokens: int | None = None
+
+
+class Tokens(Struct, gc=False):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    output_tokens_details: OutputDetails | None = None
+
+
+class Block(Struct, gc=False):
+    type: str
+    text: str = ""
+    id: str = ""
+    name: str = ""
+    input: Raw = ABSENT
+
+
+class Answer(Struct):
+    content: list[Block]
+    id: str | None = None
+    model: str | None = None
+    stop_reason: str | None = None
+    usage: Tokens | None = None
+
+
+class RawContent(Struct):
+    content: list[Raw]
+
+
+class ErrorDetail(Struct, gc=False):
+    type: str | None = None
+    message: str | None = None
+
+
+class ErrorBody(Struct, gc=False):
+    error: ErrorDetail
+
+
+# The events of a streamed answer.
+
+
+class StartMessage(Struct, gc=False):
+    id: str | None = None
+    model: str | None = None
+    usage: Tokens | None = None
+
+
+class MessageStart(Struct, gc=False):
+    message: StartMessage
+
+
+class BlockStart(Struct, gc=False):
+    index: int
+    content_block: Raw
+
+
+class Delta(Struct, gc=False):
+    type: str
+    text: str = ""
+    partial_json: str = ""
+
+
+class BlockDelta(Struct, gc=False):
+    index: int
+    delta: Delta
+
+
+class RawBlockDelta(Struct, gc=False):
+    index: int
+    delta: dict[str, Raw]
+
+
+class BlockStop(Struct, gc=False):
+    index: int
+
+
+class StopInfo(Struct, gc=False):
+    stop_reason: str | None = None
+
+
+class MessageDelta(Struct, gc=False):
+    delta: StopInfo
+    usage: Tokens | None = None
+
+
+class Empty(Struct, gc=False):
+    """An event whose fields do not matter."""
+
+
+class Typed(Struct, gc=False):
+    type: str
+
+
+# What the client gets.
+
+
+class CalledFunction(Struct, gc=False):
+    name: str
+    arguments: str
+
+
+class OutToolCall(Struct, gc=False):
+    id: str
+    type: str
+    function: CalledFunction
+
+
+class OutMessage(Struct, omit_defaults=True):
+    role: str
+    content: str | None
+    refusal: Any
+    tool_calls: list[OutToolCall] | None = None
+    function_call: CalledFunction | None = None
+    content_blocks: list[Raw] | None = None
+
+
+class Choice(Struct):
+    index: int
+    message: OutMessage
+    logprobs: None
+    finish_reason: str
+
+
+class PromptDetails(Struct, gc=False):
+    cached_tokens: int
+
+
+class CompletionDetails(Struct, gc=False):
+    reasoning_tokens: int
+
+
+class OutUsage(Struct, omit_defaults=True):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+
+
+class Completion(Struct):
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: OutUsage
+
+
+class NamedCompletion(Completion):
+    """What a client that did not ask for strict compliance gets: it also says who answered."""
+
+    provider: str = "anthropic"
+
+
+def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
+    """Anthropic's token counts in OpenAI's meaning. What `tokens` leaves out keeps its value of `before`."""
+    if tokens is None:
+        return before or _NOTHING
+    old = before or _NOTHING
+    read, written = tokens.cache_read_input_tokens, tokens.cache_creation_input_tokens
+    cached = old.cached if read is None else read
+    cache_write = old.cache_write if written is None else written
+    fresh = tokens.input_tokens
+    if fresh is None:
+        fresh = old.input - old.cached - old.cache_write
+    output = old.output if tokens.output_tokens is None else tokens.output_tokens
+    details = tokens.output_tokens_details
+    reasoning = old.reasoning if details is None else details.thinking_tokens or 0
+    return Usage(fresh + cached + cache_write, output, cached, cache_write, reasoning)
+
+
+def told(usage: Usage, strict: bool) -> OutUsage:
+    """The usage object a client gets; with `strict` off Anthropic's own words for the cached tokens stand beside it."""
+    out = OutUsage(usage.input, usage.output, usage.input + usage.output, PromptDetails(usage.cached))
+    if usage.reasoning:
+        out.completion_tokens_details = CompletionDetails(usage.reasoning)
+    if not strict:
+        out.cache_read_input_tokens = usage.cached
+        out.cache_creation_input_tokens = usage.cache_write
+    return out
+
+
+_NOTHING = Usage()
+
+
+# Tables.
+
+FINISH: dict[str | None, str] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+    "guardrail_intervened": "content_filter",
+    "content_filtered": "content_filter",
+}
+"""Anthropic's stop reasons in OpenAI's words. What is not listed, None too, means `stop`."""
+
+ERRORS: dict[str | None, tuple[Kind, int]] = {
+    "invalid_request_error": (Kind.INVALID_REQUEST, 400),
+    "authentication_error": (Kind.UNAUTHENTICATED, 401),
+    "billing_error": (Kind.QUOTA_EXCEEDED, 402),
+    "permission_error": (Kind.FORBIDDEN, 403),
+    "not_found_error": (Kind.NOT_FOUND, 404),
+    "conflict_error": (Kind.CONFLICT, 409),
+    "request_too_large": (Kind.TOO_LARGE, 413),
+    "rate_limit_error": (Kind.RATE_LIMITED, 429),
+    "api_error": (Kind.BAD_UPSTREAM, 500),
+    "timeout_error": (Kind.TIMEOUT, 504),
+    "overloaded_error": (Kind.OVERLOADED, 529),
+}
+"""Anthropic's error types, with the status each has when it comes inside a stream."""
