@@ -86,6 +86,9 @@ class Reply(Protocol):
     def resume(self) -> None:
         """Reads again."""
 
+    def cut(self, failure: UpstreamFailure) -> None:
+        """Ends the body as if the upstream had broken off with this failure."""
+
     def close(self) -> None:
         """Gives the connection back to the pool if the answer was taken whole, else closes it. Idempotent."""
 
@@ -106,17 +109,27 @@ class Client(Protocol):
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """A whole answer in one write."""
 
-    def start(self, status: int, head: bytes, length: int | None) -> None:
+    def begin(self, status: int, head: bytes, length: int | None) -> None:
         """Begins an answer; the head leaves with the first bytes. `length` None: chunked."""
 
     def write(self, data: bytes, end: bool = False) -> None:
         """The next bytes, and whether they were the last. Never waits: see `pausing`."""
+
+    def hang_up(self) -> None:
+        """The connection ends with this answer: no other request is taken on it."""
 
     def abort(self) -> None:
         """Cuts the connection: the only honest end of an answer whose declared length cannot be kept."""
 
     def feed_from(self, reply: Reply | None) -> None:
         """Whom to pause while this client reads too slowly (None: nobody any more)."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether an answer was begun."""
+
+    async def body(self, limit: int) -> bytes:
+        """The request's whole body. Raises Refused (413, 408, 400)."""
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The request's body as it arrives, for routes that stream it."""

@@ -168,6 +168,9 @@ class Upstream(ResponseHandler):
             self.deadline = self._loop.time() + self._idle
             self._resume_transport_reading()
 
+    def cut(self, failure: UpstreamFailure) -> None:
+        self._fail(failure.kind, failure.message)
+
     def close(self) -> None:
         if not self._busy:
             return

@@ -1,0 +1,246 @@
+"""One configuration version, compiled: who may come in, and where requests go. Replaced whole, by one assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from adapters.errors import Kind
+from adapters.providers import matches
+from proxy import scopes
+from proxy.config.near import hint
+from proxy.config.nodes import Node, model_slug
+from proxy.config.objects import InvalidConfig, parse, parse_json
+from proxy.config.plan import Leaf, Plan, compile_plan
+from proxy.config.target import Target, provider_row
+from proxy.errors import Refused
+from proxy.limits import Gate, Gates
+from proxy.ports import ApiKeyRow, ConfigRow, Rows, VirtualKeyRow
+
+_CACHED = 1024  # inline configs and ad-hoc credentials kept compiled per worker
+
+T = TypeVar("T")
+
+
+class Key:
+    """An API key, compiled. `until` is when this digest stops working (Unix seconds), None: never."""
+
+    __slots__ = (
+        "allow_override",
+        "config",
+        "gate",
+        "id",
+        "metadata",
+        "models",
+        "name",
+        "scopes",
+        "until",
+        "virtual_keys",
+    )
+
+    def __init__(self, row: ApiKeyRow, gate: Gate, until: int | None) -> None:
+        self.id = row.id
+        self.name = row.name
+        self.scopes = scopes.expand(row.scopes)
+        self.virtual_keys = None if row.virtual_keys is None else frozenset(row.virtual_keys)
+        self.models = row.models
+        self.config = row.config
+        self.allow_override = row.allow_config_override
+        self.metadata = row.metadata
+        self.gate = gate
+        self.until = until
+
+    def __repr__(self) -> str:
+        return f"Key({self.name})"
+
+    def may_use(self, slug: str | None) -> bool:
+        """Whether this key may use a virtual key. Raw providers (None) are for keys without an allow-list."""
+        return self.virtual_keys is None or slug in self.virtual_keys
+
+    def may_ask_for(self, asked: str, sent: str) -> bool:
+        """Whether a model, as asked for or as sent, is on this key's own allow-list."""
+        return self.models is None or matches(asked, self.models) or matches(sent, self.models)
+
+
+class Bounded(dict[T, object]):
+    """A cache that forgets its oldest entry when it is full."""
+
+    def keep(self, key: T, value: object) -> None:
+        """Adds an entry."""
+        if len(self) >= _CACHED:
+            del self[next(iter(self))]
+        self[key] = value
+
+
+class Snapshot:
+    """Compiled rows and the caches that live and die with them."""
+
+    def __init__(self, rows: Rows, gates: Gates, trusted: frozenset[str] = frozenset()) -> None:
+        """`trusted` are the private hosts that clients may name.
+
+        Never raises for one bad row: a row that cannot be compiled is left out and named in `problems`.
+        """
+        self.rows = rows
+        self.trusted = trusted
+        self.problems: list[str] = []
+        self.keys: dict[bytes, Key] = {}
+        self.targets: dict[str, Target] = {}
+        self.configs: dict[str, ConfigRow] = {row.slug: row for row in rows.configs}
+        self._saved: dict[str, Plan | Node] = {}
+        self._inline: Bounded[bytes] = Bounded()
+        self._adhoc: Bounded[tuple[str, str, str]] = Bounded()
+        for key_row in rows.api_keys:
+            self._add_key(key_row, gates)
+        for row in rows.virtual_keys:
+            try:
+                self.targets[row.slug] = _target(row, gates)
+            except Refused as refused:
+                self.problems.append(f"virtual key {row.slug}: {refused.message}")
+        self.plans: dict[str, Plan] = {slug: Plan(Leaf(target)) for slug, target in self.targets.items()}
+
+    def _add_key(self, row: ApiKeyRow, gates: Gates) -> None:
+        gate = gates.api_key(row.id, row.name, row.limits.concurrency)
+        self.keys[bytes.fromhex(row.digest)] = Key(row, gate, row.expires_at)
+        if row.previous_digest is not None and row.previous_expires_at is not None:
+            until = row.previous_expires_at
+            if row.expires_at is not None:
+                until = min(until, row.expires_at)
+            self.keys.setdefault(bytes.fromhex(row.previous_digest), Key(row, gate, until))
+
+    # -- looking things up
+
+    def plan_of(self, slug: str) -> Plan:
+        """The plan of one virtual key. Raises Refused (400) that names near slugs."""
+        plan = self.plans.get(slug)
+        if plan is None:
+            raise _unknown("virtual key", slug, self.plans)
+        return plan
+
+    def target_of(self, slug: str) -> Target:
+        """The target of one virtual key. Raises Refused (400) that names near slugs."""
+        target = self.targets.get(slug)
+        if target is None:
+            raise _unknown("virtual key", slug, self.targets)
+        return target
+
+    def adhoc(self, provider: str, credential: str, custom_host: str | None) -> Target:
+        """A target made of what the client itself sent. Its host, if any, is guarded."""
+        identity = (provider, credential, custom_host or "")
+        found = self._adhoc.get(identity)
+        if isinstance(found, Target):
+            return found
+        target = Target(
+            provider_row(provider),
+            credential,
+            custom_host=custom_host,
+            guarded=custom_host is not None,
+            trusted=self.trusted,
+        )
+        self._adhoc.keep(identity, target)
+        return target
+
+    def saved(self, slug: str) -> Plan | Node:
+        """A saved config's plan; or its node, where it names no target and the request must."""
+        found = self._saved.get(slug)
+        if found is not None:
+            return found
+        row = self.configs.get(slug)
+        if row is None:
+            raise _unknown("config", slug, self.configs, "Invalid config id passed")
+        compiled = self._saved[slug] = self._compile(parse_config(row.config), client=False)
+        return compiled
+
+    def inline(self, text: bytes) -> Plan | Node:
+        """The same for a config object written in a request."""
+        found = self._inline.get(text)
+        if isinstance(found, Plan | Node):
+            return found
+        compiled = self._compile(_parsed(lambda: parse_json(text)), client=True)
+        self._inline.keep(text, compiled)
+        return compiled
+
+    def _compile(self, node: Node, *, client: bool) -> Plan | Node:
+        if not node.targets and node.slug is None and node.provider is None:
+            return node
+        return compile_plan(node, lambda leaf, where: self._resolve(leaf, where, client))
+
+    def _resolve(self, leaf: Node, where: str, client: bool) -> Target | None:
+        slug = leaf.slug
+        if slug is not None:
+            target = self.target_of(slug)
+            if leaf.custom_host is None:
+                return target
+            if client:
+                raise Refused(
+                    Kind.INVALID_REQUEST,
+                    f"{where}: a custom_host in a request cannot be combined with a stored credential.",
+                    param=f"{where}.custom_host",
+                )
+            row = next(row for row in self.rows.virtual_keys if row.slug == slug)
+            return _target(msgspec.structs.replace(row, custom_host=leaf.custom_host), None, target.gate)
+        if leaf.provider is None:
+            return None
+        key = leaf.api_key.reveal() if leaf.api_key is not None else ""
+        return Target(
+            provider_row(leaf.provider),
+            key,
+            custom_host=leaf.custom_host,
+            guarded=client and leaf.custom_host is not None,
+            trusted=self.trusted,
+            fields=leaf.fields,
+        )
+
+    def by_model(self, model: str, key: Key) -> Plan | None:
+        """The plan for a model that came without any address: the first virtual key that claims it, or the only one."""
+        usable = [target for slug, target in self.targets.items() if key.may_use(slug)]
+        for target in usable:
+            if model in target.aliases or (target.models is not None and target.allows(model, model)):
+                return self.plans[target.name]
+        if len(usable) == 1:
+            return self.plans[usable[0].name]
+        return None
+
+
+def parse_config(raw: object) -> Node:
+    """A config object, validated. Raises Refused (400) with every finding."""
+    return _parsed(lambda: parse(raw))
+
+
+def _parsed(read: Callable[[], Node]) -> Node:
+    try:
+        return read()
+    except InvalidConfig as error:
+        raise Refused(
+            Kind.INVALID_REQUEST, "Invalid config passed", errors=tuple(error.findings), param="config"
+        ) from error
+
+
+def _target(row: VirtualKeyRow, gates: Gates | None, gate: Gate | None = None) -> Target:
+    return Target(
+        provider_row(row.provider),
+        row.key.reveal(),
+        slug=row.slug,
+        custom_host=row.custom_host,
+        models=row.models,
+        aliases=row.aliases,
+        default_model=row.default_model,
+        completions_mode=row.completions_mode,
+        custom_headers=row.custom_headers,
+        fields=row.fields,
+        gate=gates.virtual_key(row.slug, row.limits.concurrency) if gates is not None else gate,
+        expires_at=row.expires_at,
+    )
+
+
+def _unknown(what: str, name: str, known: Iterable[str], message: str | None = None) -> Refused:
+    message = message or f"Unknown {what}"
+    return Refused(
+        Kind.INVALID_REQUEST,
+        f"{message}: {name[:200]!r}{hint(name, known) or '.'}",
+        code=f"unknown_{what.replace(' ', '_')}",
+    )
+
+
+__all__ = ["Key", "Snapshot", "model_slug", "parse_config"]

@@ -1,0 +1,60 @@
+"""Who is calling: the token of a request to a compiled `Key`."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from time import time
+
+from adapters.errors import Kind
+from proxy.config.snapshot import Key
+from proxy.errors import Refused
+from proxy.exchange import Exchange
+
+# In the order in which they are asked. Every SDK finds its own place for a key.
+CREDENTIAL_HEADERS: tuple[bytes, ...] = (
+    b"x-portkey-api-key",
+    b"authorization",
+    b"x-api-key",
+    b"api-key",
+    b"x-goog-api-key",
+)
+
+
+def token_of(headers: dict[bytes, bytes]) -> tuple[bytes, bytes] | None:
+    """The gateway's token in a request and the header it came in, or None. `Bearer ` in front is optional."""
+    for name in CREDENTIAL_HEADERS:
+        value = headers.get(name)
+        if value:
+            return (bare(value), name)
+    return None
+
+
+def bare(value: bytes) -> bytes:
+    """A credential without the scheme in front of it."""
+    return value[7:].strip() if value[:7].lower() == b"bearer " else value
+
+
+def authenticate(x: Exchange) -> Key:
+    """The key that a request carries. Raises Refused (401); unknown and expired take the same work."""
+    found = token_of(x.headers)
+    if found is None:
+        raise _refused(
+            "Missing API key: send it as x-portkey-api-key, as Authorization: Bearer, or where your SDK puts its key."
+        )
+    key = x.snapshot.keys.get(sha256(found[0]).digest())
+    if key is None:
+        raise _refused("Invalid API Key")
+    if key.until is not None and key.until <= time():
+        raise _refused("The API key has expired", code="01")
+    return key
+
+
+def authorize(key: Key, scope: str) -> None:
+    """Raises Refused (403) when the key lacks a scope."""
+    if scope not in key.scopes:
+        message = f"Portkey Error: Forbidden! This API key lacks the scope {scope}. Error Code: 033"
+        raise Refused(Kind.FORBIDDEN, message, code="033")
+
+
+def _refused(what: str, code: str = "03") -> Refused:
+    return Refused(Kind.UNAUTHENTICATED, f"Portkey Error: {what}. Error Code: {code}", code=code)

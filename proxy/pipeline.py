@@ -1,0 +1,121 @@
+"""The life of a request, on one screen.
+
+    authenticate → authorize → read → peek → resolve → limits → forward (attempts, relay) → settle
+
+Each phase either goes on or raises `Refused`. Settling is last and always runs, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import time
+
+import msgspec
+
+from adapters import errors, peek
+from adapters.errors import InvalidRequest, Kind
+from adapters.types import Dialect
+from proxy import keys, routing
+from proxy.errors import Refused, Source
+from proxy.exchange import Exchange
+from proxy.forward import Forwarder
+from proxy.routes import Match
+
+Settle = Callable[[Exchange, float], None]
+Serve = Callable[[Exchange, Match], "asyncio.Future[None]"]
+
+
+class Pipeline:
+    """Runs exchanges. One per worker."""
+
+    def __init__(self, forwarder: Forwarder, settle: Settle, max_body: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._forwarder = forwarder
+        self._settle = settle
+        self._max_body = max_body
+        self._loop = loop
+
+    async def infer(self, x: Exchange, dialect: Dialect, scope: str) -> None:
+        """One inference request, from its head to its settlement."""
+        x.dialect = dialect
+        try:
+            key = x.key = keys.authenticate(x)
+            keys.authorize(key, scope)
+            await self._read(x)
+            plan = routing.resolve(x, key)
+            key.gate.enter()
+            try:
+                await self._forwarder.run(x, plan)
+            finally:
+                key.gate.leave()
+        except Refused as refused:
+            refuse(x, refused)
+        except asyncio.CancelledError:
+            x.kind = Kind.CANCELLED
+            x.status = x.status or 499
+            raise
+        except Exception as error:
+            self._broken(x, error)
+        finally:
+            self._settle(x, self._loop.time())
+
+    async def _read(self, x: Exchange) -> None:
+        """Takes the body and looks at the fields that routing needs. Bodies that only pass through stay unread."""
+        x.at = time()
+        if x.dialect is Dialect.PASSTHROUGH:
+            content_type = x.headers.get(b"content-type", b"")
+            if not content_type.startswith(b"application/json") or routing.addressed(x):
+                return
+            x.body = await x.client.body(self._max_body)
+            if x.body[:1] != b"{":
+                return
+        else:
+            _expect_json(x)
+            x.body = await x.client.body(self._max_body)
+        try:
+            seen = peek.peek(x.body)
+        except InvalidRequest as invalid:
+            raise Refused(Kind.INVALID_REQUEST, invalid.message, param=invalid.param, code=invalid.code) from invalid
+        x.model = seen.model
+        x.streamed = seen.stream is True
+
+    def _broken(self, x: Exchange, error: Exception) -> None:
+        # A fault of ours. The client learns that, and no more; the log has the rest.
+        logging.getLogger("loopway").error("request %s failed", x.request_id, exc_info=error)
+        refuse(x, Refused(Kind.INTERNAL, "The gateway failed to handle this request.", source=Source.GATEWAY))
+
+
+def _expect_json(x: Exchange) -> None:
+    content_type = x.headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
+    if content_type != b"application/json":
+        raise Refused(
+            Kind.INVALID_REQUEST,
+            "Invalid content type passed: this route takes application/json.",
+            param="content-type",
+            close=True,
+        )
+    if x.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Refused(Kind.INVALID_REQUEST, "Compressed request bodies are not accepted.", status=415, close=True)
+
+
+def refuse(x: Exchange, refused: Refused) -> None:
+    """Answers with an error of the gateway's own; after the first byte all that is left is to cut."""
+    x.kind = refused.kind
+    client = x.client
+    if x.committed or client.answered:
+        client.abort()
+        return
+    x.status = refused.status
+    if refused.close:
+        client.hang_up()
+    lines = ["content-type: application/json\r\n"]
+    if refused.retry_after is not None:
+        lines.append(f"retry-after: {max(1, round(refused.retry_after))}\r\n")
+    lines += [f"{name}: {value}\r\n" for name, value in refused.headers]
+    body = errors.body(
+        x.dialect.family, refused.kind, refused.message, type=refused.type, param=refused.param, code=refused.code
+    )
+    if refused.errors:
+        body = body[:-1] + b',"errors":' + msgspec.json.encode(refused.errors) + b"}"
+    client.respond(refused.status, "".join(lines).encode("latin-1", "replace"), body)

@@ -1,0 +1,236 @@
+"""An answer's body on its way to the client, in the loop turn in which it came.
+
+Relays are sinks: the upstream connection calls them with what it has read. They write it, translated or not, in one
+call, and stop the upstream while the client is slow. The exchange's task only waits for the end.
+
+An event stream passes in whole events. So when the upstream breaks off in the middle of one, what the client has seen
+is well-formed, and one error event in its own dialect ends it: never a `[DONE]` that nobody sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from adapters import errors
+from adapters.errors import Kind, UpstreamError
+from adapters.observe import Tap
+from adapters.types import StreamDecoder, Usage
+from proxy.errors import UpstreamFailure
+from proxy.exchange import Exchange
+from proxy.seams import Reply
+
+_EVENT_LIMIT = 8 << 20
+_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+
+class Events:
+    """An event stream. First `prime` until there is something to send or it has failed; then `deliver`."""
+
+    __slots__ = (
+        "_decoder",
+        "_ended",
+        "_held",
+        "_held_size",
+        "_live",
+        "_loop",
+        "_ready",
+        "_reply",
+        "_tail",
+        "_tap",
+        "_waiter",
+        "_x",
+        "error",
+    )
+
+    def __init__(
+        self, x: Exchange, reply: Reply, decoder: StreamDecoder | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._x = x
+        self._reply = reply
+        self._decoder = decoder
+        self._loop = loop
+        self._tap = Tap(x.dialect) if decoder is None else None
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._tail = b""
+        self._ready = b""
+        self._live = False
+        self._ended = False
+        self._waiter: asyncio.Future[None] | None = None
+        self.error: UpstreamError | None = None
+
+    async def prime(self) -> None:
+        """Waits for the first events. Afterwards `failed_early` tells whether it broke before it said anything."""
+        self._reply.pour(self)
+        if not self._ready and not self._ended:
+            await self._wait()
+
+    @property
+    def failed_early(self) -> bool:
+        """Whether the stream failed before its first event: nothing is lost by trying elsewhere."""
+        return self.error is not None and not self._ready
+
+    async def deliver(self, head: bytes) -> None:
+        """Sends the head and everything, and returns after the last byte. The client's going away cancels it."""
+        x = self._x
+        x.committed = True
+        x.client.begin(200, head, None)
+        ready, self._ready = self._ready, b""
+        self._live = True
+        if self._ended:
+            self._finish(ready)
+            return
+        x.client.feed_from(self._reply)
+        x.client.write(ready)
+        await self._wait()
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider counted, as far as it came."""
+        if self._decoder is not None:
+            return self._decoder.usage
+        assert self._tap is not None
+        return self._tap.usage()
+
+    # -- called by the connection
+
+    def data(self, data: bytes, end: bool) -> None:
+        """Takes bytes from upstream."""
+        if self._ended:
+            return
+        decoder = self._decoder
+        if decoder is None:
+            out = self._whole_events(data, end)
+        else:
+            out = decoder.feed(data)
+            if end and decoder.error is None:
+                out += decoder.close()
+            self.error = decoder.error
+        if end or self.error is not None:
+            self._end(out)
+        elif out:
+            if self._live:
+                self._x.client.write(out)
+            else:
+                self._ready += out
+                self._wake()
+
+    def fail(self, failure: UpstreamFailure) -> None:
+        """The upstream broke off."""
+        if self._ended:
+            return
+        self.error = UpstreamError(failure.kind, errors.TRAITS[failure.kind].status, failure.message)
+        self._end(b"")
+
+    # -- inside
+
+    def _whole_events(self, data: bytes, end: bool) -> bytes:
+        """What may pass of a verbatim stream: everything up to the end of its last whole event."""
+        tap = self._tap
+        assert tap is not None
+        tap.feed(data)
+        if end:
+            out = b"".join((*self._held, data))
+            self._held = []
+            if not tap.complete():
+                self.error = UpstreamError(Kind.BAD_UPSTREAM, 502, "The provider ended the stream early.")
+                return out[: _events_end(out)]
+            return out
+        if not self._held and data.endswith(_ENDS):
+            return data
+        return self._cut(data)
+
+    def _cut(self, data: bytes) -> bytes:
+        # A boundary may straddle two reads: look at the new bytes with the last three before them.
+        seam = self._tail + data
+        cut = _events_end(seam) - len(self._tail)
+        self._tail = seam[-3:]
+        if cut <= 0:
+            self._held.append(data)
+            self._held_size += len(data)
+            if self._held_size > _EVENT_LIMIT:
+                self.error = UpstreamError(Kind.BAD_UPSTREAM, 502, "The provider sent an event that is too large.")
+            return b""
+        out = b"".join((*self._held, data[:cut]))
+        rest = data[cut:]
+        self._held = [rest] if rest else []
+        self._held_size = len(rest)
+        return out
+
+    def _end(self, out: bytes) -> None:
+        self._ended = True
+        if self._live:
+            self._finish(out)
+        else:
+            self._ready += out
+        self._wake()
+
+    def _finish(self, out: bytes) -> None:
+        client = self._x.client
+        if self.error is None:
+            client.write(out, end=True)
+            return
+        self._x.kind = self.error.kind
+        error = self.error
+        client.hang_up()
+        client.write(
+            out
+            + errors.event(
+                self._x.dialect.family, error.kind, error.message, type=error.type, param=error.param, code=error.code
+            ),
+            end=True,
+        )
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def _events_end(data: bytes) -> int:
+    """Where the last whole event in `data` ends; 0 if none does."""
+    return max((data.rfind(mark) + len(mark) for mark in _ENDS if mark in data), default=0)
+
+
+class Body:
+    """Any other verbatim body, relayed as it comes. `length` is what the provider declared, if it did."""
+
+    __slots__ = ("_done", "_reply", "_tap", "_x")
+
+    def __init__(self, x: Exchange, reply: Reply, loop: asyncio.AbstractEventLoop) -> None:
+        self._x = x
+        self._reply = reply
+        self._tap = Tap(x.dialect)
+        self._done: asyncio.Future[None] = loop.create_future()
+
+    async def deliver(self, status: int, head: bytes, length: int | None) -> None:
+        """Sends head and body, and returns after the last byte. A body that breaks off cuts the client's connection:
+        nothing else tells it that what it has is not all."""
+        x = self._x
+        x.committed = True
+        x.client.begin(status, head, length)
+        x.client.feed_from(self._reply)
+        self._reply.pour(self)
+        await self._done
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider counted, if the end of the body says so."""
+        return self._tap.usage()
+
+    def data(self, data: bytes, end: bool) -> None:
+        """Takes bytes from upstream."""
+        self._tap.feed(data)
+        self._x.client.write(data, end)
+        if end and not self._done.done():
+            self._done.set_result(None)
+
+    def fail(self, failure: UpstreamFailure) -> None:
+        """The upstream broke off."""
+        self._x.kind = failure.kind
+        self._x.client.abort()
+        if not self._done.done():
+            self._done.set_result(None)

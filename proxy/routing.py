@@ -1,0 +1,143 @@
+"""Where a request goes: its headers, its model and its key's default, resolved to a plan.
+
+First match wins: a config (the request's, else the key's default) decides alone, unless it names no target; then, as
+without any config, the `@slug` provider header, the virtual-key header, `@slug/model` in the body, `?model=@slug/…`,
+a plain provider with the client's own credential, and last the virtual key that claims the model.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+from adapters.errors import Kind
+from adapters.peek import DEFAULT
+from proxy.config.nodes import Node, model_slug
+from proxy.config.plan import Leaf, Plan
+from proxy.config.snapshot import Key, Snapshot
+from proxy.config.target import Target
+from proxy.errors import Refused
+from proxy.exchange import Exchange
+from proxy.keys import bare, token_of
+
+
+def resolve(x: Exchange, key: Key) -> Plan:
+    """The plan for a request. Sets `x.model` to the model without its slug. Raises Refused."""
+    config = _config(x, key)
+    if isinstance(config, Plan):
+        _strip_slug(x)
+        return config
+    plan = _addressed(x, key)
+    if config is None:
+        return plan
+    assert plan.single is not None
+    return Plan(Leaf(plan.single.target, "config", config))
+
+
+def _config(x: Exchange, key: Key) -> Plan | Node | None:
+    text = x.headers.get(b"x-portkey-config")
+    if text:
+        if not key.allow_override and key.config is not None:
+            raise Refused(Kind.INVALID_REQUEST, "Cannot override default config set for this API key.", param="config")
+        if text[:1] == b"{":
+            return x.snapshot.inline(text)
+        slug = text.decode("utf-8", "replace")
+        if slug[:3] != "pc-":
+            message = "Invalid config passed: it must be a JSON object or the slug of a saved config (pc-…)."
+            raise Refused(Kind.INVALID_REQUEST, message, param="config")
+        return x.snapshot.saved(slug)
+    if key.config is not None:
+        return x.snapshot.saved(key.config)
+    return None
+
+
+def _strip_slug(x: Exchange) -> None:
+    if x.model is not None and model_slug(x.model) is not None:
+        x.model = x.model.partition("/")[2]
+
+
+def _addressed(x: Exchange, key: Key) -> Plan:
+    snapshot = x.snapshot
+    provider = x.header(b"x-portkey-provider")
+    slug: str | None = None
+    if provider and provider[0] == "@":
+        slug = provider[1:].partition("/")[0]
+    elif virtual_key := x.header(b"x-portkey-virtual-key"):
+        slug = virtual_key
+    elif x.model is not None and x.model[:1] == "@":
+        slug = model_slug(x.model)
+    elif b"model=@" in (query := x.query.encode("latin-1", "replace")) or b"model=%40" in query:
+        slug = _from_query(x)
+    _strip_slug(x)
+    if slug is not None:
+        if b"x-portkey-custom-host" in x.headers:
+            message = "A custom host in a request cannot be combined with a stored credential."
+            raise Refused(Kind.INVALID_REQUEST, message, param="x-portkey-custom-host")
+        return snapshot.plan_of(slug)
+    if provider:
+        return Plan(Leaf(_raw(x, key, provider)))
+    return _by_model(x, key)
+
+
+def _from_query(x: Exchange) -> str | None:
+    model = parse_qs(x.query).get("model", [""])[0]
+    slug = model_slug(model)
+    if slug is not None and (x.model is None or x.model == DEFAULT):
+        x.model = model.partition("/")[2]
+    return slug
+
+
+def _raw(x: Exchange, key: Key, provider: str) -> Target:
+    """A provider by its plain name, with the credential that the client sent beside its gateway key."""
+    if not key.may_use(None):
+        message = "This API key may only use its virtual keys, not a provider with a credential of the request's own."
+        raise Refused(Kind.FORBIDDEN, message, code="virtual_key_not_allowed")
+    used = token_of(x.headers)
+    credential = b""
+    for name in (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"):
+        value = x.headers.get(name)
+        if value and used is not None and used[1] != name and bare(value) != used[0]:
+            credential = bare(value)
+            break
+    return x.snapshot.adhoc(provider, credential.decode("latin-1"), x.header(b"x-portkey-custom-host"))
+
+
+def _by_model(x: Exchange, key: Key) -> Plan:
+    if x.model is not None and x.model != DEFAULT:
+        plan = x.snapshot.by_model(x.model, key)
+        if plan is not None:
+            return plan
+        usable = _usable(x.snapshot, key)
+        raise Refused(
+            Kind.NOT_FOUND,
+            f"The model {x.model[:200]!r} is not known here. Name where it runs: model @slug/{x.model[:200]}, "
+            f"header x-portkey-virtual-key, or x-portkey-config. {usable}",
+            param="model",
+            code="model_not_found",
+        )
+    plan = x.snapshot.by_model("", key)
+    if plan is not None:
+        return plan
+    raise Refused(
+        Kind.INVALID_REQUEST,
+        "Either x-portkey-config, x-portkey-provider or x-portkey-virtual-key header is required, "
+        f"or a model of the form @slug/model. {_usable(x.snapshot, key)}",
+    )
+
+
+def _usable(snapshot: Snapshot, key: Key) -> str:
+    slugs = [slug for slug in snapshot.targets if key.may_use(slug)]
+    if not slugs:
+        return "No virtual key exists yet that this API key may use."
+    listed = ", ".join(slugs[:10]) + (" …" if len(slugs) > 10 else "")
+    return f"This API key may use the virtual keys: {listed}."
+
+
+def addressed(x: Exchange) -> bool:
+    """Whether the headers alone say where a request goes, so that its body need not be looked at."""
+    found = x.headers
+    return (
+        b"x-portkey-virtual-key" in found
+        or b"x-portkey-provider" in found
+        or b"x-portkey-config" in found
+        or (x.key is not None and x.key.config is not None)
+    )

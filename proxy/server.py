@@ -1,0 +1,518 @@
+"""The edge: client connections, from bytes to an `Exchange` and back.
+
+A `Door` is aiohttp's `RequestHandler` without its request and response objects: it keeps the C parser, its limits and
+the handler's cancellation when the client leaves, and runs the pipeline in the connection's own task, straight from
+the parsed message. aiohttp's objects are the dearest part of a tuned proxy, about a third of a request.
+
+Before anything else each message passes one strict check. What two programs might read differently is refused here:
+framing, Host, versions, upgrades, a second request before the first is answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
+from math import inf
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http import HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from adapters import errors
+from adapters.errors import Kind
+from proxy import headers
+from proxy.errors import Refused, UpstreamFailure
+from proxy.exchange import Exchange
+from proxy.seams import Lines, Reply
+
+_READ_LIMIT = 1 << 18
+_HEAD_LIMIT = 65536
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?")
+_BAD_PATH = re.compile(r"//|\\|[#\x00-\x20\x7f]|/\.\.?(?:/|$)|%(?![0-9A-Fa-f]{2})|%(?:2[eEfF]|5[cC]|00)|[^\x21-\x7e]")
+_LINGER = 2.0
+_SEND_STALL = 60.0
+_MIN_RATE = 1024  # bytes a second that a request body must bring, after a grace of ten seconds
+_RATE_GRACE = 10.0
+
+STATUS_LINES: dict[int, bytes] = {
+    code: f"HTTP/1.1 {code} {HTTPStatus(code).phrase if code in HTTPStatus._value2member_map_ else 'Status'}\r\n".encode()
+    for code in range(200, 600)
+}
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+Handle = Callable[[Exchange], Awaitable[None]]
+Begin = Callable[["Door", RawRequestMessage, dict[bytes, bytes]], Exchange]
+
+
+class EdgeSettings:
+    """Seconds and bytes that bound what one client may take."""
+
+    __slots__ = ("body_timeout", "header_timeout", "keepalive_timeout")
+
+    def __init__(
+        self, header_timeout: float = 10.0, body_timeout: float = 30.0, keepalive_timeout: float = 75.0
+    ) -> None:
+        self.header_timeout = header_timeout
+        self.body_timeout = body_timeout
+        self.keepalive_timeout = keepalive_timeout
+
+
+class Edge(web.Server):
+    """All client connections of a worker. `begin` makes an exchange of a message, `handle` runs the pipeline."""
+
+    def __init__(self, begin: Begin, handle: Handle, settings: EdgeSettings, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(_never, handler_cancellation=True, loop=loop)
+        self.begin = begin
+        self.handle = handle
+        self.settings = settings
+        self.draining = False
+        self.loop = loop
+        self._sweeper = loop.call_later(1.0, self._sweep)
+
+    def __call__(self) -> RequestHandler:
+        return Door(self, self.loop)
+
+    @property
+    def doors(self) -> list[Door]:
+        """The open connections."""
+        return [door for door in self.connections if isinstance(door, Door)]
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for door in self.doors:
+            if door.deadline < now:
+                door.expire()
+        self._sweeper = self.loop.call_later(1.0, self._sweep)
+
+    async def drain(self, timeout: float) -> None:
+        """Lets requests in flight finish; idle connections close now, busy ones after their answer. When the time is
+        over the rest is cut: streams with an error event in their dialect."""
+        self.draining = True
+        until = self.loop.time() + timeout
+        for door in self.doors:
+            door.leave()
+        while self.connections and self.loop.time() < until:
+            await asyncio.sleep(0.02)
+        for door in self.doors:
+            door.cut()
+        grace = self.loop.time() + 1.0
+        while self.connections and self.loop.time() < grace:
+            await asyncio.sleep(0.02)
+        self._sweeper.cancel()
+        for door in self.doors:
+            door.force_close()
+
+
+async def _never(_: Any) -> web.StreamResponse:
+    raise AssertionError("requests are served by the door itself")
+
+
+class Door(RequestHandler):
+    """One client connection, one request at a time. Implements `proxy.seams.Client` for the exchange in it."""
+
+    __slots__ = (
+        "_body_began",
+        "_body_bytes",
+        "_chunking",
+        "_edge",
+        "_expects",
+        "_head",
+        "_head_only",
+        "_keep",
+        "_linger",
+        "_payload",
+        "_pipelined",
+        "_reading_head",
+        "_serving",
+        "_source",
+        "_started",
+        "_version",
+        "deadline",
+        "trace",
+    )
+
+    def __init__(self, edge: Edge, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            edge,
+            loop=loop,
+            keepalive_timeout=0,  # the edge's one timer closes idle connections
+            access_log=None,  # type: ignore[arg-type]
+            auto_decompress=False,
+            max_line_size=8190,
+            max_field_size=32768,
+            max_headers=100,
+            read_bufsize=_READ_LIMIT,
+        )
+        self._edge = edge
+        self._payload: StreamReader = EMPTY_PAYLOAD
+        self._source: Reply | None = None
+        self._serving = False
+        self._keep = True
+        self._pipelined = False
+        self._reading_head = False
+        self._started = False
+        self._chunking = False
+        self._head = b""
+        self._head_only = False
+        self._expects = False
+        self._linger = False
+        self._version = HttpVersion11
+        self._body_bytes = 0
+        self._body_began = 0.0
+        self.deadline = loop.time() + edge.settings.header_timeout
+        self.trace = b""
+
+    def __repr__(self) -> str:
+        return f"<Door {'serving' if self._serving else 'idle'}>"
+
+    # -- the socket's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
+            # A stalled reader costs kernel memory that no RSS shows: autotuning would grow it to megabytes.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 17)
+
+    def data_received(self, data: bytes) -> None:
+        if self._force_close or self._close or self._linger:
+            return
+        if self._serving and self._payload.is_eof():
+            # A second request before the first is answered. It is never read: the connection ends with this answer,
+            # and until then its reads go on, so that the client's leaving is noticed.
+            self._pipelined = True
+            self._close = True
+            return
+        parser = self._parser
+        if parser is None:
+            return
+        try:
+            messages, upgraded, _ = parser.feed_data(data)
+        except HttpProcessingError as error:
+            self._unreadable(error)
+            return
+        if messages:
+            self._messages.extend(messages)
+            waiter = self._waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+        elif not self._serving and not self._reading_head:
+            self._reading_head = True
+            self.deadline = self._loop.time() + self._edge.settings.header_timeout
+        if upgraded:
+            self._close = True
+
+    def _unreadable(self, error: HttpProcessingError) -> None:
+        if self._serving:
+            self._close = True
+            if not self._payload.is_eof() and self._payload.exception() is None:
+                self._payload.set_exception(_bad_body())
+            return
+        too_long = isinstance(error, LineTooLong)
+        status = 431 if too_long else 400
+        what = "The request's line or a header is too long." if too_long else "The request is not valid HTTP/1.1."
+        self._refuse(Refused(Kind.INVALID_REQUEST, what, status=status, close=True))
+        self._close = True
+        if self._waiter is not None:
+            self._waiter.cancel()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.deadline = self._loop.time() + _SEND_STALL
+        if self._source is not None:
+            self._source.pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.deadline = inf if self._serving else self._loop.time() + self._edge.settings.keepalive_timeout
+        if self._source is not None:
+            self._source.resume()
+
+    # -- the connection's life
+
+    async def start(self) -> None:
+        """Serves one request after the other until one of both sides wants no more."""
+        loop = self._loop
+        try:
+            while not self._force_close:
+                if not self._messages:
+                    if self._close:
+                        break
+                    self._waiter = loop.create_future()
+                    try:
+                        await self._waiter
+                    finally:
+                        self._waiter = None
+                message, payload = self._messages.popleft()
+                if self._parser is not None:
+                    self._parser.message_consumed()
+                self._pipelined = bool(self._messages)
+                self._reading_head = False
+                self.deadline = inf
+                self._payload = payload
+                self._serving = True
+                try:
+                    await self._serve(message)  # type: ignore[arg-type]
+                finally:
+                    self._serving = False
+                    self._source = None
+                if not self._keep or self._close or self._pipelined or self._edge.draining:
+                    break
+                self.deadline = loop.time() + self._edge.settings.keepalive_timeout
+            await self._close_kindly()
+        finally:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _serve(self, message: RawRequestMessage) -> None:
+        self._started = self._chunking = self._expects = self._linger = False
+        self._version = message.version
+        self._keep = not message.should_close
+        self._head_only = message.method == "HEAD"
+        self.trace = b""
+        try:
+            found = headers.read(message.raw_headers)
+            check(message, found)
+            self._expects = b"expect" in found
+            x = self._edge.begin(self, message, found)
+        except Refused as refused:
+            self._refuse(refused)
+            self._keep = False
+            return
+        await self._edge.handle(x)
+        if not self._payload.is_eof():
+            self._keep = False
+
+    async def _close_kindly(self) -> None:
+        """Closing with unread input resets the connection, and the client may lose the answer just written. So the
+        answer's end is told first, and what still comes is thrown away for a moment."""
+        transport = self.transport
+        if transport is None or (self._payload.is_eof() and not self._pipelined and not self._linger):
+            return
+        self._linger = True
+        self.deadline = self._loop.time() + _LINGER
+        if transport.can_write_eof():
+            transport.write_eof()
+        if self._payload.exception() is None and not self._payload.is_eof():
+            self._payload.set_exception(_bad_body())
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def expire(self) -> None:
+        """The deadline has passed: called by the edge's one timer."""
+        self.deadline = inf
+        if self._paused or self._linger:
+            self.force_close()
+        elif self._serving:
+            if self._payload.exception() is None and not self._payload.is_eof():
+                self._payload.set_exception(
+                    Refused(Kind.TIMEOUT, "The request's body did not arrive in time.", status=408, close=True)
+                )
+        else:
+            self.force_close()
+
+    def leave(self) -> None:
+        """The worker is draining: close now if idle, else after the answer in progress."""
+        if self._serving:
+            self._close = True
+        elif not self._messages:
+            self.force_close()
+
+    def cut(self) -> None:
+        """The drain's time is over."""
+        source = self._source
+        if source is not None:
+            source.cut(UpstreamFailure(Kind.OVERLOADED, "The gateway is shutting down.", sent=True))
+        elif self._task_handler is not None:
+            self._task_handler.cancel()
+
+    # -- the exchange's side: proxy.seams.Client
+
+    async def body(self, limit: int) -> bytes:
+        """The request's whole body, bounded in size and time."""
+        payload = self._payload
+        if payload.is_eof():
+            data = payload.read_nowait(-1)
+            if len(data) > limit:
+                raise _too_large(limit)
+            return data
+        parts: list[bytes] = []
+        size = 0
+        async for part in self.chunks():
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise _too_large(limit)
+        return b"".join(parts)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The request's body as it arrives."""
+        payload = self._payload
+        if self._expects and not payload.is_eof() and self.transport is not None:
+            self.transport.write(_CONTINUE)
+            self._expects = False
+        self._body_began = self._loop.time()
+        self._body_bytes = 0
+        try:
+            while True:
+                now = self._loop.time()
+                elapsed = now - self._body_began
+                if elapsed > _RATE_GRACE and self._body_bytes < _MIN_RATE * (elapsed - _RATE_GRACE):
+                    raise Refused(Kind.TIMEOUT, "The request's body comes too slowly.", status=408, close=True)
+                self.deadline = now + self._edge.settings.body_timeout
+                part = await payload.readany()
+                if not part:
+                    return
+                self._body_bytes += len(part)
+                yield part
+        finally:
+            self.deadline = inf
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        """A whole answer in one write."""
+        self._started = True
+        transport = self.transport
+        if transport is None:
+            return
+        if status in (204, 304):
+            body, length = b"", b""
+        else:
+            length = b"content-length: %d\r\n" % len(body)
+        if self._head_only:
+            body = b""
+        transport.write(b"%b%b%b%b%b\r\n%b" % (STATUS_LINES[status], head, self.trace, length, self._ending(), body))
+
+    def begin(self, status: int, head: bytes, length: int | None) -> None:
+        """Begins an answer; its head leaves with the first bytes."""
+        self._started = True
+        self._chunking = length is None and self._version == HttpVersion11
+        if length is not None:
+            framing = b"content-length: %d\r\n" % length
+        elif self._chunking:
+            framing = b"transfer-encoding: chunked\r\n"
+        else:
+            framing = b""
+            self._keep = False
+        self._head = b"%b%b%b%b%b\r\n" % (STATUS_LINES[status], head, self.trace, framing, self._ending())
+
+    def write(self, data: bytes, end: bool = False) -> None:
+        """The next bytes, and whether they were the last."""
+        transport = self.transport
+        if transport is None:
+            return
+        if self._chunking:
+            if data:
+                data = b"%x\r\n%b\r\n" % (len(data), data)
+            if end:
+                data += b"0\r\n\r\n"
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        if data:
+            transport.write(data)
+
+    def hang_up(self) -> None:
+        """The connection ends with this answer."""
+        self._keep = False
+
+    def abort(self) -> None:
+        """Cuts the connection."""
+        self._keep = False
+        if self.transport is not None:
+            self.transport.abort()
+
+    def feed_from(self, reply: Reply | None) -> None:
+        """Whom to pause while the client reads too slowly."""
+        self._source = reply
+        if reply is not None and self._paused:
+            reply.pause()
+
+    @property
+    def answered(self) -> bool:
+        """Whether an answer was begun."""
+        return self._started
+
+    def _ending(self) -> bytes:
+        if not self._keep or self._close or self._edge.draining or self._pipelined:
+            self._keep = False
+            return b"connection: close\r\n"
+        if self._version == HttpVersion10:
+            return b"connection: keep-alive\r\n"
+        return b""
+
+    def _refuse(self, refused: Refused) -> None:
+        """Answers a request that never became an exchange."""
+        self._keep = False
+        self._linger = True
+        body = errors.body("openai", refused.kind, refused.message, param=refused.param, code=refused.code)
+        if not self.trace:
+            self.trace = b"x-portkey-trace-id: refused\r\n"
+        self.respond(refused.status, b"content-type: application/json\r\n", body)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(
+        Kind.TOO_LARGE, f"The request's body is larger than {limit} bytes.", code="request_too_large", close=True
+    )
+
+
+def _bad_body() -> Refused:
+    return Refused(Kind.INVALID_REQUEST, "The request's body is not framed as its head says.", close=True)
+
+
+# -- the strict check
+
+
+def check(message: RawRequestMessage, found: dict[bytes, bytes]) -> None:
+    """Refuses what an edge must not guess about. Raises Refused; the connection closes with the answer."""
+    if message.version not in (HttpVersion10, HttpVersion11):
+        raise _refusal("Only HTTP/1.0 and HTTP/1.1 are spoken here.", 505)
+    if message.method not in _METHODS:
+        raise _refusal("This method is not supported.", 501)
+    if message.upgrade or b"upgrade" in found:
+        raise _refusal("Upgrading the connection is not supported.", 400)
+    encoding = found.get(b"transfer-encoding")
+    if encoding is not None:
+        if encoding.lower() != b"chunked" or message.version == HttpVersion10:
+            raise _refusal("The only transfer encoding accepted is chunked, in HTTP/1.1.", 501)
+        if b"content-length" in found:
+            raise _refusal("A request has a content length or a transfer encoding, not both.", 400)
+    length = found.get(b"content-length")
+    if length is not None and (not length.isdigit() or len(length) > 18):
+        raise _refusal("The content length is not a number.", 400)
+    host = found.get(b"host")
+    if host is None:
+        if message.version == HttpVersion11:
+            raise _refusal("The Host header is missing.", 400)
+    elif not _HOST.fullmatch(host):
+        raise _refusal("The Host header is malformed.", 400)
+    expect = found.get(b"expect")
+    if expect is not None and expect.lower() != b"100-continue":
+        raise _refusal("The only expectation met is 100-continue.", 417)
+    path = message.path
+    if path[:1] != "/":
+        raise _refusal("The request target must be a path.", 400)
+    if _BAD_PATH.search(path.partition("?")[0]):
+        raise _refusal("The path is malformed.", 400)
+    if sum(len(name) + len(value) for name, value in message.raw_headers) > _HEAD_LIMIT:
+        raise _refusal("The headers are too large.", 431)
+
+
+def _refusal(what: str, status: int) -> Refused:
+    return Refused(Kind.INVALID_REQUEST, what, status=status, close=True)
+
+
+def raw_lines(message: RawRequestMessage) -> Lines:
+    """The header fields as received."""
+    return message.raw_headers
