@@ -18,12 +18,6 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return folded[found[0]] if found else None
 
 
-def near(name: str, names: Iterable[str]) -> str:
-    """A sentence to follow another: ` Did you mean 'openai'?` with its leading space, or nothing."""
-    found = nearest(name, names)
-    return f" Did you mean '{found}'?" if found else ""
-
-
 def hint(name: str, names: Iterable[str]) -> str:
     """The rest of a sentence about an unknown name: `; did you mean 'retry'?`, or the known ones if they are few."""
     known = list(names)

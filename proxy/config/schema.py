@@ -223,10 +223,12 @@ def virtual_key(source: Source, value: Value, path: str) -> Any:
         source.bad(value, f"{path}.custom_host", f"is missing; the provider {row.provider} has no address of its own")
     if not row.key and provider.key_required and not _CREDENTIAL_FIELDS & row.fields.keys():
         key = value.get("key")
-        if key is not None:
-            source.problems.warn(key.at, f"{path}.key", "is empty; the provider will refuse what is sent with it")
-        elif row.custom_host is None:
+        if key is None:
             return source.bad(value, f"{path}.key", "is missing; give the credential, or env:NAME, or file:PATH")
+        if not key.replaced:
+            return source.bad(key, f"{path}.key", "must not be empty")
+        source.problems.warn(key.at, f"{path}.key", "is empty; this virtual key is left out")
+        return UNSET
     return row
 
 
