@@ -27,7 +27,7 @@ from adapters.anthropic.wire import (
     first,
     told,
 )
-from adapters.errors import BadAnswer, UpstreamError, kind_of
+from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError, kind_of
 from adapters.types import Call, Reply
 
 _encode = msgspec.json.Encoder().encode
@@ -136,6 +136,14 @@ def error(status: int, body: bytes) -> UpstreamError:
         return UpstreamError(kind_of(status), status, f"The provider answered with status {status}{_shown(body)}")
     kind, _ = ERRORS.get(detail.type) or (kind_of(status), status)
     message = detail.message or f"The provider answered with status {status} and no message."
+    return UpstreamError(kind, status, message, detail.type)
+
+
+def event_error(body: ErrorBody) -> UpstreamError:
+    """The error that an `error` event within a stream tells; its status is the one its type has elsewhere."""
+    detail = body.error
+    kind, status = ERRORS.get(detail.type) or (Kind.BAD_UPSTREAM, TRAITS[Kind.BAD_UPSTREAM].status)
+    message = detail.message or "The provider reported an error within the stream and no message."
     return UpstreamError(kind, status, message, detail.type)
 
 

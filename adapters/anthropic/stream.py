@@ -16,10 +16,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.anthropic.response import answers_by_tool, wish_of
+from adapters.anthropic.response import answers_by_tool, event_error, wish_of
 from adapters.anthropic.wire import (
     ABSENT,
-    ERRORS,
     FINISH,
     JSON_TOOL,
     NULL,
@@ -36,16 +35,15 @@ from adapters.anthropic.wire import (
     counted,
     told,
 )
-from adapters.errors import TRAITS, Kind, UpstreamError
-from adapters.framing.sse import Event, Events
-from adapters.types import Call, Usage
+from adapters.framing.machine import Machine
+from adapters.framing.sse import Event
+from adapters.types import Call
 
 _encode = msgspec.json.Encoder().encode
 _decode_block = msgspec.json.Decoder(Block).decode
 _decode_raw_delta = msgspec.json.Decoder(RawBlockDelta).decode
 _decode_type = msgspec.json.Decoder(Typed).decode
 
-_JUNK = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _NO_INPUT = (ABSENT, Raw(b"{}"))
 
 
@@ -59,7 +57,7 @@ class _Tool:
         self.bare = True
 
 
-class MessagesStream:
+class MessagesStream(Machine):
     """Translates one streamed answer. See `adapters.types.StreamDecoder`."""
 
     __slots__ = (
@@ -67,65 +65,31 @@ class MessagesStream:
         "_by_tool",
         "_call",
         "_calls",
-        "_events",
         "_finished",
         "_head",
         "_include_usage",
         "_legacy",
-        "_over",
         "_strict",
         "_tail",
         "_text_head",
         "_text_tail",
         "_tools",
-        "error",
-        "usage",
     )
 
     def __init__(self, call: Call) -> None:
         wish = wish_of(call)
         options = wish.stream_options
-        self.usage: Usage | None = None
-        self.error: UpstreamError | None = None
+        super().__init__()
         self._call = call
         self._strict = call.strict
         self._include_usage = options is not None and bool(options.include_usage)
         self._by_tool = answers_by_tool(call, wish)
         self._legacy = wish.functions != NULL
-        self._events = Events()
-        self._over = False
         self._finished = False
         self._answered = False
         self._calls = 0
         self._tools: dict[int, _Tool] = {}
         self._head = self._tail = self._text_head = self._text_tail = b""
-
-    def feed(self, data: bytes) -> bytes:
-        """Takes the next bytes from upstream; returns the chunks they complete. Never raises, see `error`."""
-        if self._over:
-            return b""
-        out: list[bytes] = []
-        events = self._events
-        try:
-            self._take(events.feed(data), out)
-        except _JUNK:
-            self._fail("The provider sent an event that is not of its dialect.")
-        if events.overflow:
-            self._fail("The provider sent an event that is too large.")
-        return b"".join(out)
-
-    def close(self) -> bytes:
-        """The upstream ended. Without `message_stop` before, that sets `error`."""
-        if self._over:
-            return b""
-        out: list[bytes] = []
-        try:
-            self._take(self._events.close(), out)
-        except _JUNK:
-            # Half an event: the stream was cut, which is said below.
-            pass
-        self._fail("The upstream ended the stream early.")
-        return b"".join(out)
 
     def _take(self, events: list[Event], out: list[bytes]) -> None:
         for name, data in events:
@@ -139,11 +103,6 @@ class MessagesStream:
             act(self, decode(data), data, out)
             if self._over:
                 return
-
-    def _fail(self, message: str) -> None:
-        if not self._over:
-            self._over = True
-            self.error = UpstreamError(Kind.BAD_UPSTREAM, TRAITS[Kind.BAD_UPSTREAM].status, message)
 
     def _on_start(self, event: MessageStart, data: bytes, out: list[bytes]) -> None:
         message = event.message
@@ -271,14 +230,10 @@ class MessagesStream:
         if self._include_usage and self.usage is not None:
             out.append(b'%b],"usage":%b}\n\n' % (self._head, _encode(told(self.usage, self._strict))))
         out.append(b"data: [DONE]\n\n")
-        self._over = True
+        self._end()
 
     def _on_error(self, event: ErrorBody, data: bytes, out: list[bytes]) -> None:
-        detail = event.error
-        kind, status = ERRORS.get(detail.type) or (Kind.BAD_UPSTREAM, TRAITS[Kind.BAD_UPSTREAM].status)
-        message = detail.message or "The provider reported an error within the stream and no message."
-        self.error = UpstreamError(kind, status, message, detail.type)
-        self._over = True
+        self._end(event_error(event))
 
     def _begun(self) -> bool:
         if not self._head:

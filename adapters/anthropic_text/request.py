@@ -23,9 +23,17 @@ HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 DEFAULT_MAX_TOKENS = 4096
 """Sent where the client names no limit, for Anthropic wants one; the most that models of this API can say."""
 
+
+class Metadata(msgspec.Struct, gc=False):
+    """Of OpenAI's free-form metadata this API knows one name."""
+
+    user_id: str | None = None
+
+
 _encode = msgspec.json.Encoder().encode
 _decode_str = msgspec.json.Decoder(str).decode
 _decode_prompt = msgspec.json.Decoder(str | list[Any]).decode
+_decode_metadata = msgspec.json.Decoder(Metadata).decode
 _decode_int = msgspec.json.Decoder(int).decode
 _decode_float = msgspec.json.Decoder(float).decode
 _decode_stop = msgspec.json.Decoder(str | list[str]).decode
@@ -94,6 +102,12 @@ def _user(body: dict[str, Any], name: str, raw: Raw) -> None:
     body["metadata"] = {"user_id": _read(_decode_str, raw, name)}
 
 
+def _metadata(body: dict[str, Any], name: str, raw: Raw) -> None:
+    user_id = _read(_decode_metadata, raw, name).user_id
+    if user_id is not None:
+        body["metadata"] = {"user_id": user_id}
+
+
 def _forward(body: dict[str, Any], name: str, raw: Raw) -> None:
     body[name] = raw
 
@@ -116,7 +130,7 @@ _FIELDS: dict[str, Callable[[dict[str, Any], str, Raw], None]] = {
     # Anthropic's own.
     "max_tokens_to_sample": _max_tokens,
     "stop_sequences": _forward,
-    "metadata": _forward,
+    "metadata": _metadata,
 }
 
 _NO, _ZERO, _FIRST = Raw(b"false"), (Raw(b"0"), Raw(b"0.0")), (Raw(b"1"),)

@@ -1,0 +1,67 @@
+"""What every machine over server-sent events does alike: it never raises, stops at the first error, and calls a stream
+without its end marker cut short."""
+
+from __future__ import annotations
+
+import msgspec
+
+from adapters.errors import TRAITS, Kind, UpstreamError
+from adapters.framing.sse import Event, Events
+from adapters.types import Usage
+
+_JUNK = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Machine:
+    """A stream decoder without its dialect. A subclass gives `_take`, and sets `_over` when the end marker came.
+
+    See `adapters.types.StreamDecoder` for the promises.
+    """
+
+    __slots__ = ("_events", "_over", "error", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.error: UpstreamError | None = None
+        self._events = Events()
+        self._over = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes the next bytes from upstream; returns what they complete. Never raises, see `error`."""
+        if self._over:
+            return b""
+        out: list[bytes] = []
+        events = self._events
+        try:
+            self._take(events.feed(data), out)
+        except _JUNK:
+            self._fail("The provider sent an event that is not of its dialect.")
+        if events.overflow:
+            self._fail("The provider sent an event that is too large.")
+        return b"".join(out)
+
+    def close(self) -> bytes:
+        """The upstream ended; returns the rest. Sets `error` when the end marker did not come."""
+        if self._over:
+            return b""
+        out: list[bytes] = []
+        try:
+            self._take(self._events.close(), out)
+        except _JUNK:
+            # Half an event: the stream was cut, which is said below.
+            pass
+        self._fail("The upstream ended the stream early.")
+        return b"".join(out)
+
+    def _take(self, events: list[Event], out: list[bytes]) -> None:
+        """Translates events into `out`, stopping once `_over`. May raise what msgspec raises for junk."""
+        raise NotImplementedError
+
+    def _fail(self, message: str) -> None:
+        """Ends the stream with an error, unless it is over already."""
+        self._end(UpstreamError(Kind.BAD_UPSTREAM, TRAITS[Kind.BAD_UPSTREAM].status, message))
+
+    def _end(self, error: UpstreamError | None = None) -> None:
+        if not self._over:
+            self._over = True
+            self.error = error
