@@ -31,7 +31,7 @@ def check(file: Path) -> None:
     config = load(file, os.environ)
     problems = uncompilable(config)
     if problems:
-        raise ConfigError([f"{file}: {problem}" for problem in problems])
+        raise ConfigError([f"{file}:{_place(config, entry)}: {entry[1]}: {problem}" for entry, problem in problems])
     for line in report(config):
         click.echo(line)
     for warning in config.warnings:
@@ -39,19 +39,29 @@ def check(file: Path) -> None:
     click.echo(f"{file}: valid" + (f", {len(config.warnings)} warning(s)" if config.warnings else ""))
 
 
-def uncompilable(config: FileConfig) -> list[str]:
-    """What is well formed but cannot be served, such as a strategy that this version does not have."""
+def uncompilable(config: FileConfig) -> list[tuple[tuple[str, str], str]]:
+    """What is well formed but cannot be served, such as a strategy that this version does not have: entry and why."""
     rows = Rows(api_keys=config.api_keys, virtual_keys=config.virtual_keys, configs=config.configs)
     snapshot = Snapshot(rows, Gates(), frozenset(config.server.trusted_custom_hosts))
-    problems = list(snapshot.problems)
+    problems = [
+        (("virtual_keys", credential.slug), problem.partition(": ")[2])
+        for credential in config.virtual_keys
+        for problem in snapshot.problems
+        if problem.startswith(f"virtual key {credential.slug}: ")
+    ]
     for row in config.configs:
         try:
             snapshot.saved(row.slug)
         except Refused as refused:
             # A virtual key that is not in the file may be in the store; the file's warnings say so already.
             if refused.code != "unknown_virtual_key":
-                problems.append(f"config {row.slug}: {refused.message}")
+                problems.append((("configs", row.slug), refused.message))
     return problems
+
+
+def _place(config: FileConfig, entry: tuple[str, str]) -> str:
+    line, column = config.places[entry]
+    return f"{line}:{column}"
 
 
 def report(config: FileConfig) -> Iterator[str]:

@@ -36,7 +36,8 @@ class FileConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a configuration file says.
 
     `warnings` are lines like findings. `digest` changes with the file, with the variables it names and with the
-    secrets it refers to. `files` are all that were read, the configuration file first.
+    secrets it refers to. `files` are all that were read, the configuration file first. `places` has the line and
+    column of each entry by section and name (`("configs", "pc-default")`), for what is found out later.
     """
 
     api_keys: tuple[ApiKeyRow, ...] = ()
@@ -51,6 +52,11 @@ class FileConfig(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     digest: str = ""
     files: tuple[Path, ...] = ()
+    places: dict[tuple[str, str], tuple[int, int]] = {}
+
+
+_NAMED = (("virtual_keys", "slug"), ("api_keys", "name"), ("configs", "slug"))
+"""The sections whose entries have names, and the key that is the name."""
 
 
 def load(path: Path, environ: Mapping[str, str]) -> FileConfig:
@@ -63,7 +69,7 @@ def load(path: Path, environ: Mapping[str, str]) -> FileConfig:
         problems.warn((1, 1), "", "the file is empty")
     sections: dict[str, Any] = {}
     if root is not None:
-        for name, key in (("virtual_keys", "slug"), ("api_keys", "name"), ("configs", "slug")):
+        for name, key in _NAMED:
             _refuse_repeats(source, root.get(name), name, key)
         given = FILE(source, root, "")
         sections = {} if given is UNSET else given
@@ -71,6 +77,8 @@ def load(path: Path, environ: Mapping[str, str]) -> FileConfig:
         raise ConfigError(problems.findings)
     config = FileConfig(**sections, digest=source.digest.hexdigest()[:32], files=(path, *source.files))
     if root is not None:
+        places = {(section, name): item.at for section, key in _NAMED for name, _, item in _places(root, section, key)}
+        config = msgspec.structs.replace(config, places=places)
         _check_tokens(problems, root, config)
         _check_references(problems, root, config)
         _check_expiry(problems, root, config)
