@@ -27,7 +27,10 @@ from proxy.mock.answer import (
 )
 from proxy.mock.text import Ask, Said, Stop, Tool, pieces, say, words
 
-MODELS = ("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5", "claude-2.1", "claude-instant-1.2")
+MODELS = (
+    *("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5", "claude-sonnet-4-5"),
+    *("claude-2.1", "claude-instant-1.2"),
+)
 ERROR_EVENT = (
     b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},'
     b'"request_id":"req_mock"}\n\n'

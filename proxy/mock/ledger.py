@@ -82,6 +82,7 @@ class Ledger:
     def __init__(self) -> None:
         self._connections: dict[object, int] = {}
         self._control: set[int] = set()
+        self._busy: set[object] = set()
         self._next_connection = 0
         self._next_number = 0
         self._generation = 0
@@ -114,6 +115,7 @@ class Ledger:
     def disconnected(self, connection: object) -> None:
         """Notes the end of a connection."""
         self._control.discard(self._connections.pop(connection, 0))
+        self._busy.discard(connection)
 
     def controlled(self, connection: object) -> None:
         """Notes that a connection asks for the mock's own pages, and so does not count."""
@@ -134,6 +136,7 @@ class Ledger:
             count.open += 1
             count.max_in_flight = max(count.max_in_flight, count.open)
         self._records.append(record)
+        self._busy.add(connection)
 
     def received(self, record: Record, body: bytes, size: int, sha256: str) -> None:
         """Notes a request's body; old bodies make room where the ring holds too much."""
@@ -146,8 +149,13 @@ class Ledger:
             self._body_bytes -= len(oldest.body)
             oldest.body = b""
 
-    def end(self, record: Record, state: State) -> None:
+    def busy(self, connection: object) -> bool:
+        """Whether a request is in flight on that connection."""
+        return connection in self._busy
+
+    def end(self, connection: object, record: Record, state: State) -> None:
         """Leaves a request."""
+        self._busy.discard(connection)
         record.state = state
         record.ended_at = time.time()
         self._open -= 1

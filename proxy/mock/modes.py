@@ -45,9 +45,10 @@ class Mode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `wrong` (other JSON), `bomb` (100 MiB of blanks, gzipped), `reset_after|fin_after|stall_after` (bytes of the body;
     0 is before the headers, `head` right after them), `short` (half of the declared Content-Length),
     `truncate_events` (so many events, then a clean end), `error_after` (so many, then the dialect's error event).
+    `early` answers before the body is read (path and header only; the mode must say the whole answer, say `status`).
     `fail_first` confines the faults to the first N requests with the same `key`; without a fault of its own it is
-    status 500. Hygiene: `idle_408` sends an unsolicited 408 on the idle connection afterwards, `late` a second
-    response right behind the first.
+    status 500. Afterwards: `idle_408` sends an unsolicited 408 on the idle connection, `late` a second response
+    right behind the first, `idle_close` closes the connection when it has been idle for that many milliseconds.
     """
 
     latency: float = 0
@@ -76,10 +77,12 @@ class Mode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     short: bool = False
     truncate_events: int | None = None
     error_after: int | None = None
+    early: bool = False
     fail_first: int = 0
     key: str = ""
     idle_408: bool = False
     late: bool = False
+    idle_close: float | None = None
 
     @property
     def cut(self) -> CutPoint | None:

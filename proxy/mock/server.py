@@ -120,7 +120,7 @@ class Mock:
             state = "aborted"
             raise
         finally:
-            self.ledger.end(record, state)
+            self.ledger.end(request.protocol, record, state)
 
     async def _respond(self, request: web.BaseRequest, record: Record) -> bool | None:
         """Reads, answers and sends; the result is that of `Wire.send`."""
@@ -129,7 +129,7 @@ class Mock:
         route = _route(record.method, record.route, headers)
         mode = Mode()
         answer: Answer
-        body, form = await self._read(request, record, headers)
+        body, form = (b"", None) if _is_early(record, headers) else await self._read(request, record, headers)
         try:
             incoming = self._incoming(record, headers, body, form, route)
             mode = incoming.mode
@@ -137,14 +137,11 @@ class Mock:
         except Refusal as refusal:
             answer = Whole(route.family.render(refusal, record.sha256), status=refusal.status)
         record.status = answer.status if isinstance(answer, Whole) else 200
-        wire = Wire(request, mode, unsolicited=self._note_unsolicited)
+        wire = Wire(request, mode, self.ledger)
         try:
             return await wire.send(answer, route.family.headers(record.sha256))
         finally:
             record.sent = wire.sent
-
-    def _note_unsolicited(self) -> None:
-        self.ledger.unsolicited += 1
 
     async def _read(
         self, request: web.BaseRequest, record: Record, headers: Mapping[str, str]
@@ -170,15 +167,15 @@ class Mock:
         self, record: Record, headers: Mapping[str, str], body: bytes, form: Form | None, route: Route
     ) -> Incoming:
         """The request as the dialects see it, with its mode. Raises Refusal."""
-        decoded = _decode(body, record.size) if route.json else {}
+        decoded = _decode(body, record.size) if route.json and not _is_early(record, headers) else {}
         by_model = ""
         if isinstance(decoded.get("model"), str):
             by_model, decoded["model"] = modes.split_model(decoded["model"])
             record.model = decoded["model"]
         elif form:
             record.model = form.field("model")
-        by_path, _ = modes.split_path(record.path)
-        texts = [text for text in (by_path, by_model, headers.get(modes.HEADER, "")) if text]
+        by_path, by_header = _outer_modes(record, headers)
+        texts = [text for text in (by_path, by_model, by_header) if text]
         record.mode = ",".join(texts)
         try:
             mode = modes.parse(*texts)
@@ -259,6 +256,19 @@ def _route(method: str, path: str, headers: Mapping[str, str]) -> Route:
     if route is None:
         route = _MODEL if method == "GET" and path.startswith("/v1/models/") else _ECHO
     return _ANTHROPIC_TWINS.get(route.answer, route) if "anthropic-version" in headers else route
+
+
+def _outer_modes(record: Record, headers: Mapping[str, str]) -> tuple[str, str]:
+    """The mode texts of path and header, which are known before the body."""
+    return modes.split_path(record.path)[0], headers.get(modes.HEADER, "")
+
+
+def _is_early(record: Record, headers: Mapping[str, str]) -> bool:
+    texts = _outer_modes(record, headers)
+    try:
+        return any(texts) and modes.parse(*texts).early
+    except ValueError:
+        return False  # It is told of when the whole mode is read.
 
 
 def _decode(body: bytes, size: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import socket
 import struct
 import termios
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from http import HTTPStatus
 from itertools import islice
@@ -18,6 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from proxy.mock.answer import Answer, Pairs, Stream, Whole
+from proxy.mock.ledger import Ledger
 from proxy.mock.modes import BEFORE_HEAD, Cut, CutPoint, Mode
 
 _DATE = "Mon, 01 Jan 2024 00:00:00 GMT"
@@ -59,10 +60,10 @@ class _Broken(Exception):
 class Wire:
     """Writes one answer. `sent` counts the bytes of its body so far."""
 
-    def __init__(self, request: web.BaseRequest, mode: Mode, *, unsolicited: Callable[[], None]) -> None:
+    def __init__(self, request: web.BaseRequest, mode: Mode, ledger: Ledger) -> None:
         self._request = request
         self._mode = mode
-        self._unsolicited = unsolicited
+        self._ledger = ledger
         self._cut = mode.cut
         self._chunked = False
         self.sent = 0
@@ -121,7 +122,7 @@ class Wire:
         if self._cut and self._cut.at == 0:
             await self._break(self._cut.how)
         first = True
-        for piece in _resplit(body, mode.split) if mode.split else body:
+        for piece in filter(None, _resplit(body, mode.split) if mode.split else body):
             if not first:
                 await asyncio.sleep(mode.gap / 1000)
             first = False
@@ -131,8 +132,6 @@ class Wire:
             await self._write(head)
 
     async def _write_piece(self, head: bytes, piece: bytes) -> None:
-        if not piece:
-            return
         cut = self._cut if self._cut and self.sent + len(piece) >= self._cut.at else None
         kept = piece[: cut.at - self.sent] if cut else piece
         data = kept
@@ -164,16 +163,23 @@ class Wire:
         raise _Broken
 
     async def _afterthoughts(self) -> None:
-        if self._mode.late:
+        mode, loop, transport = self._mode, asyncio.get_running_loop(), self._request.transport
+        if mode.late:
             await self._write(_LATE)
-            self._unsolicited()
-        if self._mode.idle_408:
-            asyncio.get_running_loop().call_later(_IDLE_DELAY, self._send_408, self._request.transport)
+            self._ledger.unsolicited += 1
+        if mode.idle_408 and transport:
+            loop.call_later(_IDLE_DELAY, self._send_408, transport)
+        if mode.idle_close is not None and transport:
+            loop.call_later(mode.idle_close / 1000, self._close_idle, transport)
 
-    def _send_408(self, transport: asyncio.Transport | None) -> None:
-        if transport is not None and not transport.is_closing():
+    def _send_408(self, transport: asyncio.Transport) -> None:
+        if not transport.is_closing():
             transport.write(_IDLE_408)
-            self._unsolicited()
+            self._ledger.unsolicited += 1
+
+    def _close_idle(self, transport: asyncio.Transport) -> None:
+        if not self._ledger.busy(self._request.protocol):
+            transport.close()
 
 
 def _body(answer: Answer, mode: Mode) -> tuple[Iterable[bytes], int | None]:

@@ -11,14 +11,23 @@ The `provider` fixture is the same: import it into a test module or a conftest.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+import aiohttp
+import anthropic
+import openai
 import pytest
 
 from proxy.mock import Mock, Record
+
+BEARER = {"authorization": "Bearer sk-test"}
+ANTHROPIC = {"x-api-key": "sk-ant-test", "anthropic-version": "2023-06-01"}
+HELLO = [{"role": "user", "content": "Hello there"}]
+CHAT = {"model": "gpt-4o", "messages": HELLO}
 
 
 def steered(model: str, **mode: object) -> str:
@@ -71,6 +80,20 @@ class Provider:
     def at(self, **mode: object) -> str:
         """A base address under which every request has this mode (append `/v1/…`)."""
         return f"{self.url}/__mode/{quote(mode_text(**mode), safe='=,')}"
+
+    def openai(self) -> openai.AsyncOpenAI:
+        """OpenAI's SDK, talking to the mock without retries."""
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="sk-test", max_retries=0)
+
+    def anthropic(self) -> anthropic.AsyncAnthropic:
+        """Anthropic's SDK, talking to the mock without retries."""
+        return anthropic.AsyncAnthropic(base_url=self.url, api_key="sk-ant-test", max_retries=0)
+
+    async def post(self, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+        """A JSON POST; gives status and decoded answer."""
+        url = self.url + path
+        async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
+            return answer.status, json.loads(await answer.read())
 
     def requests(self, last: int = 1000) -> list[Record]:
         """The last requests, oldest first."""
