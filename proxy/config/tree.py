@@ -220,7 +220,7 @@ class _Builder:
 
     def _again(self, node: yaml.ScalarNode, text: str) -> Any:
         """What the text means in the place of `node`: itself where that is quoted, else whatever YAML reads in it."""
-        if node.style is not None:
+        if node.style:
             return text
         tag = self._loader.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         try:
