@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
+
+import msgspec
 
 from proxy.exchange import Exchange
 
@@ -51,29 +54,59 @@ class Metrics:
             key = (provider, attempt.kind.value if attempt.kind is not None else "ok")
             self.attempts[key] = self.attempts.get(key, 0) + 1
 
-    def text(self, worker: str, extra: dict[str, float]) -> str:
-        """The Prometheus text exposition (version 0.0.4) of this worker. `extra` are further gauges by name."""
-        own = f'worker="{worker}"'
-        lines = ["# HELP loopway_requests_total Requests answered.", "# TYPE loopway_requests_total counter"]
+    def samples(self) -> dict[str, float]:
+        """Every sample as `name{labels}` → value."""
+        out: dict[str, float] = {}
         for (provider, dialect, status), count in self.requests.items():
-            lines.append(
-                f'loopway_requests_total{{provider="{provider}",dialect="{dialect}",status="{status}",{own}}} {count}'
-            )
-        lines += ["# HELP loopway_request_seconds From head to last byte.", "# TYPE loopway_request_seconds histogram"]
+            out[f'loopway_requests_total{{provider="{provider}",dialect="{dialect}",status="{status}"}}'] = count
         total = 0
         for edge, count in zip((*map(str, _BUCKETS), "+Inf"), self.buckets, strict=True):
             total += count
-            lines.append(f'loopway_request_seconds_bucket{{le="{edge}",{own}}} {total}')
-        lines.append(f"loopway_request_seconds_sum{{{own}}} {self.seconds:.6f}")
-        lines.append(f"loopway_request_seconds_count{{{own}}} {total}")
-        lines += ["# HELP loopway_tokens_total Tokens that providers counted.", "# TYPE loopway_tokens_total counter"]
-        for (provider, direction), count in self.tokens.items():
-            lines.append(f'loopway_tokens_total{{provider="{provider}",direction="{direction}",{own}}} {count}')
-        lines += ["# HELP loopway_attempts_total Tries at targets.", "# TYPE loopway_attempts_total counter"]
+            out[f'loopway_request_seconds_bucket{{le="{edge}"}}'] = total
+        out["loopway_request_seconds_sum"] = self.seconds
+        out["loopway_request_seconds_count"] = total
+        for (provider, direction), tokens in self.tokens.items():
+            out[f'loopway_tokens_total{{provider="{provider}",direction="{direction}"}}'] = tokens
         for (provider, outcome), count in self.attempts.items():
-            lines.append(f'loopway_attempts_total{{provider="{provider}",outcome="{outcome}",{own}}} {count}')
-        lines += ["# HELP loopway_in_flight Requests in flight.", "# TYPE loopway_in_flight gauge"]
-        lines.append(f"loopway_in_flight{{{own}}} {self.in_flight}")
-        for name, value in extra.items():
-            lines += [f"# TYPE loopway_{name} gauge", f"loopway_{name}{{{own}}} {value}"]
-        return "\n".join(lines) + "\n"
+            out[f'loopway_attempts_total{{provider="{provider}",outcome="{outcome}"}}'] = count
+        out["loopway_in_flight"] = self.in_flight
+        out["loopway_folded_total"] = self.folded
+        return out
+
+
+def merged(own: dict[str, float], directory: Path, name: str) -> str:
+    """The Prometheus text of all workers: this one's samples now, the others' from the files they keep in `directory`
+    under names like `name`."""
+    total = dict(own)
+    for path in directory.glob("metrics-*.json"):
+        if path.name == name:
+            continue
+        try:
+            samples = msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+        except (OSError, msgspec.MsgspecError):
+            continue  # that worker is just leaving, or writing
+        for sample, value in samples.items():
+            total[sample] = total.get(sample, 0) + value
+    lines: list[str] = []
+    for metric, (kind, meaning) in _METRICS.items():
+        lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} {kind}"]
+        lines += [
+            f"{sample} {value:.15g}"
+            for sample, value in total.items()
+            if sample.partition("{")[0] in _names(metric, kind)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _names(metric: str, kind: str) -> tuple[str, ...]:
+    return (f"{metric}_bucket", f"{metric}_sum", f"{metric}_count") if kind == "histogram" else (metric,)
+
+
+_METRICS: dict[str, tuple[str, str]] = {
+    "loopway_requests_total": ("counter", "Requests answered."),
+    "loopway_request_seconds": ("histogram", "Seconds from a request's head to its answer's last byte."),
+    "loopway_tokens_total": ("counter", "Tokens as providers counted them."),
+    "loopway_attempts_total": ("counter", "Tries at targets."),
+    "loopway_in_flight": ("gauge", "Requests in flight."),
+    "loopway_folded_total": ("counter", "Requests not told apart because there were too many series."),
+}

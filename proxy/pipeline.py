@@ -21,10 +21,8 @@ from proxy import keys, routing
 from proxy.errors import Refused, Source
 from proxy.exchange import Exchange
 from proxy.forward import Forwarder
-from proxy.routes import Match
 
 Settle = Callable[[Exchange, float], None]
-Serve = Callable[[Exchange, Match], "asyncio.Future[None]"]
 
 
 class Pipeline:
@@ -55,7 +53,7 @@ class Pipeline:
             x.kind = Kind.CANCELLED
             x.status = x.status or 499
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the last line of defence: logged whole, told as a plain 500
             self._broken(x, error)
         finally:
             self._settle(x, self._loop.time())

@@ -59,7 +59,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One row: what it matches, who may call it, and what answers.
 
     `scope` None is open to everyone. `dialect` is set on inference routes, `handler` on all others. `summary` is its
-    line in the OpenAPI document.
+    line in the OpenAPI document. `exchange` handlers also see the exchange they run in.
     """
 
     method: str
@@ -71,6 +71,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     body: Body = "none"
     tag: str = "inference"
     open_metrics: bool = False
+    exchange: bool = False
 
 
 class Match(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ from adapters.errors import Kind
 from proxy import headers
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
-from proxy.seams import Lines, Reply
+from proxy.seams import Reply
 
 _READ_LIMIT = 1 << 18
 _HEAD_LIMIT = 65536
@@ -37,13 +37,14 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?")
 _BAD_PATH = re.compile(r"//|\\|[#\x00-\x20\x7f]|/\.\.?(?:/|$)|%(?![0-9A-Fa-f]{2})|%(?:2[eEfF]|5[cC]|00)|[^\x21-\x7e]")
 _LINGER = 2.0
+_CUT_GRACE = 1.0
 _SEND_STALL = 60.0
 _MIN_RATE = 1024  # bytes a second that a request body must bring, after a grace of ten seconds
 _RATE_GRACE = 10.0
 
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 STATUS_LINES: dict[int, bytes] = {
-    code: f"HTTP/1.1 {code} {HTTPStatus(code).phrase if code in HTTPStatus._value2member_map_ else 'Status'}\r\n".encode()
-    for code in range(200, 600)
+    code: f"HTTP/1.1 {code} {_PHRASES.get(code, 'Status')}\r\n".encode() for code in range(200, 600)
 }
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -74,6 +75,7 @@ class Edge(web.Server):
         self.settings = settings
         self.draining = False
         self.loop = loop
+        self._emptied: asyncio.Future[None] | None = None
         self._sweeper = loop.call_later(1.0, self._sweep)
 
     def __call__(self) -> RequestHandler:
@@ -95,19 +97,35 @@ class Edge(web.Server):
         """Lets requests in flight finish; idle connections close now, busy ones after their answer. When the time is
         over the rest is cut: streams with an error event in their dialect."""
         self.draining = True
-        until = self.loop.time() + timeout
         for door in self.doors:
             door.leave()
-        while self.connections and self.loop.time() < until:
-            await asyncio.sleep(0.02)
+        await self._empty(timeout)
         for door in self.doors:
             door.cut()
-        grace = self.loop.time() + 1.0
-        while self.connections and self.loop.time() < grace:
-            await asyncio.sleep(0.02)
+        await self._empty(_CUT_GRACE)
         self._sweeper.cancel()
         for door in self.doors:
             door.force_close()
+
+    async def _empty(self, timeout: float) -> None:
+        """Waits until no connection is left, or the time is over."""
+        if not self.connections:
+            return
+        self._emptied = self.loop.create_future()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._emptied
+        except TimeoutError:
+            pass
+        finally:
+            self._emptied = None
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """A connection is gone."""
+        # aiohttp keeps it in the list until its task has ended; drain waits for both, and the sockets are what counts.
+        self._connections.pop(handler, None)
+        if self._emptied is not None and not self._connections and not self._emptied.done():
+            self._emptied.set_result(None)
 
 
 async def _never(_: Any) -> web.StreamResponse:
@@ -511,8 +529,3 @@ def check(message: RawRequestMessage, found: dict[bytes, bytes]) -> None:
 
 def _refusal(what: str, status: int) -> Refused:
     return Refused(Kind.INVALID_REQUEST, what, status=status, close=True)
-
-
-def raw_lines(message: RawRequestMessage) -> Lines:
-    """The header fields as received."""
-    return message.raw_headers

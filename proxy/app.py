@@ -1,0 +1,310 @@
+"""Assembly: the one place that knows everyone. A `Gateway` is everything of one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import time
+from urllib.parse import parse_qsl
+
+import msgspec
+from aiohttp.http import RawRequestMessage
+
+from adapters.errors import Kind
+from proxy import __version__, keys, models, openapi
+from proxy.address import AddressPolicy
+from proxy.admin import ROUTES as ADMIN_ROUTES
+from proxy.config.file import FileConfig
+from proxy.dispatch import Router
+from proxy.errors import Refused
+from proxy.exchange import Exchange
+from proxy.forward import Forwarder
+from proxy.inference import ROUTES as INFERENCE_ROUTES
+from proxy.live import Live
+from proxy.metrics import Metrics, merged
+from proxy.pipeline import Pipeline, refuse
+from proxy.ports import ApiKeyRow, Rows, Store
+from proxy.routes import AdminContext, AdminRequest, Answer, Route
+from proxy.seams import Timeouts
+from proxy.server import Door, Edge, EdgeSettings
+from proxy.transport import HttpTransport
+from proxy.usage import Ledger, stdout_log
+
+_ADMIN_BODY = 4 << 20
+_FLUSH_EVERY = 0.5
+_log = logging.getLogger("loopway")
+
+
+class Gateway:
+    """One worker's gateway, from its sockets to its store. Also what administration works on (`AdminContext`)."""
+
+    def __init__(
+        self,
+        file: FileConfig,
+        path: str | None,
+        load: Callable[[], FileConfig],
+        store: Store,
+        run_dir: Path,
+        bootstrap: tuple[ApiKeyRow, ...],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        server = file.server
+        upstream = server.upstream
+        trusted = frozenset(name.lower() for name in server.trusted_custom_hosts)
+        self._loop = loop
+        self.store = store
+        self.live = Live(file, path, load, store, bootstrap, trusted)
+        self.transport = HttpTransport(
+            AddressPolicy(private=True), AddressPolicy(private=False), upstream.keepalive, loop
+        )
+        timeouts = Timeouts(upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout)
+        self.metrics = Metrics()
+        self.ledger = Ledger(store.append_usage, stdout_log() if file.logs.access else None)
+        forwarder = Forwarder(self.transport, timeouts, upstream.max_response_size)
+        self.pipeline = Pipeline(forwarder, self._settle, server.max_body_size, loop)
+        self.catalog = models.Catalog(self.transport, timeouts)
+        self.edge = Edge(
+            self._begin,
+            self._handle,
+            EdgeSettings(server.header_timeout, server.body_timeout, server.keepalive_timeout),
+            loop,
+        )
+        self.router = Router(self.routes())
+        self._metrics_open = server.host in ("127.0.0.1", "::1", "localhost")
+        self._metrics_on = file.telemetry.metrics
+        self._metrics_file = run_dir / f"metrics-{os.getpid()}.json"
+        self._run_dir = run_dir
+        # Ids are unique over workers and restarts by their random half, and within one by a counter.
+        self._id_prefix = secrets.token_hex(8)
+        self._id_count = secrets.randbits(32)
+        self._server: asyncio.AbstractServer | None = None
+        self._flusher: asyncio.Task[None] | None = None
+
+    # -- the route table
+
+    def routes(self) -> tuple[Route, ...]:
+        """Every path this gateway answers."""
+        return (*INFERENCE_ROUTES, *ADMIN_ROUTES, *PROBES)
+
+    # -- AdminContext
+
+    async def apply(self) -> None:
+        """Makes this worker's snapshot show every committed change."""
+        await self.live.apply()
+
+    def rows(self) -> Rows:
+        """File and store, merged, as the current snapshot was compiled from them."""
+        return self.live.snapshot.rows
+
+    # -- life
+
+    async def start(self, sockets: list[socket.socket]) -> None:
+        """Reads the configuration and listens. Raises StoreError."""
+        await self.live.start()
+        for sock in sockets:
+            self._server = await self._loop.create_server(self.edge, sock=sock, backlog=4096)
+        self._flusher = asyncio.create_task(self._flush_often())
+        # What start-up made lives for ever: the collector need not look at it again, and young garbage is cheap.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+
+    async def stop(self, drain: float) -> None:
+        """Lets requests in flight finish within `drain` seconds, then writes what is counted and closes."""
+        if self._server is not None:
+            self._server.close()
+        await self.edge.drain(drain)
+        await self.live.stop()
+        if self._flusher is not None:
+            self._flusher.cancel()
+            await asyncio.gather(self._flusher, return_exceptions=True)
+        await self._flush()
+        await self.transport.close()
+        await self.store.close()
+        self._metrics_file.unlink(missing_ok=True)
+
+    async def _flush_often(self) -> None:
+        while True:
+            await asyncio.sleep(_FLUSH_EVERY)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        await self.ledger.flush()
+        try:
+            self._metrics_file.write_bytes(msgspec.json.encode(self.metrics.samples()))
+        except OSError as error:
+            _log.warning("metrics cannot be shared between workers: %s", error)
+
+    # -- requests
+
+    def _begin(self, door: Door, message: RawRequestMessage, found: dict[bytes, bytes]) -> Exchange:
+        path, _, query = message.path.partition("?")
+        count = self._id_count = (self._id_count + 0x9E3779B1) & 0xFFFFFFFFFFFFFFFF
+        request_id = f"{self._id_prefix}{count:016x}"
+        x = Exchange(
+            door,
+            self.live.snapshot,
+            message.method,
+            path,
+            query,
+            found,
+            message.raw_headers,
+            request_id,
+            self._loop.time(),
+        )
+        asked = found.get(b"x-portkey-trace-id")
+        if asked:
+            trace = asked[:256]
+            x.trace_id = trace.decode("utf-8", "replace")
+        else:
+            parent = found.get(b"traceparent")
+            if parent is not None and len(parent) >= 35:
+                x.trace_id = parent[3:35].decode("ascii", "replace")
+                trace = x.trace_id.encode("ascii", "replace")
+            else:
+                trace = request_id.encode()
+        door.trace = b"x-portkey-trace-id: %b\r\n" % trace
+        return x
+
+    async def _handle(self, x: Exchange) -> None:
+        try:
+            match = self.router.find("GET" if x.method == "HEAD" else x.method, x.path)
+        except Refused as refused:
+            self._refuse_unknown(x, refused)
+            return
+        route = match.route
+        if route.dialect is not None and route.scope is not None:
+            self.metrics.in_flight += 1
+            try:
+                await self.pipeline.infer(x, route.dialect, route.scope)
+            finally:
+                self.metrics.in_flight -= 1
+            return
+        await self._administer(x, route, match.params)
+
+    def _refuse_unknown(self, x: Exchange, refused: Refused) -> None:
+        # Who has no key learns nothing about which paths exist.
+        try:
+            keys.authenticate(x)
+        except Refused as unknown:
+            refused = unknown
+        refuse(x, refused)
+
+    async def _administer(self, x: Exchange, route: Route, params: dict[str, str]) -> None:
+        try:
+            open_now = route.scope is None or (route.open_metrics and self._metrics_open)
+            if not open_now:
+                key = x.key = keys.authenticate(x)
+                assert route.scope is not None
+                if route.scope != "any":
+                    keys.authorize(key, route.scope)
+            body = await x.client.body(_ADMIN_BODY)
+            request = AdminRequest(
+                x.method,
+                x.path,
+                params,
+                dict(parse_qsl(x.query, keep_blank_values=True)),
+                body,
+                "" if x.key is None else x.key.id,
+                x.request_id,
+                frozenset() if x.key is None else x.key.scopes,
+            )
+            assert route.handler is not None
+            if route.exchange:
+                x.at = time()
+                x.body = body
+            answer = await route.handler(self._context(x, route), request)
+            _respond(x, answer)
+        except Refused as refused:
+            refuse(x, refused)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the last line of defence: logged whole, told as a plain 500
+            _log.error("%s %s failed", x.method, route.path, exc_info=error)
+            refuse(x, Refused(Kind.INTERNAL, "The gateway failed to handle this request."))
+
+    def _context(self, x: Exchange, route: Route) -> AdminContext:
+        return Scope(self, x) if route.exchange else self
+
+    def _settle(self, x: Exchange, ended: float) -> None:
+        self.metrics.settle(x, ended)
+        self.ledger.put(x, ended)
+
+    def metrics_text(self) -> str:
+        """All workers' counters as Prometheus text."""
+        return merged(self.metrics.samples(), self._run_dir, self._metrics_file.name)
+
+
+class Scope:
+    """A handler's view of the gateway that also shows the exchange it runs in."""
+
+    def __init__(self, gateway: Gateway, x: Exchange) -> None:
+        self.gateway = gateway
+        self.exchange = x
+        self.store = gateway.store
+        self.catalog = gateway.catalog
+
+    async def apply(self) -> None:
+        """As the gateway's."""
+        await self.gateway.apply()
+
+    def rows(self) -> Rows:
+        """As the gateway's."""
+        return self.gateway.rows()
+
+
+def _respond(x: Exchange, answer: Answer) -> None:
+    x.status = answer.status
+    lines = [f"content-type: {answer.content_type}\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in answer.headers]
+    value = answer.value
+    body = value if isinstance(value, bytes) else b"" if answer.status == 204 else msgspec.json.encode(value)
+    x.client.respond(answer.status, "".join(lines).encode("latin-1", "replace"), body)
+
+
+async def _alive(context: object, request: AdminRequest) -> Answer:
+    return Answer({"status": "success", "message": "Server is healthy", "version": __version__})
+
+
+async def _ready(context: object, request: AdminRequest) -> Answer:
+    assert isinstance(context, Gateway)
+    if context.edge.draining:
+        raise Refused(Kind.OVERLOADED, "The gateway is draining.", retry_after=1)
+    return Answer({"status": "ready"})
+
+
+async def _metrics(context: object, request: AdminRequest) -> Answer:
+    assert isinstance(context, Gateway)
+    return Answer(context.metrics_text().encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _openapi(context: object, request: AdminRequest) -> Answer:
+    assert isinstance(context, Gateway)
+    return Answer(openapi.document(context.router.routes))
+
+
+def _probe(path: str, handler: Callable[..., Awaitable[Answer]], summary: str, scope: str | None = None) -> Route:
+    return Route(method="GET", path=path, scope=scope, summary=summary, handler=handler, tag="operations")
+
+
+PROBES: tuple[Route, ...] = (
+    _probe("/healthz", _alive, "Whether the process is alive"),
+    _probe("/v1/health", _alive, "Whether the process is alive"),
+    _probe("/readyz", _ready, "Whether it takes requests: configured, and not draining"),
+    Route(
+        method="GET",
+        path="/metrics",
+        scope="metrics.read",
+        summary="Counters of all workers as Prometheus text; open where the gateway listens on loopback only",
+        handler=_metrics,
+        tag="operations",
+        open_metrics=True,
+    ),
+    _probe("/openapi.json", _openapi, "This interface as an OpenAPI document", scope="any"),
+)

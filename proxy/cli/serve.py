@@ -1,0 +1,218 @@
+"""`loopway serve` and `loopway demo`: from flags, environment and file to a running supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import time
+
+import click
+import msgspec
+
+from proxy.config.file import FileConfig, load
+from proxy.errors import StartupError
+from proxy.ports import ApiKeyRow, Secret, VirtualKeyRow
+from proxy.store import default_url, migrate, open_store
+from proxy.vault import Vault
+
+_DEMO_TOKEN = "lw-demo-key"  # noqa: S105 - printed for everyone to try, for a provider that only echoes
+
+
+@click.command()
+@click.option("--config", type=click.Path(dir_okay=False), envvar="LOOPWAY_CONFIG", help="Configuration file (YAML).")
+@click.option("--data", default="./data", envvar="LOOPWAY_DATA", show_default=True, help="Directory for state.")
+@click.option("--host", envvar="LOOPWAY_HOST", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", envvar="LOOPWAY_PORT", type=click.IntRange(0, 65535), help="Port.  [default: 8787]")
+@click.option("--workers", envvar="LOOPWAY_WORKERS", type=click.IntRange(1, 512), help="Processes.  [default: cores]")
+def serve(config: str | None, data: str, host: str | None, port: int | None, workers: int | None) -> None:
+    """Run the gateway.
+
+    Example: loopway serve --config loopway.yaml --port 8787
+    """
+    reader = _reader(config, host, port, workers)
+    run(reader(), config, reader, Path(data))
+
+
+@click.command()
+@click.option("--data", default="./data", envvar="LOOPWAY_DATA", show_default=True, help="Directory for state.")
+@click.option("--host", envvar="LOOPWAY_HOST", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", envvar="LOOPWAY_PORT", type=click.IntRange(0, 65535), help="Port.  [default: 8787]")
+@click.option("--workers", envvar="LOOPWAY_WORKERS", type=click.IntRange(1, 512), help="Processes.  [default: cores]")
+def demo(data: str, host: str | None, port: int | None, workers: int | None) -> None:
+    """Run the gateway with a provider of its own, to try it without any account.
+
+    Example: loopway demo
+    """
+    provider = _start_provider()
+    reader = _reader(None, host, port, workers)
+
+    def with_demo() -> FileConfig:
+        file = reader()
+        digest = hashlib.sha256(_DEMO_TOKEN.encode()).hexdigest()
+        key = ApiKeyRow(id="demo", name="demo", digest=digest, origin="file", created_at=int(time()))
+        demo_keys = tuple(
+            VirtualKeyRow(
+                slug=f"demo-{name}",
+                name=f"demo-{name}",
+                provider=name,
+                key=Secret("demo"),
+                custom_host=f"http://127.0.0.1:{provider}/v1",
+                origin="file",
+            )
+            for name in ("openai", "anthropic")
+        )
+        return msgspec.structs.replace(
+            file, api_keys=(key, *file.api_keys), virtual_keys=(*demo_keys, *file.virtual_keys)
+        )
+
+    run(with_demo(), None, with_demo, Path(data), banner=_demo_banner)
+
+
+def _reader(config: str | None, host: str | None, port: int | None, workers: int | None) -> Callable[[], FileConfig]:
+    """Reads the file and lays flags and environment over it."""
+
+    def read() -> FileConfig:
+        file = FileConfig() if config is None else load(Path(config), os.environ)
+        changes: dict[str, object] = {
+            name: value for name, value in (("host", host), ("port", port), ("workers", workers)) if value is not None
+        }
+        trusted = os.environ.get("TRUSTED_CUSTOM_HOSTS")
+        if trusted is not None:
+            changes["trusted_custom_hosts"] = tuple(name.strip() for name in trusted.split(",") if name.strip())
+        level = os.environ.get("LOOPWAY_LOG_LEVEL")
+        logs = msgspec.structs.replace(file.logs, level=level.lower()) if level else file.logs
+        return msgspec.structs.replace(file, server=msgspec.structs.replace(file.server, **changes), logs=logs)
+
+    return read
+
+
+def run(
+    file: FileConfig,
+    path: str | None,
+    reader: Callable[[], FileConfig],
+    data: Path,
+    banner: Callable[[str], str] | None = None,
+) -> None:
+    """Prepares the store, binds, and supervises until told to stop. Raises LoopwayError."""
+    from proxy.workers import Application, Setup, listen
+
+    _log_to_stderr(file.logs.level)
+    for warning in file.warnings:
+        logging.getLogger("loopway").warning("%s", warning)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (data / "run").mkdir(mode=0o700, exist_ok=True)
+    for stale in (data / "run").glob("metrics-*.json"):
+        stale.unlink(missing_ok=True)
+    url = file.store.url.reveal() if file.store.url is not None else default_url(data, os.environ)
+    migrate(url)
+    bootstrap, made = _bootstrap(url, data, file)
+    server = file.server
+    # After an exec for an upgrade (SIGUSR2) or under systemd the socket is already there.
+    inherited = "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ
+    listener = None if inherited else listen(server.host, server.port)
+    port = server.port if listener is None else listener.getsockname()[1]
+    workers = server.workers or len(os.sched_getaffinity(0))
+    address = f"http://{server.host}:{port}"
+    if made is not None:
+        click.echo(f"The first start made an admin key. It is shown once:\n\n    {made}\n")
+    click.echo(banner(address) if banner else f"Loopway listens on {address} with {workers} worker(s).")
+    sys.stdout.flush()
+    Application(Setup(file, path, reader, data, url, bootstrap), listener, workers).run()
+
+
+def _bootstrap(url: str, data: Path, file: FileConfig) -> tuple[tuple[ApiKeyRow, ...], str | None]:
+    """The admin key: from the environment, or made by the first start and kept as a hash. Returns also what was made.
+
+    Opening the store here also proves that the master key fits it, before anything listens.
+    """
+    vault = Vault.open(data, os.environ)
+    store = open_store(url, vault)
+
+    async def first() -> str | None:
+        try:
+            token = os.environ.get("LOOPWAY_ADMIN_KEY")
+            if token or any("admin" in key.scopes for key in file.api_keys):
+                return None
+            if any("admin" in key.scopes for key in (await store.rows()).api_keys):
+                return None
+            made = f"lw-{secrets.token_urlsafe(32)}"
+            row = ApiKeyRow(id="admin", name="admin", digest=_digest(made), scopes=("admin",), created_at=int(time()))
+            await store.insert_api_key(row)
+            return made
+        finally:
+            await store.close()
+
+    made = asyncio.run(first())
+    token = os.environ.get("LOOPWAY_ADMIN_KEY")
+    if not token:
+        return (), made
+    if len(token) < 16:
+        raise StartupError("LOOPWAY_ADMIN_KEY is shorter than 16 characters; make a longer one")
+    row = ApiKeyRow(id="bootstrap", name="LOOPWAY_ADMIN_KEY", digest=_digest(token), scopes=("admin",), origin="file")
+    return (row,), None
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("loopway")
+    logger.handlers = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+def _start_provider() -> int:
+    """Runs the demo provider in a process of its own, which ends with this one; returns its port."""
+    import ctypes
+    import signal
+
+    from proxy.workers import listen
+
+    probe = listen("127.0.0.1", 0)
+    port = int(probe.getsockname()[1])
+    probe.close()
+    parent = os.getpid()
+    if os.fork() == 0:
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: no demo provider outlives its gateway
+        if os.getppid() != parent:
+            os._exit(0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        from proxy.mock import run as run_mock
+
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        run_mock("127.0.0.1", port)
+        os._exit(0)
+    return port
+
+
+def _demo_banner(address: str) -> str:
+    return f"""Loopway listens on {address}, with a demo provider behind it that needs no account.
+
+Try it:
+
+    curl {address}/v1/chat/completions -H 'content-type: application/json' \\
+      -H 'x-portkey-api-key: {_DEMO_TOKEN}' \\
+      -d '{{"model": "@demo-openai/gpt-4o-mini", "messages": [{{"role": "user", "content": "Say this is a test"}}]}}'
+
+Or with the OpenAI SDK (pip install openai):
+
+    from openai import OpenAI
+
+    client = OpenAI(base_url="{address}/v1", api_key="{_DEMO_TOKEN}")
+    for model in ("@demo-openai/gpt-4o-mini", "@demo-anthropic/claude-sonnet-4-5"):
+        messages = [{{"role": "user", "content": "Say this is a test"}}]
+        answer = client.chat.completions.create(model=model, messages=messages)
+        print(answer.choices[0].message.content)
+"""

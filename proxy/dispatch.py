@@ -1,0 +1,83 @@
+"""From method and path to a route. Literal paths are one look-up; patterns are tried in the table's order."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from adapters.errors import Kind
+from proxy.errors import Refused
+from proxy.routes import Match, Route
+
+
+class Router:
+    """Built once from the route table. Raises ValueError for two rows that answer the same method and path."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self.routes = routes
+        self._literal: dict[tuple[str, str], Match] = {}
+        self._patterns: list[tuple[list[str], Route]] = []
+        for route in routes:
+            if "{" in route.path:
+                self._patterns.append((route.path.split("/"), route))
+                continue
+            if (route.method, route.path) in self._literal:
+                raise ValueError(f"{route.method} {route.path} stands in the route table twice")
+            self._literal[(route.method, route.path)] = Match(route, {})
+        # The first segments that administration owns: nothing below them is ever passed through to a provider.
+        self._own = {route.path.split("/")[2] for route in routes if route.dialect is None and _versioned(route.path)}
+
+    def find(self, method: str, path: str) -> Match:
+        """The route and its parameters. Raises Refused (404, 405)."""
+        found = self._literal.get((method, path))
+        if found is not None:
+            return found
+        segments = path.split("/")
+        for pattern, route in self._patterns:
+            if route.method != method or (route.dialect is not None and segments[2:3] and segments[2] in self._own):
+                continue
+            params = _fit(pattern, segments)
+            if params is not None:
+                return Match(route, params)
+        raise self._nothing(method, path, segments)
+
+    def _nothing(self, method: str, path: str, segments: list[str]) -> Refused:
+        allowed = {known for known, literal in self._literal if literal == path}
+        allowed |= {
+            route.method
+            for pattern, route in self._patterns
+            if route.dialect is None and _fit(pattern, segments) is not None
+        }
+        if allowed:
+            names = ", ".join(sorted(allowed))
+            return Refused(
+                Kind.INVALID_REQUEST,
+                f"{method} is not allowed here; allowed: {names}.",
+                status=405,
+                code="method_not_allowed",
+                headers=(("allow", names),),
+            )
+        return Refused(Kind.NOT_FOUND, "There is nothing at this path; inference and administration are below /v1.")
+
+
+def _versioned(path: str) -> bool:
+    return path.startswith("/v1/") and path != "/v1/models"
+
+
+def _fit(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
+    params: dict[str, str] = {}
+    for index, want in enumerate(pattern):
+        if want[-2:] == "*}":
+            if len(segments) <= index or not segments[index]:
+                return None
+            params[want[1:-2]] = "/".join(segments[index:])
+            return params
+        if index >= len(segments):
+            return None
+        got = segments[index]
+        if want[:1] == "{":
+            if not got:
+                return None
+            params[want[1:-1]] = unquote(got)
+        elif want != got:
+            return None
+    return params if len(pattern) == len(segments) else None

@@ -1,0 +1,41 @@
+"""The inference routes: the dialects that clients speak, the model list, and everything else below /v1."""
+
+from __future__ import annotations
+
+from adapters.types import Dialect
+from proxy.models import list_models
+from proxy.routes import Route
+
+
+def _speaks(path: str, dialect: Dialect, summary: str) -> Route:
+    return Route(method="POST", path=path, scope="completions.write", summary=summary, dialect=dialect, body="json")
+
+
+def _passes(method: str, path: str) -> Route:
+    return Route(
+        method=method,
+        path=path,
+        scope="completions.write",
+        summary="Passed through to the addressed provider with its stored credential",
+        dialect=Dialect.PASSTHROUGH,
+        body="none" if method == "GET" else "stream",
+        tag="passthrough",
+    )
+
+
+ROUTES: tuple[Route, ...] = (
+    _speaks("/v1/chat/completions", Dialect.OPENAI_CHAT, "Chat completions, OpenAI's dialect"),
+    _speaks("/v1/completions", Dialect.OPENAI_COMPLETIONS, "Text completions, OpenAI's dialect"),
+    _speaks("/v1/embeddings", Dialect.OPENAI_EMBEDDINGS, "Embeddings, OpenAI's dialect"),
+    _speaks("/v1/messages", Dialect.ANTHROPIC_MESSAGES, "Messages, Anthropic's dialect"),
+    _speaks("/v1/messages/count_tokens", Dialect.ANTHROPIC_COUNT_TOKENS, "Count tokens, Anthropic's dialect"),
+    Route(
+        method="GET",
+        path="/v1/models",
+        scope="models.list",
+        summary="The models this key may use, as @slug/model",
+        handler=list_models,
+        exchange=True,
+    ),
+    *(_passes(method, "/v1/{rest*}") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
+)

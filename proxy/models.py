@@ -1,0 +1,130 @@
+"""The models a key may use, as `@slug/model`: what its virtual keys list themselves, else what their providers do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from adapters.types import Dialect
+from proxy.config.target import Target
+from proxy.errors import UpstreamFailure
+from proxy.exchange import Exchange
+from proxy.routes import AdminContext, AdminRequest, Answer
+from proxy.seams import Timeouts, Transport
+
+_FRESH = 300.0
+_PATIENCE = 5.0
+_LIMIT = 4 << 20
+_WILD = frozenset("*?[")
+
+
+class _Model(msgspec.Struct):
+    id: str
+    created: int | None = None
+
+
+class _List(msgspec.Struct):
+    data: list[_Model] = []
+
+
+_decode = msgspec.json.Decoder(_List).decode
+
+
+class Catalog:
+    """Asks providers for their models and remembers the answers for five minutes."""
+
+    def __init__(self, transport: Transport, timeouts: Timeouts) -> None:
+        self._transport = transport
+        self._timeouts = Timeouts(min(timeouts.connect, _PATIENCE), _PATIENCE, _PATIENCE)
+        self._known: dict[str, tuple[float, Target, list[str]]] = {}
+
+    async def of(self, target: Target) -> list[str]:
+        """The names a target's users may ask for. A provider that does not answer adds none of its own."""
+        allowed = target.models
+        names = [*target.aliases, *([target.default_model] if target.default_model else [])]
+        if allowed is not None:
+            names += [pattern for pattern in allowed if not _WILD & set(pattern)]
+        if allowed is None or any(_WILD & set(pattern) for pattern in allowed):
+            names += [name for name in await self._listed(target) if target.allows(name, name)]
+        return list(dict.fromkeys(names))
+
+    async def _listed(self, target: Target) -> list[str]:
+        found = self._known.get(target.name)
+        if found is not None and found[1] is target and monotonic() - found[0] < _FRESH:
+            return found[2]
+        path = target.provider.paths.get(Dialect.OPENAI_MODELS)
+        if path is None:
+            return []
+        head, defaults = target.request_head("GET", target.base_path + path, None)
+        head += b"".join(line for _, line in defaults) + b"\r\n"
+        try:
+            reply = await self._transport.send(target.origin, head, b"", self._timeouts)
+            try:
+                raw = await reply.gather(_LIMIT)
+                names = [model.id for model in _decode(raw).data] if reply.status == 200 else []
+            finally:
+                reply.close()
+        except (UpstreamFailure, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            logging.getLogger("loopway").warning("no model list from %s: %s", target.name, error)
+            return []
+        self._known[target.name] = (monotonic(), target, names)
+        return names
+
+
+async def list_models(context: AdminContext, request: AdminRequest) -> Answer:
+    """GET /v1/models, for the virtual key that the headers name, else for all that the key may use."""
+    x: Exchange = context.exchange  # type: ignore[attr-defined]
+    catalog: Catalog = context.catalog  # type: ignore[attr-defined]
+    targets = _addressed(x)
+    lists = await asyncio.gather(*(catalog.of(target) for target in targets))
+    key = x.key
+    rows = [
+        (target, name)
+        for target, names in zip(targets, lists, strict=True)
+        for name in names
+        if key is None or key.may_ask_for(name, target.model_for(name) or name)
+    ]
+    if b"anthropic-version" in x.headers:
+        return Answer(_anthropic(rows))
+    return Answer(
+        {
+            "object": "list",
+            "data": [
+                {
+                    "id": f"@{target.name}/{name}",
+                    "slug": name,
+                    "object": "model",
+                    "created": 0,
+                    "owned_by": target.provider.name,
+                }
+                for target, name in rows
+            ],
+        }
+    )
+
+
+def _addressed(x: Exchange) -> list[Target]:
+    provider = x.header(b"x-portkey-provider") or ""
+    slug = provider[1:].partition("/")[0] if provider[:1] == "@" else x.header(b"x-portkey-virtual-key")
+    if slug:
+        target = x.snapshot.target_of(slug)
+        return [target] if x.key is None or x.key.may_use(slug) else []
+    return [target for slug, target in x.snapshot.targets.items() if x.key is None or x.key.may_use(slug)]
+
+
+def _anthropic(rows: list[tuple[Target, str]]) -> dict[str, Any]:
+    data = [
+        {
+            "type": "model",
+            "id": f"@{target.name}/{name}",
+            "display_name": name,
+            "created_at": "1970-01-01T00:00:00Z",
+        }
+        for target, name in rows
+    ]
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {"data": data, "has_more": False, "first_id": first, "last_id": last}
