@@ -116,9 +116,12 @@ class Mock:
             whole = await self._respond(request, record)
             state = "faulted" if whole is None else "complete"
             return Sent(keep_alive=bool(whole))
-        except (asyncio.CancelledError, ConnectionError, RequestPayloadError):
+        except asyncio.CancelledError:
             state = "aborted"
             raise
+        except (ConnectionError, RequestPayloadError):
+            state = "aborted"
+            return Sent(keep_alive=False)
         finally:
             self.ledger.end(request.protocol, record, state)
 
@@ -137,11 +140,8 @@ class Mock:
         except Refusal as refusal:
             answer = Whole(route.family.render(refusal, record.sha256), status=refusal.status)
         record.status = answer.status if isinstance(answer, Whole) else 200
-        wire = Wire(request, mode, self.ledger)
-        try:
-            return await wire.send(answer, route.family.headers(record.sha256))
-        finally:
-            record.sent = wire.sent
+        wire = Wire(request, mode, self.ledger, record)
+        return await wire.send(answer, route.family.headers(record.sha256))
 
     async def _read(
         self, request: web.BaseRequest, record: Record, headers: Mapping[str, str]

@@ -18,13 +18,14 @@ from typing import Any
 from aiohttp import web
 
 from proxy.mock.answer import Answer, Pairs, Stream, Whole
-from proxy.mock.ledger import Ledger
+from proxy.mock.ledger import Ledger, Record
 from proxy.mock.modes import BEFORE_HEAD, Cut, CutPoint, Mode
 
 _DATE = "Mon, 01 Jan 2024 00:00:00 GMT"
 _RST_ON_CLOSE = struct.pack("ii", 1, 0)
 _IDLE_DELAY = 0.01
 _DELIVERY_TRIES = 200
+_SLICE = 64 * 1024
 _BOMB_SIZE = 100 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 _IDLE_408 = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -58,15 +59,15 @@ class _Broken(Exception):
 
 
 class Wire:
-    """Writes one answer. `sent` counts the bytes of its body so far."""
+    """Writes one answer, and keeps count in its record of the body's bytes that the kernel has taken."""
 
-    def __init__(self, request: web.BaseRequest, mode: Mode, ledger: Ledger) -> None:
+    def __init__(self, request: web.BaseRequest, mode: Mode, ledger: Ledger, record: Record) -> None:
         self._request = request
         self._mode = mode
         self._ledger = ledger
+        self._record = record
         self._cut = mode.cut
         self._chunked = False
-        self.sent = 0
 
     async def send(self, answer: Answer, headers: Pairs) -> bool | None:
         """Sends `answer`; `headers` are the family's. True: whole, and the connection may be used again; False: whole,
@@ -132,13 +133,14 @@ class Wire:
             await self._write(head)
 
     async def _write_piece(self, head: bytes, piece: bytes) -> None:
-        cut = self._cut if self._cut and self.sent + len(piece) >= self._cut.at else None
-        kept = piece[: cut.at - self.sent] if cut else piece
+        sent = self._record.sent
+        cut = self._cut if self._cut and sent + len(piece) >= self._cut.at else None
+        kept = piece[: cut.at - sent] if cut else piece
         data = kept
         if self._chunked:
             data = b"%x\r\n%b%b" % (len(piece), kept, b"\r\n" if kept == piece else b"")
-        self.sent += len(kept)
         await self._write(head + data)
+        self._record.sent += len(kept)
         if cut:
             await self._break(cut.how)
 
@@ -190,7 +192,7 @@ def _body(answer: Answer, mode: Mode) -> tuple[Iterable[bytes], int | None]:
             body = _bomb(b" ", body)
         elif mode.gzip:
             body = gzip.compress(body, mtime=0)
-        return [body], len(body)
+        return (body[at : at + _SLICE] for at in range(0, len(body), _SLICE)), len(body)
     events = _steered(answer, mode)
     if mode.bomb:
         return [_bomb(b":", b"\n\n" + b"".join(events))], None

@@ -334,6 +334,14 @@ async def test_peers_that_leave_are_counted_as_aborted(provider: Provider, mode:
     assert stats["by_credential"]["sk-test"]["max_in_flight"] == 20
 
 
+async def test_what_a_peer_does_not_read_is_not_sent(provider: Provider) -> None:
+    _, writer = await open_raw(provider, "size=100000000", chat_body())
+    await provider.until(lambda stats: stats["open"] == 1 and provider.last.sent > 0)
+    writer.transport.abort()
+    await provider.until(lambda stats: stats["open"] == 0)
+    assert (provider.last.state, provider.last.sent < 100_000_000) == ("aborted", True)
+
+
 async def test_a_peer_that_leaves_within_its_upload_is_counted_as_aborted(provider: Provider) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", provider.port)
     writer.write(b"POST /v1/files HTTP/1.1\r\nhost: mock\r\ncontent-length: 100\r\n\r\nhalf")
