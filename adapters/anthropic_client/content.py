@@ -13,10 +13,6 @@ from msgspec import Raw
 
 from adapters.anthropic_client.reading import Dropped, missing, read, string, under
 from adapters.anthropic_client.wire import (
-    BRACE,
-    BRACKET,
-    NULL,
-    QUOTE,
     Assistant,
     Block,
     ChatMessage,
@@ -32,10 +28,9 @@ from adapters.anthropic_client.wire import (
     ToolCall,
     ToolText,
     Url,
-    first,
-    joined,
 )
 from adapters.errors import InvalidRequest
+from adapters.pivot import BRACE, BRACKET, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Raw
 
 from adapters import peek
-from adapters.anthropic_client.wire import ABSENT, NULL, QUOTE, first
 from adapters.errors import InvalidRequest
+from adapters.pivot import ABSENT, NULL, QUOTE, first
 
 _T = TypeVar("_T")
 

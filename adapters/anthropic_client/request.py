@@ -17,9 +17,6 @@ from adapters import peek
 from adapters.anthropic_client.content import chat_messages, system_text
 from adapters.anthropic_client.reading import Dropped, member, missing, read, string, under
 from adapters.anthropic_client.wire import (
-    ABSENT,
-    BRACE,
-    NULL,
     ChatRequest,
     Format,
     Function,
@@ -33,9 +30,9 @@ from adapters.anthropic_client.wire import (
     Thinking,
     Tool,
     ToolChoice,
-    first,
 )
 from adapters.errors import InvalidRequest
+from adapters.pivot import ABSENT, BRACE, NULL, first
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode

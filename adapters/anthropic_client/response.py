@@ -7,30 +7,30 @@ from msgspec import Raw
 
 from adapters import observe
 from adapters.anthropic_client.wire import (
-    BRACE,
-    BRACKET,
-    NULL,
-    QUOTE,
-    CallPart,
-    Completion,
     ContentBlock,
-    ContentPart,
-    FunctionPart,
     MessageAnswer,
     MessageUsage,
     OutputDetails,
-    Said,
     TextBlock,
     ThinkingBlock,
     ToolUse,
-    first,
 )
 from adapters.errors import BadAnswer
+from adapters.pivot import (
+    BRACE,
+    QUOTE,
+    UNREADABLE,
+    FunctionPart,
+    Said,
+    bad_answer,
+    calls_of,
+    first,
+    pieces,
+    read_completion,
+)
 from adapters.types import Call, Reply, Usage
 
 _encode = msgspec.json.Encoder().encode
-_completion = msgspec.json.Decoder(Completion).decode
-_parts = msgspec.json.Decoder(list[ContentPart]).decode
 _str = msgspec.json.Decoder(str).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -45,17 +45,15 @@ _STOP_REASONS = {
 
 
 def to_message(call: Call, body: bytes) -> Reply:
-    """Builds the message. Raises BadAnswer when the body is no chat completion."""
+    """Builds the message out of the first choice. Raises BadAnswer when the body is no chat completion."""
+    completion = read_completion(body)
+    assert completion.choices is not None
+    choice = completion.choices[0]
+    assert choice.message is not None
     try:
-        if not body.isascii():
-            body.decode()
-        completion = _completion(body)
-        if not completion.choices or completion.choices[0].message is None:
-            raise BadAnswer("The provider's answer has no choices[0].message.")
-        choice = completion.choices[0]
-        content = _content(call, completion.choices[0].message)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadAnswer(f"The provider's answer is not a chat completion: {error}.") from error
+        content = _content(call, choice.message)
+    except UNREADABLE as error:
+        raise bad_answer(error) from error
     usage = observe.usage_of(body)
     calls = any(type(block) is ToolUse for block in content)
     answer = MessageAnswer(
@@ -90,44 +88,6 @@ def message_usage(usage: Usage | None) -> MessageUsage:
     return MessageUsage(fresh, usage.cache_write, usage.cached, usage.output, details)
 
 
-def pieces(said: Said) -> list[tuple[bool, Raw]]:
-    """The prose of an answer or a delta in its order: whether it is thinking, and a JSON string that is not empty.
-
-    Raises ValidationError where content is neither a string nor a list of parts.
-    """
-    found: list[tuple[bool, Raw]] = []
-    if said.reasoning_content or said.reasoning:
-        _collect(found, True, said.reasoning_content or said.reasoning)
-    if said.content:
-        _collect(found, False, said.content)
-    if said.refusal:
-        _collect(found, False, said.refusal)
-    return found
-
-
-def _collect(found: list[tuple[bool, Raw]], thinking: bool, value: Raw) -> None:
-    kind = first(value)
-    if kind == QUOTE:
-        if len(value) > len(b'""'):
-            found.append((thinking, value))
-    elif kind == BRACKET:
-        for part in _parts(value):
-            inner = part.thinking
-            if first(inner) == NULL:
-                _collect(found, thinking, part.text)
-            else:
-                _collect(found, True, inner)
-    elif kind != NULL:
-        raise msgspec.ValidationError("content is neither a string nor a list of parts")
-
-
-def calls_of(said: Said) -> list[CallPart]:
-    """The tool calls of an answer or a delta, the single call of older providers among them."""
-    if said.tool_calls:
-        return said.tool_calls
-    return [] if said.function_call is None else [CallPart(0, None, said.function_call)]
-
-
 def call_id(call: Call, number: int) -> str:
     """An id for a tool call to which the provider gave none."""
     return f"toolu_{call.id}_{number}"
@@ -147,7 +107,7 @@ def tool_input(arguments: Raw) -> Raw:
     encoded = text.encode()
     try:
         _object(encoded)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return Raw(_encode({"INVALID_JSON": text}))
     return Raw(encoded)
 

@@ -12,36 +12,32 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from adapters import observe, openai_errors
-from adapters.anthropic_client.response import call_id, calls_of, message_id, message_usage, pieces, stop_reason
-from adapters.anthropic_client.wire import (
+from adapters.anthropic_client.response import call_id, message_id, message_usage, stop_reason
+from adapters.anthropic_client.wire import MessageAnswer, MessageDelta, MessageStart, Stop, ToolUse
+from adapters.pivot import (
     BRACE,
     QUOTE,
+    UNREADABLE,
     CallPart,
-    Chunk,
-    ChunkHead,
+    ChatStream,
+    Choice,
     FunctionPart,
-    MessageAnswer,
-    MessageDelta,
-    MessageStart,
-    Said,
-    Stop,
-    ToolUse,
+    Head,
+    calls_of,
     first,
     joined,
+    pieces,
 )
-from adapters.errors import TRAITS, Kind, UpstreamError
-from adapters.framing.sse import Events
-from adapters.types import Call, Usage
+from adapters.types import Call
 
 _encode = msgspec.json.Encoder().encode
-_chunk = msgspec.json.Decoder(Chunk).decode
-_head = msgspec.json.Decoder(ChunkHead).decode
 _str = msgspec.json.Decoder(str).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _HELD_LIMIT = 32 * 1024 * 1024
 """Bytes of tool arguments and held prose: an upstream that never stops must not fill the memory."""
+_CALL_SIZE = 512
+"""What a tool call counts for beside its arguments."""
 
 _START = b'event: content_block_start\ndata: {"type":"content_block_start","index":%d,"content_block":%b}\n\n'
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":%b:'
@@ -95,7 +91,7 @@ class _ToolCall:
         """Whether the arguments are an object from brace to brace, after which nothing can follow."""
         try:
             _object(_str(joined(self.fragments)))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return False
         return True
 
@@ -103,17 +99,13 @@ class _ToolCall:
 _Block = _Prose | _ToolCall
 
 
-class MessageStream:
+class MessageStream(ChatStream):
     """One streamed answer; see `adapters.types.StreamDecoder`."""
 
+    __slots__ = ("_calls", "_finish_reason", "_held", "_index", "_kept", "_live", "_prefix", "_tools")
+
     def __init__(self, call: Call) -> None:
-        self.usage: Usage | None = None
-        self.error: UpstreamError | None = None
-        self._call = call
-        self._events = Events()
-        self._out: list[bytes | Raw] = []
-        self._started = False
-        self._done = False
+        super().__init__(call)
         self._finish_reason: str | None = None
         self._live: _Block | None = None
         self._index = -1
@@ -123,115 +115,63 @@ class MessageStream:
         self._held: list[_Block] = []
         self._kept = 0
 
-    def feed(self, data: bytes) -> bytes:
-        """Takes chunks, gives events; b"" after the end and after an error."""
-        if self._done or self.error is not None:
-            return b""
-        for _, event in self._events.feed(data):
-            if not self._take(event):
-                return self._flush()
-        if self._events.overflow:
-            self._fail("The provider sent an event that is too large.")
-        return self._flush()
-
-    def close(self) -> bytes:
-        """The rest. A finish reason counts as the end where a provider sends no `[DONE]`; without either, `error`."""
-        if self._done or self.error is not None:
-            return b""
-        if all(self._take(event) for _, event in self._events.close()):
-            if self._finish_reason is None:
-                self._fail("The provider's stream ended early.")
-            else:
-                self._finish()
-        return self._flush()
-
-    def _flush(self) -> bytes:
-        data = b"".join(self._out)
-        self._out.clear()
-        return data
-
-    def _fail(self, message: str) -> None:
-        self.error = UpstreamError(Kind.BAD_UPSTREAM, TRAITS[Kind.BAD_UPSTREAM].status, message)
-
-    def _take(self, event: bytes) -> bool:
-        """Translates one event. False when the answer ends with it, well or not."""
-        if event.startswith(b"[DONE]"):
-            self._finish()
-            return False
-        try:
-            if not event.isascii():
-                # Text moves undecoded, so nothing else would notice broken UTF-8.
-                event.decode()
-            chunk = _chunk(event)
-            if chunk.choices is None or chunk.error:
-                error = openai_errors.read_event(event)
-                if error is not None:
-                    self.error = error
-                    return False
-            if chunk.usage and first(chunk.usage) == BRACE:
-                self.usage = observe.usage_of(event) or self.usage
-            if not self._started:
-                self._start(_head(event))
-            for choice in chunk.choices or ():
-                if choice.index == 0:
-                    if choice.delta is not None:
-                        self._add(choice.delta)
-                    if choice.finish_reason:
-                        self._finish_reason = choice.finish_reason
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            self._fail("The provider sent an event that is not a chat completion chunk.")
-        return self.error is None
-
-    def _start(self, head: ChunkHead) -> None:
-        self._started = True
+    def _begin(self, head: Head, out: list[bytes]) -> None:
         answer = MessageAnswer(
-            message_id(self._call, head.id),
+            message_id(self.call, head.id),
             "assistant",
-            head.model or self._call.model,
+            head.model or self.call.model,
             [],
             None,
             None,
             message_usage(self.usage),
         )
-        self._out.append(b"event: message_start\ndata: %b\n\n" % _encode(MessageStart(answer)))
+        out.append(b"event: message_start\ndata: %b\n\n" % _encode(MessageStart(answer)))
 
-    def _add(self, delta: Said) -> None:
+    def _add(self, choice: Choice, out: list[bytes]) -> None:
+        if choice.index:
+            return
+        if choice.finish_reason:
+            self._finish_reason = choice.finish_reason
+        delta = choice.delta
+        if delta is None:
+            return
         for thinking, text in pieces(delta):
             live = self._live
             if type(live) is _Prose and live.thinking is thinking:
-                self._out += (self._prefix, text, _END)
+                out += (self._prefix, text, _END)
             elif self._may_open():
-                self._open(_Prose(thinking))
-                self._out += (self._prefix, text, _END)
+                self._open(_Prose(thinking), out)
+                out += (self._prefix, text, _END)
             else:
                 self._hold(thinking, text)
         if delta.tool_calls or delta.function_call is not None:
             for part in calls_of(delta):
-                self._add_call(part)
+                self._add_call(part, out)
 
     def _hold(self, thinking: bool, text: Raw) -> None:
         last = self._held[-1] if self._held else None
         if type(last) is not _Prose or last.thinking is not thinking:
             last = _Prose(thinking)
             self._held.append(last)
-        last.fragments.append(text)
-        self._keep(text)
+        last.fragments.append(text.copy())
+        self._keep(len(text))
 
-    def _keep(self, text: Raw) -> None:
-        self._kept += len(text)
+    def _keep(self, size: int) -> None:
+        self._kept += size
         if self._kept > _HELD_LIMIT:
             self._fail("The provider's answer is too large to translate.")
 
-    def _add_call(self, part: CallPart) -> None:
+    def _add_call(self, part: CallPart, out: list[bytes]) -> None:
         function = part.function or _NO_FUNCTION
         key = -1 if part.index is None else part.index
         tool = self._tools.get(key)
         if tool is None or not tool.continued_by(part, function):
-            tool = _ToolCall(part.id or call_id(self._call, self._calls), function.name or "")
+            tool = _ToolCall(part.id or call_id(self.call, self._calls), function.name or "")
             self._tools[key] = tool
             self._calls += 1
+            self._keep(_CALL_SIZE)
             if tool.name and self._may_open():
-                self._open(tool)
+                self._open(tool, out)
             else:
                 self._held.append(tool)
         elif not tool.name:
@@ -240,17 +180,18 @@ class MessageStream:
         if first(arguments) == BRACE:
             arguments = Raw(_encode(bytes(arguments).decode()))
         if first(arguments) == QUOTE and len(arguments) > len(b'""'):
-            self._add_arguments(tool, arguments)
+            self._add_arguments(tool, arguments, out)
 
-    def _add_arguments(self, tool: _ToolCall, fragment: Raw) -> None:
+    def _add_arguments(self, tool: _ToolCall, fragment: Raw, out: list[bytes]) -> None:
         if tool.closed:
             if _str(fragment).strip():
                 self._fail("The provider went on with the arguments of a tool call that were complete.")
             return
-        tool.fragments.append(fragment)
-        self._keep(fragment)
+        # A copy: the fragment would keep the whole event that it is a piece of.
+        tool.fragments.append(fragment.copy())
+        self._keep(len(fragment))
         if tool is self._live:
-            self._out += (self._prefix, fragment, _END)
+            out += (self._prefix, fragment, _END)
 
     def _may_open(self) -> bool:
         """Whether the live block can give way to another."""
@@ -258,36 +199,32 @@ class MessageStream:
             return False
         return type(self._live) is not _ToolCall or self._live.complete()
 
-    def _open(self, block: _Block) -> None:
-        self._close_live()
+    def _open(self, block: _Block, out: list[bytes]) -> None:
+        self._close_live(out)
         self._index += 1
         self._live = block
         opening, delta = block.opening()
-        self._out.append(_START % (self._index, opening))
+        out.append(_START % (self._index, opening))
         self._prefix = _DELTA % (self._index, delta)
 
-    def _close_live(self) -> None:
+    def _close_live(self, out: list[bytes]) -> None:
         live = self._live
         if live is None:
             return
         if type(live) is _ToolCall:
             live.closed = True
-        self._out.append(_STOP % self._index)
+        out.append(_STOP % self._index)
         self._live = None
 
-    def _finish(self) -> None:
-        if not self._started:
-            self._fail("The provider's stream held no answer.")
-            return
+    def _finish(self, out: list[bytes]) -> None:
         for block in self._held:
             if type(block) is _ToolCall and not block.name:
                 self._fail("The provider's answer has a tool call without a function name.")
                 return
-            self._open(block)
-            self._out += (self._prefix, joined(block.fragments), _END)
-        self._close_live()
+            self._open(block, out)
+            out += (self._prefix, joined(block.fragments), _END)
+        self._close_live(out)
         self._held.clear()
         reason = Stop(stop_reason(self._finish_reason, bool(self._calls)))
         delta = MessageDelta(reason, message_usage(self.usage))
-        self._out += (b"event: message_delta\ndata: %b\n\n" % _encode(delta), _MESSAGE_STOP)
-        self._done = True
+        out += (b"event: message_delta\ndata: %b\n\n" % _encode(delta), _MESSAGE_STOP)

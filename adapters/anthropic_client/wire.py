@@ -1,4 +1,4 @@
-"""The types of both sides: the client's Messages request and answer, the upstream's chat request, answer and chunks.
+"""The types of both sides: the client's Messages request and answer, the upstream's chat request.
 
 Only the fields that matter are named. `Raw` values keep the JSON text they came in; an empty `Raw` means absent.
 """
@@ -7,23 +7,7 @@ from __future__ import annotations
 
 from msgspec import Raw, Struct
 
-ABSENT = Raw(b"")
-
-QUOTE, BRACE, BRACKET, NULL = b'"{[n'
-"""First bytes of JSON strings, objects, arrays and null."""
-
-
-def first(raw: Raw) -> int:
-    """The first byte of a value, which tells its JSON type; NULL for an absent one."""
-    return memoryview(raw)[0] if raw else NULL
-
-
-def joined(texts: list[Raw], separator: bytes = b"") -> Raw:
-    """One JSON string made of several, none of them decoded. `separator` is the inside of a JSON string."""
-    if len(texts) == 1:
-        return texts[0]
-    return Raw(b'"%b"' % separator.join([memoryview(text)[1:-1] for text in texts]))
-
+from adapters.pivot import ABSENT
 
 # What the client sends.
 
@@ -187,69 +171,6 @@ class ChatRequest(Struct, omit_defaults=True, gc=False):
     user: str | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
-
-
-# What the upstream answers, whole or in chunks.
-
-
-class FunctionPart(Struct, gc=False):
-    name: str | None = None
-    arguments: Raw = ABSENT
-
-
-class CallPart(Struct, gc=False):
-    index: int | None = None
-    id: str | None = None
-    function: FunctionPart | None = None
-
-
-class Said(Struct, gc=False):
-    """The `message` of an answer and the `delta` of a chunk."""
-
-    content: Raw = ABSENT
-    reasoning_content: Raw = ABSENT
-    reasoning: Raw = ABSENT
-    refusal: Raw = ABSENT
-    tool_calls: list[CallPart] | None = None
-    function_call: FunctionPart | None = None
-
-
-class ContentPart(Struct, gc=False):
-    """Some providers answer with a list of parts instead of a string; `thinking` then holds parts again."""
-
-    type: str = ""
-    text: Raw = ABSENT
-    thinking: Raw = ABSENT
-
-
-class Choice(Struct, gc=False):
-    message: Said | None = None
-    finish_reason: str | None = None
-
-
-class Completion(Struct, gc=False):
-    choices: list[Choice] | None = None
-    id: str | None = None
-    model: str | None = None
-
-
-class ChunkChoice(Struct, gc=False):
-    index: int = 0
-    delta: Said | None = None
-    finish_reason: str | None = None
-
-
-class Chunk(Struct, gc=False):
-    choices: list[ChunkChoice] | None = None
-    usage: Raw = ABSENT
-    error: Raw = ABSENT
-
-
-class ChunkHead(Struct, gc=False):
-    """What only the first chunk is asked for."""
-
-    id: str | None = None
-    model: str | None = None
 
 
 # What the client gets.
