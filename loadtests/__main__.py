@@ -15,7 +15,8 @@ from loadtests.scenarios import Scenario, load_scenarios
 from loadtests.targets import HERE, TARGETS
 
 _BASELINES = HERE / "baselines"
-_DEFAULT_TARGETS = ("direct", "loopway", "nginx")
+_TARGETS = ("direct", "loopway", "nginx", "portkey", "litellm")
+_SHORT_TARGETS = _TARGETS[:3]
 _SHORT = Options(rounds=0, seconds=0.0, warmup=0.5)
 
 
@@ -27,7 +28,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--short", action="store_true", help="the short form, about a minute")
     parser.add_argument("--scenario", default="", metavar="NAME,…", help="default: all")
-    parser.add_argument("--target", default="", metavar="NAME,…", help=f"default: {','.join(_DEFAULT_TARGETS)}")
+    parser.add_argument("--target", default="", metavar="NAME,…", help=f"default: {','.join(_TARGETS)}")
     parser.add_argument("--rounds", type=int, default=None, help="default: 5")
     parser.add_argument("--seconds", type=float, default=None, help="of a measured window, default: 3")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every round as JSON")
@@ -56,8 +57,8 @@ def _chosen(wanted: str, known: dict[str, object], what: str) -> list[str]:
     return names
 
 
-def _targets(wanted: str) -> list[str]:
-    names = _chosen(wanted, dict(TARGETS), "target") or list(_DEFAULT_TARGETS)
+def _targets(wanted: str, short: bool) -> list[str]:
+    names = _chosen(wanted, dict(TARGETS), "target") or list(_SHORT_TARGETS if short else _TARGETS)
     for name in names:
         if missing := TARGETS[name].missing():
             say(f"skipped: {name}: {missing}")
@@ -118,7 +119,7 @@ def main() -> int:
         options = replace(options, seconds=arguments.seconds)
     with rig() as bench:
         say(f"cores: {bench.layout}")
-        results = Run(bench, options).play(scenarios, _targets(arguments.target))
+        results = Run(bench, options).play(scenarios, _targets(arguments.target, arguments.short))
     text = report.full(results, known)
     if before is not None:
         text += "\n\n" + report.comparison(results, before, known)

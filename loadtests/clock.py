@@ -25,16 +25,15 @@ class Alarm:
         self._ring = ring
         self._timer: asyncio.TimerHandle | None = None
         self._fd = -1
-        if sys.platform == "linux":
-            self._libc = ctypes.CDLL(None, use_errno=True)
-            self._spec = (ctypes.c_long * 4)()  # interval (s, ns), first expiry (s, ns)
-            self._fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
-        if self._fd >= 0:
-            loop.add_reader(self._fd, self._expired)
+        self._libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+        self._spec = (ctypes.c_long * 4)()  # interval (s, ns), first expiry (s, ns)
 
     def set(self, at: float) -> None:
         """Ring at `at` seconds; a time in the past rings at once."""
-        if self._fd >= 0:
+        if self._libc is not None:
+            if self._fd < 0:
+                self._fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK_CLOEXEC)
+                self._loop.add_reader(self._fd, self._expired)
             nanoseconds = max(1, int(at * 1e9))
             self._spec[2], self._spec[3] = divmod(nanoseconds, 1_000_000_000)
             self._libc.timerfd_settime(self._fd, _ABSOLUTE, self._spec, None)

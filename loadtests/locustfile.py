@@ -38,7 +38,7 @@ _DIRECT_NEEDED = 5
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
     """Settings of these users; locust shows them in its web form too."""
-    add = parser.add_argument_group("gateway").add_argument
+    add = parser.add_argument
     add("--keys", env_var="LOOPWAY_KEYS", default="", is_secret=True, help="API keys of the gateway, comma-separated")
     add("--model", env_var="LOADTEST_MODEL", default="gpt-4o-mini", help="model to ask for")
     add("--virtual-key", env_var="LOADTEST_VIRTUAL_KEY", default="", help="slug of the provider credential to use")
@@ -68,7 +68,7 @@ class Reference:
         self._samples.setdefault(kind, deque(maxlen=_DIRECT_KEPT)).append(milliseconds)
 
     def value(self, kind: str, fixed: float) -> float | None:
-        """The provider's milliseconds: `fixed` if it is not negative, else as sampled; None while too little is known."""
+        """The provider's milliseconds: `fixed` unless negative, else as sampled; None while too little is known."""
         if fixed >= 0:
             return fixed
         samples = self._samples.get(kind, ())
@@ -108,10 +108,11 @@ class ChatUser(FastHttpUser):
         options = self.environment.parsed_options
         keys = [key.strip() for key in options.keys.split(",") if key.strip()]
         self.options = options
-        self.headers = {"Authorization": f"Bearer {keys[next(_TURN) % len(keys)]}"}
+        turn = next(_TURN)
+        self.headers = {"Authorization": f"Bearer {keys[turn % len(keys)]}"}
         if options.virtual_key:
             self.headers["x-portkey-virtual-key"] = options.virtual_key
-        self.asked = 0
+        self.asked = turn  # spreads the direct samples of all users over the run
 
     @task(1)
     def whole(self) -> None:
@@ -173,7 +174,7 @@ class ChatUser(FastHttpUser):
 
     def _direct_turn(self) -> bool:
         self.asked += 1
-        return bool(self.options.direct_url) and self.asked % _DIRECT_EVERY == 1
+        return bool(self.options.direct_url) and self.asked % _DIRECT_EVERY == 0
 
     def _direct(self, kind: str) -> None:
         """The same request past the gateway: what it takes is the provider's own time."""

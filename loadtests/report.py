@@ -44,7 +44,8 @@ def against(scenario: Scenario, row: Row, reference: Row) -> str:
         return "–"
     if scenario.compare == "added":
         return f"{value - base:+.2f}"
-    return f"{value / base:.2f} ×"
+    ratio = value / base
+    return f"{ratio:.2f} ×" if ratio >= 0.1 else f"1/{1 / ratio:.0f}"
 
 
 def _span(column: str, row: Row) -> str:

@@ -43,7 +43,7 @@ class Options:
 
     rounds: int = 5
     seconds: float = 3.0
-    warmup: float = 2.0
+    warmup: float = 3.0
 
 
 def say(line: str) -> None:
