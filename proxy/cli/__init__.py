@@ -15,7 +15,7 @@ from typing import NamedTuple
 import click
 
 from proxy import __version__
-from proxy.errors import ConfigError, LoopwayError
+from proxy.errors import ConfigError, LoopwayError, Refused
 
 
 class Entry(NamedTuple):
@@ -120,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except LoopwayError as error:
         click.echo(f"loopway: {error}", err=True)
+        for finding in error.errors if isinstance(error, Refused) else ():
+            click.echo(f"  {finding}", err=True)
         return 1
     except (click.Abort, KeyboardInterrupt):
         return 130
