@@ -46,7 +46,7 @@ $(VENV)/.runtime: $(VENV)/bin/python requirements.lock pyproject.toml
 
 $(VENV)/.dev: $(VENV)/bin/python requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --prefer-binary -r requirements-dev.lock
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@sh deploy/link.sh $(BIN)/python
 	@touch $@ $(VENV)/.runtime
 
 tests/e2e/node/node_modules/.stamp: tests/e2e/node/package-lock.json

@@ -202,7 +202,7 @@ class Door(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._force_close or self._close or self._linger:
             return
-        if self._serving and self._payload.is_eof():
+        if data and self._serving and self._payload.is_eof():
             # A second request before the first is answered. It is never read: the connection ends with this answer,
             # and until then its reads go on, so that the client's leaving is noticed.
             self._pipelined = True

@@ -116,13 +116,16 @@ class Conversation:
 
     def _assistant(self, message: Message, index: int) -> None:
         calls = self._calls(message, index)
-        self.thoughtless = bool(calls) and not _begins_with_thought(message)
+        self.thoughtless = False
         if message.audio != NULL:
             self.dropped["messages[].audio"] = None
         if not calls and _is_plain(message):
             self._add("assistant", message.content)
             return
-        blocks = self._said(message, index) + calls
+        blocks = self._said(message, index)
+        if calls:
+            self.thoughtless = not _begins_with_thought(message)
+            blocks += calls
         if blocks:
             self._add("assistant", blocks)
 

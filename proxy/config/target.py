@@ -15,8 +15,8 @@ from adapters.providers import PROVIDERS, Provider, matches
 from adapters.registry import codec
 from adapters.types import Codec, Dialect
 from proxy import __version__
-from proxy.errors import Refused
 from proxy.address import check_host
+from proxy.errors import Refused
 from proxy.limits import Gate
 from proxy.seams import Origin
 
@@ -65,6 +65,7 @@ class Target:
     """Compiled: provider row, credential, address, model rules and gate. Immutable but for the cache of wires."""
 
     __slots__ = (
+        "_wires",
         "aliases",
         "base_path",
         "completions_mode",
@@ -77,7 +78,6 @@ class Target:
         "origin",
         "provider",
         "slug",
-        "_wires",
     )
 
     def __init__(
@@ -191,11 +191,11 @@ def provider_row(name: str) -> Provider:
     if row is not None:
         return row
     # Imported here, for an error only: difflib costs more to load than a request to serve.
-    from proxy.config.near import near
+    from proxy.config.near import hint
 
     raise Refused(
         Kind.INVALID_REQUEST,
-        f"Invalid provider passed: {name!r} is not known.{near(name, PROVIDERS)}",
+        f"Invalid provider passed: {name!r} is not known{hint(name, PROVIDERS) or '.'}",
         param="provider",
         code="invalid_provider",
     )
@@ -245,6 +245,6 @@ def _check_lines(headers: Mapping[str, str]) -> None:
             raw = value.encode("latin-1")
         except UnicodeEncodeError:
             raw = b"\0"
-        if any(byte < 32 and byte != 9 or byte == 127 for byte in raw):
+        if any((byte < 32 and byte != 9) or byte == 127 for byte in raw):
             # The value may be a credential: only its header is named.
             raise Refused(Kind.INVALID_REQUEST, f"The value for the header {name!r} holds characters no header may.")
