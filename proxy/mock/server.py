@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -87,7 +88,9 @@ class Mock:
         try:
             self._listener = await loop.create_server(self._server, host, port, backlog=_BACKLOG)
         except OSError as exc:
-            raise StartupError(f"cannot listen on {host}:{port}: {exc.strerror or exc}") from exc
+            # asyncio words a failed bind itself, name and port included; a name that does not resolve has errno < 0.
+            reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror or exc
+            raise StartupError(f"cannot listen on {host}:{port}: {reason}") from exc
         self.host = host
         self.port = self._listener.sockets[0].getsockname()[1]
 

@@ -389,7 +389,7 @@ async def test_a_thousand_streams_run_at_once(provider: Provider) -> None:
 
 
 async def test_a_taken_port_is_one_clear_line(provider: Provider) -> None:
-    with pytest.raises(StartupError, match=f"cannot listen on 127.0.0.1:{provider.port}: "):
+    with pytest.raises(StartupError, match=rf"^cannot listen on 127\.0\.0\.1:{provider.port}: Address already in use$"):
         await Mock().start("127.0.0.1", provider.port)
 
 
