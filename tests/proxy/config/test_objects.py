@@ -280,6 +280,13 @@ def test_credentials_are_not_in_the_repr() -> None:
     assert "'aws_region': 'eu'" in repr(node)
 
 
+def test_a_config_in_a_request_cannot_refer_to_files_or_variables() -> None:
+    node = parse({"provider": "openai", "api_key": "file:/etc/passwd", "openai_project": "env:HOME", "name": "${HOME}"})
+    assert node.api_key is not None
+    assert node.api_key.reveal() == "file:/etc/passwd"
+    assert (node.fields["openai_project"], node.name) == ("env:HOME", "${HOME}")
+
+
 # Nothing but InvalidConfig
 
 
