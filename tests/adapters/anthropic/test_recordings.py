@@ -107,7 +107,10 @@ def read_stream(events: list[dict[str, Any]]) -> Read:
         elif event["type"] == "content_block_delta":
             read.text += event["delta"].get("text", "")
             inputs[event["index"]] = inputs.get(event["index"], "") + event["delta"].get("partial_json", "")
-    read.tools = [(b["id"], b["name"], json.loads(inputs.get(index) or "{}")) for index, b in opened.items()]
+    for index, block in opened.items():
+        # Calls made by Anthropic's own code execution come with their input whole.
+        text = inputs.get(index)
+        read.tools.append((block["id"], block["name"], json.loads(text) if text else block["input"]))
     return read
 
 
