@@ -48,8 +48,13 @@ _FOREIGN = Traits(4096, reasoning="budget")
 """Other makers' models behind Anthropic's dialect: only what the dialect had early on is relied upon."""
 
 
-@lru_cache(maxsize=1024)
 def traits(model: str) -> Traits:
     """What the model takes, by its name; the names cloud platforms give (`anthropic.claude-…-v1:0`) count too."""
+    # Clients choose the name: one of a megabyte must not be kept in the cache.
+    return _traits(model[:128])
+
+
+@lru_cache(maxsize=1024)
+def _traits(model: str) -> Traits:
     name = model.replace(".", "-")
     return next((found for pattern, found in _MODELS if pattern.search(name)), _FOREIGN)
