@@ -62,7 +62,7 @@ class Scenario:
     fresh: bool = False
     unit: Literal["request", "event"] = "request"
     compare: Literal["ratio", "added"] = "ratio"
-    short: dict[str, float] = field(default_factory=dict)
+    short: dict[str, Any] = field(default_factory=dict)
 
     @property
     def primary(self) -> str:
@@ -75,7 +75,7 @@ class Scenario:
 
     def shortened(self) -> Scenario:
         """The scenario as the short form plays it."""
-        return replace(self, rounds=int(self.short["rounds"]), seconds=self.short["seconds"])
+        return replace(self, **self.short)
 
     def stream_events(self, window: float) -> int:
         """Content events to ask of each stream so that it outlasts `window` seconds, where that is meant."""
@@ -86,7 +86,9 @@ class Scenario:
 
 def _scenario(name: str, table: dict[str, Any]) -> Scenario:
     known = {entry.name for entry in fields(Scenario)} - {"name"}
-    unknown = sorted(table.keys() - known) + [column for column in table["columns"] if column not in COLUMNS]
+    unknown = sorted((table.keys() | table.get("short", {}).keys()) - known) + [
+        column for column in table["columns"] if column not in COLUMNS
+    ]
     if unknown:
         raise ValueError(f"scenario {name}: unknown {', '.join(unknown)}")
     return Scenario(name=name, **{**table, "columns": tuple(table["columns"])})

@@ -18,6 +18,7 @@ import asyncio
 import functools
 import gc
 import json
+import os
 import re
 import sys
 import time
@@ -94,7 +95,7 @@ def _response(headers: str, body: bytes) -> bytes:
 
 
 def _openai_whole() -> bytes:
-    message = {"role": "assistant", "content": _TEXT, "refusal": None, "annotations": []}
+    message: dict[str, object] = {"role": "assistant", "content": _TEXT, "refusal": None, "annotations": []}
     body = {
         "id": "chatcmpl-Benchmark0000000000000000000",
         "object": "chat.completion",
@@ -164,7 +165,7 @@ def _anthropic_events(count: int) -> list[str]:
     def event(name: str, **fields: object) -> str:
         return f"event: {name}\ndata: {_json({'type': name, **fields})}\n\n"
 
-    message = {
+    message: dict[str, object] = {
         "id": "msg_01Benchmark00000000000000",
         "type": "message",
         "role": "assistant",
@@ -203,7 +204,7 @@ def _stream(dialect: str, count: int, burst: int, usage: bool) -> tuple[bytes, .
     return (head + first, *(shared.setdefault(group, group) for group in groups))
 
 
-_WHOLE = {"openai": (_openai_whole(),), "anthropic": (_anthropic_whole(),)}
+_WHOLE: dict[str, tuple[bytes, ...]] = {"openai": (_openai_whole(),), "anthropic": (_anthropic_whole(),)}
 _NOT_FOUND = (b"HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",)
 _ROUTES = ((b"/chat/completions", "openai"), (b"/messages", "anthropic"), (b"/__stats", "stats"), (b"/__set", "set"))
 
@@ -387,7 +388,12 @@ async def serve(port: int) -> None:
     upstream = Upstream(loop)
     await loop.create_server(lambda: Connection(upstream), "127.0.0.1", port, backlog=4096)
     gone = asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), lambda: sys.stdin.buffer.raw.read(4096) or gone.set())
+
+    def listen() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            gone.set()
+
+    loop.add_reader(sys.stdin.fileno(), listen)
     gc.freeze()
     gc.disable()  # nothing here makes cycles, and a collection would show as a gap of the gateway
     await gone.wait()

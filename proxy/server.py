@@ -241,6 +241,11 @@ class Door(RequestHandler):
         if self._waiter is not None:
             self._waiter.cancel()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """As in the transport: aiohttp's reader asks at every read, mostly for nothing."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.deadline = self._loop.time() + _SEND_STALL

@@ -218,6 +218,12 @@ class Upstream(ResponseHandler):
         if self._sink is not None and self._have_head:
             self._drain()
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """aiohttp's reader asks for this at every read; without a pause there is nothing to do, and doing it all the
+        same would run the parser twice for each read."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def _on_heads(self, messages: Any, upgraded: bool) -> None:
         message: RawResponseMessage
         for message, body in messages:

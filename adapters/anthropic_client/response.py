@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from msgspec import Raw
 
@@ -34,6 +36,7 @@ _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 
+_UNFIT = re.compile(r"[^A-Za-z0-9]")
 _STOP_REASONS = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -89,8 +92,8 @@ def message_usage(usage: Usage | None) -> MessageUsage:
 
 
 def call_id(call: Call, number: int) -> str:
-    """An id for a tool call to which the provider gave none."""
-    return f"toolu_{call.id}_{number}"
+    """An id for a tool call to which the provider gave none, at most 40 characters: it comes back as `tool_call_id`."""
+    return f"toolu_{_UNFIT.sub('', call.id)[-24:]}_{number}"
 
 
 def tool_input(arguments: Raw) -> Raw:

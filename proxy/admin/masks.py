@@ -13,6 +13,7 @@ from proxy.admin.body import bad
 from proxy.config.fields import SECRET_FIELDS
 
 MASK = "********"
+_MASKED = re.compile(r"\*{8}(?:@\d+)?:/.*", re.DOTALL)
 _SECRET = re.compile(
     r"(?:^|.*[_-])(?:api[_-]?key|access[_-]?key|secret|token|password|passphrase|authorization|credentials?"
     r"|private[_-]?key)$"
@@ -64,12 +65,12 @@ def unmask(value: Any, old: Any, tag: str = "") -> Any:
     Raises `Refused` (400) for a mask of another version, of a place where `old` has nothing, or in a place where the
     value would be shown.
     """
-    return _unmasked(value, _Old(old, MASK + tag), "", hidden=False)
+    return _unmasked(value, _Old(old, mask(old, tag)), "", hidden=False)
 
 
 class _Old(NamedTuple):
     value: Any
-    prefix: str
+    shown: Any
 
 
 def _unmasked(value: Any, old: _Old, path: str, *, hidden: bool) -> Any:
@@ -83,15 +84,12 @@ def _unmasked(value: Any, old: _Old, path: str, *, hidden: bool) -> Any:
         return restored
     if isinstance(value, list):
         return [_unmasked(item, old, f"{path}[{index}]", hidden=hidden) for index, item in enumerate(value)]
-    if not _is_mask(value):
+    if not _is_mask(value) and not (hidden and value == MASK):
         return value
-    prefix, _, place = value.partition(":")
-    found = _at(old.value, place) if hidden and prefix == old.prefix else None
-    if found is None:
-        raise bad(
-            path, "this is a mask, not a value, and what it stood for is not to be had here; give the value itself"
-        )
-    return found
+    pointer = str(value).partition(":")[2]
+    if not hidden or _at(old.shown, pointer) != value:
+        raise bad(path, "this is a mask, and what it stood for is not to be had here; give the value itself")
+    return _at(old.value, pointer)
 
 
 def _at(value: Any, pointer: str) -> Any:
@@ -117,4 +115,4 @@ def _refused(value: Any, path: str) -> Any:
 
 
 def _is_mask(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(MASK)
+    return isinstance(value, str) and _MASKED.fullmatch(value) is not None

@@ -208,7 +208,8 @@ def _changed(row: VirtualKeyRow, change: Change, scene: Scene) -> VirtualKeyRow:
         values["key"] = Secret((body.key or "").strip())
     # The whole of it, so that a mask in one place may stand for what is in the other.
     old = {**row.fields, "custom_headers": row.custom_headers}
-    fields = masks.unmask(change.fields, old)
+    # Checked again: what a mask stood for may not be what this field holds.
+    fields, _ = provider_fields.split(masks.unmask(change.fields, old))
     values["fields"] = {name: value for name, value in {**row.fields, **fields}.items() if value is not None}
     if body.custom_headers is not UNSET:
         values["custom_headers"] = _headers(masks.unmask({"custom_headers": body.custom_headers or {}}, old))
@@ -250,7 +251,9 @@ def _headers(unmasked: dict[str, Any]) -> dict[str, str]:
         fault = header_fault(name)
         if fault:
             raise bad(f"custom_headers.{name}", fault)
-        if not all(" " <= character <= "ÿ" and character != "\x7f" for character in value):
+        if not isinstance(value, str) or not all(
+            " " <= character <= "ÿ" and character != "\x7f" for character in value
+        ):
             raise bad(f"custom_headers.{name}", "has characters that no header can carry")
     return headers
 
