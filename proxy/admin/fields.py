@@ -58,7 +58,8 @@ def split(raw: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         elif value is None:
             fields[name] = None
         else:
-            fields[name] = FIELD_CHECKS[PROVIDER_FIELDS[name]](examiner, _deployments(name, value), (key,))
+            read = FIELD_CHECKS[PROVIDER_FIELDS[name]](examiner, _deployments(name, value), (key,))
+            fields[name] = list(read) if isinstance(read, tuple) else read
     if examiner.findings:
         finding = examiner.findings[0]
         path = "".join(f"[{step}]" if isinstance(step, int) else str(step) for step in finding.path)
