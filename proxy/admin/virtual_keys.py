@@ -6,6 +6,7 @@ those change there.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -26,6 +27,7 @@ from proxy.ports import Secret, VirtualKeyRow
 from proxy.routes import AdminContext, AdminRequest, Answer
 
 WHAT = "virtual key"
+_HEADER_VALUE = re.compile(r"[ -~\x80-ÿ]*")
 SHARED = (
     "provider",
     "key",
@@ -246,14 +248,12 @@ def _host(url: str | None) -> str | None:
 
 
 def _headers(unmasked: dict[str, Any]) -> dict[str, str]:
-    headers: dict[str, str] = unmasked["custom_headers"]
+    headers: dict[str, Any] = unmasked["custom_headers"]
     for name, value in headers.items():
         fault = header_fault(name)
         if fault:
             raise bad(f"custom_headers.{name}", fault)
-        if not isinstance(value, str) or not all(
-            " " <= character <= "ÿ" and character != "\x7f" for character in value
-        ):
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
             raise bad(f"custom_headers.{name}", "has characters that no header can carry")
     return headers
 
