@@ -157,7 +157,11 @@ def calls_of(said: Said) -> list[CallPart]:
     """The tool calls of an answer or a delta, the single call of older providers among them."""
     if said.tool_calls:
         return said.tool_calls
-    return [] if said.function_call is None else [CallPart(0, None, said.function_call)]
+    single = said.function_call
+    # Some providers send an empty one with every answer.
+    if single is None or not (single.name or len(single.arguments) > len(b'""')):
+        return []
+    return [CallPart(0, None, single)]
 
 
 class ChatStream(Machine):

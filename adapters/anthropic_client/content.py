@@ -268,6 +268,9 @@ def _assistant(content: Raw, dropped: Dropped) -> list[ChatMessage]:
             texts.append(string(block.text, f"[{at}].text"))
             if block.citations:
                 dropped.add("messages[].content[].citations")
+        elif block.type == "compaction" and first(block.content) == QUOTE:
+            # A summary of the conversation so far, which the model would otherwise not know.
+            texts.append(block.content)
         elif block.type == "tool_use":
             calls.append(_tool_call(block, at))
         elif block.type in _USER:
