@@ -44,9 +44,11 @@ def _arguments() -> argparse.Namespace:
 
 def _list(scenarios: dict[str, Scenario]) -> None:
     rows = [[name, "yes" if entry.short else "", entry.about] for name, entry in scenarios.items()]
-    print(report.table(["scenario", "short", "about"], rows))
+    print(report.table(["scenario", "short", "about"], rows, words=3))
     print()
-    print(report.table(["target", "here"], [[name, entry.missing() or "yes"] for name, entry in TARGETS.items()]))
+    print(
+        report.table(["target", "here"], [[name, entry.missing() or "yes"] for name, entry in TARGETS.items()], words=2)
+    )
 
 
 def _chosen(wanted: str, known: dict[str, object], what: str) -> list[str]:

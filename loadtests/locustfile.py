@@ -7,8 +7,8 @@ Besides locust's own figures it reports, as rows of their own in tables, charts 
   TTFT      milliseconds from the request to the first event of a stream
   GAP       milliseconds between two events of a stream that did not arrive together
   OVERHEAD  microseconds that the gateway added (locust's tables round milliseconds to whole ones), when it is known
-            what the provider itself takes: one request in ten also goes straight to `--direct-url`, or the provider is
-            a mock whose latency is fixed (`--direct-ms`)
+            what the provider itself takes: one request in ten goes straight to `--direct-url` instead, or the provider
+            is a mock whose latency is fixed (`--direct-ms`)
 
 README.md has a worked example.
 """
@@ -16,14 +16,16 @@ README.md has a worked example.
 from __future__ import annotations
 
 import itertools
+import random
 import statistics
 import time
 from argparse import Namespace
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from locust import FastHttpUser, constant_throughput, events, task
+import gevent
+from locust import FastHttpUser, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.contrib.fasthttp import ResponseContextManager
 from locust.env import Environment
@@ -100,8 +102,10 @@ class ChatUser(FastHttpUser):
     options: Namespace
 
     def wait_time(self) -> float:
-        """Keep to `--rate`, however long the answers take."""
-        return constant_throughput(self.environment.parsed_options.rate)(self)
+        """Keep to `--rate`, as long as the answers take no longer than that."""
+        now = time.perf_counter()
+        self.due = max(self.due + 1 / self.options.rate, now)
+        return self.due - now
 
     def on_start(self) -> None:
         """Take the next key in turn."""
@@ -113,27 +117,23 @@ class ChatUser(FastHttpUser):
         if options.virtual_key:
             self.headers["x-portkey-virtual-key"] = options.virtual_key
         self.asked = turn  # spreads the direct samples of all users over the run
+        offset = random.uniform(0, 1 / options.rate)  # users who start together do not go on asking together
+        self.due = time.perf_counter() + offset
+        gevent.sleep(offset)
 
     @task(1)
     def whole(self) -> None:
         """One chat, answered in one piece."""
-        start = time.perf_counter()
-        with self._post(self.environment.host or "", self.headers, "chat", stream=False) as response:
-            if response.status_code != 200:
-                response.failure(f"status {response.status_code}")
-                return
-        self._overhead("chat", _milliseconds_since(start))
-        if self._direct_turn():
-            self._direct("chat")
+        took = self._ask("chat", self._play_whole)
+        if took is not None:
+            self._overhead("chat", took)
 
     @task(3)
     def streamed(self) -> None:
         """One chat, streamed."""
-        first = self._stream(self.environment.host or "", self.headers, "chat stream")
+        first = self._ask("chat stream", self._play_stream)
         if first is not None:
             self._overhead("chat stream", first)
-        if self._direct_turn():
-            self._direct("chat stream")
 
     def _body(self, stream: bool) -> dict[str, Any]:
         content = "Tell me about gateways, slowly. "
@@ -147,7 +147,30 @@ class ChatUser(FastHttpUser):
             url, json=self._body(stream), headers=headers, name=name, stream=stream, catch_response=True
         )
 
-    def _stream(self, base: str, headers: dict[str, str], name: str) -> float | None:
+    def _ask(self, kind: str, play: Callable[[str, dict[str, str], str], float | None]) -> float | None:
+        """Play one request through the gateway; in its turn, one past it instead, whose time is the provider's own.
+
+        Returns the milliseconds that count for the overhead, None where there are none.
+        """
+        options = self.options
+        self.asked += 1
+        if not options.direct_url or self.asked % _DIRECT_EVERY:
+            return play(self.environment.host or "", self.headers, kind)
+        took = play(options.direct_url, {"Authorization": f"Bearer {options.direct_key}"}, f"{kind} (direct)")
+        if took is not None:
+            _REFERENCE.add(kind, took)
+        return None
+
+    def _play_whole(self, base: str, headers: dict[str, str], name: str) -> float | None:
+        """Play one whole chat; its milliseconds, None if it failed."""
+        start = time.perf_counter()
+        with self._post(base, headers, name, stream=False) as response:
+            if response.status_code != 200:
+                response.failure(f"status {response.status_code}")
+                return None
+        return _milliseconds_since(start)
+
+    def _play_stream(self, base: str, headers: dict[str, str], name: str) -> float | None:
         """Play one stream to its end; the milliseconds to its first event, None if it failed."""
         start = time.perf_counter()
         with self._post(base, headers, name, stream=True) as response:
@@ -171,24 +194,6 @@ class ChatUser(FastHttpUser):
                 response.failure("the stream ended without [DONE]")
                 return None
             return first
-
-    def _direct_turn(self) -> bool:
-        self.asked += 1
-        return bool(self.options.direct_url) and self.asked % _DIRECT_EVERY == 0
-
-    def _direct(self, kind: str) -> None:
-        """The same request past the gateway: what it takes is the provider's own time."""
-        headers = {"Authorization": f"Bearer {self.options.direct_key}"}
-        name, base = f"{kind} (direct)", self.options.direct_url
-        if kind == "chat stream":
-            first = self._stream(base, headers, name)
-            if first is not None:
-                _REFERENCE.add(kind, first)
-            return
-        start = time.perf_counter()
-        with self._post(base, headers, name, stream=False) as response:
-            if response.status_code == 200:
-                _REFERENCE.add(kind, _milliseconds_since(start))
 
     def _overhead(self, kind: str, milliseconds: float) -> None:
         reference = _REFERENCE.value(kind, self.options.direct_ms)

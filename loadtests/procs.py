@@ -122,17 +122,22 @@ def send(pid: int, number: signal.Signals) -> None:
             process.send_signal(number)
 
 
-def end(process: subprocess.Popen[str], patience: float = 5.0) -> None:
-    """Ask the tree to end, then make it."""
+def end(process: subprocess.Popen[str], patience: float = 3.0) -> bool:
+    """Ask the tree to end, then make it. Whether asking was enough."""
     members = tree(process.pid)
     send(process.pid, signal.SIGCONT)
     process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
+    try:
         process.wait(patience)
+    except subprocess.TimeoutExpired:
+        obeyed = False
+    else:
+        obeyed = True
     for member in members:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
     process.wait()
+    return obeyed
 
 
 @dataclass

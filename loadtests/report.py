@@ -12,21 +12,21 @@ _NOISY_STEAL = 0.01
 _STARVED = 0.9
 
 
-def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table, padded so that it reads as plain text too."""
+def table(header: Iterable[str], rows: Iterable[Iterable[str]], words: int = 1) -> str:
+    """A Markdown table, padded so that it reads as plain text too; the first `words` columns are words, not figures."""
     lines = [list(header), *map(list, rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(lines[0]))]
 
     def render(cells: list[str]) -> str:
         padded = [
-            cell.ljust(width) if at == 0 else cell.rjust(width)
+            cell.ljust(width) if at < words else cell.rjust(width)
             for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
         return f"| {' | '.join(padded)} |"
 
     rule = (
         "|"
-        + "|".join("-" * (width + 2) if at == 0 else "-" * (width + 1) + ":" for at, width in enumerate(widths))
+        + "|".join("-" * (width + 2) if at < words else "-" * (width + 1) + ":" for at, width in enumerate(widths))
         + "|"
     )
     return "\n".join([render(lines[0]), rule, *map(render, lines[1:])])
@@ -94,7 +94,7 @@ def summary(results: Results, scenarios: dict[str, Scenario]) -> str:
             shown(scenario.primary, rows[name].median(scenario.primary)) if name in rows else "" for name in names
         ]
         lines.append([key, scenario.heading(scenario.primary), *values])
-    return table(["scenario", "figure", *names], lines)
+    return table(["scenario", "figure", *names], lines, words=2)
 
 
 def circumstances_line(results: Results) -> str:
@@ -146,4 +146,4 @@ def comparison(now: Results, before: Results, scenarios: dict[str, Scenario]) ->
         "now ÷ before",
         "relative to reference",
     ]
-    return f"## Compared with {before.made.get('commit') or 'an earlier run'}\n\n{table(header, lines)}"
+    return f"## Compared with {before.made.get('commit') or 'an earlier run'}\n\n{table(header, lines, words=3)}"

@@ -132,7 +132,8 @@ class Gateway:
     def stop(self) -> None:
         """End it."""
         if self._process is not None:
-            procs.end(self._process)
+            if not procs.end(self._process):
+                say(f"  {self.name}: still there seconds after SIGTERM, killed")
             self._process = None
 
     def signal(self, number: signal.Signals) -> None:
