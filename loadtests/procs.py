@@ -91,7 +91,8 @@ def spawn(
     def prepare() -> None:
         pin(cores)
         if libc is not None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            # Ours may stand still when this process is killed, and would not hear a polite signal.
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if piped else signal.SIGTERM)
 
     return subprocess.Popen(
         argv,
