@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator, Callable
 from email.utils import parsedate_to_datetime
 from time import time
@@ -450,8 +451,11 @@ async def _chunked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 def _head(x: Exchange, leaf: Leaf, reply: Reply, *, content_type: bool, dropped: tuple[str, ...] = ()) -> bytes:
     lines = headers.for_client(reply.raw_headers, content_type=content_type)
     if dropped:
-        lines += b"x-loopway-dropped-params: %b\r\n" % ",".join(dropped).encode("ascii", "replace")
+        lines += b"x-loopway-dropped-params: %b\r\n" % _NOT_A_NAME.sub("?", ",".join(dropped))[:1000].encode()
     return lines
+
+
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.,\[\]-]")  # the names are the client's own: no line end gets into a header
 
 
 def _info(x: Exchange) -> bytes:

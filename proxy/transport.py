@@ -443,9 +443,7 @@ class HttpTransport:
         pool = self._client if origin.guarded else self._operator
         request: ClientRequest | None = origin.handle
         if request is None:
-            request = origin.handle = ClientRequest(
-                "POST", URL.build(scheme=origin.scheme, host=origin.host, port=origin.port), loop=self._loop
-            )
+            request = self.prepare(origin)
         key = request.connection_key
         connection = pool.lend(key)
         if connection is not None:
@@ -459,6 +457,12 @@ class HttpTransport:
         connection = await self._connect(pool, request, timeouts)
         connection.pool, connection.key = pool, key
         return await self._exchange(connection, head, body, timeouts)
+
+    def prepare(self, origin: Origin) -> ClientRequest:
+        """Makes aiohttp's form of an address, once for each."""
+        url = URL.build(scheme=origin.scheme, host=origin.host, port=origin.port)
+        origin.handle = request = ClientRequest("POST", url, loop=self._loop)
+        return request
 
     async def _exchange(
         self, connection: Upstream, head: bytes, body: bytes | AsyncIterator[bytes], timeouts: Timeouts

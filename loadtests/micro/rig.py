@@ -1,0 +1,249 @@
+"""A gateway whose sockets are objects: the client's and the provider's transports are faked, all between is real.
+
+One request is one `Rig.chat()`: bytes into the door, bytes out of the upstream connection, the canned answer into it,
+bytes out of the door. The event loop turns as often as it would with sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from proxy.app import Gateway
+from proxy.config.file import FileConfig, load
+from proxy.ports import Rows
+from proxy.server import Door
+from proxy.transport import Upstream
+
+TOKEN = "lw-bench-0123456789abcdef0123456789"
+CONFIG = f"""
+virtual_keys:
+  - {{slug: openai, provider: openai, key: sk-mock, custom_host: "http://127.0.0.1:9/v1", limits: {{concurrency: 8192}}}}
+  - {{slug: anthropic, provider: anthropic, key: sk-mock, custom_host: "http://127.0.0.1:9/v1"}}
+api_keys:
+  - {{name: bench, key: {TOKEN}, scopes: [inference], limits: {{concurrency: 8192}}}}
+logs: {{access: false}}
+"""
+PROSE = "A gateway sits between a client and one or more model providers. It must not lose a chunk. " * 9
+USAGE = {
+    "openai": {"prompt_tokens": 187, "completion_tokens": 92, "total_tokens": 279},
+    "anthropic": {"input_tokens": 187, "output_tokens": 92},
+}
+_COMMON = (
+    "date: Mon, 01 Jan 2024 00:00:00 GMT\r\nopenai-organization: org-mock\r\nopenai-processing-ms: 412\r\n"
+    "openai-version: 2020-10-01\r\nx-ratelimit-limit-requests: 10000\r\nx-ratelimit-limit-tokens: 2000000\r\n"
+    "x-ratelimit-remaining-requests: 9999\r\nx-ratelimit-remaining-tokens: 1999978\r\n"
+    "x-ratelimit-reset-requests: 6ms\r\nx-ratelimit-reset-tokens: 0s\r\nx-request-id: req_0123456789abcdef\r\n"
+    "server: mock\r\n"
+)
+
+
+def request(slug: str, model: str, *, stream: bool = False, size: int = 800) -> bytes:
+    """A chat request as an SDK sends it, head and body."""
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [
+            {"role": "system", "content": "You are a helpful assistant."},
+            {"role": "user", "content": (PROSE * (size // len(PROSE) + 1))[:size]},
+        ],
+        "temperature": 0.7,
+        "max_tokens": 512,
+    }
+    if stream:
+        body["stream"] = True
+    raw = json.dumps(body).encode()
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:8787\r\ncontent-type: application/json\r\n"
+        f"x-portkey-api-key: {TOKEN}\r\nx-portkey-virtual-key: {slug}\r\ncontent-length: {len(raw)}\r\n\r\n"
+    )
+    return head.encode() + raw
+
+
+def answer(dialect: str) -> bytes:
+    """A provider's whole answer."""
+    if dialect == "openai":
+        message = {"role": "assistant", "content": PROSE, "refusal": None, "annotations": []}
+        choices = [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]
+        body = {"id": "chatcmpl-0", "object": "chat.completion", "created": 1704067200, "model": "gpt-4o-mini"}
+        raw = json.dumps({**body, "choices": choices, "usage": USAGE[dialect]}).encode()
+    else:
+        raw = json.dumps(
+            {
+                "id": "msg_0",
+                "type": "message",
+                "role": "assistant",
+                "model": "claude-3-5-sonnet",
+                "content": [{"type": "text", "text": PROSE}],
+                "stop_reason": "end_turn",
+                "stop_sequence": None,
+                "usage": USAGE[dialect],
+            }
+        ).encode()
+    return (
+        f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{_COMMON}content-length: {len(raw)}\r\n\r\n".encode()
+        + raw
+    )
+
+
+def chunk(data: bytes) -> bytes:
+    """One HTTP chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def stream_parts(dialect: str) -> tuple[bytes, bytes, bytes]:
+    """Head with the first event, one text event, and the end of a streamed answer."""
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{_COMMON}transfer-encoding: chunked\r\n\r\n".encode()
+    if dialect == "openai":
+        base = (
+            '{"id":"chatcmpl-0","object":"chat.completion.chunk","created":1704067200,"model":"gpt-4o-mini","choices":'
+        )
+        first = f'data: {base}[{{"index":0,"delta":{{"role":"assistant","content":""}},"finish_reason":null}}]}}\n\n'
+        text = (
+            f'data: {base}[{{"index":0,"delta":{{"content":" gateway"}},"logprobs":null,"finish_reason":null}}]}}\n\n'
+        )
+        last = f'data: {base}[{{"index":0,"delta":{{}},"finish_reason":"stop"}}]}}\n\ndata: [DONE]\n\n'
+    else:
+        start = '{"type":"message_start","message":{"id":"msg_0","type":"message","role":"assistant","content":[],'
+        start += '"model":"claude-3-5-sonnet","stop_reason":null,"usage":{"input_tokens":187,"output_tokens":1}}}'
+        first = f"event: message_start\ndata: {start}\n\n"
+        first += (
+            'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
+            '"content_block":{"type":"text","text":""}}\n\n'
+        )
+        text = (
+            'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+            '"delta":{"type":"text_delta","text":" gateway"}}\n\n'
+        )
+        last = 'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
+        last += (
+            'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},'
+            '"usage":{"output_tokens":92}}\n\nevent: message_stop\ndata: {"type":"message_stop"}\n\n'
+        )
+    return head + chunk(first.encode()), chunk(text.encode()), chunk(last.encode()) + b"0\r\n\r\n"
+
+
+class FakeSocket:
+    """An asyncio transport that keeps what is written and tells `heard` about it."""
+
+    def __init__(self, heard: Callable[[], None]) -> None:
+        self.written: list[bytes] = []
+        self._heard = heard
+        self._closing = False
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+        self._heard()
+
+    def writelines(self, parts: Any) -> None:
+        self.write(b"".join(parts))
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        self._closing = True
+
+    abort = close
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class _NoStore:
+    """A store with nothing in it: the rig's configuration is its file."""
+
+    async def seq(self) -> int:
+        return 0
+
+    async def rows(self) -> Rows:
+        return Rows()
+
+    async def append_usage(self, rows: list[tuple[object, ...]]) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Rig:
+    """One gateway, one client connection, one upstream connection for each virtual key."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self.loop = asyncio.get_running_loop()
+        self._script: list[bytes] = []
+        self._answered: asyncio.Future[None] | None = None
+        self.wanted = 1
+        self.down = FakeSocket(self._on_answer)
+        self.door = Door(gateway.edge, self.loop)
+        self.door.connection_made(self.down)  # type: ignore[arg-type]
+        self.upstream: Upstream | None = None
+        for target in gateway.live.snapshot.targets.values():
+            self._connect(target.origin)
+
+    @classmethod
+    async def start(cls) -> Rig:
+        """Assembles the gateway from its configuration text."""
+        folder = Path(tempfile.mkdtemp())
+        path = folder / "loopway.yaml"
+        path.write_text(CONFIG)
+        file: FileConfig = load(path, {})
+        store: Any = _NoStore()
+        gateway = Gateway(file, None, lambda: file, store, folder, (), asyncio.get_running_loop())
+        await gateway.live.apply()
+        return cls(gateway)
+
+    def _connect(self, origin: Any) -> None:
+        transport = self.gateway.transport
+        pool = transport._operator
+        transport.prepare(origin)
+        key = origin.handle.connection_key
+        upstream = Upstream(self.loop)
+        upstream.pool, upstream.key = pool, key
+        upstream.connection_made(FakeSocket(self._on_request))  # type: ignore[arg-type]
+        pool._acquired.add(upstream)
+        pool.give(key, upstream)
+        self.upstream = upstream
+
+    def _on_request(self) -> None:
+        if self._script:
+            self.loop.call_soon(self._feed, self._script.pop(0))
+
+    def _feed(self, data: bytes) -> None:
+        assert self.upstream is not None
+        self.upstream.data_received(data)
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the provider, now."""
+        self._feed(data)
+
+    def _on_answer(self) -> None:
+        if self._answered is not None and not self._answered.done() and len(self.down.written) >= self.wanted:
+            self._answered.set_result(None)
+
+    async def exchange(self, request: bytes, reply: bytes) -> bytes:
+        """One whole request and answer; returns what the client got."""
+        self.down.written.clear()
+        self._script = [reply]
+        self._answered = self.loop.create_future()
+        self.door.data_received(request)
+        await self._answered
+        await asyncio.sleep(0)
+        self.gateway.ledger._waiting.clear()
+        return b"".join(self.down.written)
+
+    async def stop(self) -> None:
+        """Closes what was opened."""
+        self.door.connection_lost(None)
+        await asyncio.sleep(0)
+        self.gateway.edge._sweeper.cancel()
+        await self.gateway.transport.close()
