@@ -31,27 +31,11 @@ FLOOR_OF = {name if name == "adapters" else f"proxy.{name}": floor for floor, ro
 # The adapters are pure: bytes in, bytes out. Whatever would let them wait, tell the time, throw dice or look around
 # comes in as an argument instead.
 PURE = frozenset(
-    [
-        "__future__",
-        "base64",
-        "binascii",
-        "collections",
-        "dataclasses",
-        "enum",
-        "fnmatch",
-        "functools",
-        "hashlib",
-        "itertools",
-        "json",
-        "math",
-        "re",
-        "string",
-        "struct",
-        "types",
-        "typing",
-        "msgspec",
-    ]
-)
+    (
+        "__future__", "base64", "binascii", "collections", "dataclasses", "enum", "fnmatch", "functools", "hashlib",
+        "itertools", "json", "math", "msgspec", "re", "string", "struct", "types", "typing",
+    )
+)  # fmt: skip
 
 
 def modules(package: str) -> Iterator[tuple[str, Path]]:
