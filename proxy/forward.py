@@ -61,7 +61,7 @@ class Outcome:
         """Gives everything back; idempotent."""
         reply, self.reply = self.reply, None
         if reply is not None:
-            reply.close()
+            reply.finish()
         gate, self.gate = self.gate, None
         if gate is not None:
             gate.leave()
@@ -188,7 +188,7 @@ class Forwarder:
         try:
             return await self._answer(x, leaf, wire, call, reply, dropped)
         except BaseException:
-            reply.close()
+            reply.finish()
             raise
 
     async def _answer(
@@ -205,7 +205,7 @@ class Forwarder:
             relay = Events(x, reply, decoder, self._loop)
             await relay.prime()
             if relay.failed_early and relay.error is not None:
-                reply.close()
+                reply.finish()
                 return _upstream_error(x, relay.error)
             outcome.relay = relay
             outcome.head = _head(x, leaf, reply, content_type=True, dropped=dropped)
@@ -275,7 +275,7 @@ class Forwarder:
             if reply.status >= 300:
                 return await self._error(x, leaf, None, reply)
         except BaseException:
-            reply.close()
+            reply.finish()
             raise
         outcome = Outcome(reply.status)
         outcome.reply = reply

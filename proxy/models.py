@@ -67,7 +67,7 @@ class Catalog:
                 raw = await reply.gather(_LIMIT)
                 names = [model.id for model in _decode(raw).data] if reply.status == 200 else []
             finally:
-                reply.close()
+                reply.finish()
         except (UpstreamFailure, msgspec.MsgspecError, UnicodeDecodeError) as error:
             logging.getLogger("loopway").warning("no model list from %s: %s", target.name, error)
             return []

@@ -89,7 +89,7 @@ class Reply(Protocol):
     def cut(self, failure: UpstreamFailure) -> None:
         """Ends the body as if the upstream had broken off with this failure."""
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Gives the connection back to the pool if the answer was taken whole, else closes it. Idempotent."""
 
 

@@ -45,7 +45,7 @@ _MAX_AGE = 300.0  # seconds a connection lives at most, so that a changed DNS re
 
 
 class Upstream(ResponseHandler):
-    """One connection. It serves one exchange at a time: `send`, head, body, `close`."""
+    """One connection. It serves one exchange at a time: `send`, head, body, `finish`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -171,7 +171,7 @@ class Upstream(ResponseHandler):
     def cut(self, failure: UpstreamFailure) -> None:
         self._fail(failure.kind, failure.message)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         if not self._busy:
             return
         self._sink = None
@@ -474,7 +474,7 @@ class HttpTransport:
             await connection.exchange(head, body, timeouts)
         except BaseException:
             # Cancelled, timed out, broken: whatever it was, this connection has half an exchange on it.
-            connection.close()
+            connection.finish()
             raise
         return connection
 
@@ -489,7 +489,7 @@ class HttpTransport:
             raise _unreachable(error) from error
         connection = lent.protocol
         assert isinstance(connection, Upstream)
-        lent._protocol = None  # its bookkeeping is ours from here: Upstream.close() gives back or drops
+        lent._protocol = None  # its bookkeeping is ours from here: Upstream.finish() gives back or drops
         return connection
 
     def _sweep(self) -> None:
