@@ -6,6 +6,7 @@ stream is over. `Usage` follows OpenAI's meaning whatever the dialect: `input` i
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import Any
 
@@ -73,14 +74,14 @@ def _usage(tokens: _Tokens) -> Usage:
 class Tap:
     """Watches one verbatim stream. `feed` costs a few references per call; the rest waits for the end."""
 
-    __slots__ = ("_anthropic", "_head", "_recent", "_size", "_started")
+    __slots__ = ("_anthropic", "_head", "_recent", "_size", "_whole")
 
     def __init__(self, dialect: Dialect) -> None:
         self._anthropic = dialect.family == "anthropic"
         self._head = b""
         self._recent: deque[bytes] = deque()
         self._size = 0
-        self._started = False
+        self._whole = True
 
     def feed(self, data: bytes) -> None:
         """Takes the bytes just relayed."""
@@ -92,6 +93,7 @@ class Tap:
         size = self._size + len(data)
         while size - len(recent[0]) >= _TAIL:
             size -= len(recent.popleft())
+            self._whole = False
         self._size = size
 
     def tail(self) -> bytes:
@@ -110,23 +112,26 @@ class Tap:
             first.output_tokens = last.output_tokens
         return _usage(first)
 
-    def complete(self) -> bool:
-        """Whether the dialect's own end was seen: without it even a clean close is a stream cut short."""
-        tail = self.tail()
-        if self._anthropic:
-            return b"message_stop" in tail or b"event: error" in tail or b'"type":"error"' in tail
-        return b"[DONE]" in tail or _finished(tail) or b'data: {"error"' in tail
+    def ended(self) -> bool:
+        """Whether the dialect's own end marker was seen, or its error event: without one of them even a clean close
+        may be a stream cut short."""
+        # Only at the start of a line: further on the same words are an answer's text.
+        tail = b"\n" + self.tail() if self._whole else self.tail()
+        marks = _ANTHROPIC_ENDS if self._anthropic else _OPENAI_ENDS
+        return marks[0] in tail or any(mark in tail.replace(b"\r", b"\n") for mark in marks)
+
+    def finished(self) -> bool:
+        """Whether a finish reason was seen. Some OpenAI-compatible hosts end without `[DONE]`; it is their proof of
+        completeness, as far as the framing of the body agrees."""
+        return not self._anthropic and _FINISHED.search(self.tail()) is not None
 
 
-def _finished(tail: bytes) -> bool:
-    # Some OpenAI-compatible hosts end without [DONE]; a finish reason is their proof of completeness.
-    at = tail.rfind(b'"finish_reason"')
-    while at != -1:
-        value = tail[at + 15 : at + 40].lstrip(b": \t")
-        if value.startswith(b'"'):
-            return True
-        at = tail.rfind(b'"finish_reason"', 0, at)
-    return False
+_OPENAI_ENDS = (b"\ndata: [DONE]", b"\ndata:[DONE]", b'\ndata: {"error"', b'\ndata:{"error"', b"\nevent: error")
+_ANTHROPIC_ENDS = (
+    *(b"\nevent: message_stop", b"\nevent:message_stop", b'\ndata: {"type":"message_stop"'),
+    *(b"\nevent: error", b"\nevent:error", b'\ndata: {"type":"error"'),
+)
+_FINISHED = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 
 
 def _tokens_in(text: bytes, *, last: bool) -> _Tokens | None:

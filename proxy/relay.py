@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from adapters import errors
 from adapters.errors import Kind, UpstreamError
 from adapters.observe import Tap
@@ -107,9 +109,9 @@ class Events:
             out = self._whole_events(data, end)
         else:
             out = decoder.feed(data)
-            if end and decoder.error is None:
-                out += decoder.close()
             self.error = decoder.error
+            if end and self.error is None:
+                out += self._closed(decoder)
         if end or self.error is not None:
             self._end(out)
         elif out:
@@ -123,10 +125,28 @@ class Events:
         """The upstream broke off."""
         if self._ended:
             return
-        self.error = UpstreamError(failure.kind, errors.TRAITS[failure.kind].status, failure.message)
+        if not self._said_all():
+            self.error = UpstreamError(failure.kind, errors.TRAITS[failure.kind].status, failure.message)
         self._end(b"")
 
     # -- inside
+
+    def _closed(self, decoder: StreamDecoder) -> bytes:
+        """The rest of a translated stream whose upstream ended."""
+        rest = decoder.close()
+        self.error = decoder.error
+        if rest and self.error is None and not self._reply.framed:
+            # The end marker never came, and a connection that just closes proves nothing.
+            self.error = _EARLY
+            return b""
+        return rest
+
+    def _said_all(self) -> bool:
+        """Whether the end marker has passed: what breaks after it, broke nothing."""
+        if self._tap is not None:
+            return not self._held and self._tap.ended()
+        decoder = self._decoder
+        return decoder is not None and not decoder.close() and decoder.error is None
 
     def _whole_events(self, data: bytes, end: bool) -> bytes:
         """What may pass of a verbatim stream: everything up to the end of its last whole event."""
@@ -136,9 +156,10 @@ class Events:
         if end:
             out = b"".join((*self._held, data))
             self._held = []
-            if not tap.complete():
-                self.error = UpstreamError(Kind.BAD_UPSTREAM, 502, "The provider ended the stream early.")
-                return out[: _events_end(out)]
+            whole = _events_end(out)
+            if not _is_event(out[whole:]) or not (tap.ended() or (self._reply.framed and tap.finished())):
+                self.error = _EARLY
+                return out[:whole]
             return out
         if not self._held and data.endswith(_ENDS):
             return data
@@ -188,6 +209,23 @@ class Events:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+_EARLY = UpstreamError(Kind.BAD_UPSTREAM, 502, "The provider ended the stream early.")
+
+
+def _is_event(rest: bytes) -> bool:
+    """Whether what follows the last empty line is nothing or a whole event, as some servers end theirs."""
+    last = rest.strip().replace(b"\r", b"\n").rpartition(b"\n")[2]
+    if not last:
+        return True
+    field, _, data = last.partition(b":")
+    if field != b"data":
+        return False
+    try:
+        return data.strip() == b"[DONE]" or msgspec.json.decode(data) is not None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _events_end(data: bytes) -> int:
