@@ -174,7 +174,7 @@ class Gateway:
 
     async def _handle(self, x: Exchange) -> None:
         try:
-            match = self.router.find("GET" if x.method == "HEAD" else x.method, x.path)
+            match = self.router.find(x.method, x.path)
         except Refused as refused:
             self._refuse_unknown(x, refused)
             return

@@ -27,13 +27,21 @@ class Router:
         self._own = {route.path.split("/")[2] for route in routes if route.dialect is None and _versioned(route.path)}
 
     def find(self, method: str, path: str) -> Match:
-        """The route and its parameters. Raises Refused (404, 405)."""
+        """The route and its parameters; a HEAD finds its GET, but none that goes to a provider.
+
+        Raises Refused (404, 405).
+        """
         found = self._literal.get((method, path))
         if found is not None:
             return found
         segments = path.split("/")
+        local = method == "HEAD" or (segments[2:3] and segments[2] in self._own)
+        wanted = "GET" if method == "HEAD" else method
+        found = self._literal.get((wanted, path))
+        if found is not None and found.route.dialect is None:
+            return found
         for pattern, route in self._patterns:
-            if route.method != method or (route.dialect is not None and segments[2:3] and segments[2] in self._own):
+            if route.method != wanted or (local and route.dialect is not None):
                 continue
             params = _fit(pattern, segments)
             if params is not None:

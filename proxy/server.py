@@ -35,7 +35,14 @@ _READ_LIMIT = 1 << 18
 _HEAD_LIMIT = 65536
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(?::[0-9]{1,5})?")
-_BAD_PATH = re.compile(r"//|\\|[#\x00-\x20\x7f]|/\.\.?(?:/|$)|%(?![0-9A-Fa-f]{2})|%(?:2[eEfF]|5[cC]|00)|[^\x21-\x7e]")
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
+# What might be another path to another reader: empty and dot segments in any spelling, escapes that are none or stand
+# for a control character, and everything that must not stand in a target at all.
+_BAD_PATH = re.compile(
+    r"(?:/|%2[fF]){2}|(?:/|%2[fF])\.\.?(?:/|;|%2[fF]|$)|%(?![0-9A-Fa-f]{2})|%(?:2[eE]|5[cC]|[01][0-9A-Fa-f]|7[fF])"
+    r"|[^\x21\x22\x24-\x5b\x5d-\x7e]"
+)
+_BAD_QUERY = re.compile(r"[^\x21\x22\x24-\x7e]")
 _LINGER = 2.0
 _CUT_GRACE = 1.0
 _SEND_STALL = 60.0
@@ -139,6 +146,7 @@ class Door(RequestHandler):
         "_body_began",
         "_body_bytes",
         "_chunking",
+        "_declared",
         "_edge",
         "_expects",
         "_head",
@@ -177,6 +185,7 @@ class Door(RequestHandler):
         self._reading_head = False
         self._started = False
         self._chunking = False
+        self._declared: bytes | None = None
         self._head = b""
         self._head_only = False
         self._expects = False
@@ -228,10 +237,11 @@ class Door(RequestHandler):
             self._close = True
 
     def _unreadable(self, error: HttpProcessingError) -> None:
-        if self._serving:
+        if self._serving or self._messages:
             self._close = True
-            if not self._payload.is_eof() and self._payload.exception() is None:
-                self._payload.set_exception(_bad_body())
+            payload = self._payload if self._serving else self._messages[-1][1]
+            if not payload.is_eof() and payload.exception() is None:
+                payload.set_exception(_bad_body())
             return
         too_long = isinstance(error, LineTooLong)
         status = 431 if too_long else 400
@@ -298,13 +308,15 @@ class Door(RequestHandler):
     async def _serve(self, message: RawRequestMessage) -> None:
         self._started = self._chunking = self._expects = self._linger = False
         self._version = message.version
-        self._keep = not message.should_close
+        # aiohttp's parser takes a trailer for a header of the next message: after chunks there is none.
+        self._keep = not (message.should_close or message.chunked)
         self._head_only = message.method == "HEAD"
         self.trace = b""
         try:
             found = headers.read(message.raw_headers)
             check(message, found)
-            self._expects = b"expect" in found
+            self._declared = found.get(b"content-length")
+            self._expects = b"expect" in found and message.version == HttpVersion11
             x = self._edge.begin(self, message, found)
         except Refused as refused:
             self._refuse(refused)
@@ -370,6 +382,8 @@ class Door(RequestHandler):
             if len(data) > limit:
                 raise _too_large(limit)
             return data
+        if self._declared is not None and int(self._declared) > limit:
+            raise _too_large(limit)
         parts: list[bytes] = []
         size = 0
         async for part in self.chunks():
@@ -523,13 +537,20 @@ def check(message: RawRequestMessage, found: dict[bytes, bytes]) -> None:
     expect = found.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
         raise _refusal("The only expectation met is 100-continue.", 417)
-    path = message.path
-    if path[:1] != "/":
-        raise _refusal("The request target must be a path.", 400)
-    if _BAD_PATH.search(path.partition("?")[0]):
-        raise _refusal("The path is malformed.", 400)
+    if not _PLAIN_PATH.fullmatch(message.path):
+        _check_target(message.path)
     if sum(len(name) + len(value) for name, value in message.raw_headers) > _HEAD_LIMIT:
         raise _refusal("The headers are too large.", 431)
+
+
+def _check_target(target: str) -> None:
+    path, _, query = target.partition("?")
+    if path[:1] != "/":
+        raise _refusal("The request target must be a path.", 400)
+    if _BAD_PATH.search(path):
+        raise _refusal("The path is malformed.", 400)
+    if _BAD_QUERY.search(query):
+        raise _refusal("The query is malformed.", 400)
 
 
 def _refusal(what: str, status: int) -> Refused:
