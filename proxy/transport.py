@@ -98,7 +98,7 @@ class Upstream(ResponseHandler):
             )
         if not isinstance(body, bytes):
             transport.write(head)
-            await self._upload(body)
+            await self._upload(body, timeouts)
         elif len(body) < _JOIN_BELOW:
             transport.write(head + body)
         else:
@@ -115,16 +115,35 @@ class Upstream(ResponseHandler):
         finally:
             self._head_waiter = None
 
-    async def _upload(self, pieces: AsyncIterator[bytes]) -> None:
-        async for piece in pieces:
-            # An answer before the end of the upload (413, 401 …) ends the upload: the rest would go nowhere.
-            if self._have_head or self._failure is not None or self.transport is None:
+    async def _upload(self, pieces: AsyncIterator[bytes], timeouts: Timeouts) -> None:
+        """Sends a body as it comes. An answer before its end (413, 401 …) ends it: the rest would go nowhere."""
+        answered = self._head_waiter = self._loop.create_future()
+        feeding = self._loop.create_task(self._feed(pieces))
+        try:
+            await asyncio.wait((feeding, answered), return_when=asyncio.FIRST_COMPLETED)
+            if feeding.done():
+                feeding.result()
+                self.deadline = self._loop.time() + timeouts.first_byte
+            else:
                 self._should_close = True
+        finally:
+            self._head_waiter = None
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+            if answered.done():
+                answered.exception()  # the failure it may carry is raised where the head is waited for
+
+    async def _feed(self, pieces: AsyncIterator[bytes]) -> None:
+        async for piece in pieces:
+            if self._failure is not None or self.transport is None:
                 return
             self.deadline = self._loop.time() + self._idle
             self.transport.write(piece)
             if self._paused:
-                await self._drain_helper()
+                try:
+                    await self._drain_helper()
+                except ConnectionError:
+                    return  # connection_lost has said so already, in our words
 
     @property
     def complete(self) -> bool:
@@ -180,7 +199,10 @@ class Upstream(ResponseHandler):
         assert pool is not None
         assert key is not None
         reusable = self.complete and self._failure is None and self._flowing and self.is_connected()
-        if reusable and not self.should_close and not self._body._buffer:
+        if reusable and not self.should_close and not self._body._buffer and self._all_sent():
+            if self._chunked:
+                # aiohttp's parser takes a trailer for a header of the next answer, which may be another tenant's.
+                self._parser = None
             self._busy = self._have_head = False
             self._body = EMPTY_PAYLOAD
             self.raw_headers = ()
@@ -188,6 +210,10 @@ class Upstream(ResponseHandler):
         else:
             self._busy = False
             pool.drop(key, self)
+
+    def _all_sent(self) -> bool:
+        # An early answer may come while the request is still on its way out: the next one must not follow it.
+        return self.transport is not None and not self.transport.get_write_buffer_size()
 
     @property
     def should_close(self) -> bool:
@@ -391,8 +417,8 @@ class GuardedConnector(TCPConnector):
         return found
 
     async def _get(self, key: ConnectionKey, traces: Any) -> Connection | None:
-        found = self.lend(key)
-        return None if found is None else Connection(self, key, found, self._loop)
+        """None: whoever connects has asked `lend` already, or must not have a used connection."""
+        return None
 
     def give(self, key: ConnectionKey, connection: Upstream) -> None:
         """Takes a clean connection back."""
@@ -445,13 +471,14 @@ class HttpTransport:
         if request is None:
             request = self.prepare(origin)
         key = request.connection_key
-        connection = pool.lend(key)
+        # A body that is only passed on cannot be sent twice, so it never meets a connection that may be stale.
+        connection = pool.lend(key) if isinstance(body, bytes) else None
         if connection is not None:
             try:
                 return await self._exchange(connection, head, body, timeouts)
             except UpstreamFailure as failure:
                 # The provider closed the idle connection as we wrote: not one byte came back. Once more, afresh.
-                if failure.kind is not Kind.UNREACHABLE or not isinstance(body, bytes):
+                if failure.kind is not Kind.UNREACHABLE:
                     raise
                 pool.forget(key)
         connection = await self._connect(pool, request, timeouts)
@@ -473,7 +500,9 @@ class HttpTransport:
         try:
             await connection.exchange(head, body, timeouts)
         except BaseException:
-            # Cancelled, timed out, broken: whatever it was, this connection has half an exchange on it.
+            # Cancelled, timed out, broken: whatever it was, this connection has half an exchange on it. Even when its
+            # answer is complete, the rest of its request may be missing, and the next one would be taken for that.
+            connection._should_close = True
             connection.finish()
             raise
         return connection
