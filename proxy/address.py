@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 from adapters.errors import Kind
 from proxy.errors import Refused
@@ -23,17 +23,22 @@ _METADATA = frozenset(
         "169.254.169.254",
         "169.254.170.2",
         "169.254.170.23",
+        "169.254.0.23",
         "100.100.100.200",
         "168.63.129.16",
         "192.0.0.192",
         "fd00:ec2::254",
         "fd00:ec2::23",
+        "fd20:ce::254",
     )
 )
 _METADATA_NET = (ip_network("169.254.169.0/24"), ip_network("fd00:ec2::/32"))
 _METADATA_NAMES = frozenset(
-    ("metadata", "metadata.google.internal", "metadata.azure.com", "metadata.azure.internal", "instance-data")
-)
+    (
+        "metadata", "metadata.google.internal", "metadata.goog", "metadata.azure.com", "metadata.azure.internal",
+        "metadata.tencentyun.com", "metadata.platformequinix.com", "instance-data", "instance-data.ec2.internal",
+    )
+)  # fmt: skip
 # is_global alone calls some of these global: translation and transition prefixes that lead back to private addresses.
 _NEVER_PUBLIC = tuple(
     ip_network(text)
@@ -48,7 +53,8 @@ _PRIVATE_NAMES = (
     ".local", ".localdomain", ".internal", ".intranet", ".lan", ".home", ".corp", ".test", ".invalid", ".onion",
     ".localhost",
 )  # fmt: skip
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.ASCII)
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")  # containers have names that no DNS host would
 _NUMBERS = re.compile(r"(?:0x[0-9a-f]+|[0-9]+)(?:\.(?:0x[0-9a-f]+|[0-9]+))*", re.ASCII)
 
 
@@ -56,9 +62,19 @@ def _metadata(address: IPv4Address | IPv6Address) -> bool:
     return address in _METADATA or any(address in net for net in _METADATA_NET if net.version == address.version)
 
 
+# Prefixes behind which an IPv4 address stands in the last 32 bits: mapped, compatible, and translated ones.
+_WITH_IPV4 = tuple(map(IPv6Network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48")))
+_6TO4 = IPv6Network("2002::/16")
+
+
 def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    """The IPv4 address that an IPv6 one leads to, if it does; else the address itself."""
+    if isinstance(address, IPv4Address):
+        return address
+    number = int(address)
+    if number > 0xFFFF and any(address in net for net in _WITH_IPV4):
+        return IPv4Address(number & 0xFFFFFFFF)
+    return IPv4Address(number >> 80 & 0xFFFFFFFF) if address in _6TO4 else address
 
 
 class AddressPolicy:
@@ -76,7 +92,7 @@ class AddressPolicy:
         except ValueError:
             return False
         address = _plain(raw)
-        if _metadata(address):
+        if _metadata(address) or _metadata(raw):
             return False
         if self._private:
             return not (address.is_multicast or address.is_unspecified)
@@ -109,7 +125,8 @@ def check_host(host: str, *, trusted: bool) -> None:
         if not allowed:
             raise _invalid("its address is private or reserved; the operator can list it in TRUSTED_CUSTOM_HOSTS")
         return
-    if len(lower) > 253 or lower.count(".") > 9 or not _HOST.fullmatch(lower) or ".." in lower:
+    form = _NAME if trusted else _HOST
+    if len(lower) > 253 or lower.count(".") > 9 or not form.fullmatch(lower) or ".." in lower:
         raise _invalid("the host name is malformed")
     if _NUMBERS.fullmatch(lower):
         raise _invalid("write an IPv4 address as four decimal numbers")
