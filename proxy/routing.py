@@ -24,6 +24,7 @@ def resolve(x: Exchange, key: Key) -> Plan:
     """The plan for a request. Sets `x.model` to the model without its slug. Raises Refused."""
     config = _config(x, key)
     if isinstance(config, Plan):
+        _refuse_custom_host(x, "a config that names its targets: write custom_host into the config")
         _strip_slug(x)
         return config
     plan = _addressed(x, key)
@@ -69,13 +70,18 @@ def _addressed(x: Exchange, key: Key) -> Plan:
         slug = _from_query(x)
     _strip_slug(x)
     if slug is not None:
-        if b"x-portkey-custom-host" in x.headers:
-            message = "A custom host in a request cannot be combined with a stored credential."
-            raise Refused(Kind.INVALID_REQUEST, message, param="x-portkey-custom-host")
+        _refuse_custom_host(x, "a stored credential")
         return snapshot.plan_of(slug)
     if provider:
         return Plan(Leaf(_raw(x, key, provider)))
+    _refuse_custom_host(x, "a stored credential")
     return _by_model(x, key)
+
+
+def _refuse_custom_host(x: Exchange, beside: str) -> None:
+    if b"x-portkey-custom-host" in x.headers:
+        message = f"A custom host in a request cannot be combined with {beside}."
+        raise Refused(Kind.INVALID_REQUEST, message, param="x-portkey-custom-host")
 
 
 def _from_query(x: Exchange) -> str | None:
