@@ -80,9 +80,10 @@ class Gateway:
         self._metrics_on = file.telemetry.metrics
         self._metrics_file = run_dir / f"metrics-{os.getpid()}.json"
         self._run_dir = run_dir
-        # Ids are unique over workers and restarts by their random half, and within one by a counter.
+        # Ids are unique over workers and restarts by their random half, and within one by a counter, which keeps a
+        # worker's rows together in the ledger's index.
         self._id_prefix = secrets.token_hex(8)
-        self._id_count = secrets.randbits(32)
+        self._id_count = 0
         self._server: asyncio.AbstractServer | None = None
         self._flusher: asyncio.Task[None] | None = None
 
@@ -145,9 +146,12 @@ class Gateway:
 
     def _begin(self, door: Door, message: RawRequestMessage, found: dict[bytes, bytes]) -> Exchange:
         path, _, query = message.path.partition("?")
-        count = self._id_count = (self._id_count + 0x9E3779B1) & 0xFFFFFFFFFFFFFFFF
-        request_id = f"{self._id_prefix}{count:016x}"
-        x = Exchange(
+        self._id_count += 1
+        request_id = f"{self._id_prefix}{self._id_count:016x}"
+        trace = found.get(b"x-portkey-trace-id") or found.get(b"traceparent")
+        trace_id = request_id if trace is None else _trace_id(found, request_id)
+        door.trace = b"x-portkey-trace-id: %b\r\n" % trace_id.encode()
+        return Exchange(
             door,
             self.live.snapshot,
             message.method,
@@ -156,21 +160,9 @@ class Gateway:
             found,
             message.raw_headers,
             request_id,
+            trace_id,
             self._loop.time(),
         )
-        asked = found.get(b"x-portkey-trace-id")
-        if asked:
-            trace = asked[:256]
-            x.trace_id = trace.decode("utf-8", "replace")
-        else:
-            parent = found.get(b"traceparent")
-            if parent is not None and len(parent) >= 35:
-                x.trace_id = parent[3:35].decode("ascii", "replace")
-                trace = x.trace_id.encode("ascii", "replace")
-            else:
-                trace = request_id.encode()
-        door.trace = b"x-portkey-trace-id: %b\r\n" % trace
-        return x
 
     async def _handle(self, x: Exchange) -> None:
         try:
@@ -257,6 +249,15 @@ class Scope:
     def rows(self) -> Rows:
         """As the gateway's."""
         return self.gateway.rows()
+
+
+def _trace_id(found: dict[bytes, bytes], request_id: str) -> str:
+    """The client's own trace id, else the one in its `traceparent` (W3C), else the request's id."""
+    asked = found.get(b"x-portkey-trace-id")
+    if asked:
+        return asked[:256].decode("utf-8", "replace")
+    parent = found.get(b"traceparent", b"")
+    return parent[3:35].decode("ascii", "replace") if len(parent) >= 35 else request_id
 
 
 def _respond(x: Exchange, answer: Answer) -> None:

@@ -6,9 +6,15 @@ does a hop-by-hop field, a cookie or a credential get through.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
 from adapters.errors import Kind
 from proxy.errors import Refused
 from proxy.seams import Lines
+
+T = TypeVar("T")
 
 _READ = frozenset(
     (
@@ -21,8 +27,22 @@ _READ = frozenset(
 _LISTS = frozenset((b"accept", b"anthropic-beta", b"baggage", b"cache-control", b"connection", b"te", b"tracestate"))
 """Fields that may stand in a request more than once. Any other one that we read and that does, is refused."""
 
-_NAMES: dict[bytes, bytes | None] = {}
 _NAMES_KEPT = 4096
+
+
+class _Known(dict[bytes, T]):
+    """What a field name means, worked out once for each spelling. The spellings of a few clients repeat without end;
+    a hostile one fills the table once and no further."""
+
+    def __init__(self, work_out: Callable[[bytes], T]) -> None:
+        super().__init__()
+        self._work_out = work_out
+
+    def __missing__(self, name: bytes) -> T:
+        meaning = self._work_out(name)
+        if len(self) < _NAMES_KEPT:
+            self[name] = meaning
+        return meaning
 
 
 def canonical(name: bytes) -> bytes | None:
@@ -50,13 +70,7 @@ def read(raw: Lines) -> dict[bytes, bytes]:
     found: dict[bytes, bytes] = {}
     names = _NAMES
     for name, value in raw:
-        try:
-            known = names[name]
-        except KeyError:
-            known = canonical(name)
-            # The spellings of a few clients repeat without end; a hostile one fills the table once and no further.
-            if len(names) < _NAMES_KEPT:
-                names[name] = known
+        known = names[name]
         if known is None:
             continue
         if known in found:
@@ -66,6 +80,9 @@ def read(raw: Lines) -> dict[bytes, bytes]:
             value = found[known] + b", " + value
         found[known] = value
     return found
+
+
+_NAMES: _Known[bytes | None] = _Known(canonical)
 
 
 # -- towards the provider
@@ -87,13 +104,21 @@ _NEVER_FORWARDED = frozenset(
         b"proxy-authorization", b"proxy-authenticate", b"proxy-connection", b"expect", b"cookie", b"authorization",
         b"x-api-key", b"api-key", b"x-goog-api-key", b"content-type", b"content-encoding", b"accept-encoding",
         b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip",
-        b"metadata-flavor", b"x-aws-ec2-metadata-token", b"x-google-metadata-request", b"x-portkey-forward-headers",
+        b"metadata-flavor", b"x-aws-ec2-metadata-token", b"x-google-metadata-request", b"cookie2", b"set-cookie",
+        b"http2-settings", b"x-forwarded-port", b"x-forwarded-server",
     )
 )  # fmt: skip
+_OURS = (b"x-portkey-", b"x-loopway-")
+_TOKEN = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]{1,128}")
+
+
+_NOTHING: dict[bytes, bytes] = {}
 
 
 def for_provider(headers: dict[bytes, bytes], vendor: str) -> dict[bytes, bytes]:
     """The client's own protocol fields that its provider understands (`vendor`: openai or anthropic)."""
+    if _CLIENT_TO_PROVIDER.keys().isdisjoint(headers):
+        return _NOTHING
     sent: dict[bytes, bytes] = {}
     prefix = vendor.encode()
     for name, value in headers.items():
@@ -108,12 +133,14 @@ def forwarded(names: tuple[str, ...], raw: Lines) -> bytes:
     may never pass. A name H without a field H falls back to `x-portkey-H`, where the SDKs put unknown options."""
     lines = []
     for name in names:
-        lower = name.strip().lower().encode("latin-1", "replace")
+        lower = name.strip().lower().encode("utf-8", "replace")
         if not lower:
             continue
-        if lower in _NEVER_FORWARDED:
+        # Some programs read an underscore as a dash, so neither spelling gets a forbidden field through.
+        dashed = lower.replace(b"_", b"-")
+        if not _TOKEN.fullmatch(lower) or dashed in _NEVER_FORWARDED or dashed.startswith(_OURS):
             raise Refused(
-                Kind.INVALID_REQUEST, f"The header {name.strip()!r} cannot be forwarded.", param="forward_headers"
+                Kind.INVALID_REQUEST, f"The header {name.strip()[:100]!r} cannot be forwarded.", param="forward_headers"
             )
         values = [value for other, value in raw if other.lower() == lower]
         if not values:
@@ -131,26 +158,30 @@ _ANSWER = frozenset(
     )
 )  # fmt: skip
 _ANSWER_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
-_ANSWER_NAMES: dict[bytes, bool] = {}
+
+
+def _passes(name: bytes) -> bool:
+    lower = name.lower()
+    return lower in _ANSWER or lower.startswith(_ANSWER_PREFIXES)
+
+
+_PASSES: _Known[bool] = _Known(_passes)
 
 
 def for_client(raw: Lines, *, content_type: bool) -> bytes:
     """The lines of a provider's answer that its client gets; without its content type where the body is ours."""
-    lines = []
-    names = _ANSWER_NAMES
-    for name, value in raw:
-        passes = names.get(name)
-        if passes is None:
-            lower = name.lower()
-            passes = lower in _ANSWER or lower.startswith(_ANSWER_PREFIXES)
-            if len(names) < _NAMES_KEPT:
-                names[name] = passes
-        if not passes or (not content_type and name.lower() == b"content-type"):
-            continue
-        if b"\r" in value or b"\n" in value or b"\0" in value:
-            continue
-        lines.append(b"%b: %b\r\n" % (name, value))
-    return b"".join(lines)
+    passes = _PASSES
+    lines = [field for field in raw if passes[field[0]]]
+    if not content_type:
+        lines = [field for field in lines if field[0].lower() != b"content-type"]
+    out = b"".join([b"%b: %b\r\n" % field for field in lines])
+    if out.count(b"\n") != len(lines) or out.count(b"\r") != len(lines) or b"\0" in out:
+        # The parser of answers is lenient: a line end inside a value would be a header of the provider's making.
+        return b"".join([b"%b: %b\r\n" % field for field in lines if not _BREAKS.search(field[1])])
+    return out
+
+
+_BREAKS = re.compile(rb"[\r\n\0]")
 
 
 def value_of(raw: Lines, name: bytes) -> bytes | None:

@@ -17,7 +17,7 @@ from proxy.config.file import FileConfig
 from proxy.config.snapshot import Snapshot
 from proxy.errors import ConfigError, StoreError
 from proxy.limits import Gates
-from proxy.ports import ApiKeyRow, ConfigRow, Rows, Store, VirtualKeyRow
+from proxy.ports import ApiKeyRow, Rows, Store
 
 _LOOK_EVERY = 0.25  # seconds: a revoked key is refused by every worker well within one
 _log = logging.getLogger("loopway")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from pathlib import Path
 
@@ -19,40 +20,32 @@ class Metrics:
     """Requests by provider, dialect and status; their durations, tokens and attempts."""
 
     def __init__(self) -> None:
-        self.requests: dict[Labels, int] = {}
+        self.requests: defaultdict[Labels, int] = defaultdict(int)
         self.buckets = [0] * (len(_BUCKETS) + 1)
         self.seconds = 0.0
         self.tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self.attempts: dict[tuple[str, str], int] = {}
+        self.attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.in_flight = 0
         self.folded = 0
 
     def settle(self, x: Exchange, ended: float) -> None:
         """Counts one finished exchange."""
         provider = "none" if x.leaf is None else x.leaf.target.provider.name
-        labels = (provider, x.dialect.value, x.status)
-        requests = self.requests
-        if labels in requests:
-            requests[labels] += 1
-        elif len(requests) < _MAX_SERIES:
-            requests[labels] = 1
+        # Labels have few values each: providers and dialects are tables, statuses three digits. The bound is for
+        # providers that answer with every status there is.
+        if len(self.requests) < _MAX_SERIES:
+            self.requests[(provider, x.dialect, x.status)] += 1
         else:
             self.folded += 1
         took = ended - x.started
         self.seconds += took
-        at = 0
-        for edge in _BUCKETS:
-            if took <= edge:
-                break
-            at += 1
-        self.buckets[at] += 1
+        self.buckets[bisect_left(_BUCKETS, took)] += 1
         usage = x.usage
         if usage is not None:
             self.tokens[(provider, "input")] += usage.input
             self.tokens[(provider, "output")] += usage.output
         for attempt in x.attempts:
-            key = (provider, attempt.kind.value if attempt.kind is not None else "ok")
-            self.attempts[key] = self.attempts.get(key, 0) + 1
+            self.attempts[(provider, attempt.kind or "ok")] += 1
 
     def samples(self) -> dict[str, float]:
         """Every sample as `name{labels}` → value."""

@@ -75,7 +75,7 @@ class Pipeline:
             seen = peek.peek(x.body)
         except InvalidRequest as invalid:
             raise Refused(Kind.INVALID_REQUEST, invalid.message, param=invalid.param, code=invalid.code) from invalid
-        x.model = seen.model
+        x.model = x.body_model = seen.model
         x.streamed = seen.stream is True
 
     def _broken(self, x: Exchange, error: Exception) -> None:
@@ -85,7 +85,10 @@ class Pipeline:
 
 
 def _expect_json(x: Exchange) -> None:
-    content_type = x.headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
+    content_type = x.headers.get(b"content-type", b"application/json")
+    if content_type == b"application/json" and b"content-encoding" not in x.headers:
+        return
+    content_type = content_type.partition(b";")[0].strip().lower()
     if content_type != b"application/json":
         raise Refused(
             Kind.INVALID_REQUEST,

@@ -26,6 +26,8 @@ from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
+from aiohttp.hdrs import CONTENT_LENGTH, TRANSFER_ENCODING
+from aiohttp.helpers import weakref_handle
 from aiohttp.http import HttpResponseParser, RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -85,17 +87,7 @@ class Upstream(ResponseHandler):
         self._idle = timeouts.idle
         self.deadline = self._loop.time() + timeouts.first_byte
         if self._parser is None:
-            self._parser = HttpResponseParser(
-                self,
-                self._loop,
-                _PARSE_LIMIT,
-                max_line_size=8190,
-                max_field_size=8190,
-                max_headers=128,
-                payload_exception=aiohttp.ClientPayloadError,
-                read_until_eof=True,
-                auto_decompress=False,
-            )
+            self._parser = self._new_parser()
         if not isinstance(body, bytes):
             transport.write(head)
             await self._upload(body, timeouts)
@@ -103,17 +95,27 @@ class Upstream(ResponseHandler):
             transport.write(head + body)
         else:
             transport.writelines((head, body))
-        if not self._have_head:
-            await self._wait_for_head()
-
-    async def _wait_for_head(self) -> None:
         if self._failure is not None:
             raise self._failure
-        waiter = self._head_waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._head_waiter = None
+        if not self._have_head:
+            self._head_waiter = self._loop.create_future()
+            try:
+                await self._head_waiter
+            finally:
+                self._head_waiter = None
+
+    def _new_parser(self) -> HttpResponseParser:
+        return HttpResponseParser(
+            self,
+            self._loop,
+            _PARSE_LIMIT,
+            max_line_size=8190,
+            max_field_size=8190,
+            max_headers=128,
+            payload_exception=aiohttp.ClientPayloadError,
+            read_until_eof=True,
+            auto_decompress=False,
+        )
 
     async def _upload(self, pieces: AsyncIterator[bytes], timeouts: Timeouts) -> None:
         """Sends a body as it comes. An answer before its end (413, 401 …) ends it: the rest would go nowhere."""
@@ -193,27 +195,32 @@ class Upstream(ResponseHandler):
     def finish(self) -> None:
         if not self._busy:
             return
+        self._busy = False
         self._sink = None
         self.deadline = inf
-        pool, key = self.pool, self.key
+        pool, key, transport = self.pool, self.key, self.transport
         assert pool is not None
         assert key is not None
-        reusable = self.complete and self._failure is None and self._flowing and self.is_connected()
-        if reusable and not self.should_close and not self._body._buffer and self._all_sent():
-            if self._chunked:
-                # aiohttp's parser takes a trailer for a header of the next answer, which may be another tenant's.
-                self._parser = None
-            self._busy = self._have_head = False
-            self._body = EMPTY_PAYLOAD
-            self.raw_headers = ()
-            pool.give(key, self)
-        else:
-            self._busy = False
+        if (
+            transport is None
+            or self._failure is not None
+            or self._should_close
+            or self._upgraded
+            or not (self._have_head and self._body.is_eof() and self._flowing)
+            or self._body._buffer
+            or transport.is_closing()
+            # An early answer may come while the request is still on its way out: the next one must not follow it.
+            or transport.get_write_buffer_size()
+        ):
             pool.drop(key, self)
-
-    def _all_sent(self) -> bool:
-        # An early answer may come while the request is still on its way out: the next one must not follow it.
-        return self.transport is not None and not self.transport.get_write_buffer_size()
+            return
+        if self._chunked:
+            # aiohttp's parser takes a trailer for a header of the next answer, which may be another tenant's.
+            self._parser = None
+        self._have_head = False
+        self._body = EMPTY_PAYLOAD
+        self.raw_headers = ()
+        pool.give(key, self)
 
     @property
     def should_close(self) -> bool:
@@ -265,8 +272,10 @@ class Upstream(ResponseHandler):
                 return
             if message.should_close:
                 self._should_close = True
+            lengths = message.headers.getall(CONTENT_LENGTH, ())
             self._chunked = message.chunked
-            if not self._lengths_agree(message):
+            self._by_length = bool(lengths) or message.code in _EMPTY_STATUS
+            if len(lengths) > 1 or (lengths and TRANSFER_ENCODING in message.headers):
                 self._fail(Kind.BAD_UPSTREAM, "The provider's answer has contradictory lengths.")
                 return
             self.status = message.code
@@ -276,14 +285,6 @@ class Upstream(ResponseHandler):
             waiter = self._head_waiter
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
-
-    def _lengths_agree(self, message: RawResponseMessage) -> bool:
-        lengths = message.headers.getall("content-length", ())
-        self._by_length = bool(lengths) or message.code in _EMPTY_STATUS
-        if len(lengths) < 2 and not (lengths and "transfer-encoding" in message.headers):
-            return True
-        self._should_close = True
-        return False
 
     def _drain(self) -> None:
         """Hands the sink all that has arrived. Reading may unpause the parser, which may parse on: hence the loop."""
@@ -406,7 +407,8 @@ class GuardedConnector(TCPConnector):
         while idle and found is None:
             connection, since = idle.pop()
             assert isinstance(connection, Upstream)
-            clean = connection.is_connected() and not connection.should_close
+            transport = connection.transport
+            clean = transport is not None and not transport.is_closing() and not connection._should_close
             if clean and now - since <= self._keepalive and now - connection.born <= _MAX_AGE:
                 self._acquired.add(connection)
                 found = connection
@@ -422,7 +424,10 @@ class GuardedConnector(TCPConnector):
 
     def give(self, key: ConnectionKey, connection: Upstream) -> None:
         """Takes a clean connection back."""
-        self._release(key, connection)
+        self._acquired.discard(connection)
+        self._conns[key].append((connection, monotonic()))
+        if self._cleanup_handle is None:
+            self._cleanup_handle = weakref_handle(self, "_cleanup", self._keepalive, self._loop)
 
     def drop(self, key: ConnectionKey, connection: Upstream) -> None:
         """Closes a connection that nobody may use again."""
@@ -450,6 +455,9 @@ def _socket(policy: AddressPolicy, address: Any) -> socket.socket:
     return made
 
 
+Handle = tuple[GuardedConnector, ClientRequest, ConnectionKey]
+
+
 class HttpTransport:
     """The real `Transport`: pooled HTTP/1.1 over TCP and TLS, one per worker.
 
@@ -466,16 +474,13 @@ class HttpTransport:
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def send(self, origin: Origin, head: bytes, body: bytes | AsyncIterator[bytes], timeouts: Timeouts) -> Reply:
-        pool = self._client if origin.guarded else self._operator
-        request: ClientRequest | None = origin.handle
-        if request is None:
-            request = self.prepare(origin)
-        key = request.connection_key
+        pool, request, key = origin.handle or self.prepare(origin)
         # A body that is only passed on cannot be sent twice, so it never meets a connection that may be stale.
         connection = pool.lend(key) if isinstance(body, bytes) else None
         if connection is not None:
             try:
-                return await self._exchange(connection, head, body, timeouts)
+                await self._exchange(connection, head, body, timeouts)
+                return connection
             except UpstreamFailure as failure:
                 # The provider closed the idle connection as we wrote: not one byte came back. Once more, afresh.
                 if failure.kind is not Kind.UNREACHABLE:
@@ -483,17 +488,20 @@ class HttpTransport:
                 pool.forget(key)
         connection = await self._connect(pool, request, timeouts)
         connection.pool, connection.key = pool, key
-        return await self._exchange(connection, head, body, timeouts)
+        await self._exchange(connection, head, body, timeouts)
+        return connection
 
-    def prepare(self, origin: Origin) -> ClientRequest:
-        """Makes aiohttp's form of an address, once for each."""
+    def prepare(self, origin: Origin) -> Handle:
+        """What connecting to an address needs, made once for each: its pool, and aiohttp's forms of it."""
         url = URL.build(scheme=origin.scheme, host=origin.host, port=origin.port)
-        origin.handle = request = ClientRequest("POST", url, loop=self._loop)
-        return request
+        request = ClientRequest("POST", url, loop=self._loop)
+        handle = (self._client if origin.guarded else self._operator, request, request.connection_key)
+        origin.handle = handle
+        return handle
 
     async def _exchange(
         self, connection: Upstream, head: bytes, body: bytes | AsyncIterator[bytes], timeouts: Timeouts
-    ) -> Reply:
+    ) -> None:
         self.active.add(connection)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
@@ -505,7 +513,6 @@ class HttpTransport:
             connection._should_close = True
             connection.finish()
             raise
-        return connection
 
     async def _connect(self, pool: GuardedConnector, request: ClientRequest, timeouts: Timeouts) -> Upstream:
         try:

@@ -152,6 +152,9 @@ class FakeSocket:
 
     abort = close
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def can_write_eof(self) -> bool:
         return False
 
@@ -204,9 +207,7 @@ class Rig:
 
     def _connect(self, origin: Any) -> None:
         transport = self.gateway.transport
-        pool = transport._operator
-        transport.prepare(origin)
-        key = origin.handle.connection_key
+        pool, _, key = transport.prepare(origin)
         upstream = Upstream(self.loop)
         upstream.pool, upstream.key = pool, key
         upstream.connection_made(FakeSocket(self._on_request))  # type: ignore[arg-type]
@@ -246,4 +247,3 @@ class Rig:
         self.door.connection_lost(None)
         await asyncio.sleep(0)
         self.gateway.edge._sweeper.cancel()
-        await self.gateway.transport.close()

@@ -64,7 +64,7 @@ def explain(
     key = _key(config, api_key)
     given = {"x-portkey-provider": provider, "x-portkey-virtual-key": virtual_key, "x-portkey-config": config_slug}
     headers = {name.encode(): value.encode() for name, value in given.items() if value is not None}
-    x = Exchange(cast(Any, None), snapshot, "POST", path, "", headers, (), "explain", 0.0)
+    x = Exchange(cast(Any, None), snapshot, "POST", path, "", headers, (), "explain", "explain", 0.0)
     x.dialect = _PATHS[path]
     x.model = model or (_model(body) if body else None)
     reason = _reason(x, key)

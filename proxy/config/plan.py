@@ -20,18 +20,28 @@ RETRY_CODES = frozenset((429, 500, 502, 503, 504, 529))
 
 _MAX_LEAVES = 64
 
+_INFO = (
+    b"x-portkey-provider: %b\r\n"
+    b"x-portkey-last-used-option-index: %b\r\n"
+    b"x-portkey-retry-attempt-count: %%d\r\n"
+    b"x-portkey-cache-status: DISABLED\r\n"
+)
+
 Steps = Generator["Leaf", int, int]
 """Yields leaves, is sent their status, returns the status the whole strategy ended with."""
 
 
 class Leaf:
-    """One target and how to treat it. `where` is its JSON path in the config, as the response header says it."""
+    """One target and how to treat it. `where` is its JSON path in the config, as the response header says it; `edits`
+    says whether the request's body changes on its way here, besides its model."""
 
     __slots__ = (
         "attempts",
         "default_params",
         "drop_params",
+        "edits",
         "forward_headers",
+        "info",
         "override_params",
         "retry_codes",
         "strict",
@@ -55,11 +65,9 @@ class Leaf:
         self.drop_params = node.drop_params or ()
         self.forward_headers = node.forward_headers or ()
         self.strict = node.strict_open_ai_compliance
-
-    @property
-    def edits(self) -> bool:
-        """Whether the request's body changes on its way to this leaf, besides its model."""
-        return bool(self.override_params or self.default_params or self.drop_params)
+        self.edits = bool(self.override_params or self.default_params or self.drop_params)
+        # The answer's header lines that are the same every time, but for the number of retries.
+        self.info = _INFO % (target.provider.name.encode(), where.encode())
 
     def steps(self) -> Steps:
         """Just this leaf."""

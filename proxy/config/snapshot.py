@@ -36,6 +36,7 @@ class Key:
         "models",
         "name",
         "scopes",
+        "unrestricted",
         "until",
         "virtual_keys",
     )
@@ -46,6 +47,7 @@ class Key:
         self.scopes = scopes.expand(row.scopes)
         self.virtual_keys = None if row.virtual_keys is None else frozenset(row.virtual_keys)
         self.models = row.models
+        self.unrestricted = row.virtual_keys is None and row.models is None
         self.config = row.config
         self.allow_override = row.allow_config_override
         self.metadata = row.metadata

@@ -52,7 +52,7 @@ class Wire:
     lines sent unless the client's own value takes their place.
     """
 
-    __slots__ = ("codec", "defaults", "dialect", "head", "observed")
+    __slots__ = ("codec", "defaults", "dialect", "head")
 
     def __init__(self, codec: Codec, dialect: Dialect, head: bytes, defaults: tuple[tuple[bytes, bytes], ...]) -> None:
         self.codec = codec
@@ -65,6 +65,7 @@ class Target:
     """Compiled: provider row, credential, address, model rules and gate. Immutable but for the cache of wires."""
 
     __slots__ = (
+        "_fixed",
         "_wires",
         "aliases",
         "base_path",
@@ -75,9 +76,11 @@ class Target:
         "headers",
         "models",
         "name",
+        "open",
         "origin",
         "provider",
         "slug",
+        "vendor",
     )
 
     def __init__(
@@ -123,7 +126,11 @@ class Target:
         sent.update(provider.auth(credential) if credential else ())
         self.headers = sent
         _check_lines(sent)
+        self.open = models is None and expires_at is None
+        """Whether any model may be asked for at any time: the common case, decided once."""
+        self.vendor = "anthropic" if provider.name == "anthropic" else "openai"
         self._wires: dict[tuple[Dialect, Dialect], Wire] = {}
+        self._fixed: dict[Dialect, Wire] = {}
 
     def __repr__(self) -> str:
         return f"Target({self.name} → {self.origin!r}{self.base_path})"
@@ -157,6 +164,20 @@ class Target:
         if self.provider.text_only:
             return not matches(model, self.provider.text_only)
         return matches(model, self.provider.chat_only)
+
+    def wire_for(self, client: Dialect, model: str) -> Wire | None:
+        """How a request of this dialect for this model goes upstream; None if it cannot."""
+        wire = self._fixed.get(client)
+        if wire is not None:
+            return wire
+        upstream = self.dialect_for(client, model)
+        if upstream is None:
+            return None
+        wire = self.wire(client, upstream)
+        if client is not Dialect.OPENAI_COMPLETIONS:
+            # Only text completions go here or there by their model.
+            self._fixed[client] = wire
+        return wire
 
     def wire(self, client: Dialect, upstream: Dialect) -> Wire:
         """The compiled form of one pair of dialects."""

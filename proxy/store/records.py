@@ -118,10 +118,15 @@ DELETE_CONFIG = "DELETE FROM configs WHERE slug = :key"
 CLEAR_DEFAULTS = "UPDATE configs SET is_default = 0 WHERE slug <> :slug AND is_default <> 0"
 READ_SEALED_VERSIONS = "SELECT slug, version, config FROM config_versions"
 
-ADD_USAGE = (
-    f"INSERT INTO usage ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608
-    "ON CONFLICT (request_id) DO NOTHING"
-)
+
+def add_usage(rows: int) -> str:
+    """The statement that adds so many ledger rows at once; a request id already there is skipped."""
+    row = f"({', '.join('?' * len(COLUMNS))})"
+    return (
+        f"INSERT INTO usage ({', '.join(COLUMNS)}) VALUES {', '.join([row] * rows)} "  # noqa: S608 - names are ours
+        "ON CONFLICT (request_id) DO NOTHING"
+    )
+
 
 _limits = msgspec.json.Decoder(Limits)
 _names = msgspec.json.Decoder(tuple[str, ...] | None)

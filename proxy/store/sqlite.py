@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 _BUSY_SECONDS = 5
 _BUSY_TRIES = 6
+_ROWS_A_STATEMENT = 100
+_ADD_ONE = records.add_usage(1)
+_ADD_MANY = records.add_usage(_ROWS_A_STATEMENT)
 _CHECK = {"table": "meta", "row": "vault_check", "column": "value"}
 _CHECK_TEXT = "loopway"
 
@@ -261,8 +264,14 @@ class SqliteStore:
     def _append_usage(self, rows: list[tuple[object, ...]]) -> None:
         if self._ledger is None:
             self._ledger = _connect(self._path, "NORMAL")
+        whole = len(rows) - len(rows) % _ROWS_A_STATEMENT
         with _locked(self._ledger) as connection:
-            connection.executemany(records.ADD_USAGE, rows)
+            # One statement is one release of the interpreter's lock, which a busy event loop gives back late: rows go
+            # in by the hundred, not one by one.
+            for start in range(0, whole, _ROWS_A_STATEMENT):
+                batch = rows[start : start + _ROWS_A_STATEMENT]
+                connection.execute(_ADD_MANY, [value for row in batch for value in row])
+            connection.executemany(_ADD_ONE, rows[whole:])
 
     def _close_ledger(self) -> None:
         if self._ledger is not None:

@@ -1,0 +1,174 @@
+"""What a request becomes on its way to one leaf: its model, its body, its header lines."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from time import time
+
+from adapters import peek
+from adapters.errors import InvalidRequest, Kind
+from adapters.types import Dialect
+from proxy import headers
+from proxy.config.plan import Leaf
+from proxy.config.target import Target
+from proxy.errors import Refused
+from proxy.exchange import Exchange
+from proxy.outcome import invalid
+
+_DEFAULTED = b'"portkey-default"'
+
+
+def admit(x: Exchange, leaf: Leaf) -> str:
+    """The model as the provider names it. Raises Refused when key or target may not be used, or not for this model."""
+    target, key, asked = leaf.target, x.key, x.model
+    assert key is not None
+    if asked and key.unrestricted and target.open and not leaf.edits and asked != peek.DEFAULT:
+        return target.aliases.get(asked, asked) if target.aliases else asked
+    if target.slug is not None and not key.may_use(target.slug):
+        message = f"This API key may not use the virtual key {target.slug!r}."
+        raise Refused(Kind.FORBIDDEN, message, code="virtual_key_not_allowed")
+    if target.expires_at is not None and target.expires_at <= time():
+        message = f"The virtual key {target.name!r} has expired."
+        raise Refused(Kind.UNAUTHENTICATED, message, type="virtual_key_expired_error", code="01")
+    override = leaf.override_params.get("model")
+    if isinstance(override, str):
+        asked = override.partition("/")[2] if override[:1] == "@" else override
+    if asked == peek.DEFAULT or asked == "":
+        asked = None
+    model = target.model_for(asked)
+    if model is None:
+        if x.dialect is Dialect.PASSTHROUGH:
+            return ""
+        raise Refused(Kind.INVALID_REQUEST, "A model is required.", param="model", code="missing_required_parameter")
+    asked = asked or model
+    if not target.allows(asked, model) or not key.may_ask_for(asked, model):
+        raise _not_allowed(x, target, asked)
+    if (target.models is not None or key.models is not None) and x.body and _repeats_model(x):
+        raise Refused(Kind.INVALID_REQUEST, "The body has more than one `model`.", param="model", code="invalid_json")
+    return model
+
+
+def _repeats_model(x: Exchange) -> bool:
+    try:
+        return peek.repeated(x.body, "model")
+    except InvalidRequest as error:
+        raise invalid(error) from error
+
+
+def _not_allowed(x: Exchange, target: Target, model: str) -> Refused:
+    if target.models is not None and not target.allows(model, target.model_for(model) or model):
+        where, allowed = f"by the virtual key {target.name!r}", target.models
+    else:
+        where, allowed = "by this API key", (x.key.models if x.key is not None else None) or ()
+    return Refused(
+        Kind.QUOTA_EXCEEDED,
+        f"The model {model[:200]!r} is not allowed {where}; allowed: {', '.join(allowed[:20])}.",
+        type="model_not_allowed_error",
+        param="model",
+    )
+
+
+def body_for(x: Exchange, leaf: Leaf, model: str) -> bytes:
+    """The request's body for this leaf: the bytes received, unless model or parameters must change. Raises Refused."""
+    if model == x.body_model and not leaf.edits and b"x-portkey-package-version" not in x.headers:
+        return x.body
+    body = x.body
+    try:
+        if leaf.edits:
+            body = _edited(body, leaf)
+        if _DEFAULTED in body:
+            # What the SDKs send for a parameter that the user left out is left out here as well.
+            names = tuple(name for name, value in peek.fields(body).items() if bytes(value) == _DEFAULTED)
+            body = peek.without(body, names)
+        if body is not x.body or model != x.body_model:
+            body = body if peek.peek(body).model == model else peek.with_model(body, model)
+    except InvalidRequest as error:
+        raise invalid(error) from error
+    return body
+
+
+def _edited(body: bytes, leaf: Leaf) -> bytes:
+    if leaf.default_params:
+        present = peek.fields(body)
+        body = peek.with_params(body, {k: v for k, v in leaf.default_params.items() if k not in present})
+    if leaf.override_params:
+        body = peek.with_params(body, leaf.override_params)
+    # Deeper paths than the top level belong to the config objects' own pass.
+    return peek.without(body, tuple(leaf.drop_params)) if leaf.drop_params else body
+
+
+def strict(x: Exchange, leaf: Leaf) -> bool:
+    """Whether the client gets OpenAI's shape and nothing beside it."""
+    if x.headers.get(b"x-portkey-strict-open-ai-compliance") == b"false":
+        return False
+    return leaf.strict is not False
+
+
+def request_timeout(x: Exchange, leaf: Leaf) -> float | None:
+    """Seconds that header or config allow until the first byte, or None. Raises Refused (400)."""
+    text = x.headers.get(b"x-portkey-request-timeout")
+    if text is None:
+        return leaf.timeout
+    if not text.isdigit() or not 0 < int(text) <= 86_400_000:
+        raise Refused(
+            Kind.INVALID_REQUEST,
+            "x-portkey-request-timeout must be a whole number of milliseconds, at most a day.",
+            param="x-portkey-request-timeout",
+        )
+    return int(text) / 1000
+
+
+def extra_lines(x: Exchange, leaf: Leaf, defaults: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """The header lines that this request adds to the prebuilt ones. Raises Refused (400) for a forbidden one."""
+    asked = x.headers.get(b"x-portkey-forward-headers")
+    sent = headers.for_provider(x.headers, leaf.target.vendor)
+    if not sent and asked is None and not leaf.forward_headers:
+        return b"".join([line for _, line in defaults]) if defaults else b""
+    stored = leaf.target.headers
+    lines = [line for name, line in defaults if name not in sent]
+    for name, value in sent.items():
+        # What the operator stored stands, but for those that the row says a client may replace.
+        if name.decode() not in stored or any(name == replaceable for replaceable, _ in defaults):
+            lines.append(b"%b: %b\r\n" % (name, value))
+    names = leaf.forward_headers if asked is None else tuple(asked.decode("latin-1").split(","))
+    if names:
+        lines.append(headers.forwarded(names, x.raw_headers))
+    return b"".join(lines)
+
+
+def pass_through_head(x: Exchange, leaf: Leaf) -> tuple[bytes, bytes | AsyncIterator[bytes]]:
+    """Head and body of a request that only passes through; a body not held already streams."""
+    target = leaf.target
+    path = target.base_path + _below_version(x.path)
+    if x.query:
+        path = f"{path}?{x.query}"
+    head, defaults = target.request_head(x.method, path, x.header(b"content-type"))
+    length = x.headers.get(b"content-length")
+    body: bytes | AsyncIterator[bytes] = x.body
+    if x.body or (length is None and b"transfer-encoding" not in x.headers):
+        bare = x.method in ("GET", "DELETE") and not x.body
+        framing = b"" if bare else b"content-length: %d\r\n" % len(x.body)
+    elif length is not None:
+        body = x.client.chunks()
+        framing = b"content-length: %b\r\n" % length
+    else:
+        body = _chunked(x.client.chunks())
+        framing = b"transfer-encoding: chunked\r\n"
+    encoding = x.headers.get(b"content-encoding")
+    if encoding is not None:
+        framing += b"content-encoding: %b\r\n" % encoding
+    return b"%b%b%b\r\n" % (head, extra_lines(x, leaf, defaults), framing), body
+
+
+def _below_version(path: str) -> str:
+    rest = path.removeprefix("/v1")
+    for prefix in ("/v1/", "/proxy/"):
+        if rest.startswith(prefix):
+            rest = rest[len(prefix) - 1 :]
+    return rest
+
+
+async def _chunked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"

@@ -1,0 +1,132 @@
+"""How attempts end, and what an ending says to the client: heads and bodies of answers that are not yet sent."""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from time import time
+
+import msgspec
+
+from adapters import errors, estimate
+from adapters.errors import TRAITS, InvalidRequest, Kind, UpstreamError
+from adapters.types import Usage
+from proxy import headers
+from proxy.config.plan import Leaf
+from proxy.errors import Refused, Source, UpstreamFailure
+from proxy.exchange import Exchange
+from proxy.limits import Gate
+from proxy.relay import Events
+from proxy.seams import Reply
+
+JSON = b"content-type: application/json\r\n"
+_NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.,\[\]-]")
+
+
+class Outcome(msgspec.Struct, eq=False):
+    """How an attempt ended: a status to decide by, and an answer in exactly one of `relay`, `reply` and `body`.
+
+    `head` are the header lines for the client. `close` gives back what the attempt holds: connection and permit.
+    """
+
+    status: int
+    reply: Reply | None = None
+    head: bytes = b""
+    kind: Kind | None = None
+    body: bytes | None = None
+    relay: Events | None = None
+    usage: Usage | None = None
+    retry_after: float | None = None
+    gate: Gate | None = None
+
+    def __repr__(self) -> str:
+        return f"Outcome({self.status} {self.kind or 'ok'})"
+
+    def close(self) -> None:
+        """Gives everything back; idempotent."""
+        reply = self.reply
+        if reply is not None:
+            self.reply = None
+            reply.finish()
+        gate = self.gate
+        if gate is not None:
+            self.gate = None
+            gate.leave()
+
+
+def dropped_line(names: tuple[str, ...]) -> bytes:
+    """The header line that names the parameters which could not survive translation; empty without any."""
+    if not names:
+        return b""
+    # The names are the client's own: no line end gets into a header.
+    return b"x-loopway-dropped-params: %b\r\n" % _NOT_A_NAME.sub("?", ",".join(names))[:1000].encode()
+
+
+def info_lines(leaf: Leaf, retries: int) -> bytes:
+    """What every answer says about how it came to be."""
+    return leaf.info % retries
+
+
+def _error(x: Exchange, status: int, kind: Kind, message: str, **words: str | None) -> Outcome:
+    return Outcome(status, None, JSON, kind, errors.body(x.dialect.family, kind, message, **words))
+
+
+def invalid(error: InvalidRequest) -> Refused:
+    """A codec's or a peek's complaint as the gateway's refusal."""
+    return Refused(Kind.INVALID_REQUEST, error.message, param=error.param, code=error.code)
+
+
+def of_refusal(x: Exchange, refused: Refused) -> Outcome:
+    """A target that may not be used ends like one that answered so: the plan decides what follows."""
+    outcome = _error(
+        x, refused.status, refused.kind, refused.message, type=refused.type, param=refused.param, code=refused.code
+    )
+    outcome.retry_after = refused.retry_after
+    return outcome
+
+
+def of_upstream(x: Exchange, error: UpstreamError) -> Outcome:
+    """A provider's error that came under a 200; what it means decides the status that retries and clients see."""
+    status = error.status if error.status >= 400 else TRAITS[error.kind].status
+    return _error(x, status, error.kind, error.message, type=error.type, param=error.param, code=error.code)
+
+
+def of_failure(x: Exchange, failure: UpstreamFailure) -> Outcome:
+    """No usable answer came. Raises Refused (400) where the client's own custom host was the reason."""
+    if failure.kind is Kind.FORBIDDEN:
+        raise Refused(Kind.INVALID_REQUEST, failure.message, param="custom_host", source=Source.CLIENT)
+    return _error(x, TRAITS[failure.kind].status, failure.kind, failure.message, code=failure.kind.value)
+
+
+def of_timeout(x: Exchange, timeout: float) -> Outcome:
+    """The time that the request or its config allowed is over. `timeout` is in seconds."""
+    message = f"Request exceeded the timeout sent in the request: {round(timeout * 1000)}ms"
+    return _error(x, 408, Kind.TIMEOUT, message, type="timeout_error")
+
+
+def of_estimate(x: Exchange) -> Outcome:
+    """Tokens counted here, for a provider that counts none. Raises Refused (400)."""
+    try:
+        body = b'{"input_tokens":%d}' % estimate.input_tokens(x.body)
+    except InvalidRequest as error:
+        raise invalid(error) from error
+    return Outcome(200, None, JSON + b"x-loopway-estimated: true\r\n", None, body)
+
+
+def retry_after(reply: Reply) -> float | None:
+    """Seconds until the provider wants to be asked again, from whichever spelling it uses."""
+    for name in (b"retry-after-ms", b"x-ms-retry-after-ms"):
+        value = headers.value_of(reply.raw_headers, name)
+        if value is not None and value.isdigit():
+            return int(value) / 1000
+    value = headers.value_of(reply.raw_headers, b"retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value.decode("latin-1")).timestamp() - time())
+    except (ValueError, TypeError):
+        return None
