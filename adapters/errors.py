@@ -181,5 +181,7 @@ _ANTHROPIC_TYPES = frozenset(traits.anthropic for traits in TRAITS.values())
 
 
 def _anthropic_type(kind: Kind, type: str | None) -> str:
-    # Anthropic's clients switch on a closed list of types; a foreign word would mean nothing to them.
-    return type if type in _ANTHROPIC_TYPES else TRAITS[kind].anthropic
+    # Anthropic's clients switch on a closed list of types; a foreign word would mean nothing to them. One word is in
+    # both languages and means less in OpenAI's, which uses it for 401, 403 and 404 as well: there the kind decides.
+    known = type in _ANTHROPIC_TYPES and type != TRAITS[Kind.INVALID_REQUEST].openai
+    return type if type is not None and known else TRAITS[kind].anthropic
