@@ -264,7 +264,8 @@ class Door(RequestHandler):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.deadline = inf if self._serving else self._loop.time() + self._edge.settings.keepalive_timeout
+        if not self._linger:
+            self.deadline = inf if self._serving else self._loop.time() + self._edge.settings.keepalive_timeout
         if self._source is not None:
             self._source.resume()
 
@@ -347,7 +348,10 @@ class Door(RequestHandler):
     def expire(self) -> None:
         """The deadline has passed: called by the edge's one timer."""
         self.deadline = inf
-        if self._paused or self._linger:
+        if self._paused:
+            # Closing would wait for the reader that never reads.
+            self.abort()
+        elif self._linger:
             self.force_close()
         elif self._serving:
             if self._payload.exception() is None and not self._payload.is_eof():
@@ -414,7 +418,9 @@ class Door(RequestHandler):
                 self._body_bytes += len(part)
                 yield part
         finally:
-            self.deadline = inf
+            # An iteration left early ends whenever its last reference goes: maybe when the connection lingers already.
+            if not self._linger:
+                self.deadline = inf
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """A whole answer in one write."""
@@ -481,7 +487,7 @@ class Door(RequestHandler):
         return self._started
 
     def _ending(self) -> bytes:
-        if not self._keep or self._close or self._edge.draining or self._pipelined:
+        if not self._keep or self._close or self._edge.draining or self._pipelined or not self._payload.is_eof():
             self._keep = False
             return b"connection: close\r\n"
         if self._version == HttpVersion10:

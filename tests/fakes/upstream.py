@@ -70,7 +70,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, upstream: Scripted) -> None:
         self._upstream = upstream
-        self._buffer = b""
+        self.unread = b""
+        """What came of a request that is not complete yet."""
         self._steps: Iterator[Step] | None = None
         self._asked = False
         self._waiting: asyncio.Task[None] | None = None
@@ -97,7 +98,7 @@ class Connection(asyncio.Protocol):
             self.closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
+        self.unread += data
         self._upstream.received += len(data)
         while (asked := self._request()) is not None:
             self._upstream.requests.append(asked)
@@ -106,7 +107,7 @@ class Connection(asyncio.Protocol):
             self._advance()
 
     def _request(self) -> Asked | None:
-        head, mark, rest = self._buffer.partition(b"\r\n\r\n")
+        head, mark, rest = self.unread.partition(b"\r\n\r\n")
         if not mark:
             return None
         lower = head.lower()
@@ -116,12 +117,12 @@ class Connection(asyncio.Protocol):
                 end = rest.find(b"0\r\n\r\n", end + 1)
             if end < 0:
                 return None
-            body, self._buffer = unchunked(rest[: end + 5]), rest[end + 5 :]
+            body, self.unread = unchunked(rest[: end + 5]), rest[end + 5 :]
         else:
             length = int(lower.partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
             if len(rest) < length:
                 return None
-            body, self._buffer = rest[:length], rest[length:]
+            body, self.unread = rest[:length], rest[length:]
         return Asked(head, body, self.number)
 
     def _play(self, steps: Script) -> None:
