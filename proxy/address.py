@@ -49,6 +49,7 @@ _NEVER_PUBLIC = tuple(
         "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
     )
 )  # fmt: skip
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
 _PRIVATE_NAMES = (
     ".local", ".localdomain", ".internal", ".intranet", ".lan", ".home", ".corp", ".test", ".invalid", ".onion",
     ".localhost",
@@ -63,7 +64,7 @@ def _metadata(address: IPv4Address | IPv6Address) -> bool:
 
 
 # Prefixes behind which an IPv4 address stands in the last 32 bits: mapped, compatible, and translated ones.
-_WITH_IPV4 = tuple(map(IPv6Network, ("::ffff:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48")))
+_WITH_IPV4 = tuple(map(IPv6Network, ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48")))
 _6TO4 = IPv6Network("2002::/16")
 
 
@@ -96,6 +97,8 @@ class AddressPolicy:
             return False
         if self._private:
             return not (address.is_multicast or address.is_unspecified)
+        if isinstance(raw, IPv6Address) and raw not in _GLOBAL_UNICAST:
+            return False
         if any(raw in net for net in _NEVER_PUBLIC if net.version == raw.version):
             return False
         return address.is_global and not any(address in net for net in _NEVER_PUBLIC if net.version == address.version)
