@@ -239,6 +239,8 @@ def _address(provider: Provider, custom_host: str | None, guarded: bool, trusted
         raise _bad_host("it must begin with http:// or https://")
     if parts.username is not None or "@" in parts.netloc or "%" in parts.netloc or not host or port == 0:
         raise _bad_host("credentials, escapes and empty hosts are not allowed in it")
+    if ("[" in parts.netloc) != (":" in host):
+        raise _bad_host("only an IPv6 address stands in brackets")
     if parts.query or parts.fragment:
         raise _bad_host("it must end with its path")
     if guarded:
