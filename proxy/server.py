@@ -149,6 +149,7 @@ class Door(RequestHandler):
         "_declared",
         "_edge",
         "_expects",
+        "_fed",
         "_head",
         "_head_only",
         "_keep",
@@ -190,6 +191,7 @@ class Door(RequestHandler):
         self._head_only = False
         self._expects = False
         self._linger = False
+        self._fed = 0  # bytes read since the last request: as long as they are few, so are its headers
         self._version = HttpVersion11
         self._body_bytes = 0
         self._body_began = 0.0
@@ -225,6 +227,8 @@ class Door(RequestHandler):
         except HttpProcessingError as error:
             self._unreadable(error)
             return
+        if not self._serving:
+            self._fed += len(data)
         if messages:
             self._messages.extend(messages)
             waiter = self._waiter
@@ -297,6 +301,7 @@ class Door(RequestHandler):
                 finally:
                     self._serving = False
                     self._source = None
+                    self._fed = 0
                 if not self._keep or self._close or self._pipelined or self._edge.draining:
                     break
                 self.deadline = loop.time() + self._edge.settings.keepalive_timeout
@@ -316,6 +321,8 @@ class Door(RequestHandler):
         try:
             found = headers.read(message.raw_headers)
             check(message, found)
+            if self._fed > _HEAD_LIMIT:
+                _check_size(message)
             self._declared = found.get(b"content-length")
             self._expects = b"expect" in found and message.version == HttpVersion11
             x = self._edge.begin(self, message, found)
@@ -519,7 +526,7 @@ def _bad_body() -> Refused:
 
 def check(message: RawRequestMessage, found: dict[bytes, bytes]) -> None:
     """Refuses what an edge must not guess about. Raises Refused; the connection closes with the answer."""
-    if message.version not in (HttpVersion10, HttpVersion11):
+    if message.version not in (HttpVersion11, HttpVersion10):
         raise _refusal("Only HTTP/1.0 and HTTP/1.1 are spoken here.", 505)
     if message.method not in _METHODS:
         raise _refusal("This method is not supported.", 501)
@@ -545,6 +552,9 @@ def check(message: RawRequestMessage, found: dict[bytes, bytes]) -> None:
         raise _refusal("The only expectation met is 100-continue.", 417)
     if not _PLAIN_PATH.fullmatch(message.path):
         _check_target(message.path)
+
+
+def _check_size(message: RawRequestMessage) -> None:
     if sum(len(name) + len(value) for name, value in message.raw_headers) > _HEAD_LIMIT:
         raise _refusal("The headers are too large.", 431)
 

@@ -10,13 +10,14 @@ from typing import IO
 
 import msgspec
 
+from adapters.types import Usage
 from proxy.errors import StoreError
 from proxy.exchange import Exchange
 
 _KEPT = 100_000  # records waiting for the store at most; beyond that the oldest are dropped and counted
 
 
-class Line(msgspec.Struct, omit_defaults=True):
+class Line(msgspec.Struct, omit_defaults=True, gc=False):
     """One line of the access log. Times are milliseconds; no body, no credential, no query."""
 
     time: float
@@ -25,6 +26,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     path: str
     status: int
     duration_ms: float
+    attempts: int
     trace_id: str | None = None
     ttfb_ms: float | None = None
     key: str | None = None
@@ -32,66 +34,112 @@ class Line(msgspec.Struct, omit_defaults=True):
     provider: str | None = None
     model: str | None = None
     stream: bool = False
-    attempts: int = 0
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: str | None = None
 
 
-_encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 Record = tuple[object, ...]
 Append = Callable[[list[Record]], Awaitable[None]]
 
 
-def record_of(x: Exchange, ended: float) -> Record:
-    """The ledger row of a settled exchange; columns as in `proxy.usage_columns`. `ended` is the loop's clock."""
-    leaf, usage = x.leaf, x.usage
+class Settled(msgspec.Struct, gc=False, frozen=True):
+    """What is kept of an exchange until it is written: small, and without a reference to anything of the request."""
+
+    request_id: str
+    trace_id: str
+    at: float
+    key_id: str | None
+    key: str | None
+    target: str | None
+    provider: str | None
+    model: str | None
+    dialect: str
+    method: str
+    path: str
+    status: int
+    usage: Usage | None
+    attempts: int
+    streamed: bool
+    duration: float
+    ttfb: float | None
+    outcome: str
+
+
+def settled(x: Exchange, ended: float) -> Settled:
+    """What is kept of an exchange. `ended` is the loop's clock."""
+    leaf, key, began = x.leaf, x.key, x.started
     target = None if leaf is None else leaf.target
+    return Settled(
+        x.request_id,
+        x.trace_id,
+        x.at,
+        None if key is None else key.id,
+        None if key is None else key.name,
+        None if target is None else target.slug,
+        None if target is None else target.provider.name,
+        x.model,
+        x.dialect,
+        x.method,
+        x.path,
+        x.status,
+        x.usage,
+        len(x.attempts),
+        x.streamed,
+        ended - began,
+        x.first_byte - began if x.first_byte else None,
+        x.kind or "ok",
+    )
+
+
+def record_of(kept: Settled) -> Record:
+    """The ledger's row; columns as in `proxy.usage_columns`."""
+    usage, ttfb = kept.usage, kept.ttfb
     counts: tuple[int | None, ...] = (None, None, None, None, None)
     if usage is not None:
         counts = (usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning)
     return (
-        x.request_id,
-        int(x.at * 1000),
-        None if x.key is None else x.key.id,
-        None if target is None else target.slug,
-        None if target is None else target.provider.name,
-        x.model,
-        x.dialect.value,
-        x.path,
-        x.status,
+        kept.request_id,
+        int(kept.at * 1000),
+        kept.key_id,
+        kept.target,
+        kept.provider,
+        kept.model,
+        kept.dialect,
+        kept.path,
+        kept.status,
         *counts,
-        len(x.attempts),
-        int(x.streamed),
-        int((ended - x.started) * 1e6),
-        int((x.first_byte - x.started) * 1e6) if x.first_byte else None,
-        "ok" if x.kind is None else x.kind.value,
+        kept.attempts,
+        int(kept.streamed),
+        int(kept.duration * 1e6),
+        None if ttfb is None else int(ttfb * 1e6),
+        kept.outcome,
     )
 
 
-def line_of(record: Record, key: str | None, method: str, trace_id: str) -> Line:
+def line_of(kept: Settled) -> Line:
     """The access log's line of the same request."""
-    (request_id, at, _, slug, provider, model, _, path, status, tokens_in, tokens_out, _, _, _, attempts, streamed,
-     duration, ttfb, outcome) = record  # fmt: skip
+    usage, ttfb = kept.usage, kept.ttfb
     return Line(
-        time=at / 1000,  # type: ignore[operator]
-        request_id=request_id,  # type: ignore[arg-type]
-        method=method,
-        path=path,  # type: ignore[arg-type]
-        status=status,  # type: ignore[arg-type]
-        duration_ms=duration / 1000,  # type: ignore[operator]
-        trace_id=None if trace_id == request_id else trace_id,
-        ttfb_ms=None if ttfb is None else ttfb / 1000,  # type: ignore[operator]
-        key=key,
-        target=slug,  # type: ignore[arg-type]
-        provider=provider,  # type: ignore[arg-type]
-        model=model,  # type: ignore[arg-type]
-        stream=bool(streamed),
-        attempts=attempts,  # type: ignore[arg-type]
-        input_tokens=tokens_in,  # type: ignore[arg-type]
-        output_tokens=tokens_out,  # type: ignore[arg-type]
-        error=None if outcome == "ok" else outcome,  # type: ignore[arg-type]
+        round(kept.at, 3),
+        kept.request_id,
+        kept.method,
+        kept.path,
+        kept.status,
+        round(kept.duration * 1000, 3),
+        kept.attempts,
+        None if kept.trace_id == kept.request_id else kept.trace_id,
+        None if ttfb is None else round(ttfb * 1000, 3),
+        kept.key,
+        kept.target,
+        kept.provider,
+        kept.model,
+        kept.streamed,
+        None if usage is None else usage.input,
+        None if usage is None else usage.output,
+        None if kept.outcome == "ok" else kept.outcome,
     )
 
 
@@ -104,7 +152,7 @@ class Ledger:
     def __init__(self, append: Append, log: IO[bytes] | None) -> None:
         self._append = append
         self._log = log
-        self._waiting: deque[tuple[Record, str | None, str, str]] = deque(maxlen=_KEPT)
+        self._waiting: deque[Settled] = deque(maxlen=_KEPT)
         self._unwritten: deque[Record] = deque(maxlen=_KEPT)
         self.dropped = 0
 
@@ -112,22 +160,20 @@ class Ledger:
         """Takes what a settled exchange says. Never waits, never fails."""
         if len(self._waiting) == _KEPT:
             self.dropped += 1
-        key = None if x.key is None else x.key.name
-        self._waiting.append((record_of(x, ended), key, x.method, x.trace_id))
+        self._waiting.append(settled(x, ended))
 
     async def flush(self) -> None:
         """Writes what is waiting: log lines at once, records to the store. Called by the worker's timer, and last."""
         batch = list(self._waiting)
         self._waiting.clear()
         if batch and self._log is not None:
-            lines = [_encode(line_of(*item)) for item in batch]
             try:
-                self._log.write(b"\n".join(lines) + b"\n")
+                self._log.write(_encode_lines([line_of(kept) for kept in batch]))
                 self._log.flush()
             except OSError:
-                self.dropped += len(lines)
+                self.dropped += len(batch)
         self.dropped += max(0, len(self._unwritten) + len(batch) - _KEPT)
-        self._unwritten.extend(item[0] for item in batch)
+        self._unwritten.extend(map(record_of, batch))
         if not self._unwritten:
             return
         rows = list(self._unwritten)
