@@ -10,7 +10,7 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -161,7 +161,7 @@ class Gateway:
             message.raw_headers,
             request_id,
             trace_id,
-            self._loop.time(),
+            monotonic(),
         )
 
     async def _handle(self, x: Exchange) -> None:

@@ -29,7 +29,7 @@ class Exchange(msgspec.Struct, eq=False):
     """One request from its head to its settlement.
 
     `headers` are the few header fields the gateway reads, by lower-case name with `x-loopway-` written as
-    `x-portkey-`; `raw_headers` are all of them. `started` and `first_byte` are seconds of the loop's clock, `at` is
+    `x-portkey-`; `raw_headers` are all of them. `started` and `first_byte` are seconds of the monotonic clock, `at` is
     Unix time. `body_model` is the model as the body has it, `model` the one to route by. Once `committed`, bytes of an
     answer have gone to the client: nothing can be tried again.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from adapters import errors, observe
 from adapters.errors import BadAnswer, InvalidRequest, Kind
@@ -104,7 +105,7 @@ class Forwarder:
         """One try at one target, with its permit held until the outcome is closed."""
         x.leaf = leaf
         target = leaf.target
-        began = self._loop.time()
+        began = monotonic()
         model = outbound.admit(x, leaf)
         timeout = outbound.request_timeout(x, leaf)
         gate = target.gate
@@ -129,7 +130,7 @@ class Forwarder:
                     gate.leave()
                 else:
                     outcome.gate = gate
-        x.attempts.append(Attempt(target.name, leaf.where, outcome.status, outcome.kind, self._loop.time() - began))
+        x.attempts.append(Attempt(target.name, leaf.where, outcome.status, outcome.kind, monotonic() - began))
         return outcome
 
     async def _exchange(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
@@ -227,7 +228,7 @@ class Forwarder:
         x.status = outcome.status
         x.kind = outcome.kind
         head = outcome.head if x.leaf is None else outcome.head + info_lines(x.leaf, x.retries)
-        x.first_byte = self._loop.time()
+        x.first_byte = monotonic()
         reply: Reply | None = outcome.reply
         body = outcome.body
         if body is None and reply is not None and outcome.relay is None and reply.complete:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from time import time
+from time import monotonic, time
 
 import msgspec
 
@@ -56,7 +56,7 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - the last line of defence: logged whole, told as a plain 500
             self._broken(x, error)
         finally:
-            self._settle(x, self._loop.time())
+            self._settle(x, monotonic())
 
     async def _read(self, x: Exchange) -> None:
         """Takes the body and looks at the fields that routing needs. Bodies that only pass through stay unread."""

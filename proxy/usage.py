@@ -69,7 +69,7 @@ class Settled(msgspec.Struct, gc=False, frozen=True):
 
 
 def settled(x: Exchange, ended: float) -> Settled:
-    """What is kept of an exchange. `ended` is the loop's clock."""
+    """What is kept of an exchange. `ended` is the monotonic clock."""
     leaf, key, began = x.leaf, x.key, x.started
     target = None if leaf is None else leaf.target
     return Settled(
