@@ -31,7 +31,8 @@ class Exchange(msgspec.Struct, eq=False):
     `headers` are the few header fields the gateway reads, by lower-case name with `x-loopway-` written as
     `x-portkey-`; `raw_headers` are all of them. `started` and `first_byte` are seconds of the monotonic clock, `at` is
     Unix time. `body_model` is the model as the body has it, `model` the one to route by. Once `committed`, bytes of an
-    answer have gone to the client: nothing can be tried again.
+    answer have gone to the client; once `consumed`, the request's body has streamed to a provider and is not here any
+    more: nothing can be tried again.
 
     A Struct, because one is made for every request: filling its slots costs a tenth of what `__init__` would.
     """
@@ -58,6 +59,7 @@ class Exchange(msgspec.Struct, eq=False):
     attempts: list[Attempt] = []
     retries: int = 0
     committed: bool = False
+    consumed: bool = False
     streamed: bool = False
     first_byte: float = 0.0
     usage: Usage | None = None

@@ -15,7 +15,7 @@ from adapters import errors, observe
 from adapters.errors import BadAnswer, InvalidRequest, Kind
 from adapters.types import Call, Dialect
 from proxy import headers, outbound
-from proxy.config.plan import Leaf, Plan
+from proxy.config.plan import Leaf, Plan, Steps
 from proxy.config.target import Wire
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Attempt, Exchange
@@ -77,28 +77,30 @@ class Forwarder:
             except Refused as refused:
                 outcome = of_refusal(x, refused)
             try:
-                try:
-                    leaf = steps.send(outcome.status)
-                except StopIteration:
+                following = None if x.consumed else _following(steps, outcome.status)
+                if following is None:
                     await self._deliver(x, outcome)
                     return
+                leaf = following
             finally:
                 outcome.close()
 
     async def _retried(self, x: Exchange, leaf: Leaf) -> Outcome:
         """Attempts at one leaf, as its policy has it."""
         tried = 0
+        waited = 0.0
         while True:
             outcome = await self._attempt(x, leaf)
             x.retries = tried
             if outcome.status not in leaf.retry_codes or leaf.attempts == 0:
                 return outcome
-            wait = _wait(tried, leaf, outcome)
-            if tried == leaf.attempts or wait is None:
+            wait = _wait(tried, waited, leaf, outcome)
+            if tried == leaf.attempts or wait is None or x.consumed:
                 x.retries = -1
                 return outcome
             outcome.close()
             tried += 1
+            waited += wait
             await self._sleep(wait)
 
     async def _attempt(self, x: Exchange, leaf: Leaf) -> Outcome:
@@ -114,7 +116,7 @@ class Forwarder:
         outcome: Outcome | None = None
         try:
             passing = x.dialect is Dialect.PASSTHROUGH
-            work = self._pass_through(x, leaf) if passing else self._exchange(x, leaf, model)
+            work = self._pass_through(x, leaf, model) if passing else self._exchange(x, leaf, model)
             if timeout is None:
                 outcome = await work
             else:
@@ -182,7 +184,7 @@ class Forwarder:
             head = headers.for_client(reply.raw_headers, content_type=True) + dropped_line(dropped)
             return Outcome(status, reply, head, relay=relay)
         if call is None:
-            return Outcome(status, reply, headers.for_client(reply.raw_headers, content_type=True))
+            return await self._verbatim(x, reply)
         raw = await reply.gather(self._whole_limit)
         try:
             answer = wire.codec.response(call, raw)
@@ -211,17 +213,25 @@ class Forwarder:
         outcome.head = JSON + headers.for_client(reply.raw_headers, content_type=False)
         return outcome
 
-    async def _pass_through(self, x: Exchange, leaf: Leaf) -> Outcome:
+    async def _pass_through(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
         """Any other path below /v1: body and answer stream, with the stored credential."""
-        head, body = outbound.pass_through_head(x, leaf)
+        head, body = outbound.pass_through_head(x, leaf, model)
         reply = await self._transport.send(leaf.target.origin, head, body, self._timeouts)
         try:
             if reply.status >= 300:
                 return await self._error(x, None, reply)
+            return await self._verbatim(x, reply)
         except BaseException:
             reply.finish()
             raise
-        return Outcome(reply.status, reply, headers.for_client(reply.raw_headers, content_type=True))
+
+    async def _verbatim(self, x: Exchange, reply: Reply) -> Outcome:
+        """An answer that passes as it is, once its first bytes are here: until then it may still be tried again."""
+        outcome = Outcome(reply.status, reply, headers.for_client(reply.raw_headers, content_type=True))
+        if not reply.complete:
+            outcome.relay = relay = Body(x, reply, self._loop)
+            await relay.prime()
+        return outcome
 
     async def _deliver(self, x: Exchange, outcome: Outcome) -> None:
         """Sends what an attempt has brought, to its last byte."""
@@ -230,8 +240,9 @@ class Forwarder:
         head = outcome.head if x.leaf is None else outcome.head + info_lines(x.leaf, x.retries)
         x.first_byte = monotonic()
         reply: Reply | None = outcome.reply
-        body = outcome.body
-        if body is None and reply is not None and outcome.relay is None and reply.complete:
+        body, relay = outcome.body, outcome.relay
+        if body is None and relay is None:
+            assert reply is not None
             body = reply.take()
             outcome.usage = observe.usage_of(body) if len(body) < _SMALL else None
         if body is not None:
@@ -239,22 +250,25 @@ class Forwarder:
             x.committed = True
             x.client.respond(outcome.status, head, body)
             return
-        assert reply is not None
-        relay: Events | Body | None = outcome.relay
+        assert relay is not None
         try:
-            if isinstance(relay, Events):
-                await relay.deliver(head)
-            else:
-                relay = Body(x, reply, self._loop)
-                length = headers.value_of(reply.raw_headers, b"content-length")
-                await relay.deliver(outcome.status, head, int(length) if length is not None else None)
+            await relay.deliver(outcome.status, head)
         finally:
-            if relay is not None:
-                x.usage = relay.usage
+            x.usage = relay.usage
 
 
-def _wait(tried: int, leaf: Leaf, outcome: Outcome) -> float | None:
-    """Seconds before the next try: 1, 2, 4 … ± 20 %, or what the provider asked for. None: do not try again."""
+def _following(steps: Steps, status: int) -> Leaf | None:
+    try:
+        return steps.send(status)
+    except StopIteration:
+        return None
+
+
+def _wait(tried: int, waited: float, leaf: Leaf, outcome: Outcome) -> float | None:
+    """Seconds before the next try: 1, 2, 4 … ± 20 %, or what the provider asked for. None: do not try again.
+
+    `waited` are the seconds of all waits before.
+    """
     if leaf.use_retry_after and outcome.retry_after is not None and outcome.status == 429:
-        return outcome.retry_after if outcome.retry_after < _RETRY_AFTER_CAP else None
+        return outcome.retry_after if waited + outcome.retry_after < _RETRY_AFTER_CAP else None
     return float(_BASE_WAIT * 2**tried * random.uniform(0.8, 1.2))

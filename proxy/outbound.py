@@ -136,7 +136,7 @@ def extra_lines(x: Exchange, leaf: Leaf, defaults: tuple[tuple[bytes, bytes], ..
     return b"".join(lines)
 
 
-def pass_through_head(x: Exchange, leaf: Leaf) -> tuple[bytes, bytes | AsyncIterator[bytes]]:
+def pass_through_head(x: Exchange, leaf: Leaf, model: str) -> tuple[bytes, bytes | AsyncIterator[bytes]]:
     """Head and body of a request that only passes through; a body not held already streams."""
     target = leaf.target
     path = target.base_path + _below_version(x.path)
@@ -144,15 +144,16 @@ def pass_through_head(x: Exchange, leaf: Leaf) -> tuple[bytes, bytes | AsyncIter
         path = f"{path}?{x.query}"
     head, defaults = target.request_head(x.method, path, x.header(b"content-type"))
     length = x.headers.get(b"content-length")
-    body: bytes | AsyncIterator[bytes] = x.body
-    if x.body or (length is None and b"transfer-encoding" not in x.headers):
-        bare = x.method in ("GET", "DELETE") and not x.body
-        framing = b"" if bare else b"content-length: %d\r\n" % len(x.body)
+    held = x.body if x.model is None or not x.body else body_for(x, leaf, model)
+    body: bytes | AsyncIterator[bytes] = held
+    if held or (length is None and b"transfer-encoding" not in x.headers):
+        bare = x.method in ("GET", "DELETE") and not held
+        framing = b"" if bare else b"content-length: %d\r\n" % len(held)
     elif length is not None:
-        body = x.client.chunks()
+        body = _once(x)
         framing = b"content-length: %b\r\n" % length
     else:
-        body = _chunked(x.client.chunks())
+        body = _chunked(_once(x))
         framing = b"transfer-encoding: chunked\r\n"
     encoding = x.headers.get(b"content-encoding")
     if encoding is not None:
@@ -166,6 +167,13 @@ def _below_version(path: str) -> str:
         if rest.startswith(prefix):
             rest = rest[len(prefix) - 1 :]
     return rest
+
+
+async def _once(x: Exchange) -> AsyncIterator[bytes]:
+    """The request's body as it comes. From its first piece on it cannot be sent again."""
+    x.consumed = True
+    async for piece in x.client.chunks():
+        yield piece
 
 
 async def _chunked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -16,15 +16,16 @@ from proxy.config.plan import Leaf
 from proxy.errors import Refused, Source, UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.limits import Gate
-from proxy.relay import Events
+from proxy.relay import Body, Events
 from proxy.seams import Reply
 
 JSON = b"content-type: application/json\r\n"
+_NUMBER = re.compile(rb"[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.,\[\]-]")
 
 
 class Outcome(msgspec.Struct, eq=False):
-    """How an attempt ended: a status to decide by, and an answer in exactly one of `relay`, `reply` and `body`.
+    """How an attempt ended: a status to decide by, and an answer: `body`, else `relay`, else what `reply` holds whole.
 
     `head` are the header lines for the client. `close` gives back what the attempt holds: connection and permit.
     """
@@ -34,7 +35,7 @@ class Outcome(msgspec.Struct, eq=False):
     head: bytes = b""
     kind: Kind | None = None
     body: bytes | None = None
-    relay: Events | None = None
+    relay: Events | Body | None = None
     usage: Usage | None = None
     retry_after: float | None = None
     gate: Gate | None = None
@@ -81,7 +82,9 @@ def of_refusal(x: Exchange, refused: Refused) -> Outcome:
     outcome = _error(
         x, refused.status, refused.kind, refused.message, type=refused.type, param=refused.param, code=refused.code
     )
-    outcome.retry_after = refused.retry_after
+    if refused.retry_after is not None:
+        outcome.retry_after = refused.retry_after
+        outcome.head += b"retry-after: %d\r\n" % max(1, round(refused.retry_after))
     return outcome
 
 
@@ -117,16 +120,14 @@ def retry_after(reply: Reply) -> float | None:
     """Seconds until the provider wants to be asked again, from whichever spelling it uses."""
     for name in (b"retry-after-ms", b"x-ms-retry-after-ms"):
         value = headers.value_of(reply.raw_headers, name)
-        if value is not None and value.isdigit():
-            return int(value) / 1000
+        if value is not None and _NUMBER.fullmatch(value):
+            return float(value) / 1000
     value = headers.value_of(reply.raw_headers, b"retry-after")
     if value is None:
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    if _NUMBER.fullmatch(value):
+        return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value.decode("latin-1")).timestamp() - time())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

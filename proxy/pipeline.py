@@ -37,6 +37,7 @@ class Pipeline:
     async def infer(self, x: Exchange, dialect: Dialect, scope: str) -> None:
         """One inference request, from its head to its settlement."""
         x.dialect = dialect
+        x.at = time()
         try:
             key = x.key = keys.authenticate(x)
             keys.authorize(key, scope)
@@ -60,7 +61,6 @@ class Pipeline:
 
     async def _read(self, x: Exchange) -> None:
         """Takes the body and looks at the fields that routing needs. Bodies that only pass through stay unread."""
-        x.at = time()
         if x.dialect is Dialect.PASSTHROUGH:
             content_type = x.headers.get(b"content-type", b"")
             if not content_type.startswith(b"application/json") or routing.addressed(x):

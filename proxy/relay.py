@@ -17,6 +17,7 @@ from adapters import errors
 from adapters.errors import Kind, UpstreamError
 from adapters.observe import Tap
 from adapters.types import StreamDecoder, Usage
+from proxy import headers
 from proxy.errors import UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.seams import Reply
@@ -72,11 +73,11 @@ class Events:
         """Whether the stream failed before its first event: nothing is lost by trying elsewhere."""
         return self.error is not None and not self._ready
 
-    async def deliver(self, head: bytes) -> None:
+    async def deliver(self, status: int, head: bytes) -> None:
         """Sends the head and everything, and returns after the last byte. The client's going away cancels it."""
         x = self._x
         x.committed = True
-        x.client.begin(200, head, None)
+        x.client.begin(status, head, None)
         ready, self._ready = self._ready, b""
         self._live = True
         if self._ended:
@@ -234,25 +235,48 @@ def _events_end(data: bytes) -> int:
 
 
 class Body:
-    """Any other verbatim body, relayed as it comes. `length` is what the provider declared, if it did."""
+    """Any other verbatim body, relayed as it comes. First `prime` until there is something to send; then `deliver`."""
 
-    __slots__ = ("_done", "_reply", "_tap", "_x")
+    __slots__ = ("_ended", "_failure", "_live", "_loop", "_ready", "_reply", "_tap", "_waiter", "_x")
 
     def __init__(self, x: Exchange, reply: Reply, loop: asyncio.AbstractEventLoop) -> None:
         self._x = x
         self._reply = reply
+        self._loop = loop
         self._tap = Tap(x.dialect)
-        self._done: asyncio.Future[None] = loop.create_future()
+        self._ready = b""
+        self._live = False
+        self._ended = False
+        self._failure: UpstreamFailure | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
-    async def deliver(self, status: int, head: bytes, length: int | None) -> None:
+    async def prime(self) -> None:
+        """Waits for the first bytes. Raises UpstreamFailure when the body breaks off before them."""
+        self._reply.pour(self)
+        if not self._ready and not self._ended:
+            await self._wait()
+        if self._failure is not None and not self._ready:
+            raise self._failure
+
+    async def deliver(self, status: int, head: bytes) -> None:
         """Sends head and body, and returns after the last byte. A body that breaks off cuts the client's connection:
         nothing else tells it that what it has is not all."""
-        x = self._x
+        x, client = self._x, self._x.client
         x.committed = True
-        x.client.begin(status, head, length)
-        x.client.feed_from(self._reply)
-        self._reply.pour(self)
-        await self._done
+        length = headers.value_of(self._reply.raw_headers, b"content-length")
+        client.begin(status, head, None if length is None else int(length))
+        self._live = True
+        ready, self._ready = self._ready, b""
+        client.write(ready, self._ended and self._failure is None)
+        if self._failure is not None:
+            self._cut(self._failure)
+        elif not self._ended:
+            client.feed_from(self._reply)
+            await self._wait()
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        await self._waiter
 
     @property
     def usage(self) -> Usage | None:
@@ -262,13 +286,27 @@ class Body:
     def data(self, data: bytes, end: bool) -> None:
         """Takes bytes from upstream."""
         self._tap.feed(data)
-        self._x.client.write(data, end)
-        if end and not self._done.done():
-            self._done.set_result(None)
+        self._ended = end
+        if self._live:
+            self._x.client.write(data, end)
+        else:
+            self._ready += data
+        if end or not self._live:
+            self._wake()
 
     def fail(self, failure: UpstreamFailure) -> None:
         """The upstream broke off."""
+        self._ended = True
+        self._failure = failure
+        # Whoever waits is woken before the cut cancels it: this is the provider's end, not the client's.
+        self._wake()
+        if self._live:
+            self._cut(failure)
+
+    def _cut(self, failure: UpstreamFailure) -> None:
         self._x.kind = failure.kind
         self._x.client.abort()
-        if not self._done.done():
-            self._done.set_result(None)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
