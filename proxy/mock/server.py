@@ -279,7 +279,7 @@ def _decode(body: bytes, size: int) -> dict[str, Any]:
         raise Refusal(413, f"The request has {size} bytes; {_MAX_JSON} are allowed.")
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, msgspec.ValidationError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise Refusal(400, f"We could not parse the JSON body of your request: {exc}") from None
 
 
@@ -294,7 +294,11 @@ def _answer(incoming: Incoming, route: Route) -> Answer:
     if not incoming.path.startswith("/v1/"):
         raise Refusal(404, f"Invalid URL ({incoming.method} {incoming.path})")
     route.family.authenticate(incoming.headers)
-    answer = route.answer(incoming)
+    try:
+        answer = route.answer(incoming)
+    except (TypeError, AttributeError) as exc:
+        # The mock looks at few fields and trusts their types; a provider would say which one is wrong.
+        raise Refusal(400, f"A field of the request has the wrong type: {exc}") from None
     if mode.junk or mode.wrong:
         body = _JUNK if mode.junk else encode(_WRONG)
         if isinstance(answer, Stream):

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.fakes.gateway import Gateway, Upstream, standard
-
-MAX_BODY = 64 * 1024
-
-
-def guarded(url: str, **server: Any) -> dict[str, Any]:
-    """The standard configuration with limits that tests can reach."""
-    limits = {"max_body_size": MAX_BODY, "header_timeout": "5s", "body_timeout": "5s", "keepalive_timeout": "5s"}
-    return standard(url) | {"server": limits | server}
+from tests.fakes.gateway import Gateway, Upstream
+from tests.security.setup import guarded
 
 
 @pytest.fixture(scope="package")
