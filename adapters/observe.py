@@ -7,15 +7,14 @@ stream is over. `Usage` follows OpenAI's meaning whatever the dialect: `input` i
 from __future__ import annotations
 
 import re
-from collections import deque
 from typing import Any
 
 import msgspec
 
 from adapters.types import Dialect, Usage
 
-_TAIL = 8192
-_HEAD = 4096
+_TAIL = 8192  # what a stream may leave here; it costs memory for every open one
+_HEAD = 2048
 
 
 class _Cached(msgspec.Struct, gc=False):
@@ -79,22 +78,26 @@ class Tap:
     def __init__(self, dialect: Dialect) -> None:
         self._anthropic = dialect.family == "anthropic"
         self._head = b""
-        self._recent: deque[bytes] = deque()
+        self._recent: list[bytes] = []
         self._size = 0
         self._whole = True
 
     def feed(self, data: bytes) -> None:
         """Takes the bytes just relayed."""
-        if self._anthropic and len(self._head) < _HEAD:
+        self._recent.append(data)
+        self._size += len(data)
+        if self._size > _TAIL:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Keeps the end of what came. Seldom: each time as much again may come before the next."""
+        seen = b"".join(self._recent)
+        if self._whole:
             # Anthropic tells the input tokens in its first event.
-            self._head += data[:_HEAD]
-        recent = self._recent
-        recent.append(data)
-        size = self._size + len(data)
-        while size - len(recent[0]) >= _TAIL:
-            size -= len(recent.popleft())
+            self._head = seen[:_HEAD] if self._anthropic else b""
             self._whole = False
-        self._size = size
+        self._recent = [seen[-_TAIL // 2 :]]
+        self._size = len(self._recent[0])
 
     def tail(self) -> bytes:
         """The last kilobytes of the stream."""
@@ -105,7 +108,7 @@ class Tap:
         last = _tokens_in(self.tail(), last=True)
         if not self._anthropic:
             return None if last is None else _usage(last)
-        first = _tokens_in(self._head, last=False)
+        first = _tokens_in(self.tail() if self._whole else self._head, last=False)
         if first is None:
             return None if last is None else _usage(last)
         if last is not None and last.output_tokens is not None:

@@ -105,8 +105,12 @@ class Events:
         """Takes bytes from upstream."""
         if self._ended:
             return
-        decoder = self._decoder
-        if decoder is None:
+        decoder, tap = self._decoder, self._tap
+        if tap is not None and not end and not self._held and data.endswith(_ENDS):
+            # Whole events, as nearly every read brings them.
+            tap.feed(data)
+            out = data
+        elif decoder is None:
             out = self._whole_events(data, end)
         else:
             out = decoder.feed(data)
@@ -162,14 +166,13 @@ class Events:
                 self.error = _EARLY
                 return out[:whole]
             return out
-        if not self._held and data.endswith(_ENDS):
-            return data
         return self._cut(data)
 
     def _cut(self, data: bytes) -> bytes:
-        # A boundary may straddle two reads: look at the new bytes with the last three before them.
-        seam = self._tail + data
-        cut = _events_end(seam) - len(self._tail)
+        # A boundary may straddle two reads: look at the new bytes with the last three before them that were held.
+        before = self._tail if self._held else b""
+        seam = before + data
+        cut = _events_end(seam) - len(before)
         self._tail = seam[-3:]
         if cut <= 0:
             self._held.append(data)
