@@ -9,7 +9,6 @@ Virtual keys are given as `slug=address` (a provider is what the slug begins wit
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 import json
 import os
@@ -17,9 +16,11 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from unittest import mock
 
 import msgspec
 
+from proxy import app
 from proxy.app import Gateway
 from proxy.config.file import FileConfig
 from proxy.config.schema import LogSettings, ServerSettings, UpstreamSettings
@@ -98,13 +99,13 @@ class Rig:
         self.gateway: Gateway
 
     async def __aenter__(self) -> Self:
-        threshold, loop = gc.get_threshold(), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         listener = listen("127.0.0.1", 0)
         self.port = listener.getsockname()[1]
         self.gateway = Gateway(self.file, None, lambda: self.file, self.store, self.run, (), loop)
-        await self.gateway.start([listener])
-        gc.unfreeze()
-        gc.set_threshold(*threshold)
+        # What a worker does to the collector, once in its life, would cost every test.
+        with mock.patch.object(app, "gc"):
+            await self.gateway.start([listener])
         return self
 
     async def __aexit__(

@@ -207,5 +207,3 @@ async def test_the_slow_part_of_an_upload_is_not_the_providers_time() -> None:
         await asyncio.sleep(0.5)
         line.send(b"2")
         assert (await line.answer()).status == 200
-
-
