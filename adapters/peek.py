@@ -42,7 +42,8 @@ def malformed(error: Exception) -> InvalidRequest:
     text = str(error)
     if isinstance(error, msgspec.ValidationError):
         what, _, path = text.partition(" - at `$")
-        return InvalidRequest(f"{what}.", param=path.rstrip("`").lstrip(".") or None)
+        param = path.rstrip("`").lstrip(".") or None
+        return InvalidRequest(f"{what}." if param else f"The request body is not a JSON object: {what}.", param=param)
     return InvalidRequest(f"The request body is not valid JSON: {text}.", code="invalid_json")
 
 

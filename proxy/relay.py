@@ -36,6 +36,7 @@ class Events:
         "_held_size",
         "_live",
         "_loop",
+        "_passing",
         "_ready",
         "_reply",
         "_tail",
@@ -52,7 +53,8 @@ class Events:
         self._reply = reply
         self._decoder = decoder
         self._loop = loop
-        self._tap = Tap(x.dialect) if decoder is None else None
+        self._tap = Tap(x.dialect)  # unused beside a decoder
+        self._passing = False
         self._held: list[bytes] = []
         self._held_size = 0
         self._tail = b""
@@ -83,6 +85,7 @@ class Events:
         if self._ended:
             self._finish(ready)
             return
+        self._passing = self._decoder is None
         x.client.feed_from(self._reply)
         x.client.write(ready)
         await self._wait()
@@ -96,21 +99,21 @@ class Events:
         """What the provider counted, as far as it came."""
         if self._decoder is not None:
             return self._decoder.usage
-        assert self._tap is not None
         return self._tap.usage()
 
     # -- called by the connection
 
     def data(self, data: bytes, end: bool) -> None:
         """Takes bytes from upstream."""
+        if self._passing and not end and not self._held and data.endswith(_ENDS):
+            # Whole events to a client that has its head: what nearly every read of a verbatim stream brings.
+            self._tap.feed(data)
+            self._x.client.write(data)
+            return
         if self._ended:
             return
-        decoder, tap = self._decoder, self._tap
-        if tap is not None and not end and not self._held and data.endswith(_ENDS):
-            # Whole events, as nearly every read brings them.
-            tap.feed(data)
-            out = data
-        elif decoder is None:
+        decoder = self._decoder
+        if decoder is None:
             out = self._whole_events(data, end)
         else:
             out = decoder.feed(data)
@@ -148,15 +151,14 @@ class Events:
 
     def _said_all(self) -> bool:
         """Whether the end marker has passed: what breaks after it, broke nothing."""
-        if self._tap is not None:
-            return not self._held and self._tap.ended()
         decoder = self._decoder
-        return decoder is not None and not decoder.close() and decoder.error is None
+        if decoder is None:
+            return not self._held and self._tap.ended()
+        return not decoder.close() and decoder.error is None
 
     def _whole_events(self, data: bytes, end: bool) -> bytes:
         """What may pass of a verbatim stream: everything up to the end of its last whole event."""
         tap = self._tap
-        assert tap is not None
         tap.feed(data)
         if end:
             out = b"".join((*self._held, data))
@@ -188,6 +190,7 @@ class Events:
 
     def _end(self, out: bytes) -> None:
         self._ended = True
+        self._passing = False
         if self._live:
             self._finish(out)
         else:

@@ -59,6 +59,7 @@ class Upstream(ResponseHandler):
         self.status = 0
         self.raw_headers: tuple[tuple[bytes, bytes], ...] = ()
         self.got_bytes = False
+        self.touched = False  # whether anything was read since the last sweep, which then moves the deadline
         self._busy = False
         self._have_head = False
         self._head_waiter: asyncio.Future[None] | None = None
@@ -235,10 +236,7 @@ class Upstream(ResponseHandler):
             self._should_close = True
             self._abort()
             return
-        if data:
-            self.got_bytes = True
-            if self._flowing:
-                self.deadline = self._loop.time() + self._idle
+        self.got_bytes = self.touched = True
         parser = self._parser
         if parser is None:
             return
@@ -249,8 +247,13 @@ class Upstream(ResponseHandler):
             return
         if messages or upgraded:
             self._on_heads(messages, upgraded)
-        if self._have_head and self._sink is not None:
-            self._drain()
+        sink = self._sink
+        if sink is not None and self._have_head:
+            body = self._body
+            if len(body._buffer) == 1 and not body._eof and body._exception is None and self._failure is None:
+                sink.data(body._buffer.popleft(), False)
+            else:
+                self._drain()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """aiohttp's reader asks for this at every read; without a pause there is nothing to do, and doing it all the
@@ -327,6 +330,12 @@ class Upstream(ResponseHandler):
             self._fail(Kind.BAD_UPSTREAM, "The provider's answer broke off.")
         elif self._sink is not None:
             self._drain()
+
+    def progress(self, now: float) -> None:
+        """Something was read since the last look: the time to the next read begins anew."""
+        self.touched = False
+        if self._flowing and self.deadline != inf:
+            self.deadline = now + self._idle
 
     def expire(self) -> None:
         """The deadline has passed: called by the transport's one timer."""
@@ -565,6 +574,8 @@ class HttpTransport:
         for connection in self.active:
             if not connection._busy:
                 idle.append(connection)
+            elif connection.touched:
+                connection.progress(now)
             elif connection.deadline < now:
                 late.append(connection)
         self.active.difference_update(idle)
