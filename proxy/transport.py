@@ -63,7 +63,7 @@ class Upstream(ResponseHandler):
         self._busy = False
         self._have_head = False
         self._head_waiter: asyncio.Future[None] | None = None
-        self._body: StreamReader = EMPTY_PAYLOAD
+        self._body: StreamReader = _NOTHING
         self._informational = 0
         self._sink: Sink | None = None
         self._failure: UpstreamFailure | None = None
@@ -220,7 +220,7 @@ class Upstream(ResponseHandler):
             # aiohttp's parser takes a trailer for a header of the next answer, which may be another tenant's.
             self._parser = None
         self._have_head = False
-        self._body = EMPTY_PAYLOAD
+        self._body = _NOTHING
         self.raw_headers = ()
         pool.give(key, self)
 
@@ -285,7 +285,7 @@ class Upstream(ResponseHandler):
             self.status = message.code
             self.raw_headers = message.raw_headers
             if message.code in _EMPTY_STATUS or body is EMPTY_PAYLOAD:
-                self._body = EMPTY_PAYLOAD
+                self._body = _NOTHING
             else:
                 body.__class__ = _Arrived
                 self._body = body
@@ -381,6 +381,17 @@ class _Arrived(StreamReader):
     def begin_http_chunk_receiving(self) -> None: ...
 
     def end_http_chunk_receiving(self) -> None: ...
+
+
+class _Nothing:
+    """The body of an answer that has none. aiohttp's own lacks the attributes that are looked at here."""
+
+    _eof = True
+    _exception = None
+    _buffer: deque[bytes] = deque()
+
+
+_NOTHING: Any = _Nothing()
 
 
 def _all_of(buffer: deque[bytes]) -> bytes:
