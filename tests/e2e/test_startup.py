@@ -1,0 +1,104 @@
+"""A gateway that cannot start says why, in one line, and exits with 1."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.gateway import Gateway, Launch, Upstream, standard
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Any:
+    """Starts a gateway that must not start; returns what it printed."""
+
+    def run(config: dict[str, Any] | str | None, **more: Any) -> str:
+        gateway = Gateway(tmp_path / "refused", config if isinstance(config, dict) else {}, **more)
+        if isinstance(config, str):
+            gateway.write(config)
+        gateway.spawn()
+        assert gateway.wait() == 1, gateway.log()
+        said = gateway.log()
+        assert "Traceback" not in said
+        return said
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "hint"),
+    [
+        ("virtual_keys:\n  - slug: a\n    provider: opnai\n    key: k\n", ":3:15:", "openai"),
+        ("virtual_keys:\n  - slug: a\n    provder: openai\n    key: k\n", ":3:5:", "provider"),
+        ("api_keys:\n  - name: a\n    key: k\n    scopes: [inferense]\n", ":4:14:", "inference"),
+        ("server: {port: http}\n", ":1:16:", "port"),
+        ("virtual_keys: [\n", ":2:1:", ""),
+        ("configs:\n  - slug: pc-a\n    config: {strategy: {mode: fallbak}, targets: []}\n", ":3:", "fallback"),
+    ],
+)
+def test_a_bad_file_is_refused_with_line_and_column(text: str, place: str, hint: str, refused: Any) -> None:
+    said = refused(text)
+    assert f"loopway.yaml{place}" in said
+    assert hint in said
+
+
+def test_several_mistakes_are_told_at_once(refused: Any) -> None:
+    said = refused("virtual_keys:\n  - slug: a\n    provider: opnai\n    key: k\napi_keys:\n  - nme: a\n")
+    assert "loopway.yaml:3:" in said
+    assert "loopway.yaml:6:" in said
+
+
+def test_no_mistake_repeats_a_secret(refused: Any) -> None:
+    said = refused("virtual_keys:\n  - slug: a\n    provider: sk-a-secret-in-the-wrong-line\n    key: k\n")
+    assert "sk-a-secret-in-the-wrong-line" not in said
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, {})
+    gateway.file.unlink()
+    gateway.spawn()
+    assert gateway.wait() == 1
+    assert "loopway.yaml" in gateway.log()
+    assert len(gateway.log().splitlines()) == 1
+
+
+def test_another_master_key_than_the_stores_is_refused(launch: Launch, refused: Any, upstream: Upstream) -> None:
+    gateway = launch(standard(upstream.url))
+    gateway.admin("POST", "/v1/virtual-keys", {"name": "a", "provider": "openai", "key": "sk-secret"})
+    gateway.stop()
+    other = base64.b64encode(os.urandom(32)).decode()
+    said = refused(standard(upstream.url), data=gateway.data, environment={"LOOPWAY_MASTER_KEY": other})
+    assert len(said.splitlines()) == 1
+    assert "master key" in said.lower()
+    assert other not in said
+
+
+@pytest.mark.parametrize("key", ["short", base64.b64encode(b"x" * 31).decode()])
+def test_a_master_key_of_the_wrong_form_is_refused(key: str, refused: Any) -> None:
+    said = refused({}, environment={"LOOPWAY_MASTER_KEY": key})
+    assert "LOOPWAY_MASTER_KEY" in said
+    assert key not in said
+
+
+def test_a_master_key_is_made_where_none_is_given(launch: Launch) -> None:
+    gateway = launch(None, environment={"LOOPWAY_MASTER_KEY": ""})
+    kept = [path for path in gateway.data.iterdir() if "key" in path.name]
+    assert [oct(path.stat().st_mode & 0o777) for path in kept] == ["0o600"]
+
+
+def test_a_port_in_use_is_told_in_one_line(refused: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refused({}, port=port)
+    assert f"127.0.0.1:{port}" in said
+    assert "--port" in said
+    assert len([line for line in said.splitlines() if line.startswith("loopway")]) == 1
+
+
+def test_too_short_an_admin_key_is_refused(refused: Any) -> None:
+    assert "LOOPWAY_ADMIN_KEY" in refused({}, environment={"LOOPWAY_ADMIN_KEY": "short"})
