@@ -509,7 +509,7 @@ def _socket(policy: AddressPolicy, address: Any) -> socket.socket:
     made = socket.socket(family=family, type=kind, proto=protocol)
     made.setblocking(False)
     # A stalled client must not let the kernel pull megabytes from a fast provider.
-    pass
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_KEEPIDLE"):
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
