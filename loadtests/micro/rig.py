@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ from proxy.transport import Upstream
 TOKEN = "lw-bench-0123456789abcdef0123456789"
 CONFIG = f"""
 virtual_keys:
-  - {{slug: openai, provider: openai, key: sk-mock, custom_host: "http://127.0.0.1:9/v1", limits: {{concurrency: 8192}}}}
+  - {{slug: openai, provider: openai, key: sk-mock, custom_host: "http://127.0.0.1:9/v1",
+      limits: {{concurrency: 8192}}}}
   - {{slug: anthropic, provider: anthropic, key: sk-mock, custom_host: "http://127.0.0.1:9/v1"}}
 api_keys:
   - {{name: bench, key: {TOKEN}, scopes: [inference], limits: {{concurrency: 8192}}}}
@@ -133,6 +135,9 @@ class FakeSocket:
         self.written: list[bytes] = []
         self._heard = heard
         self._closing = False
+        self.protocol: asyncio.Protocol | None = None
+        # What the pool asks whether anything waits to be read: a real socket on which nothing ever does.
+        self._quiet, self._far = socket.socketpair()
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -142,13 +147,17 @@ class FakeSocket:
         self.write(b"".join(parts))
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return default
+        return self._quiet if name == "socket" else default
 
     def is_closing(self) -> bool:
         return self._closing
 
     def close(self) -> None:
+        if not self._closing and self.protocol is not None:
+            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
         self._closing = True
+        self._quiet.close()
+        self._far.close()
 
     abort = close
 
@@ -190,6 +199,7 @@ class Rig:
         self.door = Door(gateway.edge, self.loop)
         self.door.connection_made(self.down)  # type: ignore[arg-type]
         self.upstream: Upstream | None = None
+        self._ups: list[FakeSocket] = []
         for target in gateway.live.snapshot.targets.values():
             self._connect(target.origin)
 
@@ -210,7 +220,10 @@ class Rig:
         pool, _, key = transport.prepare(origin)
         upstream = Upstream(self.loop)
         upstream.pool, upstream.key = pool, key
-        upstream.connection_made(FakeSocket(self._on_request))  # type: ignore[arg-type]
+        sock = FakeSocket(self._on_request)
+        sock.protocol = upstream
+        self._ups.append(sock)
+        upstream.connection_made(sock)  # type: ignore[arg-type]
         pool._acquired.add(upstream)
         pool.give(key, upstream)
         self.upstream = upstream
@@ -233,7 +246,8 @@ class Rig:
 
     async def exchange(self, request: bytes, reply: bytes) -> bytes:
         """One whole request and answer; returns what the client got."""
-        self.down.written.clear()
+        for sock in (self.down, *self._ups):
+            sock.written.clear()
         self._script = [reply]
         self._answered = self.loop.create_future()
         self.door.data_received(request)
@@ -245,5 +259,7 @@ class Rig:
     async def stop(self) -> None:
         """Closes what was opened."""
         self.door.connection_lost(None)
+        self.down.close()
         await asyncio.sleep(0)
         self.gateway.edge._sweeper.cancel()
+        await self.gateway.transport.close()

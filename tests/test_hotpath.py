@@ -1,0 +1,129 @@
+"""The request path stays short: ceilings in bytecodes, which no other program on the machine can move.
+
+A ceiling that a change breaks is a question, not a verdict: what was added for every request, and is it worth it? Then
+either the code or the number changes. Sockets and event loop are left out; all between them is real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from adapters import observe, peek
+from adapters.types import Dialect
+from loadtests.micro.count import bytecodes_of
+from loadtests.micro.rig import TOKEN, Rig, answer, request, stream_parts
+from proxy import headers, keys, outbound, routing
+from proxy.exchange import Exchange
+from proxy.usage import settled
+
+pytestmark = pytest.mark.skipif(
+    sys.version_info[:2] != (3, 11), reason="ceilings are for CPython 3.11's bytecodes; others have other ones"
+)
+
+_HEADERS = (
+    (b"host", b"127.0.0.1:8787"),
+    (b"content-type", b"application/json"),
+    (b"x-portkey-api-key", TOKEN.encode()),
+    (b"x-portkey-virtual-key", b"openai"),
+    (b"content-length", b"973"),
+    (b"user-agent", b"test"),
+)
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    rig = await Rig.start()
+    yield rig
+    await rig.stop()
+
+
+def _exchange(rig: Rig) -> Exchange:
+    x = Exchange(
+        rig.door,
+        rig.gateway.live.snapshot,
+        "POST",
+        "/v1/chat/completions",
+        "",
+        headers.read(_HEADERS),
+        _HEADERS,
+        "id",
+        "id",
+        0.0,
+    )
+    x.dialect, x.model, x.body_model = Dialect.OPENAI_CHAT, "gpt-4o-mini", "gpt-4o-mini"
+    x.key = keys.authenticate(x)
+    x.leaf = routing.resolve(x, x.key).single
+    return x
+
+
+Case = tuple[bytes, bytes, int]
+WHOLE: dict[str, Case] = {
+    "verbatim": (request("openai", "gpt-4o-mini"), answer("openai"), 3900),
+    "with a large prompt": (request("openai", "gpt-4o-mini", size=100_000), answer("openai"), 3900),
+    "translated": (request("anthropic", "claude-3-5-sonnet"), answer("anthropic"), 5000),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+async def test_a_whole_request_stays_below_its_ceiling(rig: Rig, name: str) -> None:
+    sent, reply, ceiling = WHOLE[name]
+    assert (await rig.exchange(sent, reply)).startswith(b"HTTP/1.1 200")
+    assert await bytecodes_of(lambda: rig.exchange(sent, reply)) <= ceiling
+
+
+@pytest.mark.parametrize(("dialect", "model", "ceiling"), [("openai", "gpt", 220), ("anthropic", "claude-3-5", 440)])
+async def test_an_event_of_a_stream_stays_below_its_ceiling(rig: Rig, dialect: str, model: str, ceiling: int) -> None:
+    head, text, last = stream_parts(dialect)
+    await rig.exchange(request(dialect, model, stream=True), head)
+
+    assert await bytecodes_of(lambda: rig.feed(text), times=50) <= ceiling
+
+    rig.feed(last)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert b"".join(rig.down.written).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+PHASES: dict[str, tuple[Callable[[Rig, Exchange], object], int]] = {
+    "reading headers": (lambda rig, x: headers.read(_HEADERS), 145),
+    "knowing the key": (lambda rig, x: keys.authenticate(x), 90),
+    "looking at the body": (lambda rig, x: peek.peek(b'{"model":"a","stream":true,"messages":[]}'), 25),
+    "finding the plan": (lambda rig, x: routing.resolve(x, keys.authenticate(x)), 250),
+    "admitting the model": (lambda rig, x: outbound.admit(x, x.leaf), 55),  # type: ignore[arg-type]
+    "lines for the provider": (lambda rig, x: outbound.extra_lines(x, x.leaf, ()), 65),  # type: ignore[arg-type]
+    "lines for the client": (lambda rig, x: headers.for_client(_HEADERS, content_type=True), 160),
+    "reading the usage": (lambda rig, x: observe.usage_of(b'{"usage":{"prompt_tokens":1}}'), 60),
+    "counting": (lambda rig, x: rig.gateway.metrics.settle(x, 1.0), 110),
+    "keeping the record": (lambda rig, x: settled(x, 1.0), 110),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_phase_stays_below_its_ceiling(rig: Rig, phase: str) -> None:
+    work, ceiling = PHASES[phase]
+    x = _exchange(rig)
+
+    def once() -> Awaitable[object] | None:
+        work(rig, x)
+        return None
+
+    assert await bytecodes_of(once) <= ceiling
+
+
+async def test_requests_leave_no_memory_behind(rig: Rig) -> None:
+    sent, reply, _ = WHOLE["verbatim"]
+
+    async def many(n: int) -> int:
+        for _ in range(n):
+            await rig.exchange(sent, reply)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    await many(300)
+    before = await many(300)
+    assert await many(600) - before < 100
