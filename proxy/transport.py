@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import select
 import socket
 from collections import deque
 from collections.abc import AsyncIterator
@@ -71,6 +72,7 @@ class Upstream(ResponseHandler):
         self._chunked = False
         self._by_length = False
         self._flowing = True
+        self._poll: select.poll | None = None
 
     def __repr__(self) -> str:
         state = "IDLE" if not self._busy else "BODY" if self._have_head else "HEAD"
@@ -233,6 +235,15 @@ class Upstream(ResponseHandler):
             return parser.feed_eof() is not None
         except (HttpProcessingError, aiohttp.ClientPayloadError):
             return True
+
+    def silent(self) -> bool:
+        """Whether nothing waits to be read, neither bytes nor an end. The loop may not have come to look yet."""
+        poll = self._poll
+        if poll is None:
+            assert self.transport is not None
+            poll = self._poll = select.poll()
+            poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not poll.poll(0)
 
     @property
     def should_close(self) -> bool:
@@ -472,6 +483,7 @@ class GuardedConnector(TCPConnector):
             assert isinstance(connection, Upstream)
             transport = connection.transport
             clean = transport is not None and not transport.is_closing() and not connection._should_close
+            clean = clean and connection.silent()
             if clean and now - since <= self._keepalive and now - connection.born <= _MAX_AGE:
                 self._acquired.add(connection)
                 found = connection
