@@ -13,8 +13,9 @@ import msgspec
 
 from adapters.types import Dialect, Usage
 
-_TAIL = 8192  # what a stream may leave here; it costs memory for every open one
 _HEAD = 2048
+_KEPT = 4096
+_SMALL = 128
 
 
 class _Cached(msgspec.Struct, gc=False):
@@ -73,42 +74,40 @@ def _usage(tokens: _Tokens) -> Usage:
 class Tap:
     """Watches one verbatim stream. `feed` costs a few references per call; the rest waits for the end."""
 
-    __slots__ = ("_anthropic", "_head", "_recent", "_size", "_whole")
+    __slots__ = ("_before", "_earlier", "_head", "_last", "_whole")
 
     def __init__(self, dialect: Dialect) -> None:
-        self._anthropic = dialect.family == "anthropic"
-        self._head = b""
-        self._recent: list[bytes] = []
-        self._size = 0
-        self._whole = True
+        # Anthropic tells the input tokens in its first event: None says that nobody need keep it.
+        self._head: bytes | None = b"" if dialect.family == "anthropic" else None
+        self._earlier = self._before = self._last = b""
+        self._whole = True  # whether nothing was let go yet
 
     def feed(self, data: bytes) -> None:
-        """Takes the bytes just relayed."""
-        self._recent.append(data)
-        self._size += len(data)
-        if self._size > _TAIL:
-            self._forget()
-
-    def _forget(self) -> None:
-        """Keeps the end of what came. Seldom: each time as much again may come before the next."""
-        seen = b"".join(self._recent)
-        if self._whole:
-            # Anthropic tells the input tokens in its first event.
-            self._head = seen[:_HEAD] if self._anthropic else b""
+        """Takes the bytes just relayed. Every open stream holds on to what is kept here, so it is the last three reads
+        and of small ones a few kilobytes joined, of large ones their end."""
+        if self._head is not None and len(self._head) < _HEAD:
+            self._head += data[:_HEAD]
+        if len(data) < _SMALL:
+            self._last += data
+        else:
+            if self._earlier:
+                self._whole = False
+            self._earlier, self._before, self._last = self._before, self._last, data
+        if len(self._last) > _KEPT:
+            self._last = self._last[-_KEPT:]
+            self._earlier = self._before = b""
             self._whole = False
-        self._recent = [seen[-_TAIL // 2 :]]
-        self._size = len(self._recent[0])
 
     def tail(self) -> bytes:
         """The last kilobytes of the stream."""
-        return b"".join(self._recent)
+        return b"".join((self._earlier, self._before, self._last))
 
     def usage(self) -> Usage | None:
         """What the provider said it counted, as far as it came before the end."""
         last = _tokens_in(self.tail(), last=True)
-        if not self._anthropic:
+        if self._head is None:
             return None if last is None else _usage(last)
-        first = _tokens_in(self.tail() if self._whole else self._head, last=False)
+        first = _tokens_in(self._head, last=False)
         if first is None:
             return None if last is None else _usage(last)
         if last is not None and last.output_tokens is not None:
@@ -120,13 +119,13 @@ class Tap:
         may be a stream cut short."""
         # Only at the start of a line: further on the same words are an answer's text.
         tail = b"\n" + self.tail() if self._whole else self.tail()
-        marks = _ANTHROPIC_ENDS if self._anthropic else _OPENAI_ENDS
+        marks = _OPENAI_ENDS if self._head is None else _ANTHROPIC_ENDS
         return marks[0] in tail or any(mark in tail.replace(b"\r", b"\n") for mark in marks)
 
     def finished(self) -> bool:
         """Whether a finish reason was seen. Some OpenAI-compatible hosts end without `[DONE]`; it is their proof of
         completeness, as far as the framing of the body agrees."""
-        return not self._anthropic and _FINISHED.search(self.tail()) is not None
+        return self._head is None and _FINISHED.search(self.tail()) is not None
 
 
 _OPENAI_ENDS = (b"\ndata: [DONE]", b"\ndata:[DONE]", b'\ndata: {"error"', b'\ndata:{"error"', b"\nevent: error")

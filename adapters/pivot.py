@@ -13,7 +13,7 @@ from adapters import observe, openai_errors
 from adapters.errors import BadAnswer
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
-from adapters.types import Call
+from adapters.types import Call, bodiless
 
 ABSENT = Raw(b"")
 
@@ -175,7 +175,7 @@ class ChatStream(Machine):
 
     def __init__(self, call: Call) -> None:
         super().__init__()
-        self.call = call
+        self.call = bodiless(call)
         self.raw_usage = ABSENT
         """The last usage object as the provider sent it."""
         self._began = False

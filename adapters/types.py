@@ -56,6 +56,11 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     strict: bool = True
 
 
+def bodiless(call: Call) -> Call:
+    """The call for a stream's life, which may be long, without the request's body, which may be large."""
+    return msgspec.structs.replace(call, body=b"")
+
+
 class Outbound(msgspec.Struct, frozen=True, gc=False):
     """What goes to the provider: the body, extra header lines, and the names of parameters that could not survive."""
 

@@ -67,6 +67,13 @@ class Exchange(msgspec.Struct, eq=False):
     def __repr__(self) -> str:
         return f"Exchange({self.method} {self.path} → {self.status or '…'})"
 
+    def let_go(self) -> None:
+        """Once an answer has begun the request will not be sent again: a stream may last for an hour, and need not
+        hold a prompt of a megabyte all that time."""
+        self.body = b""
+        self.headers = {}
+        self.raw_headers = ()
+
     def header(self, name: bytes) -> str | None:
         """A header's value as text, or None. Not for security: bytes that are no UTF-8 become U+FFFD."""
         value = self.headers.get(name)

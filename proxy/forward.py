@@ -251,6 +251,8 @@ class Forwarder:
             x.client.respond(outcome.status, head, body)
             return
         assert relay is not None
+        outcome.head = b""
+        x.let_go()
         try:
             await relay.deliver(outcome.status, head)
         finally:

@@ -288,16 +288,13 @@ class Door(RequestHandler):
                         await self._waiter
                     finally:
                         self._waiter = None
-                message, payload = self._messages.popleft()
                 if self._parser is not None:
                     self._parser.message_consumed()
-                self._pipelined = bool(self._messages)
                 self._reading_head = False
                 self.deadline = inf
-                self._payload = payload
                 self._serving = True
                 try:
-                    await self._serve(message)  # type: ignore[arg-type]
+                    await self._serve()
                 finally:
                     self._serving = False
                     self._source = None
@@ -311,7 +308,12 @@ class Door(RequestHandler):
             if self.transport is not None:
                 self.transport.close()
 
-    async def _serve(self, message: RawRequestMessage) -> None:
+    def _next(self) -> Exchange | None:
+        """The next message as an exchange; None if it was refused. A plain function, so that a stream that is served
+        for an hour does not hold the message all that time."""
+        message, self._payload = self._messages.popleft()
+        assert isinstance(message, RawRequestMessage)
+        self._pipelined = bool(self._messages)
         self._started = self._chunking = self._expects = self._linger = False
         self._version = message.version
         # aiohttp's parser takes a trailer for a header of the next message: after chunks there is none.
@@ -325,10 +327,15 @@ class Door(RequestHandler):
                 _check_size(message)
             self._declared = found.get(b"content-length")
             self._expects = b"expect" in found and message.version == HttpVersion11
-            x = self._edge.begin(self, message, found)
+            return self._edge.begin(self, message, found)
         except Refused as refused:
             self._refuse(refused)
             self._keep = False
+            return None
+
+    async def _serve(self) -> None:
+        x = self._next()
+        if x is None:
             return
         await self._edge.handle(x)
         if not self._payload.is_eof():

@@ -37,7 +37,7 @@ from adapters.anthropic.wire import (
 )
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
-from adapters.types import Call
+from adapters.types import Call, bodiless
 
 _encode = msgspec.json.Encoder().encode
 _decode_block = msgspec.json.Decoder(Block).decode
@@ -80,7 +80,7 @@ class MessagesStream(Machine):
         wish = wish_of(call)
         options = wish.stream_options
         super().__init__()
-        self._call = call
+        self._call = bodiless(call)
         self._strict = call.strict
         self._include_usage = options is not None and bool(options.include_usage)
         self._by_tool = answers_by_tool(call, wish)

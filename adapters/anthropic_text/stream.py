@@ -15,7 +15,7 @@ from adapters.anthropic.wire import ErrorBody
 from adapters.anthropic_text.wire import Answer, finish_of
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
-from adapters.types import Call
+from adapters.types import Call, bodiless
 
 _encode = msgspec.json.Encoder().encode
 
@@ -35,7 +35,7 @@ class CompleteStream(Machine):
 
     def __init__(self, call: Call) -> None:
         super().__init__()
-        self._call = call
+        self._call = bodiless(call)
         self._head = b""
 
     def _take(self, events: list[Event], out: list[bytes]) -> None:
