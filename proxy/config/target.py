@@ -223,6 +223,8 @@ def provider_row(name: str) -> Provider:
 
 
 def _address(provider: Provider, custom_host: str | None, guarded: bool, trusted: frozenset[str]) -> tuple[Origin, str]:
+    if guarded and not custom_host:
+        raise _bad_host("it is empty")
     url = custom_host or provider.base_url
     if not url:
         raise Refused(

@@ -44,7 +44,7 @@ NUMBERS: tuple[str, ...] = (
 """Forms of IPv4 that one parser reads as an address and another does not."""
 
 MALFORMED: tuple[str, ...] = (
-    " ", "x", "example.com", "//example.com", "http:example.com", "http:/example.com", "http:///example.com", "http://",
+    "", " ", "x", "example.com", "//example.com", "http:example.com", "http:/example.com", "http:///example.com", "http://",
     "https://", "ftp://example.com", "file:///etc/passwd", "gopher://example.com:70/_x", "dict://example.com:11211",
     "unix:///run/docker.sock", "http+unix://%2Frun%2Fdocker.sock", "javascript:alert(1)", "data:text/plain,x",
     "ldap://example.com", "ws://example.com", "jar:http://example.com!/", "http://user@example.com",
