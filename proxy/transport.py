@@ -555,7 +555,10 @@ class HttpTransport:
         if connection is not None:
             try:
                 await self._exchange(connection, head, body, timeouts)
-                return connection
+                if connection.status != 408 or not connection.should_close:
+                    return connection
+                # The farewell of an idle connection, which crossed our request: not an answer to it.
+                connection.finish()
             except UpstreamFailure as failure:
                 # The provider closed the idle connection as we wrote: not one byte came back. Once more, afresh.
                 if failure.kind is not Kind.UNREACHABLE:
