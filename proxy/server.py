@@ -178,6 +178,7 @@ class Door(RequestHandler):
             read_bufsize=_READ_LIMIT,
         )
         self._edge = edge
+        self._messages = []  # type: ignore[assignment] # a list: a deque would be 700 bytes for each connection
         self._payload: StreamReader = EMPTY_PAYLOAD
         self._source: Reply | None = None
         self._serving = False
@@ -311,7 +312,7 @@ class Door(RequestHandler):
     def _next(self) -> Exchange | None:
         """The next message as an exchange; None if it was refused. A plain function, so that a stream that is served
         for an hour does not hold the message all that time."""
-        message, self._payload = self._messages.popleft()
+        message, self._payload = self._messages.pop(0)  # type: ignore[call-arg] # a list, see above
         assert isinstance(message, RawRequestMessage)
         self._pipelined = bool(self._messages)
         self._started = self._chunking = self._expects = self._linger = False
@@ -399,6 +400,7 @@ class Door(RequestHandler):
             data = payload.read_nowait(-1)
             if len(data) > limit:
                 raise _too_large(limit)
+            self._payload = EMPTY_PAYLOAD  # its reader is not needed for the hour that the answer may take
             return data
         if self._declared is not None and int(self._declared) > limit:
             raise _too_large(limit)
@@ -409,6 +411,7 @@ class Door(RequestHandler):
             size += len(part)
             if size > limit:
                 raise _too_large(limit)
+        self._payload = EMPTY_PAYLOAD
         return b"".join(parts)
 
     async def chunks(self) -> AsyncIterator[bytes]:

@@ -51,8 +51,33 @@ _MAX_AGE = 300.0  # seconds a connection lives at most, so that a changed DNS re
 class Upstream(ResponseHandler):
     """One connection. It serves one exchange at a time: `send`, head, body, `finish`."""
 
+    # A thousand open streams are a thousand of these: slots and lists instead of a dict and deques are 3 KB for each.
+    __slots__ = (
+        "_body",
+        "_busy",
+        "_by_length",
+        "_chunked",
+        "_failure",
+        "_flowing",
+        "_have_head",
+        "_head_waiter",
+        "_idle",
+        "_informational",
+        "_poll",
+        "_sink",
+        "born",
+        "deadline",
+        "got_bytes",
+        "key",
+        "pool",
+        "raw_headers",
+        "status",
+        "touched",
+    )
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
+        self._buffer = _NO_MESSAGES  # aiohttp's queue of answers, which are taken straight from the parser here
         self.pool: GuardedConnector | None = None
         self.key: ConnectionKey | None = None
         self.born = monotonic()
@@ -272,7 +297,7 @@ class Upstream(ResponseHandler):
         if sink is not None and self._have_head:
             body = self._body
             if len(body._buffer) == 1 and not body._eof and body._exception is None and self._failure is None:
-                sink.data(body._buffer.popleft(), False)
+                sink.data(body._buffer.pop(), False)
             else:
                 self._drain()
 
@@ -313,6 +338,8 @@ class Upstream(ResponseHandler):
                 self._body = _NOTHING
             else:
                 body.__class__ = _Arrived
+                body._buffer = list(body._buffer)
+                body._http_chunk_splits = None
                 self._body = body
             self._have_head = True
             waiter = self._head_waiter
@@ -386,6 +413,9 @@ class Upstream(ResponseHandler):
             self.transport.abort()
 
 
+_NO_MESSAGES: deque[Any] = deque()
+
+
 class _Arrived(StreamReader):
     """What of a body has arrived and was not taken yet.
 
@@ -419,9 +449,9 @@ class _Nothing:
 _NOTHING: Any = _Nothing()
 
 
-def _all_of(buffer: deque[bytes]) -> bytes:
+def _all_of(buffer: deque[bytes] | list[bytes]) -> bytes:
     if len(buffer) == 1:
-        return buffer.popleft()
+        return buffer.pop()
     data = b"".join(buffer)
     buffer.clear()
     return data
