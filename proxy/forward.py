@@ -197,6 +197,8 @@ class Forwarder:
         """An error answer: verbatim in the same dialect, else in the client's words."""
         status = reply.status
         raw = await reply.gather(_ERROR_BODY)
+        if x.leaf is not None:
+            raw = x.leaf.target.hide(raw)
         if status < 400:
             message = "The provider answered with a redirect, which is not followed."
             raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)

@@ -66,6 +66,7 @@ class Target:
 
     __slots__ = (
         "_fixed",
+        "_secret",
         "_wires",
         "aliases",
         "base_path",
@@ -129,11 +130,17 @@ class Target:
         self.open = models is None and expires_at is None
         """Whether any model may be asked for at any time: the common case, decided once."""
         self.vendor = "anthropic" if provider.name == "anthropic" else "openai"
+        self._secret = credential.encode("latin-1", "replace") if slug is not None else b""
         self._wires: dict[tuple[Dialect, Dialect], Wire] = {}
         self._fixed: dict[Dialect, Wire] = {}
 
     def __repr__(self) -> str:
         return f"Target({self.name} → {self.origin!r}{self.base_path})"
+
+    def hide(self, body: bytes) -> bytes:
+        """A provider's error without the stored credential: some repeat it to whoever they refuse."""
+        secret = self._secret
+        return body.replace(secret, b"[hidden]") if secret and secret in body else body
 
     def model_for(self, asked: str | None) -> str | None:
         """The provider's name for the model a client asked for (aliases and the default resolved)."""
