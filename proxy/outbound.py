@@ -16,6 +16,7 @@ from proxy.exchange import Exchange
 from proxy.outcome import invalid
 
 _DEFAULTED = b'"portkey-default"'
+_NAME_NO_MODEL = ("/v1/files", "/v1/uploads")
 
 
 def admit(x: Exchange, leaf: Leaf) -> str:
@@ -30,6 +31,8 @@ def admit(x: Exchange, leaf: Leaf) -> str:
     if target.expires_at is not None and target.expires_at <= time():
         message = f"The virtual key {target.name!r} has expired."
         raise Refused(Kind.UNAUTHENTICATED, message, type="virtual_key_expired_error", code="01")
+    if x.dialect is Dialect.PASSTHROUGH and (target.models is not None or key.models is not None):
+        _refuse_unread(x)
     override = leaf.override_params.get("model")
     if isinstance(override, str):
         asked = override.partition("/")[2] if override[:1] == "@" else override
@@ -46,6 +49,14 @@ def admit(x: Exchange, leaf: Leaf) -> str:
     if (target.models is not None or key.models is not None) and x.body and _repeats_model(x):
         raise Refused(Kind.INVALID_REQUEST, "The body has more than one `model`.", param="model", code="invalid_json")
     return model
+
+
+def _refuse_unread(x: Exchange) -> None:
+    """Refuses a body that streams where an allow-list would have to look into it: a form may name any model."""
+    has_body = b"transfer-encoding" in x.headers or x.headers.get(b"content-length", b"0") != b"0"
+    if not x.body and has_body and not x.path.startswith(_NAME_NO_MODEL):
+        message = "Only JSON bodies are accepted here, because the models that may be used are restricted."
+        raise Refused(Kind.QUOTA_EXCEEDED, message, type="model_not_allowed_error", param="model", close=True)
 
 
 def _repeats_model(x: Exchange) -> bool:

@@ -60,10 +60,10 @@ class Pipeline:
             self._settle(x, monotonic())
 
     async def _read(self, x: Exchange) -> None:
-        """Takes the body and looks at the fields that routing needs. Bodies that only pass through stay unread."""
+        """Takes the body and looks at the fields that routing and allow-lists need. On the routes that only pass
+        through, bodies that are no JSON stay unread."""
         if x.dialect is Dialect.PASSTHROUGH:
-            content_type = x.headers.get(b"content-type", b"")
-            if not content_type.startswith(b"application/json") or routing.addressed(x):
+            if not _is_json(x):
                 return
             x.body = await x.client.body(self._max_body)
             if x.body[:1] != b"{":
@@ -82,6 +82,11 @@ class Pipeline:
         # A fault of ours. The client learns that, and no more; the log has the rest.
         logging.getLogger("loopway").error("request %s failed", x.request_id, exc_info=error)
         refuse(x, Refused(Kind.INTERNAL, "The gateway failed to handle this request.", source=Source.GATEWAY))
+
+
+def _is_json(x: Exchange) -> bool:
+    media_type = x.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    return media_type == b"application/json" and b"content-encoding" not in x.headers
 
 
 def _expect_json(x: Exchange) -> None:

@@ -136,14 +136,3 @@ def _usable(snapshot: Snapshot, key: Key) -> str:
         return "No virtual key exists yet that this API key may use."
     listed = ", ".join(slugs[:10]) + (" …" if len(slugs) > 10 else "")
     return f"This API key may use the virtual keys: {listed}."
-
-
-def addressed(x: Exchange) -> bool:
-    """Whether the headers alone say where a request goes, so that its body need not be looked at."""
-    found = x.headers
-    return (
-        b"x-portkey-virtual-key" in found
-        or b"x-portkey-provider" in found
-        or b"x-portkey-config" in found
-        or (x.key is not None and x.key.config is not None)
-    )
