@@ -120,7 +120,7 @@ def request_timeout(x: Exchange, leaf: Leaf) -> float | None:
     text = x.headers.get(b"x-portkey-request-timeout")
     if text is None:
         return leaf.timeout
-    if not text.isdigit() or not 0 < int(text) <= 86_400_000:
+    if not text.isdigit() or len(text) > 8 or not 0 < int(text) <= 86_400_000:
         raise Refused(
             Kind.INVALID_REQUEST,
             "x-portkey-request-timeout must be a whole number of milliseconds, at most a day.",
