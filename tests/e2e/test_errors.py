@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import Make
 from tests.e2e.samples import CLAUDE, GPT, HELLO, TEST
-from tests.fakes.gateway import ADMIN_KEY, ANTHROPIC_SECRET, OPENAI_SECRET, OPENAI_SLUG, Gateway, Upstream
+from tests.fakes.gateway import ADMIN_KEY, ANTHROPIC_SECRET, OPENAI_SECRET, OPENAI_SLUG, Gateway, Upstream, virtual_key
 
 CHAT = {"model": GPT, "messages": HELLO}
 
@@ -171,3 +171,32 @@ def test_errors_name_no_credential(gateway: Gateway) -> None:
     log = gateway.log()
     for secret in (gateway.api_key, ADMIN_KEY, ANTHROPIC_SECRET):
         assert secret not in log
+
+
+# Concurrency
+
+
+@pytest.mark.parametrize(
+    ("where", "code"), [("api_keys", "api_key_concurrency_limit"), ("virtual_keys", "virtual_key_concurrency_limit")]
+)
+def test_more_at_once_than_allowed_is_429(where: str, code: str, launch: Any, upstream: Upstream) -> None:
+    config: dict[str, Any] = {
+        "virtual_keys": [virtual_key(OPENAI_SLUG, "openai", upstream.url)],
+        "api_keys": [{"name": "a", "key": "lw-a"}],
+    }
+    config[where][0]["limits"] = {"concurrency": 1}
+    gateway = launch(config)
+    with openai.OpenAI(base_url=gateway.v1, api_key="lw-a", max_retries=0) as client:
+        stream = client.chat.completions.create(model=f"{GPT}::gap=50,chunks=600", messages=HELLO, stream=True)
+        next(iter(stream))
+        with pytest.raises(openai.RateLimitError) as raised:
+            client.chat.completions.create(model=GPT, messages=HELLO)
+        assert raised.value.code == code
+        assert int(raised.value.response.headers["retry-after"]) >= 1
+        stream.close()
+        upstream.until(lambda stats: stats["open"] == 0)
+        answer = gateway.until(
+            lambda: (found := gateway.post("/v1/chat/completions", CHAT, key="lw-a")).status_code == 200 and found,
+            "the permit is back",
+        )
+    assert answer.json()["choices"]
