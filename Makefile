@@ -3,10 +3,16 @@
 SHELL := /bin/sh
 VENV  := .venv
 BIN   := $(VENV)/bin
+NODE  := tests/e2e/node
 
 # An interpreter built with optimisations (Debian's, the official images') is a quarter faster than a plain build,
 # so one is preferred when it is there: deploy/python.sh looks, PYTHON=... decides.
 PYTHON ?= $(shell sh deploy/python.sh)
+
+# Test processes at once; a file's tests stay together. `make test JOBS=0` runs them one after the other.
+JOBS ?= auto
+
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 
 .PHONY: run setup test check bench lock clean
 
@@ -15,8 +21,8 @@ run: $(VENV)/.runtime
 
 setup: $(VENV)/.dev
 
-test: $(VENV)/.dev tests/e2e/node/node_modules/.stamp
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev $(NODE)/node_modules/.stamp
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -27,28 +33,32 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m loadtests --short
 
-# Writes both lock files anew; review the difference before you commit it.
+# Writes the lock files anew, which needs uv and npm; review the difference before you commit it.
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev --extra bench \
 	    -c requirements.lock pyproject.toml -o requirements-dev.lock
+	cd $(NODE) && npm install --package-lock-only --no-audit --no-fund
 
 clean:
-	rm -rf $(VENV) tests/e2e/node/node_modules
+	rm -rf $(VENV) $(NODE)/node_modules
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+$(BIN)/python:
+	@python="$(PYTHON)"; test -n "$$python" && "$$python" -m venv $(VENV)
 
-$(VENV)/.runtime: $(VENV)/bin/python requirements.lock pyproject.toml
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.lock
+$(VENV)/.runtime: $(BIN)/python requirements.lock pyproject.toml deploy/link.sh
+	@echo "Installing what Loopway needs into $(VENV) ..."
+	@$(PIP) --only-binary :all: -r requirements.lock
 	@sh deploy/link.sh $(BIN)/python
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python requirements-dev.lock pyproject.toml
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --prefer-binary -r requirements-dev.lock
+$(VENV)/.dev: $(BIN)/python requirements-dev.lock pyproject.toml deploy/link.sh
+	@echo "Installing what development needs into $(VENV) ..."
+	@$(PIP) --prefer-binary -r requirements-dev.lock
 	@sh deploy/link.sh $(BIN)/python
 	@touch $@ $(VENV)/.runtime
 
-tests/e2e/node/node_modules/.stamp: tests/e2e/node/package-lock.json
-	cd tests/e2e/node && npm ci --silent --no-audit --no-fund
+$(NODE)/node_modules/.stamp: $(NODE)/package-lock.json
+	@command -v npm >/dev/null || { echo "make test runs Node's SDKs as well: install Node 20 or newer with npm" >&2; exit 1; }
+	cd $(NODE) && npm ci --loglevel=error --no-audit --no-fund
 	@touch $@
