@@ -111,7 +111,7 @@ def _addressed(x: Exchange) -> list[Target]:
     provider = x.header(b"x-portkey-provider") or ""
     slug = provider[1:].partition("/")[0] if provider[:1] == "@" else x.header(b"x-portkey-virtual-key")
     if slug:
-        target = x.snapshot.target_of(slug)
+        target = x.snapshot.target_of(slug, x.key)
         return [target] if x.key is None or x.key.may_use(slug) else []
     return [target for slug, target in x.snapshot.targets.items() if x.key is None or x.key.may_use(slug)]
 

@@ -153,7 +153,8 @@ def pass_through_head(x: Exchange, leaf: Leaf, model: str) -> tuple[bytes, bytes
     path = target.base_path + _below_version(x.path)
     if x.query:
         path = f"{path}?{x.query}"
-    head, defaults = target.request_head(x.method, path, x.header(b"content-type"))
+    content_type = x.headers.get(b"content-type", b"").decode("latin-1")
+    head, defaults = target.request_head(x.method, path, content_type)
     length = x.headers.get(b"content-length")
     held = x.body if x.model is None or not x.body else body_for(x, leaf, model)
     body: bytes | AsyncIterator[bytes] = held

@@ -40,7 +40,7 @@ def _config(x: Exchange, key: Key) -> Plan | Node | None:
         if not key.allow_override and key.config is not None:
             raise Refused(Kind.INVALID_REQUEST, "Cannot override default config set for this API key.", param="config")
         if text[:1] == b"{":
-            return x.snapshot.inline(text)
+            return x.snapshot.inline(text, key)
         slug = text.decode("utf-8", "replace")
         if slug[:3] != "pc-":
             message = "Invalid config passed: it must be a JSON object or the slug of a saved config (pc-…)."
@@ -71,7 +71,7 @@ def _addressed(x: Exchange, key: Key) -> Plan:
     _strip_slug(x)
     if slug is not None:
         _refuse_custom_host(x, "a stored credential")
-        return snapshot.plan_of(slug)
+        return snapshot.plan_of(slug, key)
     if provider:
         return Plan(Leaf(_raw(x, key, provider)))
     _refuse_custom_host(x, "a stored credential")

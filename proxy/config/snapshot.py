@@ -113,19 +113,22 @@ class Snapshot:
 
     # -- looking things up
 
-    def plan_of(self, slug: str) -> Plan:
-        """The plan of one virtual key. Raises Refused (400) that names near slugs."""
+    def plan_of(self, slug: str, key: Key) -> Plan:
+        """The plan of one virtual key. Raises Refused (400) that names near slugs, of those that the key may use."""
         plan = self.plans.get(slug)
         if plan is None:
-            raise _unknown("virtual key", slug, self.plans)
+            raise self._unknown_slug(slug, key)
         return plan
 
-    def target_of(self, slug: str) -> Target:
-        """The target of one virtual key. Raises Refused (400) that names near slugs."""
+    def target_of(self, slug: str, key: Key | None = None) -> Target:
+        """The target of one virtual key; the same. None: whoever asks may see every slug."""
         target = self.targets.get(slug)
         if target is None:
-            raise _unknown("virtual key", slug, self.targets)
+            raise self._unknown_slug(slug, key)
         return target
+
+    def _unknown_slug(self, slug: str, key: Key | None) -> Refused:
+        return _unknown("virtual key", slug, [known for known in self.targets if key is None or key.may_use(known)])
 
     def adhoc(self, provider: str, credential: str, custom_host: str | None) -> Target:
         """A target made of what the client itself sent. Its host, if any, is guarded."""
@@ -151,30 +154,31 @@ class Snapshot:
         row = self.configs.get(slug)
         if row is None:
             raise _unknown("config", slug, self.configs, "Invalid config id passed")
-        compiled = self._saved[slug] = self._compile(parse_config(row.config), client=False)
+        compiled = self._saved[slug] = self._compile(parse_config(row.config), client=None)
         return compiled
 
-    def inline(self, text: bytes) -> Plan | Node:
-        """The same for a config object written in a request."""
+    def inline(self, text: bytes, key: Key) -> Plan | Node:
+        """The same for a config object written in a request that came with this key."""
         found = self._inline.get(text)
         if isinstance(found, Plan | Node):
             return found
-        compiled = self._compile(_parsed(lambda: parse_json(text)), client=True)
+        compiled = self._compile(_parsed(lambda: parse_json(text)), client=key)
         self._inline.keep(text, compiled)
         return compiled
 
-    def _compile(self, node: Node, *, client: bool) -> Plan | Node:
+    def _compile(self, node: Node, *, client: Key | None) -> Plan | Node:
+        """`client` is the key of the request that wrote this config, None for a saved one."""
         if not node.targets and node.slug is None and node.provider is None:
             return node
         return compile_plan(node, lambda leaf, where: self._resolve(leaf, where, client))
 
-    def _resolve(self, leaf: Node, where: str, client: bool) -> Target | None:
+    def _resolve(self, leaf: Node, where: str, client: Key | None) -> Target | None:
         slug = leaf.slug
         if slug is not None:
-            target = self.target_of(slug)
+            target = self.target_of(slug, client)
             if leaf.custom_host is None:
                 return target
-            if client:
+            if client is not None:
                 raise Refused(
                     Kind.INVALID_REQUEST,
                     f"{where}: a custom_host in a request cannot be combined with a stored credential.",
@@ -189,7 +193,7 @@ class Snapshot:
             provider_row(leaf.provider),
             key,
             custom_host=leaf.custom_host,
-            guarded=client and leaf.custom_host is not None,
+            guarded=client is not None and leaf.custom_host is not None,
             trusted=self.trusted,
             fields=leaf.fields,
         )

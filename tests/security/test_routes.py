@@ -380,3 +380,22 @@ def test_a_body_where_none_belongs_confuses_nobody(guard: Gateway, behind: Upstr
 
 def test_every_dialect_of_clients_is_covered() -> None:
     assert {route.dialect for route in SPOKEN} == set(Dialect) - UPSTREAM_ONLY
+
+
+def test_a_key_is_not_told_of_virtual_keys_that_it_may_not_use(guard: Gateway) -> None:
+    near = OPENAI_SLUG[:-1]
+    body = json.dumps({"model": "gpt-4o", "messages": []}).encode()
+    for key, told in (("lw-narrow", False), (SEED_KEY, True)):
+        for fields in (
+            {"x_portkey_virtual_key": "anthropic-aliase"}, {"x_portkey_provider": "@anthropic-aliase"},
+            {"x_portkey_config": json.dumps({"virtual_key": "anthropic-aliase"})},
+        ):  # fmt: skip
+            answer = ask(guard, "POST", "/v1/chat/completions", body, **JSON, x_portkey_api_key=key, **fields)
+            assert answer.status == 400
+            assert ("did you mean 'anthropic-aliases'" in answer.error["message"]) == told
+        answer = ask(
+            guard, "POST", "/v1/chat/completions", body, **JSON, x_portkey_api_key=key, x_portkey_virtual_key=near
+        )
+        assert OPENAI_SLUG in answer.error["message"]
+        listed = ask(guard, "GET", "/v1/models", x_portkey_api_key=key)
+        assert ("@anthropic-aliases/" in listed.body.decode()) == told
