@@ -28,6 +28,7 @@ from proxy.ports import ApiKeyRow
 _log = logging.getLogger("loopway")
 _BEAT = 1.0
 _UNRESPONSIVE = 30
+_ENDING = (signal.SIGTERM, signal.SIGQUIT)
 
 
 class Setup:
@@ -54,6 +55,16 @@ class Supervisor(Arbiter):  # type: ignore[misc]
     """gunicorn's arbiter; an interrupt drains as a termination does."""
 
     handle_int = Arbiter.handle_term
+
+    def spawn_worker(self) -> int | None:
+        """Forks with the ending signals held back: one that reached a worker before it has handlers of its own would
+        be taken by the supervisor's, which mean nothing there, and the end would wait for that worker."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            pid: int | None = super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        return pid
 
     def handle_hup(self) -> None:
         """Reads the configuration afresh; only one that can be used replaces the workers."""
@@ -114,6 +125,7 @@ class GatewayWorker(Worker):  # type: ignore[misc]
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
     def run(self) -> None:
         """Serves until told to stop."""

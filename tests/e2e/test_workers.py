@@ -174,6 +174,11 @@ def test_sighup_replaces_the_workers_and_breaks_no_stream(launch: Launch, upstre
     assert gateway.get("/v1/models", key="lw-new").status_code == 200
 
 
+def test_told_to_stop_while_workers_still_start_it_stops(launch: Launch, upstream: Upstream) -> None:
+    for _ in range(3):
+        launch(standard(upstream.url), workers=6).stop()
+
+
 def test_an_idle_connection_does_not_hold_up_the_end(launch: Launch, upstream: Upstream) -> None:
     gateway = launch(standard(upstream.url))
     with (
