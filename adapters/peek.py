@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -13,10 +14,14 @@ DEFAULT = "portkey-default"
 """What the Portkey SDKs send for a parameter the user left out; it means the provider's or key's own default."""
 
 
+MODEL_LENGTH = 1024
+"""Characters of a model's name at most. It is kept in every log line and usage record, so it must have an end."""
+
+
 class Peek(msgspec.Struct, gc=False):
     """`model` and `stream` of a request body, as received. Absent and null are the same here."""
 
-    model: str | None = None
+    model: Annotated[str, msgspec.Meta(max_length=MODEL_LENGTH)] | None = None
     stream: bool | None = None
 
 

@@ -399,3 +399,13 @@ def test_a_key_is_not_told_of_virtual_keys_that_it_may_not_use(guard: Gateway) -
         assert OPENAI_SLUG in answer.error["message"]
         listed = ask(guard, "GET", "/v1/models", x_portkey_api_key=key)
         assert ("@anthropic-aliases/" in listed.body.decode()) == told
+
+
+@pytest.mark.parametrize("route", SPOKEN, ids=named)
+def test_a_name_without_end_is_no_model(guard: Gateway, behind: Upstream, route: Route) -> None:
+    body = json.dumps({**json.loads(VALID), "model": "m" * 1025}).encode()
+    answer = call(guard, route, body, x_portkey_api_key=SEED_KEY, x_portkey_virtual_key=OPENAI_SLUG)
+    assert answer.status == 400
+    assert_speaks(answer, route)
+    assert "m" * 100 not in answer.body.decode()
+    assert not behind.requests()
