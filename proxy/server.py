@@ -43,6 +43,7 @@ _BAD_PATH = re.compile(
     r"|[^\x21\x22\x24-\x5b\x5d-\x7e]"
 )
 _BAD_QUERY = re.compile(r"[^\x21\x22\x24-\x7e]")
+_SWEEP = 1.0  # seconds between two looks at the deadlines; limits fire that much late at most
 _LINGER = 2.0
 _CUT_GRACE = 1.0
 _SEND_STALL = 60.0
@@ -83,7 +84,7 @@ class Edge(web.Server):
         self.draining = False
         self.loop = loop
         self._emptied: asyncio.Future[None] | None = None
-        self._sweeper = loop.call_later(1.0, self._sweep)
+        self._sweeper = loop.call_later(_SWEEP, self._sweep)
 
     def __call__(self) -> RequestHandler:
         return Door(self, self.loop)
@@ -98,7 +99,7 @@ class Edge(web.Server):
         for door in self.doors:
             if door.deadline < now:
                 door.expire()
-        self._sweeper = self.loop.call_later(1.0, self._sweep)
+        self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
 
     async def drain(self, timeout: float) -> None:
         """Lets requests in flight finish; idle connections close now, busy ones after their answer. When the time is
