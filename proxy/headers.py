@@ -153,10 +153,11 @@ def forwarded(names: tuple[str, ...], raw: Lines) -> bytes:
 
 _ANSWER = frozenset(
     (
-        b"content-type", b"content-disposition", b"retry-after", b"retry-after-ms", b"x-should-retry", b"request-id",
-        b"x-request-id", b"openai-processing-ms", b"openai-version",
+        b"content-type", b"content-encoding", b"content-disposition", b"retry-after", b"retry-after-ms",
+        b"x-should-retry", b"request-id", b"x-request-id", b"openai-processing-ms", b"openai-version",
     )
 )  # fmt: skip
+_OF_THE_BODY = frozenset((b"content-type", b"content-encoding", b"content-disposition"))
 _ANSWER_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
 
 
@@ -169,11 +170,11 @@ _PASSES: _Known[bool] = _Known(_passes)
 
 
 def for_client(raw: Lines, *, content_type: bool) -> bytes:
-    """The lines of a provider's answer that its client gets; without its content type where the body is ours."""
+    """The lines of a provider's answer that its client gets; without those about its body where the body is ours."""
     passes = _PASSES
     lines = [field for field in raw if passes[field[0]]]
     if not content_type:
-        lines = [field for field in lines if field[0].lower() != b"content-type"]
+        lines = [field for field in lines if field[0].lower() not in _OF_THE_BODY]
     out = b"".join([b"%b: %b\r\n" % field for field in lines])
     if out.count(b"\n") != len(lines) or out.count(b"\r") != len(lines) or b"\0" in out:
         # The parser of answers is lenient: a line end inside a value would be a header of the provider's making.

@@ -149,7 +149,12 @@ def test_of_a_providers_answer_only_listed_fields_pass() -> None:
     lines = headers.for_client(raw, content_type=True)
     assert b"secret" not in lines
     assert lines.count(b"\r\n") == 5
-    assert b"Content-Type" not in headers.for_client(raw, content_type=False)
+
+
+def test_what_describes_a_body_goes_with_it() -> None:
+    raw = ((b"Content-Type", b"text/plain"), (b"CONTENT-ENCODING", b"gzip"), (b"x-request-id", b"r"))
+    assert headers.for_client(raw, content_type=True).count(b"\r\n") == 3
+    assert headers.for_client(raw, content_type=False) == b"x-request-id: r\r\n"
 
 
 @pytest.mark.parametrize("byte", [0, 10, 13])

@@ -170,7 +170,8 @@ def test_a_field_that_may_pass_is_forwarded_when_asked_for(guard: Gateway, behin
 # -- towards the client
 
 DOWN = {
-    "content-type", "content-length", "transfer-encoding", "connection", "openai-processing-ms", "openai-version",
+    "content-type", "content-encoding", "content-length",
+    "transfer-encoding", "connection", "openai-processing-ms", "openai-version",
     "x-request-id", "request-id", "retry-after", "x-portkey-trace-id", "x-portkey-provider",
     "x-portkey-last-used-option-index", "x-portkey-retry-attempt-count", "x-portkey-cache-status",
     "x-loopway-dropped-params",
@@ -220,3 +221,24 @@ def test_a_redirect_is_never_followed(guard: Gateway, behind: Upstream, route: s
     assert answer.header("location") is None
     assert "stolen" not in answer.body.decode()
     assert [record.route for record in behind.requests()] == [path if route == "verbatim" else "/v1/messages"]
+
+
+@pytest.mark.parametrize("mode", ["gzip=1", "bomb=1"])
+def test_a_compressed_answer_is_passed_as_such_or_refused_but_never_unpacked(
+    guard: Gateway, behind: Upstream, mode: str
+) -> None:
+    # Providers are asked for none. What comes all the same is the client's to unpack, and costs the gateway nothing.
+    for slug, model, stream in (
+        (OPENAI_SLUG, "gpt-4o", False), (OPENAI_SLUG, "gpt-4o", True), (ANTHROPIC_SLUG, "claude-sonnet-4-5", False),
+        (ANTHROPIC_SLUG, "claude-sonnet-4-5", True),
+    ):  # fmt: skip
+        body = json.dumps({**json.loads(BODY), "model": f"{model}::{mode}", "stream": stream}).encode()
+        fields = {"x_portkey_api_key": SEED_KEY, "x_portkey_virtual_key": slug, "Content_Type": "application/json"}
+        with Wire(guard.port) as wire:
+            answer = wire.send(request("POST", "/v1/chat/completions", body, **fields)).answer()
+        assert len(answer.body) < 2**20
+        if slug == OPENAI_SLUG and not stream:
+            assert (answer.status, answer.header("content-encoding")) == (200, "gzip")
+            assert answer.body[:2] == b"\x1f\x8b"
+        else:
+            assert (answer.status, answer.header("content-encoding")) == (502, None)
