@@ -100,6 +100,7 @@ def run(
     banner: Callable[[str], str] | None = None,
 ) -> None:
     """Prepares the store, binds, and supervises until told to stop. Raises LoopwayError."""
+    import proxy.app  # noqa: F401 - loaded before the fork: workers share its memory, and a new one serves at once
     from proxy.workers import Application, Setup, listen
 
     _log_to_stderr(file.logs.level)
