@@ -296,7 +296,7 @@ def _answer(incoming: Incoming, route: Route) -> Answer:
     route.family.authenticate(incoming.headers)
     try:
         answer = route.answer(incoming)
-    except (TypeError, AttributeError) as exc:
+    except (TypeError, AttributeError, LookupError) as exc:
         # The mock looks at few fields and trusts their types; a provider would say which one is wrong.
         raise Refusal(400, f"A field of the request has the wrong type: {exc}") from None
     if mode.junk or mode.wrong:
