@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -74,8 +75,6 @@ def test_every_answer_carries_a_trace_id_of_its_own(
 
 
 def test_even_a_request_that_is_not_http_gets_a_trace_id(gateway: Gateway) -> None:
-    import socket
-
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as raw:
         raw.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a b\r\n\r\n")
         said = raw.makefile("rb").read()

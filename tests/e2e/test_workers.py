@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -79,8 +80,6 @@ def test_whole_answers_in_flight_are_drained_too(launch: Launch, upstream: Upstr
             json={"model": f"{GPT}::latency=1000", "messages": HELLO},
             headers={"x-portkey-api-key": gateway.api_key},
         )
-        import threading
-
         answers: list[httpx.Response] = []
         thread = threading.Thread(target=lambda: answers.append(client.send(request)))
         thread.start()
@@ -176,7 +175,7 @@ def test_sighup_replaces_the_workers_and_breaks_no_stream(launch: Launch, upstre
 
 def test_told_to_stop_while_workers_still_start_it_stops(launch: Launch, upstream: Upstream) -> None:
     for _ in range(3):
-        launch(standard(upstream.url), workers=6).stop()
+        launch(standard(upstream.url), workers=4).stop()
 
 
 def test_an_idle_connection_does_not_hold_up_the_end(launch: Launch, upstream: Upstream) -> None:

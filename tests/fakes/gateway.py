@@ -420,5 +420,11 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
         return gateway.__enter__()
 
     yield run
+    failures: list[AssertionError] = []
     for gateway in started:
-        gateway.stop()
+        try:
+            gateway.stop()
+        except AssertionError as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
