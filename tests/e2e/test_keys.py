@@ -37,7 +37,6 @@ def status(gateway: Gateway, key: str) -> int:
 def crowd(session_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with several workers."""
     with Gateway(tmp_path_factory.mktemp("crowd"), standard(session_upstream.url), workers=WORKERS) as running:
-        running.until(lambda: len(running.workers()) == WORKERS, "all workers run")
         yield running
 
 

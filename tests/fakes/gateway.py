@@ -207,13 +207,15 @@ class Gateway:
         fresh.replace(self.file)
 
     def start(self) -> Self:
-        """Starts it and waits until it is ready. Raises AssertionError, with its output, if it never is."""
+        """Starts it, and waits until it is ready and all workers run. Raises AssertionError, with its output, if it
+        never is."""
         self.spawn()
         self.until(lambda: _STARTED.search(self.log()), "it prints its address")
         found = _STARTED.search(self.log())
         assert found is not None
         self.url = found[1]
         self.until(self._ready, "it is ready")
+        self.until(lambda: len(self.workers()) == self._workers, "all workers run")
         return self
 
     def spawn(self) -> None:
