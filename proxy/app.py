@@ -164,23 +164,19 @@ class Gateway:
             monotonic(),
         )
 
-    async def _handle(self, x: Exchange) -> None:
+    def _handle(self, x: Exchange) -> Awaitable[None]:
+        # Not a coroutine itself: one frame less for every open stream, and for every request.
         try:
             match = self.router.find(x.method, x.path)
         except Refused as refused:
-            self._refuse_unknown(x, refused)
-            return
+            return self._refuse_unknown(x, refused)
         route = match.route
         if route.dialect is not None and route.scope is not None:
             self.metrics.in_flight += 1
-            try:
-                await self.pipeline.infer(x, route.dialect, route.scope)
-            finally:
-                self.metrics.in_flight -= 1
-            return
-        await self._administer(x, route, match.params)
+            return self.pipeline.infer(x, route.dialect, route.scope)
+        return self._administer(x, route, match.params)
 
-    def _refuse_unknown(self, x: Exchange, refused: Refused) -> None:
+    async def _refuse_unknown(self, x: Exchange, refused: Refused) -> None:
         # Who has no key learns nothing about which paths exist.
         try:
             keys.authenticate(x)
@@ -225,6 +221,7 @@ class Gateway:
         return Scope(self, x) if route.exchange else self
 
     def _settle(self, x: Exchange, ended: float) -> None:
+        self.metrics.in_flight -= 1
         self.metrics.settle(x, ended)
         self.ledger.put(x, ended)
 

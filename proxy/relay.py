@@ -80,6 +80,7 @@ class Events:
         x = self._x
         x.committed = True
         x.client.begin(status, head, None)
+        self._reply.raw_headers = ()  # a stream may last; its head need not
         ready, self._ready = self._ready, b""
         self._live = True
         if self._ended:
@@ -90,9 +91,9 @@ class Events:
         x.client.write(ready)
         await self._wait()
 
-    async def _wait(self) -> None:
+    def _wait(self) -> asyncio.Future[None]:
         self._waiter = self._loop.create_future()
-        await self._waiter
+        return self._waiter
 
     @property
     def usage(self) -> Usage | None:
@@ -280,9 +281,9 @@ class Body:
             client.feed_from(self._reply)
             await self._wait()
 
-    async def _wait(self) -> None:
+    def _wait(self) -> asyncio.Future[None]:
         self._waiter = self._loop.create_future()
-        await self._waiter
+        return self._waiter
 
     @property
     def usage(self) -> Usage | None:

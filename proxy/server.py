@@ -296,8 +296,13 @@ class Door(RequestHandler):
                 self.deadline = inf
                 self._serving = True
                 try:
-                    await self._serve()
+                    x = self._next()
+                    if x is not None:
+                        await self._edge.handle(x)
+                        if not self._payload.is_eof():
+                            self._keep = False
                 finally:
+                    x = None
                     self._serving = False
                     self._source = None
                     self._fed = 0
@@ -334,14 +339,6 @@ class Door(RequestHandler):
             self._refuse(refused)
             self._keep = False
             return None
-
-    async def _serve(self) -> None:
-        x = self._next()
-        if x is None:
-            return
-        await self._edge.handle(x)
-        if not self._payload.is_eof():
-            self._keep = False
 
     async def _close_kindly(self) -> None:
         """Closing with unread input resets the connection, and the client may lose the answer just written. So the

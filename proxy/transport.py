@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import select
 import socket
 from collections import deque
@@ -282,6 +283,7 @@ class Upstream(ResponseHandler):
             self._should_close = True
             self._abort()
             return
+        first = not self.got_bytes
         self.got_bytes = self.touched = True
         parser = self._parser
         if parser is None:
@@ -293,6 +295,8 @@ class Upstream(ResponseHandler):
             return
         if messages or upgraded:
             self._on_heads(messages, upgraded)
+            if first and self._chunked and self._have_head and not self._body._eof:
+                self._forget_head(data)
         sink = self._sink
         if sink is not None and self._have_head:
             body = self._body
@@ -345,6 +349,23 @@ class Upstream(ResponseHandler):
             waiter = self._head_waiter
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
+
+    def _forget_head(self, data: bytes) -> None:
+        """Goes on with a fresh parser, if the first one stands between two chunks. `data` is all it was fed.
+
+        aiohttp's parser keeps every header field until the next answer's head, which for an open stream is 6 KB that
+        nobody reads. A fresh one, told only that chunks follow, keeps none.
+        """
+        end_of_head = data.find(b"\r\n\r\n")
+        if end_of_head < 0 or not _between_chunks(data, end_of_head + 4):
+            return
+        parser = self._new_parser()
+        messages, _, _ = parser.feed_data(_CHUNKS_FOLLOW)
+        body = messages[0][1]
+        body.__class__ = _Arrived
+        body._buffer = self._body._buffer
+        body._http_chunk_splits = None
+        self._body, self._parser = body, parser
 
     def _drain(self) -> None:
         """Hands the sink all that has arrived."""
@@ -414,6 +435,21 @@ class Upstream(ResponseHandler):
 
 
 _NO_MESSAGES: deque[Any] = deque()
+_CHUNKS_FOLLOW = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+_CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,7})\r\n")
+
+
+def _between_chunks(data: bytes, at: int) -> bool:
+    """Whether `data` is, from there on, whole chunks and nothing else."""
+    while at < len(data):
+        head = _CHUNK_HEAD.match(data, at)
+        if head is None:
+            return False
+        at = head.end() + int(head[1], 16)
+        if data[at : at + 2] != b"\r\n":
+            return False
+        at += 2
+    return at == len(data)
 
 
 class _Arrived(StreamReader):
