@@ -113,7 +113,7 @@ class Edge(web.Server):
         await self._empty(_CUT_GRACE)
         self._sweeper.cancel()
         for door in self.doors:
-            door.force_close()
+            door.abort()
 
     async def _empty(self, timeout: float) -> None:
         """Waits until no connection is left, or the time is over."""
@@ -155,6 +155,7 @@ class Door(RequestHandler):
         "_head_only",
         "_keep",
         "_linger",
+        "_link",
         "_payload",
         "_pipelined",
         "_reading_head",
@@ -193,6 +194,7 @@ class Door(RequestHandler):
         self._head_only = False
         self._expects = False
         self._linger = False
+        self._link: asyncio.Transport | None = None
         self._fed = 0  # bytes read since the last request: as long as they are few, so are its headers
         self._version = HttpVersion11
         self._body_bytes = 0
@@ -207,6 +209,7 @@ class Door(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._link = self.transport  # aiohttp forgets it on closing; a reader that stalls must still be cut
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
             # A stalled reader costs kernel memory that no RSS shows: autotuning would grow it to megabytes.
@@ -312,8 +315,7 @@ class Door(RequestHandler):
             await self._close_kindly()
         finally:
             self._task_handler = None
-            if self.transport is not None:
-                self.transport.close()
+            self.force_close()
 
     def _next(self) -> Exchange | None:
         """The next message as an exchange; None if it was refused. A plain function, so that a stream that is served
@@ -361,18 +363,21 @@ class Door(RequestHandler):
     def expire(self) -> None:
         """The deadline has passed: called by the edge's one timer."""
         self.deadline = inf
-        if self._paused:
-            # Closing would wait for the reader that never reads.
+        if self._paused or self._link is None or self._link.is_closing():
+            # Closing waits for what is buffered, and so for a reader that never reads.
             self.abort()
-        elif self._linger:
-            self.force_close()
-        elif self._serving:
+        elif self._serving and not self._linger:
             if self._payload.exception() is None and not self._payload.is_eof():
                 self._payload.set_exception(
                     Refused(Kind.TIMEOUT, "The request's body did not arrive in time.", status=408, close=True)
                 )
         else:
             self.force_close()
+
+    def force_close(self) -> None:
+        """Closes once everything is written, and reads no more."""
+        super().force_close()
+        self.deadline = self._loop.time() + _SEND_STALL
 
     def leave(self) -> None:
         """The worker is draining: close now if idle, else after the answer in progress."""
@@ -487,8 +492,8 @@ class Door(RequestHandler):
     def abort(self) -> None:
         """Cuts the connection."""
         self._keep = False
-        if self.transport is not None:
-            self.transport.abort()
+        if self._link is not None:
+            self._link.abort()
 
     def feed_from(self, reply: Reply | None) -> None:
         """Whom to pause while the client reads too slowly."""
