@@ -24,16 +24,19 @@ class Timeouts:
 class Origin:
     """Where connections go: scheme, host and port, and whose connector may make them.
 
-    `guarded` says that a client named this host: its final address is checked against the public ones.
+    `guarded` says that a client named this host: its final address is checked against the public ones. `credential`
+    is a fingerprint: connections are shared by those who use the same credential, and nobody else, so that no answer
+    of a misbehaving provider can reach another one's user.
     """
 
-    __slots__ = ("guarded", "handle", "host", "port", "scheme")
+    __slots__ = ("credential", "guarded", "handle", "host", "port", "scheme")
 
     def __init__(self, scheme: str, host: str, port: int, *, guarded: bool = False) -> None:
         self.scheme = scheme
         self.host = host
         self.port = port
         self.guarded = guarded
+        self.credential = 0
         self.handle: Any = None
         """The transport's own form of the same, made when it first connects there."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
@@ -520,7 +521,7 @@ class Door(RequestHandler):
         self._linger = True
         body = errors.body("openai", refused.kind, refused.message, param=refused.param, code=refused.code)
         if not self.trace:
-            self.trace = b"x-portkey-trace-id: refused\r\n"
+            self.trace = b"x-portkey-trace-id: %b\r\n" % secrets.token_hex(16).encode()
         self.respond(refused.status, b"content-type: application/json\r\n", body)
 
 

@@ -639,7 +639,9 @@ class HttpTransport:
         """What connecting to an address needs, made once for each: its pool, and aiohttp's forms of it."""
         url = URL.build(scheme=origin.scheme, host=origin.host, port=origin.port)
         request = ClientRequest("POST", url, loop=self._loop)
-        handle = (self._client if origin.guarded else self._operator, request, request.connection_key)
+        # aiohttp's key has a place for what a proxy is told; here it tells apart whose connections these are.
+        key = request.connection_key._replace(proxy_headers_hash=origin.credential)
+        handle = (self._client if origin.guarded else self._operator, request, key)
         origin.handle = handle
         return handle
 

@@ -107,6 +107,7 @@ class Target:
         self.slug = slug
         self.name = slug or provider.name
         self.origin, self.base_path = _address(provider, custom_host, guarded, trusted)
+        self.origin.credential = hash((slug, credential))
         self.models = models
         self.aliases = dict(aliases or {})
         self.default_model = default_model
