@@ -23,6 +23,7 @@ from proxy.exchange import Exchange
 from proxy.seams import Reply
 
 _EVENT_LIMIT = 8 << 20
+_ENOUGH = 1 << 16  # bytes that may wait for an answer to begin, before its provider has to
 _ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
@@ -87,8 +88,9 @@ class Events:
             self._finish(ready)
             return
         self._passing = self._decoder is None
-        x.client.feed_from(self._reply)
         x.client.write(ready)
+        self._reply.resume()
+        x.client.feed_from(self._reply)
         await self._wait()
 
     def _wait(self) -> asyncio.Future[None]:
@@ -129,6 +131,8 @@ class Events:
             else:
                 self._ready += out
                 self._wake()
+                if len(self._ready) > _ENOUGH:
+                    self._reply.pause()
 
     def fail(self, failure: UpstreamFailure) -> None:
         """The upstream broke off."""
@@ -278,6 +282,7 @@ class Body:
         if self._failure is not None:
             self._cut(self._failure)
         elif not self._ended:
+            self._reply.resume()
             client.feed_from(self._reply)
             await self._wait()
 
@@ -298,6 +303,8 @@ class Body:
             self._x.client.write(data, end)
         else:
             self._ready += data
+            if len(self._ready) > _ENOUGH and not end:
+                self._reply.pause()
         if end or not self._live:
             self._wake()
 

@@ -45,6 +45,7 @@ _PARSE_LIMIT = 1 << 18  # above uvloop's largest read, so that one read never pa
 _EMPTY_STATUS = frozenset((204, 304))
 _MAX_INFORMATIONAL = 8
 _SWEEP = 0.05  # seconds between two looks at the deadlines; limits fire that much late at most
+_AHEAD = 65536  # bytes of one read that may come before anybody takes them
 _JOIN_BELOW = 65536  # below this, one joined write is cheaper than two buffers
 _MAX_AGE = 300.0  # seconds a connection lives at most, so that a changed DNS record takes effect
 
@@ -204,6 +205,7 @@ class Upstream(ResponseHandler):
         if self._failure is not None:
             sink.fail(self._failure)
             return
+        self.resume()
         self._sink = sink
         self._drain()
 
@@ -304,6 +306,8 @@ class Upstream(ResponseHandler):
                 sink.data(body._buffer.pop(), False)
             else:
                 self._drain()
+        elif len(data) > _AHEAD and self._have_head and not self._body._eof:
+            self.pause()  # until somebody takes it: one turn of the loop can bring megabytes
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """aiohttp's reader asks for this at every read; without a pause there is nothing to do, and doing it all the
