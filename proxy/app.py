@@ -77,7 +77,7 @@ class Gateway:
         )
         self.router = Router(self.routes())
         self._metrics_open = server.host in ("127.0.0.1", "::1", "localhost")
-        self._metrics_on = file.telemetry.metrics
+        self.metrics_on = file.telemetry.metrics
         self._metrics_file = run_dir / f"metrics-{os.getpid()}.json"
         self._run_dir = run_dir
         # Ids are unique over workers and restarts by their random half, and within one by a counter, which keeps a
@@ -279,6 +279,8 @@ async def _ready(context: object, request: AdminRequest) -> Answer:
 
 async def _metrics(context: object, request: AdminRequest) -> Answer:
     assert isinstance(context, Gateway)
+    if not context.metrics_on:
+        raise Refused(Kind.NOT_FOUND, "Metrics are switched off here (telemetry.metrics).")
     return Answer(context.metrics_text().encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
