@@ -46,7 +46,7 @@ class Line(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self.transport: asyncio.Transport | None = None
-        self.data = b""
+        self.data = bytearray()
         """Everything that came and was not taken yet."""
         self.over = False
         """Whether the gateway ended the connection."""
@@ -61,7 +61,7 @@ class Line(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        self.data = self.data + data if self.data else data
+        self.data += data
         self.read += len(data)
         self._look()
 
@@ -108,14 +108,17 @@ class Line(asyncio.Protocol):
         """Waits until `part` has come, and takes everything up to its end."""
         await self.until(lambda: part in self.data or self.over, timeout)
         assert part in self.data, f"the connection ended before {part!r} came: {self.data[-500:]!r}"
-        end = self.data.index(part) + len(part)
-        taken, self.data = self.data[:end], self.data[end:]
-        return taken
+        return self.take(self.data.index(part) + len(part))
 
     async def end(self, timeout: float = _PATIENCE) -> bytes:
         """Waits for the connection's end, and takes everything."""
         await self.until(lambda: self.over, timeout)
-        taken, self.data = self.data, b""
+        return self.take(len(self.data))
+
+    def take(self, size: int) -> bytes:
+        """The first bytes of what came; fewer where there are no more."""
+        taken = bytes(self.data[:size])
+        del self.data[:size]
         return taken
 
     async def head(self, timeout: float = _PATIENCE) -> tuple[int, dict[str, str]]:
@@ -137,7 +140,7 @@ class Line(asyncio.Protocol):
         elif "content-length" in headers:
             length = int(headers["content-length"])
             await self.until(lambda: len(self.data) >= length or self.over, timeout)
-            body, self.data = self.data[:length], self.data[length:]
+            body = self.take(length)
             whole = len(body) == length
         elif status == 204:
             body, whole = b"", True
@@ -149,17 +152,16 @@ class Line(asyncio.Protocol):
         parts = []
         while True:
             await self.until(lambda: b"\r\n" in self.data or self.over, timeout)
-            size, mark, rest = self.data.partition(b"\r\n")
-            if not mark:
+            end = self.data.find(b"\r\n")
+            if end < 0:
                 return b"".join(parts), False
-            length = int(size, 16)
-            needed = len(size) + 2 + length + 2
+            length = int(self.data[:end], 16)
+            needed = end + 2 + length + 2
             await self.until(lambda needed=needed: len(self.data) >= needed or self.over, timeout)  # type: ignore[misc]
-            if len(self.data) < needed:
-                return b"".join([*parts, rest]), False
-            part = self.data[len(size) + 2 : needed]
+            part = self.take(needed)[end + 2 :]
+            if len(part) < length + 2:
+                return b"".join([*parts, part]), False
             assert part[-2:] == b"\r\n", f"a chunk ends in {part[-2:]!r}"
-            self.data = self.data[needed:]
             if length == 0:
                 return b"".join(parts), True
             parts.append(part[:-2])

@@ -285,3 +285,65 @@ def unchunked(data: bytes) -> bytes:
         if data[length : length + 2] != b"\r\n":
             raise ValueError("a chunk does not end where it should")
         body, data = body + data[:length], data[length + 2 :]
+
+
+class Flood:
+    """An upstream that answers every request with as many pieces as fast as its peer reads, and no faster.
+
+    `pieces` are (first, repeated, last) bytes of a body by path; `sent` counts the bytes that the latest peer took.
+    """
+
+    def __init__(self, pieces: dict[str, tuple[bytes, bytes, bytes]], count: int) -> None:
+        self._pieces = pieces
+        self._count = count
+        self._server: asyncio.Server | None = None
+        self.port = 0
+        self.open = 0
+        self.sent = 0
+        self.complete = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        writer.transport.set_write_buffer_limits(0)
+        try:
+            while True:
+                await self._answer(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        length = int(asked.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        body = await reader.readexactly(length)
+        streamed = b'"stream"' in body and b"true" in body
+        path = asked.split(b" ", 2)[1].decode()
+        first, repeated, last = self._pieces[path if streamed else path + " whole"]
+        self.sent = 0
+        size = len(first) + len(repeated) * self._count + len(last)
+        kind = SSE if streamed else "application/json"
+        writer.write(head(content_type=kind, content_length=str(size)) + first)
+        for _ in range(self._count):
+            writer.write(repeated)
+            await writer.drain()
+            self.sent += len(repeated)
+        writer.write(last)
+        await writer.drain()
+        self.complete += 1
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
