@@ -83,8 +83,8 @@ class Live:
         failing = False
         while True:
             await asyncio.sleep(_LOOK_EVERY)
-            self._look_at_file()
             try:
+                self._look_at_file()
                 if await self.store.seq() != self._stored.seq:
                     await self.apply()
                 if failing:
@@ -94,6 +94,8 @@ class Live:
                 if not failing:
                     _log.error("the store does not answer; what is known keeps working: %s", error)
                 failing = True
+            except Exception as error:  # noqa: BLE001 - a watch that ends would leave revoked keys valid for ever
+                _log.error("a change of the configuration could not be used; the old one stays", exc_info=error)
 
     def _look_at_file(self) -> None:
         stamp = _stamp(self._path)
