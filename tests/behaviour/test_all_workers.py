@@ -1,0 +1,111 @@
+"""What one worker learns, all know within a second; measured on a gateway of several."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from tests.behaviour.test_ledger import parse, total
+from tests.fakes.gateway import Gateway, Launch, Upstream, standard, virtual_key
+from tests.fakes.provider import HELLO
+
+CONNECTIONS = 24
+"""So many connections of their own reach every one of three workers, but once in ten thousand times."""
+
+
+def statuses(gateway: Gateway, key: str, model: str) -> set[int]:
+    """What this key gets for this model, from every worker."""
+    body = {"model": model, "messages": HELLO}
+    return {gateway.post("/v1/chat/completions", body, key=key).status_code for _ in range(CONNECTIONS)}
+
+
+def within_a_second(condition: Callable[[], bool]) -> None:
+    """Raises AssertionError unless every worker agrees one second from now."""
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        if condition():
+            return
+    assert condition()
+
+
+def test_what_administration_changes_shows_in_all_workers_within_a_second(launch: Launch, upstream: Upstream) -> None:
+    gateway = launch(standard(upstream.url), workers=3)
+    assert len(gateway.workers()) == 3
+    made = gateway.admin(
+        "POST",
+        "/v1/virtual-keys",
+        {"name": "fresh", "provider": "openai", "key": "sk-fresh", "note": "", "custom_host": f"{upstream.url}/v1"},
+    )
+    assert made.status_code == 200, made.text
+    slug = made.json().get("slug") or made.json()["data"]["slug"]
+    within_a_second(lambda: statuses(gateway, gateway.api_key, f"@{slug}/gpt-4o") == {200})
+    made = gateway.admin("POST", "/v1/api-keys/workspace/service", {"name": "fresh", "scopes": ["completions.write"]})
+    assert made.status_code == 200, made.text
+    key, identity = made.json()["key"], made.json()["id"]
+    within_a_second(lambda: statuses(gateway, key, f"@{slug}/gpt-4o") == {200})
+    assert gateway.admin("DELETE", f"/v1/api-keys/{identity}").status_code == 200
+    within_a_second(lambda: statuses(gateway, key, f"@{slug}/gpt-4o") == {401})
+    assert gateway.admin("DELETE", f"/v1/virtual-keys/{slug}").status_code == 200
+    within_a_second(lambda: statuses(gateway, gateway.api_key, f"@{slug}/gpt-4o") == {400})
+
+
+def test_an_edited_file_shows_in_all_workers_within_a_second_and_a_bad_one_in_none(
+    launch: Launch, upstream: Upstream
+) -> None:
+    config = standard(upstream.url)
+    gateway = launch(config, workers=3)
+    config["virtual_keys"].append(virtual_key("openai-added", "openai", upstream.url))
+    config["api_keys"] = [each for each in config["api_keys"] if each["name"] != "both"]
+    gateway.write(config)
+    within_a_second(lambda: statuses(gateway, gateway.api_key, "@openai-added/gpt-4o") == {200})
+    within_a_second(lambda: statuses(gateway, "lw-both", "@openai-added/gpt-4o") == {401})
+    gateway.write("virtual_keys: [\n")
+    gateway.until(lambda: gateway.log().count("cannot be used; the old one stays") == 3, "all workers have said so")
+    assert statuses(gateway, gateway.api_key, "@openai-added/gpt-4o") == {200}
+    assert "loopway.yaml:" in gateway.log()
+
+
+def test_counters_rows_and_lines_are_those_of_all_workers(launch: Launch, upstream: Upstream) -> None:
+    gateway = launch(standard(upstream.url), workers=3)
+    count = 60
+    for _ in range(count):
+        assert gateway.post(
+            "/v1/chat/completions", {"model": "@open-ai-key-6317bc/gpt-4o", "messages": HELLO}
+        ).is_success
+
+    def counted() -> bool:
+        page = httpx.get(f"{gateway.url}/metrics", trust_env=False)
+        return total(parse(page.text), "loopway_requests_total", status="200") == count
+
+    gateway.until(counted, "the counters agree")
+    # Each worker says the same, for each adds up all.
+    gateway.until(lambda: all(counted() for _ in range(CONNECTIONS)), "every worker says so")
+
+    def rows() -> int:
+        with sqlite3.connect(gateway.data / "loopway.db") as connection:
+            (found,) = connection.execute("SELECT count(*) FROM usage").fetchone()
+        connection.close()
+        return int(found)
+
+    gateway.until(lambda: rows() == count, "the ledger has every row")
+    lines = [line for line in gateway.log().splitlines() if line.startswith('{"time"')]
+    assert len(lines) == count
+    assert len({line.split('"request_id":"')[1][:16] for line in lines}) == 3
+
+
+def test_a_store_that_cannot_be_read_keeps_everything_going(launch: Launch, upstream: Upstream) -> None:
+    gateway = launch(standard(upstream.url), workers=1)
+    database = gateway.data / "loopway.db"
+    model: dict[str, Any] = {"model": "@open-ai-key-6317bc/gpt-4o", "messages": HELLO}
+    lock = sqlite3.connect(database, isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    try:
+        for _ in range(20):
+            assert gateway.post("/v1/chat/completions", model).status_code == 200
+    finally:
+        lock.execute("ROLLBACK")
+        lock.close()

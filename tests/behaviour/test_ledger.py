@@ -1,0 +1,298 @@
+"""What is written down of each request: one row in the ledger, one line in the log, and the counters."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sqlite3
+from pathlib import Path
+from time import time
+from typing import Any
+
+import pytest
+
+from proxy import metrics as counters
+from proxy.errors import StoreError
+from proxy.store import migrate, open_store
+from proxy.usage import Ledger
+from proxy.usage_columns import COLUMNS
+from proxy.vault import Vault
+from tests.behaviour.client import ask, request
+from tests.behaviour.rig import CHAT, MESSAGES, MemoryStore, Rig
+from tests.fakes.provider import Provider, steered
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A migrated SQLite file."""
+    path = tmp_path / "loopway.db"
+    migrate(path)
+    return path
+
+
+def rows_in(path: Path) -> list[dict[str, Any]]:
+    with sqlite3.connect(path) as connection:
+        found = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM usage ORDER BY at, rowid").fetchall()
+    connection.close()
+    return [dict(zip(COLUMNS, row, strict=True)) for row in found]
+
+
+CASES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
+    "whole": ("/v1/chat/completions", CHAT, "openai", {"provider": "openai", "dialect": "openai.chat"}),
+    "streamed": (
+        "/v1/chat/completions",
+        {**CHAT, "stream": True, "stream_options": {"include_usage": True}},
+        "openai",
+        {"streamed": 1},
+    ),
+    "translated": ("/v1/chat/completions", CHAT, "anthropic", {"provider": "anthropic", "dialect": "openai.chat"}),
+    "translated and streamed": ("/v1/chat/completions", {**CHAT, "stream": True}, "anthropic", {"streamed": 1}),
+    "messages": ("/v1/messages", MESSAGES, "anthropic", {"dialect": "anthropic.messages"}),
+    "messages streamed": ("/v1/messages", {**MESSAGES, "stream": True}, "anthropic", {"streamed": 1}),
+    "messages to openai": ("/v1/messages", MESSAGES, "openai", {"provider": "openai"}),
+    "messages to openai streamed": ("/v1/messages", {**MESSAGES, "stream": True}, "openai", {"streamed": 1}),
+    "completions": (
+        "/v1/completions",
+        {"model": "claude-sonnet-4-5", "prompt": "Hi", "max_tokens": 9},
+        "anthropic",
+        {"dialect": "openai.completions"},
+    ),
+    "embeddings": (
+        "/v1/embeddings",
+        {"model": "text-embedding-3-small", "input": "Hi"},
+        "openai",
+        {"dialect": "openai.embeddings"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a_row_says_whose_request_it_was_where_it_went_and_what_it_took(
+    provider: Provider, database: Path, case: str
+) -> None:
+    path, body, slug, expected = CASES[case]
+    store = open_store(database, Vault.open(database.parent, {}))
+    before = int(time() * 1000) - 1
+    async with Rig(openai=provider.url, anthropic=provider.url, store=store) as rig:
+        answer = await rig.post(path, body, vk=slug)
+        assert answer.status == 200
+    (row,) = rows_in(database)
+    common = {"api_key": "test", "virtual_key": slug, "operation": path, "status": 200, "attempts": 1, "outcome": "ok"}
+    assert row.items() >= {**common, "model": body["model"], **expected}.items()
+    assert before <= row["at"] <= time() * 1000 + 1
+    assert 0 < row["ttfb_us"] <= row["duration_us"] < 60_000_000
+    assert row["request_id"] == answer.headers["x-portkey-trace-id"]
+    assert row["input_tokens"] > 0
+    assert (row["output_tokens"] or 0) > 0 or case == "embeddings"
+    if case in ("whole", "messages"):
+        usage = answer.json()["usage"]
+        told = (
+            usage.get("prompt_tokens", usage.get("input_tokens")),
+            usage.get("completion_tokens", usage.get("output_tokens")),
+        )
+        assert (row["input_tokens"], row["output_tokens"]) == told
+
+
+@pytest.mark.parametrize("slug", ["openai", "anthropic"])
+@pytest.mark.parametrize(
+    ("mode", "status", "outcome"),
+    [
+        ({"status": 500}, 500, "bad_upstream"),
+        ({"status": 429}, 429, "rate_limited"),
+        ({"reset_after": 0}, 502, "unreachable"),
+        ({"fin_after": 600}, 200, "bad_upstream"),
+        ({"truncate_events": 2}, 200, "bad_upstream"),
+    ],
+)
+async def test_a_row_says_how_it_went_wrong(
+    provider: Provider, slug: str, mode: dict[str, object], status: int, outcome: str
+) -> None:
+    async with Rig(openai=provider.url, anthropic=provider.url) as rig:
+        model = "gpt-4o" if slug == "openai" else "claude-sonnet-4-5"
+        body = {**CHAT, "stream": True, "model": steered(model, **mode)}
+        await rig.post("/v1/chat/completions", body, vk=slug)
+        (row,) = await rig.usage()
+        assert (row["status"], row["outcome"], row["streamed"], row["virtual_key"]) == (status, outcome, 1, slug)
+
+
+@pytest.mark.parametrize(("mode", "status"), [({"latency": 600_000}, 499), ({"stall_after": 1100}, 200)])
+async def test_a_row_says_that_the_client_left(provider: Provider, mode: dict[str, object], status: int) -> None:
+    async with Rig(openai=provider.url, anthropic=provider.url) as rig:
+        for slug, model in (("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-5")):
+            body = {**CHAT, "stream": True, "model": steered(model, **mode)}
+            line = await rig.open("/v1/chat/completions", body, vk=slug)
+            if status == 200:
+                await line.receive(b"data: ")
+            else:
+                await provider.until(lambda stats: stats["open"] == 1)
+            line.leave()
+            await rig.until(lambda: rig.quiet)
+        assert [(row["status"], row["outcome"]) for row in await rig.usage()] == [(status, "cancelled")] * 2
+
+
+async def test_refused_requests_have_rows_with_a_time_too(provider: Provider) -> None:
+    async with Rig(openai=provider.url) as rig:
+        await rig.post("/v1/chat/completions", CHAT, x_portkey_api_key="wrong")
+        await rig.post("/v1/chat/completions", b"{")
+        await rig.post("/v1/chat/completions", CHAT, vk="unknown")
+        rows = await rig.usage()
+        assert [(row["status"], row["api_key"]) for row in rows] == [(401, None), (400, "test"), (400, "test")]
+        assert all(time() * 1000 - 60_000 < row["at"] <= time() * 1000 for row in rows)
+
+
+# -- the log
+
+
+async def test_each_request_is_one_line_of_json_without_secrets(provider: Provider) -> None:
+    async with Rig(openai=provider.url, anthropic=provider.url) as rig:
+        log = io.BytesIO()
+        rig.gateway.ledger = Ledger(rig.store.append_usage, log)
+        await rig.post("/v1/chat/completions", CHAT, vk="openai", x_portkey_trace_id="trace-1")
+        await rig.post("/v1/messages", {**MESSAGES, "stream": True}, vk="openai")
+        await rig.post(
+            "/v1/chat/completions?key=sk-canary", {**CHAT, "model": steered("gpt-4o", status=503)}, vk="openai"
+        )
+        await rig.post("/v1/chat/completions", CHAT, x_portkey_api_key="lw-canary")
+        await rig.gateway.ledger.flush()
+    text = log.getvalue().decode()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [line["status"] for line in lines] == [200, 200, 503, 401]
+    assert (
+        lines[0].items()
+        >= {
+            "method": "POST",
+            "path": "/v1/chat/completions",
+            "key": "test",
+            "target": "openai",
+            "provider": "openai",
+            "model": "gpt-4o",
+            "trace_id": "trace-1",
+            "attempts": 1,
+        }.items()
+    )
+    assert lines[1]["stream"] is True
+    assert lines[1]["output_tokens"] > 0
+    assert lines[2]["error"] == "overloaded"
+    assert lines[3]["error"] == "unauthenticated"
+    for line in lines:
+        assert line["duration_ms"] > 0
+        assert abs(line["time"] - time()) < 60
+    for secret in ("lw-test", "sk-openai", "canary", "Hello there"):
+        assert secret not in text
+
+
+async def test_line_ends_in_what_clients_send_do_not_break_the_log(provider: Provider) -> None:
+    async with Rig(openai=provider.url) as rig:
+        log = io.BytesIO()
+        rig.gateway.ledger = Ledger(rig.store.append_usage, log)
+        await rig.post(
+            "/v1/chat/completions", {**CHAT, "model": 'a\n{"status":200}\r\u2028'}, x_portkey_trace_id="caf\u00e9"
+        )
+        await rig.gateway.ledger.flush()
+    (line,) = log.getvalue().split(b"\n")[:-1]
+    assert json.loads(line)["model"] == 'a\n{"status":200}\r\u2028'
+
+
+async def test_a_store_that_fails_loses_no_row(provider: Provider) -> None:
+    class Failing(MemoryStore):
+        fails = True
+
+        async def append_usage(self, rows: list[tuple[object, ...]]) -> None:
+            if self.fails:
+                raise StoreError("the disk is full")
+            await super().append_usage(rows)
+
+    store = Failing()
+    async with Rig(openai=provider.url, store=store) as rig:
+        for _ in range(3):
+            assert (await rig.chat()).status == 200
+            await rig.gateway.ledger.flush()
+        assert store.usage == []
+        store.fails = False
+        await rig.gateway.ledger.flush()
+        assert len(store.usage) == 3
+        assert rig.gateway.ledger.dropped == 0
+
+
+# -- the counters
+
+_SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (-?[0-9.e+]+|\+Inf|NaN)")
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(?:,|$)')
+
+
+def parse(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Prometheus' text format, by its rules. Raises AssertionError where a scraper would refuse it."""
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+    kinds: dict[str, str] = {}
+    helped: set[str] = set()
+    assert text.endswith("\n")
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            name = line.split(" ", 3)[2]
+            assert name not in helped
+            helped.add(name)
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name not in kinds
+            assert kind in ("counter", "gauge", "histogram")
+            kinds[name] = kind
+        else:
+            match = _SAMPLE.fullmatch(line)
+            assert match, line
+            name, labels, value = match.groups()
+            base = re.sub(r"_(bucket|sum|count)$", "", name)
+            assert name in kinds or kinds.get(base) == "histogram", name
+            pairs = tuple(_LABEL.findall(labels or ""))
+            assert "".join(f'{key}="{text}",' for key, text in pairs).rstrip(",") == (labels or "").rstrip(",")
+            assert (name, pairs) not in found
+            found[(name, pairs)] = float(value)
+    return found
+
+
+def total(found: dict[Any, float], name: str, **labels: str) -> float:
+    wanted = set(labels.items())
+    return sum(value for (each, pairs), value in found.items() if each == name and wanted <= set(pairs))
+
+
+async def test_the_metrics_page_is_prometheus_text_and_counts_what_happened(provider: Provider) -> None:
+    async with Rig(openai=provider.url, anthropic=provider.url) as rig:
+        for _ in range(3):
+            await rig.post("/v1/chat/completions", CHAT, vk="openai")
+        await rig.post("/v1/chat/completions", {**CHAT, "stream": True}, vk="anthropic")
+        await rig.post("/v1/chat/completions", {**CHAT, "model": steered("gpt-4o", status=500)}, vk="openai")
+        await rig.post("/v1/chat/completions", b"{", vk="openai")
+        line = await rig.open(
+            "/v1/chat/completions", {**CHAT, "model": steered("gpt-4o", latency=600_000)}, vk="openai"
+        )
+        await rig.until(lambda: rig.in_flight == 1)
+        page = await ask(rig.port, request("/metrics", method="GET", key=""))
+        assert page.status == 200
+        assert page.headers["content-type"].startswith("text/plain; version=0.0.4")
+        found = parse(page.body.decode())
+        assert total(found, "loopway_requests_total", status="200", provider="openai", dialect="openai.chat") == 3
+        assert total(found, "loopway_requests_total", status="200", provider="anthropic") == 1
+        assert total(found, "loopway_requests_total", status="500") == 1
+        assert total(found, "loopway_requests_total", status="400") == 1
+        assert total(found, "loopway_request_seconds_count") == 6
+        assert total(found, "loopway_request_seconds_bucket", le="+Inf") == 6
+        assert total(found, "loopway_attempts_total", outcome="ok") == 4
+        assert total(found, "loopway_tokens_total", direction="output", provider="anthropic") > 0
+        assert total(found, "loopway_in_flight") == 1
+        buckets = [value for (name, _), value in found.items() if name == "loopway_request_seconds_bucket"]
+        assert buckets == sorted(buckets)
+        line.leave()
+
+
+async def test_the_metrics_page_adds_up_all_workers(provider: Provider) -> None:
+    async with Rig(openai=provider.url) as rig:
+        await rig.chat()
+        other = {
+            'loopway_requests_total{provider="openai",dialect="openai.chat",status="200"}': 41,
+            "loopway_in_flight": 2,
+        }
+        (rig.run / "metrics-1.json").write_text(json.dumps(other))
+        (rig.run / "metrics-2.json").write_text('{"half a fi')
+        found = parse(counters.merged(rig.gateway.metrics.samples(), rig.run, f"metrics-{os.getpid()}.json"))
+        assert total(found, "loopway_requests_total", status="200") == 42

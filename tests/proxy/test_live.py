@@ -1,0 +1,184 @@
+"""The configuration in force: what is committed shows within a second, and what is broken changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from proxy.config.file import FileConfig
+from proxy.errors import ConfigError, StoreError
+from proxy.live import Live
+from proxy.ports import ApiKeyRow, ConfigRow, Rows, Secret, VirtualKeyRow
+
+
+def virtual_key(slug: str, provider: str = "openai", **fields: object) -> VirtualKeyRow:
+    return VirtualKeyRow(slug=slug, name=slug, provider=provider, key=Secret("sk"), **fields)  # type: ignore[arg-type]
+
+
+class Store:
+    """Rows that a test can change, and a switch that makes it fail."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.now = rows
+        self.failing = False
+        self.asked = 0
+
+    async def seq(self) -> int:
+        self.asked += 1
+        if self.failing:
+            raise StoreError("the database is locked")
+        return self.now.seq
+
+    async def rows(self) -> Rows:
+        if self.failing:
+            raise StoreError("the database is locked")
+        return self.now
+
+
+class Scene:
+    """A live configuration on a file that need only exist, and on a store as above."""
+
+    def __init__(self, directory: Path, file: FileConfig, rows: Rows) -> None:
+        self.path = directory / "loopway.yaml"
+        self.path.write_text("1")
+        self.store = Store(rows)
+        self.loaded: FileConfig | ConfigError = file
+        self.live = Live(file, str(self.path), self._load, self.store, (), frozenset())  # type: ignore[arg-type]
+
+    def _load(self) -> FileConfig:
+        if isinstance(self.loaded, ConfigError):
+            raise self.loaded
+        return self.loaded
+
+    def edit(self, loaded: FileConfig | ConfigError) -> None:
+        """Changes the file on disk; reading it gives `loaded`."""
+        self.loaded = loaded
+        self.path.write_text(self.path.read_text() + "1")
+
+    async def until(self, condition: object) -> None:
+        async with asyncio.timeout(2):
+            while not condition():  # type: ignore[operator]
+                await asyncio.sleep(0.01)
+
+
+FILE = FileConfig(virtual_keys=(virtual_key("openai-file"),), digest="1")
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> object:
+    made = Scene(tmp_path, FILE, Rows(seq=1, virtual_keys=(virtual_key("openai-store"),)))
+    await made.live.start()
+    yield made
+    await made.live.stop()
+
+
+async def test_file_and_store_are_one_and_the_file_wins(scene: Scene) -> None:
+    assert set(scene.live.snapshot.targets) == {"openai-file", "openai-store"}
+    scene.store.now = Rows(seq=2, virtual_keys=(virtual_key("openai-file", "anthropic"), virtual_key("openai-more")))
+    await scene.live.apply()
+    assert set(scene.live.snapshot.targets) == {"openai-file", "openai-more"}
+    assert scene.live.snapshot.targets["openai-file"].provider.name == "openai"
+
+
+async def test_a_change_of_the_store_shows_within_a_second(scene: Scene) -> None:
+    scene.store.now = Rows(seq=2, virtual_keys=(virtual_key("openai-new"),))
+    async with asyncio.timeout(1):
+        while "openai-new" not in scene.live.snapshot.targets:
+            await asyncio.sleep(0.01)
+    assert "openai-store" not in scene.live.snapshot.targets
+
+
+async def test_without_a_change_nothing_is_compiled_again(scene: Scene) -> None:
+    before, asked = scene.live.snapshot, scene.store.asked
+    await scene.until(lambda: scene.store.asked >= asked + 2)
+    assert scene.live.snapshot is before
+
+
+async def test_a_change_of_the_file_shows_within_a_second(scene: Scene) -> None:
+    scene.edit(FileConfig(virtual_keys=(virtual_key("openai-edited"),), digest="2"))
+    async with asyncio.timeout(1):
+        while "openai-edited" not in scene.live.snapshot.targets:
+            await asyncio.sleep(0.01)
+    assert set(scene.live.snapshot.targets) == {"openai-edited", "openai-store"}
+
+
+async def test_a_file_that_was_only_touched_changes_nothing(scene: Scene) -> None:
+    before, asked = scene.live.snapshot, scene.store.asked
+    scene.edit(FILE)
+    await scene.until(lambda: scene.store.asked >= asked + 2)
+    assert scene.live.snapshot is before
+
+
+async def test_a_bad_file_keeps_the_old_configuration_and_says_why(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, asked = scene.live.snapshot, scene.store.asked
+    with caplog.at_level(logging.ERROR, "loopway"):
+        scene.edit(ConfigError(["loopway.yaml:3:5: unknown key 'virtualkeys'"]))
+        await scene.until(lambda: scene.store.asked >= asked + 2)
+    assert scene.live.snapshot is before
+    assert caplog.text.count("loopway.yaml:3:5: unknown key 'virtualkeys'") == 1
+    scene.edit(FileConfig(virtual_keys=(virtual_key("openai-mended"),), digest="3"))
+    await scene.until(lambda: "openai-mended" in scene.live.snapshot.targets)
+
+
+async def test_a_file_that_is_gone_keeps_the_old_configuration(scene: Scene) -> None:
+    before, asked = scene.live.snapshot, scene.store.asked
+    scene.loaded = ConfigError(["loopway.yaml: no such file"])
+    scene.path.unlink()
+    await scene.until(lambda: scene.store.asked >= asked + 2)
+    assert scene.live.snapshot is before
+
+
+async def test_a_store_that_fails_keeps_what_is_known_and_is_told_of_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = scene.live.snapshot
+    with caplog.at_level(logging.WARNING, "loopway"):
+        scene.store.failing = True
+        asked = scene.store.asked
+        await scene.until(lambda: scene.store.asked >= asked + 3)
+        assert scene.live.snapshot is before
+        assert caplog.text.count("the store does not answer") == 1
+        # The file is still watched meanwhile.
+        scene.edit(FileConfig(virtual_keys=(virtual_key("openai-edited"),), digest="2"))
+        await scene.until(lambda: "openai-edited" in scene.live.snapshot.targets)
+        assert "openai-store" in scene.live.snapshot.targets
+        scene.store.now = Rows(seq=9, virtual_keys=(virtual_key("openai-later"),))
+        scene.store.failing = False
+        await scene.until(lambda: "openai-later" in scene.live.snapshot.targets)
+        await scene.until(lambda: "the store answers again" in caplog.text)
+
+
+async def test_rows_that_cannot_be_used_are_left_out_and_named(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    bad = virtual_key("bad-host", custom_host="ftp://nowhere")
+    unknown = virtual_key("bad-provider", "no-such-provider")
+    with caplog.at_level(logging.WARNING, "loopway"):
+        scene.store.now = Rows(seq=2, virtual_keys=(bad, unknown, virtual_key("openai-good")))
+        await scene.until(lambda: "openai-good" in scene.live.snapshot.targets)
+    assert set(scene.live.snapshot.targets) == {"openai-file", "openai-good"}
+    assert "bad-host" in caplog.text
+    assert "bad-provider" in caplog.text
+
+
+async def test_an_unexpected_fault_does_not_end_the_watch(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    broken = ApiKeyRow(id="a", name="a", digest="not hexadecimal")
+    scene.store.now = Rows(seq=2, api_keys=(broken,))
+    asked = scene.store.asked
+    await scene.until(lambda: scene.store.asked >= asked + 2)
+    scene.store.now = Rows(seq=3, virtual_keys=(virtual_key("openai-later"),))
+    await scene.until(lambda: "openai-later" in scene.live.snapshot.targets)
+
+
+async def test_requests_in_flight_keep_the_snapshot_they_began_with(scene: Scene) -> None:
+    held = scene.live.snapshot
+    scene.store.now = Rows(
+        seq=2, configs=(ConfigRow(slug="pc-new", name="new", config={"virtual_key": "openai-file"}),)
+    )
+    await scene.live.apply()
+    assert scene.live.snapshot is not held
+    assert "pc-new" not in held.configs
+    assert "pc-new" in scene.live.snapshot.configs
