@@ -107,7 +107,8 @@ class Application(BaseApplication):  # type: ignore[misc]
         """There is no WSGI callable."""
 
     def run(self) -> None:
-        """Supervises until told to stop; exits the process."""
+        """Supervises until told to stop; exits the process. Raises StartupError."""
+        check_parser()
         Supervisor(self).run()
 
 
@@ -169,6 +170,17 @@ class GatewayWorker(Worker):  # type: ignore[misc]
             if os.getppid() != self.ppid:
                 end(True)
             await asyncio.sleep(_BEAT)
+
+
+def check_parser() -> None:
+    """Raises StartupError unless aiohttp's parser in C is the one in use: the other one is slower by far, and reads
+    malformed messages differently."""
+    from aiohttp.http import HttpRequestParser
+
+    if HttpRequestParser.__module__ != "aiohttp._http_parser":
+        raise StartupError(
+            "aiohttp runs without its parser in C; install a wheel of it that has it, and unset AIOHTTP_NO_EXTENSIONS"
+        )
 
 
 def listen(host: str, port: int) -> socket.socket:
