@@ -220,15 +220,15 @@ class Rig:
         pool, _, key = transport.prepare(origin)
         upstream = Upstream(self.loop)
         upstream.pool, upstream.key = pool, key
-        sock = FakeSocket(self._on_request)
+        sock = FakeSocket(lambda: self._on_request(upstream))
         sock.protocol = upstream
         self._ups.append(sock)
         upstream.connection_made(sock)  # type: ignore[arg-type]
         pool._acquired.add(upstream)
         pool.give(key, upstream)
-        self.upstream = upstream
 
-    def _on_request(self) -> None:
+    def _on_request(self, upstream: Upstream) -> None:
+        self.upstream = upstream
         if self._script:
             self.loop.call_soon(self._feed, self._script.pop(0))
 
