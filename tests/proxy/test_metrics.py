@@ -1,0 +1,90 @@
+"""The counters of a worker and their sum over all workers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.errors import Kind
+from adapters.types import Dialect, Usage
+from proxy import metrics
+from proxy.exchange import Attempt, Exchange
+from proxy.metrics import Metrics, merged
+from tests.behaviour.test_ledger import parse, total
+
+
+def exchange(status: int = 200, **fields: Any) -> Exchange:
+    x = Exchange(None, None, "POST", "/v1/chat/completions", "", {}, (), "r1", "r1", 100.0)  # type: ignore[arg-type]
+    x.status, x.dialect = status, Dialect.OPENAI_CHAT
+    for name, value in fields.items():
+        setattr(x, name, value)
+    return x
+
+
+def page(counted: Metrics, directory: Path) -> dict[Any, float]:
+    return parse(merged(counted.samples(), directory, "metrics-own.json"))
+
+
+def test_a_page_with_nothing_on_it_is_a_page(tmp_path: Path) -> None:
+    found = page(Metrics(), tmp_path)
+    assert total(found, "loopway_request_seconds_count") == 0
+    assert total(found, "loopway_in_flight") == 0
+
+
+@pytest.mark.parametrize(("seconds", "edge"), [(0.001, "0.005"), (0.005, "0.005"), (0.02, "0.025"), (299.0, "300.0")])
+def test_a_duration_falls_into_its_bucket_and_all_larger_ones(tmp_path: Path, seconds: float, edge: str) -> None:
+    counted = Metrics()
+    counted.settle(exchange(), 100.0 + seconds)
+    found = page(counted, tmp_path)
+    buckets = {dict(labels)["le"]: value for (name, labels), value in found.items() if name.endswith("_bucket")}
+    for limit, value in buckets.items():
+        assert value == (limit == "+Inf" or float(limit) >= float(edge)), limit
+    assert total(found, "loopway_request_seconds_sum") == pytest.approx(seconds, rel=1e-6)
+
+
+def test_the_longest_are_counted_too(tmp_path: Path) -> None:
+    counted = Metrics()
+    counted.settle(exchange(), 100_000.0)
+    found = page(counted, tmp_path)
+    assert total(found, "loopway_request_seconds_bucket", le="300.0") == 0
+    assert total(found, "loopway_request_seconds_bucket", le="+Inf") == 1
+
+
+def test_tokens_and_attempts_are_added_up(tmp_path: Path) -> None:
+    counted = Metrics()
+    attempts = [Attempt("a", "config", 500, Kind.BAD_UPSTREAM, 0.1), Attempt("a", "config", 200, None, 0.1)]
+    for _ in range(3):
+        counted.settle(exchange(usage=Usage(10, 5), attempts=attempts), 101.0)
+    found = page(counted, tmp_path)
+    assert total(found, "loopway_tokens_total", direction="input") == 30
+    assert total(found, "loopway_tokens_total", direction="output") == 15
+    assert total(found, "loopway_attempts_total", outcome="ok") == 3
+    assert total(found, "loopway_attempts_total", outcome="bad_upstream") == 3
+
+
+def test_the_number_of_series_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_MAX_SERIES", 10)
+    counted = Metrics()
+    for status in range(200, 300):
+        counted.settle(exchange(status), 101.0)
+    found = page(counted, tmp_path)
+    series = [labels for (name, labels) in found if name == "loopway_requests_total"]
+    assert len(series) <= 11
+    assert total(found, "loopway_folded_total") == 90
+    assert total(found, "loopway_request_seconds_count") == 100
+
+
+def test_the_sum_is_over_all_workers_and_its_own_file_counts_once(tmp_path: Path) -> None:
+    counted = Metrics()
+    counted.settle(exchange(), 101.0)
+    other = json.dumps(counted.samples())
+    for name in ("metrics-1.json", "metrics-2.json", "metrics-own.json"):
+        (tmp_path / name).write_text(other)
+    (tmp_path / "metrics-3.json").write_text('{"loopway_requ')
+    (tmp_path / "metrics-4.json").write_text("")
+    found = page(counted, tmp_path)
+    assert total(found, "loopway_requests_total") == 3
+    assert total(found, "loopway_request_seconds_bucket", le="+Inf") == 3
