@@ -27,7 +27,7 @@ from proxy.exchange import Exchange
 from proxy.forward import Forwarder
 from proxy.inference import ROUTES as INFERENCE_ROUTES
 from proxy.live import Live
-from proxy.metrics import Metrics, merged
+from proxy.metrics import Metrics, merged, publish, retire
 from proxy.pipeline import Pipeline, refuse
 from proxy.ports import ApiKeyRow, Rows, Store
 from proxy.routes import AdminContext, AdminRequest, Answer, Route
@@ -128,7 +128,10 @@ class Gateway:
         await self._flush()
         await self.transport.close()
         await self.store.close()
-        self._metrics_file.unlink(missing_ok=True)
+        try:
+            retire(self._metrics_file, self.metrics.samples())
+        except OSError as error:
+            _log.warning("the counters of this worker are lost: %s", error)
 
     async def _flush_often(self) -> None:
         while True:
@@ -138,7 +141,7 @@ class Gateway:
     async def _flush(self) -> None:
         await self.ledger.flush()
         try:
-            self._metrics_file.write_bytes(msgspec.json.encode(self.metrics.samples()))
+            publish(self._metrics_file, self.metrics.samples())
         except OSError as error:
             _log.warning("metrics cannot be shared between workers: %s", error)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -67,19 +71,35 @@ class Metrics:
         return out
 
 
+def publish(path: Path, samples: dict[str, float]) -> None:
+    """Shows a worker's samples to the others; whoever reads sees the old ones or the new ones, whole. Raises OSError.
+
+    `path` is `metrics-PID.json` in a directory that the workers share.
+    """
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(samples))
+    fresh.replace(path)
+
+
+def retire(path: Path, samples: dict[str, float]) -> None:
+    """Leaves a worker's counters with those of all that left before, and removes its file: what a reload replaces was
+    counted all the same, and a counter that falls would be taken for one that began anew. Raises OSError."""
+    left = path.with_name(_LEFT)
+    with _locked(path.parent, fcntl.LOCK_EX):
+        total = _read(left)
+        _add(total, samples, gauges=False)
+        publish(left, total)
+        path.unlink(missing_ok=True)
+
+
 def merged(own: dict[str, float], directory: Path, name: str) -> str:
     """The Prometheus text of all workers: this one's samples now, the others' from the files they keep in `directory`
     under names like `name`."""
     total = dict(own)
-    for path in directory.glob("metrics-*.json"):
-        if path.name == name:
-            continue
-        try:
-            samples = msgspec.json.decode(path.read_bytes(), type=dict[str, float])
-        except (OSError, msgspec.MsgspecError):
-            continue  # that worker is just leaving, or writing
-        for sample, value in samples.items():
-            total[sample] = total.get(sample, 0) + value
+    with _locked(directory, fcntl.LOCK_SH):
+        for path in directory.glob("metrics-*.json"):
+            if path.name != name:
+                _add(total, _read(path), gauges=_alive(path))
     lines: list[str] = []
     for metric, (kind, meaning) in _METRICS.items():
         lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} {kind}"]
@@ -89,6 +109,44 @@ def merged(own: dict[str, float], directory: Path, name: str) -> str:
             if sample.partition("{")[0] in _names(metric, kind)
         ]
     return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def _locked(directory: Path, how: int) -> Iterator[None]:
+    with (directory / "metrics.lock").open("wb") as lock:
+        fcntl.flock(lock, how)
+        yield
+
+
+def _read(path: Path) -> dict[str, float]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, float])
+    except (OSError, msgspec.MsgspecError):
+        return {}
+
+
+def _add(total: dict[str, float], samples: dict[str, float], *, gauges: bool) -> None:
+    for sample, value in samples.items():
+        if gauges or _METRICS.get(sample, _COUNTED)[0] != "gauge":
+            total[sample] = total.get(sample, 0) + value
+
+
+def _alive(path: Path) -> bool:
+    """Whether the worker of this file still runs: what one that was killed had in flight, is not any more."""
+    pid = path.stem.rpartition("-")[2]
+    if not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+_LEFT = "metrics-left.json"
+_COUNTED = ("counter", "")
 
 
 def _names(metric: str, kind: str) -> tuple[str, ...]:
