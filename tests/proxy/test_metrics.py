@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from adapters.errors import Kind
 from adapters.types import Dialect, Usage
 from proxy import metrics
 from proxy.exchange import Attempt, Exchange
-from proxy.metrics import Metrics, merged
+from proxy.metrics import Metrics, merged, publish, retire
 from tests.behaviour.test_ledger import parse, total
 
 
@@ -88,3 +89,31 @@ def test_the_sum_is_over_all_workers_and_its_own_file_counts_once(tmp_path: Path
     found = page(counted, tmp_path)
     assert total(found, "loopway_requests_total") == 3
     assert total(found, "loopway_request_seconds_bucket", le="+Inf") == 3
+
+
+def test_what_a_worker_counted_stays_when_it_leaves(tmp_path: Path) -> None:
+    counted = Metrics()
+    for number in (1, 2, 3):
+        counted.settle(exchange(), 101.0)
+        counted.in_flight = 5
+        path = tmp_path / f"metrics-{number}.json"
+        publish(path, counted.samples())
+        retire(path, counted.samples())
+    assert [path.name for path in tmp_path.glob("metrics-*.json")] == ["metrics-left.json"]
+    found = page(Metrics(), tmp_path)
+    assert total(found, "loopway_requests_total") == 1 + 2 + 3
+    assert total(found, "loopway_request_seconds_bucket", le="+Inf") == 1 + 2 + 3
+    assert total(found, "loopway_in_flight") == 0
+
+
+def test_what_a_killed_worker_had_in_flight_is_not_any_more(tmp_path: Path) -> None:
+    counted = Metrics()
+    counted.settle(exchange(), 101.0)
+    counted.in_flight = 5
+    publish(tmp_path / f"metrics-{os.getpid()}.json", counted.samples())
+    gone = os.posix_spawn("/bin/true", ["true"], {})
+    os.waitpid(gone, 0)
+    publish(tmp_path / f"metrics-{gone}.json", counted.samples())
+    found = page(Metrics(), tmp_path)
+    assert total(found, "loopway_requests_total") == 2
+    assert total(found, "loopway_in_flight") == 5
