@@ -46,12 +46,13 @@ class Live:
         self._trusted = trusted
         self._gates = Gates()
         self._stored = Rows()
-        self._stamp = _stamp(path)
+        self._stamp: Stamp = None  # so the file is read once more: it may have changed since the supervisor read it
         self.snapshot = Snapshot(Rows(), self._gates)
         self._watcher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Reads the store, compiles the first snapshot and begins to watch. Raises StoreError."""
+        self._look_at_file()
         await self.apply()
         self._watcher = asyncio.create_task(self._watch())
 
