@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sqlite3
 import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 
+from tests.behaviour.client import ask, request
 from tests.behaviour.test_ledger import parse, total
 from tests.fakes.gateway import Gateway, Launch, Upstream, standard, virtual_key
 from tests.fakes.provider import HELLO
@@ -17,22 +20,25 @@ CONNECTIONS = 24
 """So many connections of their own reach every one of three workers, but once in ten thousand times."""
 
 
-def statuses(gateway: Gateway, key: str, model: str) -> set[int]:
+async def statuses(gateway: Gateway, key: str, model: str) -> set[int]:
     """What this key gets for this model, from every worker."""
-    body = {"model": model, "messages": HELLO}
-    return {gateway.post("/v1/chat/completions", body, key=key).status_code for _ in range(CONNECTIONS)}
+    body = json.dumps({"model": model, "messages": HELLO}).encode()
+    raw = request("/v1/chat/completions", body, {"connection": "close"}, key=key)
+    return {(await ask(gateway.port, raw)).status for _ in range(CONNECTIONS)}
 
 
-def soon(what: str, condition: Callable[[], bool]) -> None:
-    """Waits until every worker agrees, and prints how long that took: a second at most, where there are cores enough.
-    Raises AssertionError where they never do."""
+async def soon(what: str, gateway: Gateway, key: str, model: str, status: int) -> None:
+    """Waits until every worker answers so, and prints how long that took: a second at most, where there are cores
+    enough. Raises AssertionError where they never do."""
     began = time.monotonic()
-    while not condition():
+    while await statuses(gateway, key, model) != {status}:
         assert time.monotonic() < began + 10, what
-    print(f"{what}: {time.monotonic() - began:.2f} s, the last {CONNECTIONS} requests included")
+    print(f"{what}: {time.monotonic() - began:.2f} s")
 
 
-def test_what_administration_changes_shows_in_all_workers_within_a_second(launch: Launch, upstream: Upstream) -> None:
+async def test_what_administration_changes_shows_in_all_workers_within_a_second(
+    launch: Launch, upstream: Upstream
+) -> None:
     gateway = launch(standard(upstream.url), workers=3)
     assert len(gateway.workers()) == 3
     made = gateway.admin(
@@ -42,18 +48,18 @@ def test_what_administration_changes_shows_in_all_workers_within_a_second(launch
     )
     assert made.status_code == 200, made.text
     slug = made.json().get("slug") or made.json()["data"]["slug"]
-    soon("a new virtual key", lambda: statuses(gateway, gateway.api_key, f"@{slug}/gpt-4o") == {200})
+    await soon("a new virtual key", gateway, gateway.api_key, f"@{slug}/gpt-4o", 200)
     made = gateway.admin("POST", "/v1/api-keys/workspace/service", {"name": "fresh", "scopes": ["completions.write"]})
     assert made.status_code == 200, made.text
     key, identity = made.json()["key"], made.json()["id"]
-    soon("a new API key", lambda: statuses(gateway, key, f"@{slug}/gpt-4o") == {200})
+    await soon("a new API key", gateway, key, f"@{slug}/gpt-4o", 200)
     assert gateway.admin("DELETE", f"/v1/api-keys/{identity}").status_code == 200
-    soon("a deleted API key", lambda: statuses(gateway, key, f"@{slug}/gpt-4o") == {401})
+    await soon("a deleted API key", gateway, key, f"@{slug}/gpt-4o", 401)
     assert gateway.admin("DELETE", f"/v1/virtual-keys/{slug}").status_code == 200
-    soon("a deleted virtual key", lambda: statuses(gateway, gateway.api_key, f"@{slug}/gpt-4o") == {400})
+    await soon("a deleted virtual key", gateway, gateway.api_key, f"@{slug}/gpt-4o", 400)
 
 
-def test_an_edited_file_shows_in_all_workers_within_a_second_and_a_bad_one_in_none(
+async def test_an_edited_file_shows_in_all_workers_within_a_second_and_a_bad_one_in_none(
     launch: Launch, upstream: Upstream
 ) -> None:
     config = standard(upstream.url)
@@ -61,11 +67,11 @@ def test_an_edited_file_shows_in_all_workers_within_a_second_and_a_bad_one_in_no
     config["virtual_keys"].append(virtual_key("openai-added", "openai", upstream.url))
     config["api_keys"] = [each for each in config["api_keys"] if each["name"] != "both"]
     gateway.write(config)
-    soon("an edited file", lambda: statuses(gateway, gateway.api_key, "@openai-added/gpt-4o") == {200})
-    soon("a key gone from the file", lambda: statuses(gateway, "lw-both", "@openai-added/gpt-4o") == {401})
+    await soon("an edited file", gateway, gateway.api_key, "@openai-added/gpt-4o", 200)
+    await soon("a key gone from the file", gateway, "lw-both", "@openai-added/gpt-4o", 401)
     gateway.write("virtual_keys: [\n")
     gateway.until(lambda: gateway.log().count("cannot be used; the old one stays") == 3, "all workers have said so")
-    assert statuses(gateway, gateway.api_key, "@openai-added/gpt-4o") == {200}
+    assert await statuses(gateway, gateway.api_key, "@openai-added/gpt-4o") == {200}
     assert "loopway.yaml:" in gateway.log()
 
 
@@ -109,3 +115,18 @@ def test_a_store_that_cannot_be_read_keeps_everything_going(launch: Launch, upst
     finally:
         lock.execute("ROLLBACK")
         lock.close()
+
+
+async def test_a_worker_that_replaces_a_killed_one_knows_the_edited_file(launch: Launch, upstream: Upstream) -> None:
+    config = standard(upstream.url)
+    gateway = launch(config, workers=2)
+    config["virtual_keys"].append(virtual_key("openai-added", "openai", upstream.url))
+    gateway.write(config)
+    await soon("an edited file", gateway, gateway.api_key, "@openai-added/gpt-4o", 200)
+    before = gateway.workers()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    gateway.until(lambda: len(set(gateway.workers()) - set(before)) == 2, "both are replaced")
+    await soon("replaced workers", gateway, gateway.api_key, "@openai-added/gpt-4o", 200)
+    for _ in range(5):
+        assert await statuses(gateway, gateway.api_key, "@openai-added/gpt-4o") == {200}
