@@ -182,3 +182,27 @@ async def test_requests_in_flight_keep_the_snapshot_they_began_with(scene: Scene
     assert scene.live.snapshot is not held
     assert "pc-new" not in held.configs
     assert "pc-new" in scene.live.snapshot.configs
+
+
+async def test_a_worker_that_starts_after_an_edit_reads_the_file_as_it_is(tmp_path: Path) -> None:
+    edited = FileConfig(virtual_keys=(virtual_key("openai-edited"),), digest="2")
+    late = Scene(tmp_path, FILE, Rows(seq=1))
+    late.loaded = edited
+    await late.live.start()
+    try:
+        assert set(late.live.snapshot.targets) == {"openai-edited"}
+    finally:
+        await late.live.stop()
+
+
+async def test_a_worker_that_starts_while_the_file_is_bad_uses_what_the_supervisor_has(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = Scene(tmp_path, FILE, Rows(seq=1))
+    late.loaded = ConfigError(["loopway.yaml:1:1: no"])
+    await late.live.start()
+    try:
+        assert set(late.live.snapshot.targets) == {"openai-file"}
+        assert "loopway.yaml:1:1: no" in caplog.text
+    finally:
+        await late.live.stop()
