@@ -109,7 +109,7 @@ async def test_what_a_provider_says_unasked_is_nobodys_answer(provider: Provider
             assert answer.status == 200
             asked = json.loads(answer.json()["choices"][0]["message"]["content"])
             assert asked["body_sha256"] == provider.last.sha256
-        assert provider.stats["unsolicited"] >= 10
+        assert provider.stats["unsolicited"] >= 1
 
 
 @pytest.mark.parametrize(
