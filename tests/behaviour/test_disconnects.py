@@ -162,12 +162,12 @@ async def test_clients_of_whole_answers_may_leave_as_well(rig: Rig, provider: Pr
 async def test_a_client_that_leaves_within_a_big_answer_takes_the_rest_of_it_along(
     rig: Rig, provider: Provider, reset: bool
 ) -> None:
-    line = await rig.open("/v1/chat/completions", {**CHAT, "model": steered("gpt-4o", size=50_000_000)}, vk="openai")
+    line = await rig.open("/v1/chat/completions", {**CHAT, "model": steered("gpt-4o", size=20_000_000)}, vk="openai")
     await line.until(lambda: line.read > 1_000_000)
     line.leave(reset=reset)
     await settle(rig, provider)
     assert provider.last.state == "aborted"
-    assert provider.last.sent < 50_000_000
+    assert provider.last.sent < 20_000_000
 
 
 async def test_a_client_that_only_stops_sending_has_left_too(rig: Rig, provider: Provider) -> None:

@@ -243,9 +243,13 @@ async def test_wrong_answers_come_on_request(provider: Provider) -> None:
 async def test_the_bomb_is_small_on_the_wire_and_huge_unpacked(provider: Provider) -> None:
     received = await raw(provider, "bomb=1,close=1")
     assert len(received.body) < 1024 * 1024
-    plain = gzip.decompress(received.body)
-    assert len(plain) > 100 * 1024 * 1024
-    assert json.loads(plain)["object"] == "chat.completion"
+    size, said = 0, b""
+    with gzip.open(io.BytesIO(received.body)) as file:  # piece by piece: whole, it is what it says
+        while piece := file.read(1 << 20):
+            size += len(piece)
+            said += piece if said else piece.lstrip()
+    assert size > 100 * 1024 * 1024
+    assert json.loads(said)["object"] == "chat.completion"
 
 
 async def test_unsolicited_responses_follow_the_real_one(provider: Provider) -> None:
@@ -335,11 +339,11 @@ async def test_peers_that_leave_are_counted_as_aborted(provider: Provider, mode:
 
 
 async def test_what_a_peer_does_not_read_is_not_sent(provider: Provider) -> None:
-    _, writer = await open_raw(provider, "size=100000000", chat_body())
+    _, writer = await open_raw(provider, "size=20000000", chat_body())
     await provider.until(lambda stats: stats["open"] == 1 and provider.last.sent > 0)
     writer.transport.abort()
     await provider.until(lambda stats: stats["open"] == 0)
-    assert (provider.last.state, provider.last.sent < 100_000_000) == ("aborted", True)
+    assert (provider.last.state, provider.last.sent < 20_000_000) == ("aborted", True)
 
 
 async def test_a_peer_that_leaves_within_its_upload_is_counted_as_aborted(provider: Provider) -> None:
