@@ -22,7 +22,7 @@ run: $(VENV)/.runtime
 setup: $(VENV)/.dev
 
 test: $(VENV)/.dev $(NODE)/node_modules/.stamp
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
