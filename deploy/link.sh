@@ -8,8 +8,11 @@ site=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
 bin=$(dirname "$python")
 echo "$root" >"$site/loopway-checkout.pth"
 case $bin in /*) ;; *) bin=$root/$bin ;; esac
+# Shell and Python both read the script: the first line of one cannot name an interpreter whose path has a space in it.
 cat >"$bin/loopway" <<EOF
-#!$bin/python
+#!/bin/sh
+'''exec' "$bin/python" "\$0" "\$@"
+' '''
 import sys
 from proxy.__main__ import main
 sys.exit(main())
