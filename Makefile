@@ -36,7 +36,7 @@ bench: $(VENV)/.dev
 # Writes the lock files anew, which needs uv and npm; review the difference before you commit it.
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev --extra bench \
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev --extra bench --extra otel \
 	    -c requirements.lock pyproject.toml -o requirements-dev.lock
 	cd $(NODE) && npm install --package-lock-only --no-audit --no-fund
 
