@@ -22,6 +22,7 @@ run: $(VENV)/.runtime
 setup: $(VENV)/.dev
 
 test: $(VENV)/.dev $(NODE)/node_modules/.stamp
+	@sh tests/services.sh
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile
 
 check: $(VENV)/.dev

@@ -65,7 +65,8 @@ class Chain:
     The chat request between them is what `first` makes of the call. A streamed one always asks for usage, for `first`
     or the gateway's accounts may need it; whether the client sees it is for `first` to say. The call's `strict` holds
     in the middle where the client speaks OpenAI, whose finish reasons then are as it asked; other clients' codecs know
-    OpenAI's words alone, so for them the middle is strict. Header lines are the second codec's: it knows the upstream.
+    OpenAI's words alone, so for them the middle is strict. It carries `content_blocks` either way, but to text
+    completions, which have no place for them. Header lines are the second codec's: it knows the upstream.
     """
 
     identity = False
@@ -99,7 +100,8 @@ class Chain:
         outbound = self._first.request(call)
         body = peek.with_params(outbound.body, _WITH_USAGE) if call.stream else outbound.body
         strict = call.strict or call.dialect.family != "openai"
-        middle = msgspec.structs.replace(call, dialect=Dialect.OPENAI_CHAT, body=body, strict=strict)
+        blocks = call.dialect is not Dialect.OPENAI_COMPLETIONS
+        middle = msgspec.structs.replace(call, dialect=Dialect.OPENAI_CHAT, body=body, strict=strict, blocks=blocks)
         return middle, outbound.dropped
 
 

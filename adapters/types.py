@@ -44,7 +44,9 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
     `model` is the name the provider shall get (slug prefix and aliases already resolved). `body` is the request as
     received, or with `model` and parameters already replaced. `id` (no prefix) and `created` (Unix seconds) name
-    answers whose upstream gives no such thing. `strict` asks for OpenAI's shape and nothing beside it.
+    answers whose upstream gives no such thing. `strict` asks for OpenAI's shape and nothing beside it, its words for
+    finish reasons among them. `blocks` asks for `content_blocks` (thinking with signatures, images …) all the same: the
+    middle of a chain always does, so that what OpenAI's shape cannot say reaches a client whose dialect can.
     """
 
     dialect: Dialect
@@ -54,6 +56,12 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     id: str
     created: int
     strict: bool = True
+    blocks: bool = False
+
+    @property
+    def shows_blocks(self) -> bool:
+        """Whether the answer may carry `content_blocks` beside OpenAI's own fields."""
+        return self.blocks or not self.strict
 
 
 def bodiless(call: Call) -> Call:

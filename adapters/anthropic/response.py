@@ -64,7 +64,7 @@ def translate(call: Call, body: bytes) -> Reply:
             # Tool inputs and foreign blocks are passed on undecoded; broken bytes must not hide in them.
             body.decode()
         answer = _decode_answer(body)
-        blocks = None if call.strict else _decode_raws(body).content
+        blocks = None if not call.shows_blocks else _decode_raws(body).content
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadAnswer(f"The answer is not an Anthropic message: {_reason(error)}.") from error
     wish = wish_of(call)

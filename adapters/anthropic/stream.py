@@ -62,6 +62,7 @@ class MessagesStream(Machine):
 
     __slots__ = (
         "_answered",
+        "_blocks",
         "_by_tool",
         "_call",
         "_calls",
@@ -82,6 +83,7 @@ class MessagesStream(Machine):
         super().__init__()
         self._call = bodiless(call)
         self._strict = call.strict
+        self._blocks = call.shows_blocks
         self._include_usage = options is not None and bool(options.include_usage)
         self._by_tool = answers_by_tool(call, wish)
         self._legacy = wish.functions != NULL
@@ -158,12 +160,12 @@ class MessagesStream(Machine):
             text = _encode(delta.text)
             out.append(self._text_head)
             out.append(text)
-            if not self._strict:
+            if self._blocks:
                 out.append(b',"content_blocks":[{"index":%d,"delta":{"text":%b}}]' % (event.index, text))
             out.append(self._text_tail)
         elif delta.type == "input_json_delta" and event.index in self._tools:
             self._argue(self._tools[event.index], delta.partial_json, out)
-        elif not self._strict:
+        elif self._blocks:
             fields = _decode_raw_delta(data).delta
             del fields["type"]
             self._extend(event.index, Raw(_encode(fields)), out)
@@ -187,7 +189,7 @@ class MessagesStream(Machine):
             self._send(b'{"function_call":{"arguments":%b}}' % text, out)
 
     def _extend(self, index: int, fields: Raw, out: list[bytes]) -> None:
-        if self._strict:
+        if not self._blocks:
             return
         text = bytes(fields)
         text.decode()
