@@ -8,6 +8,7 @@ from adapters.anthropic_client import MESSAGES_TO_CHAT
 from adapters.anthropic_text import COMPLETIONS_TO_COMPLETE
 from adapters.chain import Chain, Identity
 from adapters.completions import COMPLETIONS_TO_CHAT
+from adapters.embeddings import TO_FLOATS
 from adapters.types import Codec, Dialect
 
 IDENTITY = Identity(openai_errors.read)
@@ -21,6 +22,7 @@ CODECS: dict[tuple[Dialect, Dialect], Codec] = {
     (Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_COMPLETE): COMPLETIONS_TO_COMPLETE,
     (Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_MESSAGES): Chain(COMPLETIONS_TO_CHAT, CHAT_TO_MESSAGES),
     (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS): IDENTITY,
+    (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS): TO_FLOATS,
     (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES): IDENTITY,
     (Dialect.ANTHROPIC_MESSAGES, Dialect.OPENAI_CHAT): MESSAGES_TO_CHAT,
     (Dialect.ANTHROPIC_COUNT_TOKENS, Dialect.ANTHROPIC_COUNT_TOKENS): IDENTITY,

@@ -16,7 +16,9 @@ class Dialect(StrEnum):
 
     OPENAI_CHAT = "openai.chat"
     OPENAI_COMPLETIONS = "openai.completions"
+    OPENAI_RESPONSES = "openai.responses"
     OPENAI_EMBEDDINGS = "openai.embeddings"
+    OPENAI_EMBEDDINGS_AS_FLOATS = "openai.embeddings_as_floats"
     OPENAI_MODELS = "openai.models"
     ANTHROPIC_MESSAGES = "anthropic.messages"
     ANTHROPIC_COUNT_TOKENS = "anthropic.count_tokens"

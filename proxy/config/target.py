@@ -29,7 +29,7 @@ _PREFERENCE: dict[Dialect, tuple[Dialect, ...]] = {
         Dialect.OPENAI_CHAT,
         Dialect.ANTHROPIC_MESSAGES,
     ),
-    Dialect.OPENAI_EMBEDDINGS: (Dialect.OPENAI_EMBEDDINGS,),
+    Dialect.OPENAI_EMBEDDINGS: (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS),
     Dialect.ANTHROPIC_MESSAGES: (Dialect.ANTHROPIC_MESSAGES, Dialect.OPENAI_CHAT),
     Dialect.ANTHROPIC_COUNT_TOKENS: (Dialect.ANTHROPIC_COUNT_TOKENS,),
 }
