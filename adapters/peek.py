@@ -19,10 +19,12 @@ MODEL_LENGTH = 1024
 
 
 class Peek(msgspec.Struct, gc=False):
-    """`model` and `stream` of a request body, as received. Absent and null are the same here."""
+    """`model`, `stream` and `user` of a request body, as received. Absent and null are the same here, but for `user`,
+    which is not even looked at."""
 
     model: Annotated[str, msgspec.Meta(max_length=MODEL_LENGTH)] | None = None
     stream: bool | None = None
+    user: msgspec.Raw = msgspec.Raw()
 
 
 _decode = msgspec.json.Decoder(Peek).decode

@@ -8,6 +8,7 @@ import msgspec
 
 from adapters.errors import Kind
 from adapters.types import Dialect, Usage
+from proxy import metadata
 from proxy.seams import Client, Lines
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ class Exchange(msgspec.Struct, eq=False):
     Unix time. `body_model` is the model as the body has it, `model` the one to route by. Once `committed`, bytes of an
     answer have gone to the client; once `consumed`, the request's body has streamed to a provider and is not here any
     more: nothing can be tried again.
+
+    `cache` is what the cache did for this request, in the words of `x-portkey-cache-status`, None where it was not
+    asked. For one that it answered, `usage` stays None, because nothing was used, and `saved` is what the kept answer
+    had cost. `user` is the body's field of that name, as JSON text; `tags` is for `metadata` alone to fill.
 
     A Struct, because one is made for every request: filling its slots costs a tenth of what `__init__` would.
     """
@@ -63,6 +68,10 @@ class Exchange(msgspec.Struct, eq=False):
     streamed: bool = False
     first_byte: float = 0.0
     usage: Usage | None = None
+    cache: str | None = None
+    saved: Usage | None = None
+    user: bytes = b""
+    tags: dict[str, str] | None = None
 
     def __repr__(self) -> str:
         return f"Exchange({self.method} {self.path} → {self.status or '…'})"
@@ -70,9 +79,18 @@ class Exchange(msgspec.Struct, eq=False):
     def let_go(self) -> None:
         """Once an answer has begun the request will not be sent again: a stream may last for an hour, and need not
         hold a prompt of a megabyte all that time."""
+        if b"x-portkey-metadata" in self.headers or b"baggage" in self.headers:
+            self.metadata  # noqa: B018 - read now, because it is kept and the headers are not
         self.body = b""
         self.headers = {}
         self.raw_headers = ()
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The request's metadata, read when first asked for: see `proxy.metadata`. Not to be changed."""
+        if self.tags is None:
+            self.tags = metadata.read(self.headers, {} if self.key is None else self.key.metadata, self.user)
+        return self.tags
 
     def header(self, name: bytes) -> str | None:
         """A header's value as text, or None. Not for security: bytes that are no UTF-8 become U+FFFD."""

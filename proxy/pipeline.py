@@ -77,6 +77,8 @@ class Pipeline:
             raise Refused(Kind.INVALID_REQUEST, invalid.message, param=invalid.param, code=invalid.code) from invalid
         x.model = x.body_model = seen.model
         x.streamed = seen.stream is True
+        if seen.user:
+            x.user = bytes(seen.user)
 
     def _broken(self, x: Exchange, error: Exception) -> None:
         # A fault of ours. The client learns that, and no more; the log has the rest.
