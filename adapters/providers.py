@@ -1,12 +1,17 @@
 """The table of providers: one row each. An OpenAI-compatible provider is its name, address and key; no code.
 
 Base URLs carry the API version. A `custom_host` without a path gets the row's; one with a path is taken as it is.
+
+Where an address depends on more than the row, the row has placeholders: `{aws_region}` in `base_url` and in paths is a
+provider field of the virtual key, of the config's leaf or of the request's headers; `{model}` in paths is the model,
+percent-encoded. Rows without placeholders are compiled once and for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 import msgspec
 
@@ -14,6 +19,10 @@ from adapters import auth
 from adapters.types import Dialect
 
 Paths = Mapping[Dialect, str]
+Fields = Mapping[str, Any]
+"""Provider fields by name, as a virtual key or a config object's leaf has them."""
+
+Variant = Callable[["Provider", Fields], "Provider"]
 
 _CHAT: Paths = {Dialect.OPENAI_CHAT: "/chat/completions", Dialect.OPENAI_MODELS: "/models"}
 _TEXT: Paths = {**_CHAT, Dialect.OPENAI_COMPLETIONS: "/completions"}
@@ -26,6 +35,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
     `chat_only` and `text_only` are model patterns that decide where a text completion goes when both endpoints exist:
     to chat through the prompt bridge, or to the legacy endpoint and nowhere else.
+
+    `stream_paths` are the paths of streamed calls where they differ. `only` restricts a dialect to models that fit one
+    of its patterns. `defaults` are values of provider fields that nobody gave. `signer` names how a request is
+    authenticated where a fixed header line cannot do it (`proxy.config.signing` has the table). `variant` gives the row
+    that is meant by the fields: another address for another kind of deployment, say. It raises InvalidRequest.
     """
 
     name: str
@@ -39,6 +53,21 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     key_required: bool = True
     chat_only: tuple[str, ...] = ()
     text_only: tuple[str, ...] = ()
+    stream_paths: Paths = {}
+    only: Mapping[Dialect, tuple[str, ...]] = {}
+    defaults: tuple[tuple[str, str], ...] = ()
+    signer: str | None = None
+    variant: Variant | None = None
+
+    @property
+    def takes_fields(self) -> bool:
+        """Whether provider fields say where requests go or how they are signed."""
+        return self.signer is not None or self.variant is not None or "{" in self.base_url
+
+    @property
+    def by_model(self) -> bool:
+        """Whether the address or the dialect depends on the model, or on whether the answer is streamed."""
+        return bool(self.stream_paths or self.only) or any("{model}" in path for path in self.paths.values())
 
 
 def matches(model: str, patterns: tuple[str, ...]) -> bool:

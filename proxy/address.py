@@ -79,12 +79,14 @@ def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 class AddressPolicy:
-    """Decides on one address. `private` allows private and loopback ones; cloud metadata services never are."""
+    """Decides on one address. `private` allows private and loopback ones. Cloud metadata services never are, but for
+    `metadata`, with which the gateway asks for its own machine's identity and nobody's request goes anywhere."""
 
-    __slots__ = ("_private",)
+    __slots__ = ("_metadata", "_private")
 
-    def __init__(self, *, private: bool) -> None:
+    def __init__(self, *, private: bool, metadata: bool = False) -> None:
         self._private = private
+        self._metadata = metadata
 
     def allows(self, text: str) -> bool:
         """Whether a socket may be opened to this numeric address (a zone id is ignored)."""
@@ -94,7 +96,7 @@ class AddressPolicy:
             return False
         address = _plain(raw)
         if _metadata(address) or _metadata(raw):
-            return False
+            return self._metadata
         if self._private:
             return not (address.is_multicast or address.is_unspecified)
         if isinstance(raw, IPv6Address) and raw not in _GLOBAL_UNICAST:

@@ -21,6 +21,7 @@ from proxy import __version__, keys, models, openapi
 from proxy.address import AddressPolicy
 from proxy.admin import ROUTES as ADMIN_ROUTES
 from proxy.config.file import FileConfig
+from proxy.credentials import Credentials
 from proxy.dispatch import Router
 from proxy.errors import Refused
 from proxy.exchange import Exchange
@@ -66,7 +67,8 @@ class Gateway:
         timeouts = Timeouts(upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout)
         self.metrics = Metrics()
         self.ledger = Ledger(store.append_usage, stdout_log() if file.logs.access else None)
-        forwarder = Forwarder(self.transport, timeouts, upstream.max_response_size)
+        self.credentials = Credentials(self.transport, self._machine_transport)
+        forwarder = Forwarder(self.transport, timeouts, upstream.max_response_size, credentials=self.credentials)
         self.pipeline = Pipeline(forwarder, self._settle, server.max_body_size, loop)
         self.catalog = models.Catalog(self.transport, timeouts)
         self.edge = Edge(
@@ -84,6 +86,7 @@ class Gateway:
         # worker's rows together in the ledger's index.
         self._id_prefix = secrets.token_hex(8)
         self._id_count = 0
+        self._machine: HttpTransport | None = None
         self._server: asyncio.AbstractServer | None = None
         self._flusher: asyncio.Task[None] | None = None
 
@@ -126,12 +129,22 @@ class Gateway:
             self._flusher.cancel()
             await asyncio.gather(self._flusher, return_exceptions=True)
         await self._flush()
+        self.credentials.close()
         await self.transport.close()
+        if self._machine is not None:
+            await self._machine.close()
         await self.store.close()
         try:
             retire(self._metrics_file, self.metrics.samples())
         except OSError as error:
             _log.warning("the counters of this worker are lost: %s", error)
+
+    def _machine_transport(self) -> HttpTransport:
+        """The only way to the metadata service of this machine: for identities that the operator configured."""
+        if self._machine is None:
+            policy = AddressPolicy(private=True, metadata=True)
+            self._machine = HttpTransport(policy, AddressPolicy(private=False), 30.0, self._loop)
+        return self._machine
 
     async def _flush_often(self) -> None:
         while True:

@@ -16,7 +16,8 @@ from adapters.errors import BadAnswer, InvalidRequest, Kind
 from adapters.types import Call, Dialect
 from proxy import headers, outbound
 from proxy.config.plan import Leaf, Plan, Steps
-from proxy.config.target import Wire
+from proxy.config.target import Target, Wire
+from proxy.credentials import Credentials
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Attempt, Exchange
 from proxy.outcome import (
@@ -51,8 +52,10 @@ class Forwarder:
         timeouts: Timeouts,
         whole_limit: int = _WHOLE_LIMIT,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        credentials: Credentials | None = None,
     ) -> None:
         self._transport = transport
+        self._credentials = credentials
         self._timeouts = timeouts
         self._whole_limit = whole_limit
         self._sleep = sleep
@@ -138,7 +141,7 @@ class Forwarder:
     async def _exchange(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
         """One request in a dialect that the gateway knows."""
         target = leaf.target
-        wire = target.wire_for(x.dialect, model)
+        wire = target.wire_for(x.dialect, model, x.streamed)
         if wire is None:
             if x.dialect is Dialect.ANTHROPIC_COUNT_TOKENS:
                 return of_estimate(x)
@@ -159,6 +162,8 @@ class Forwarder:
                 raise invalid(error) from error
             body, dropped = sent.body, sent.dropped
             lines += b"".join([f"{name}: {value}\r\n".encode("latin-1") for name, value in sent.headers])
+        if target.signing is not None:
+            lines += await self._signed(target, "POST", wire.path, body)
         head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
         reply = await self._transport.send(target.origin, head, body, self._timeouts)
         try:
@@ -166,6 +171,16 @@ class Forwarder:
         except BaseException:
             reply.finish()
             raise
+
+    async def _signed(self, target: Target, method: str, path: str, body: bytes) -> bytes:
+        """The header lines that authenticate this very request; waits only where a credential must be fetched."""
+        assert self._credentials is not None
+        signer = self._credentials.signer_of(target)
+        lines = signer.lines(method, path, body)
+        while lines is None:
+            await signer.wait()
+            lines = signer.lines(method, path, body)
+        return lines
 
     async def _answer(
         self, x: Exchange, wire: Wire, call: Call | None, reply: Reply, dropped: tuple[str, ...]
@@ -217,8 +232,10 @@ class Forwarder:
 
     async def _pass_through(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
         """Any other path below /v1: body and answer stream, with the stored credential."""
-        head, body = outbound.pass_through_head(x, leaf, model)
-        reply = await self._transport.send(leaf.target.origin, head, body, self._timeouts)
+        head, path, body = outbound.pass_through_head(x, leaf, model)
+        if leaf.target.signing is not None:
+            head += await self._signed(leaf.target, x.method, path, body if isinstance(body, bytes) else b"")
+        reply = await self._transport.send(leaf.target.origin, head + b"\r\n", body, self._timeouts)
         try:
             if reply.status >= 300:
                 return await self._error(x, None, reply)

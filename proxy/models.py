@@ -57,7 +57,7 @@ class Catalog:
         if found is not None and found[1] is target and monotonic() - found[0] < _FRESH:
             return found[2]
         path = target.provider.paths.get(Dialect.OPENAI_MODELS)
-        if path is None:
+        if path is None or target.signing is not None:
             return []
         head, defaults = target.request_head("GET", target.base_path + path, None)
         head += b"".join(line for _, line in defaults) + b"\r\n"

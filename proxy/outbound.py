@@ -147,8 +147,9 @@ def extra_lines(x: Exchange, leaf: Leaf, defaults: tuple[tuple[bytes, bytes], ..
     return b"".join(lines)
 
 
-def pass_through_head(x: Exchange, leaf: Leaf, model: str) -> tuple[bytes, bytes | AsyncIterator[bytes]]:
-    """Head and body of a request that only passes through; a body not held already streams."""
+def pass_through_head(x: Exchange, leaf: Leaf, model: str) -> tuple[bytes, str, bytes | AsyncIterator[bytes]]:
+    """Head (without its last, empty line), path and body of a request that only passes through; a body not held
+    already streams."""
     target = leaf.target
     path = target.base_path + _below_version(x.path)
     if x.query:
@@ -170,7 +171,7 @@ def pass_through_head(x: Exchange, leaf: Leaf, model: str) -> tuple[bytes, bytes
     encoding = x.headers.get(b"content-encoding")
     if encoding is not None:
         framing += b"content-encoding: %b\r\n" % encoding
-    return b"%b%b%b\r\n" % (head, extra_lines(x, leaf, defaults), framing), body
+    return b"%b%b%b" % (head, extra_lines(x, leaf, defaults), framing), path, body
 
 
 def _below_version(path: str) -> str:

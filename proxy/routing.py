@@ -11,6 +11,8 @@ from urllib.parse import parse_qs
 
 from adapters.errors import Kind
 from adapters.peek import DEFAULT
+from adapters.providers import PROVIDERS
+from proxy.config.fields import PROVIDER_FIELDS
 from proxy.config.nodes import Node, model_slug
 from proxy.config.plan import Leaf, Plan
 from proxy.config.snapshot import Key, Snapshot
@@ -18,6 +20,8 @@ from proxy.config.target import Target
 from proxy.errors import Refused
 from proxy.exchange import Exchange
 from proxy.keys import bare, token_of
+
+_HEADER_FIELDS = {b"x-portkey-" + name.replace("_", "-").encode(): name for name in PROVIDER_FIELDS}
 
 
 def resolve(x: Exchange, key: Key) -> Plan:
@@ -104,7 +108,19 @@ def _raw(x: Exchange, key: Key, provider: str) -> Target:
         if value and used is not None and used[1] != name and bare(value) != used[0]:
             credential = bare(value)
             break
-    return x.snapshot.adhoc(provider, credential.decode("latin-1"), x.header(b"x-portkey-custom-host"))
+    fields = _fields(x) if provider in PROVIDERS and PROVIDERS[provider].takes_fields else ()
+    return x.snapshot.adhoc(provider, credential.decode("latin-1"), x.header(b"x-portkey-custom-host"), fields)
+
+
+def _fields(x: Exchange) -> tuple[tuple[str, str], ...]:
+    """The provider fields among the headers, in the order of their names."""
+    return tuple(
+        sorted(
+            (_HEADER_FIELDS[name], value.decode("latin-1"))
+            for name, value in x.headers.items()
+            if name in _HEADER_FIELDS
+        )
+    )
 
 
 def _by_model(x: Exchange, key: Key) -> Plan:

@@ -92,7 +92,7 @@ class Snapshot:
         self.configs: dict[str, ConfigRow] = {row.slug: row for row in rows.configs}
         self._saved: dict[str, Plan | Node] = {}
         self._inline: Bounded[bytes] = Bounded()
-        self._adhoc: Bounded[tuple[str, str, str]] = Bounded()
+        self._adhoc: Bounded[tuple[str, str, str, tuple[tuple[str, str], ...]]] = Bounded()
         for key_row in rows.api_keys:
             self._add_key(key_row, gates)
         for row in rows.virtual_keys:
@@ -130,9 +130,11 @@ class Snapshot:
     def _unknown_slug(self, slug: str, key: Key | None) -> Refused:
         return _unknown("virtual key", slug, [known for known in self.targets if key is None or key.may_use(known)])
 
-    def adhoc(self, provider: str, credential: str, custom_host: str | None) -> Target:
+    def adhoc(
+        self, provider: str, credential: str, custom_host: str | None, fields: tuple[tuple[str, str], ...] = ()
+    ) -> Target:
         """A target made of what the client itself sent. Its host, if any, is guarded."""
-        identity = (provider, credential, custom_host or "")
+        identity = (provider, credential, custom_host or "", fields)
         found = self._adhoc.get(identity)
         if isinstance(found, Target):
             return found
@@ -141,7 +143,9 @@ class Snapshot:
             credential,
             custom_host=custom_host,
             guarded=custom_host is not None,
+            operator=False,
             trusted=self.trusted,
+            fields=dict(fields),
         )
         self._adhoc.keep(identity, target)
         return target
@@ -176,16 +180,22 @@ class Snapshot:
         slug = leaf.slug
         if slug is not None:
             target = self.target_of(slug, client)
-            if leaf.custom_host is None:
+            fields = {name: value for name, value in leaf.fields.items() if target.provider.takes_fields}
+            if leaf.custom_host is None and not fields:
                 return target
             if client is not None:
+                # Where a stored credential goes is its operator's to say.
+                what = "custom_host" if leaf.custom_host is not None else next(iter(fields))
                 raise Refused(
                     Kind.INVALID_REQUEST,
-                    f"{where}: a custom_host in a request cannot be combined with a stored credential.",
-                    param=f"{where}.custom_host",
+                    f"{where}: {what} in a request cannot be combined with a stored credential.",
+                    param=f"{where}.{what}",
                 )
             row = next(row for row in self.rows.virtual_keys if row.slug == slug)
-            return _target(msgspec.structs.replace(row, custom_host=leaf.custom_host), None, target.gate)
+            changed = msgspec.structs.replace(
+                row, custom_host=leaf.custom_host or row.custom_host, fields={**row.fields, **fields}
+            )
+            return _target(changed, None, target.gate)
         if leaf.provider is None:
             return None
         key = leaf.api_key.reveal() if leaf.api_key is not None else ""
@@ -194,6 +204,7 @@ class Snapshot:
             key,
             custom_host=leaf.custom_host,
             guarded=client is not None and leaf.custom_host is not None,
+            operator=client is None,
             trusted=self.trusted,
             fields=leaf.fields,
         )

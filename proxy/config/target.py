@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from adapters.errors import Kind
-from adapters.providers import PROVIDERS, Provider, matches
+from adapters.auth import Headers
+from adapters.errors import InvalidRequest, Kind
+from adapters.providers import PROVIDERS, Fields, Provider, matches
 from adapters.registry import codec
 from adapters.types import Codec, Dialect
 from proxy import __version__
 from proxy.address import check_host
+from proxy.config import templates
+from proxy.config.signing import SIGNERS, Signing
 from proxy.errors import Refused
 from proxy.limits import Gate
 from proxy.seams import Origin
@@ -33,6 +36,8 @@ _PREFERENCE: dict[Dialect, tuple[Dialect, ...]] = {
     Dialect.ANTHROPIC_MESSAGES: (Dialect.ANTHROPIC_MESSAGES, Dialect.OPENAI_CHAT),
     Dialect.ANTHROPIC_COUNT_TOKENS: (Dialect.ANTHROPIC_COUNT_TOKENS,),
 }
+_MODELS = 256
+_LONGEST_MODEL = 256
 _LEGACY_TEXT = frozenset((Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_COMPLETE))
 
 # A leaf's settings that are header lines for the provider.
@@ -49,14 +54,17 @@ class Wire:
     """How requests of one client dialect go to one target.
 
     `head` lacks its last lines: what the request adds, `content-length`, and the blank line. `defaults` are header
-    lines sent unless the client's own value takes their place.
+    lines sent unless the client's own value takes their place. `path` is the head's, for those who sign it.
     """
 
-    __slots__ = ("codec", "defaults", "dialect", "head")
+    __slots__ = ("codec", "defaults", "dialect", "head", "path")
 
-    def __init__(self, codec: Codec, dialect: Dialect, head: bytes, defaults: tuple[tuple[bytes, bytes], ...]) -> None:
+    def __init__(
+        self, codec: Codec, dialect: Dialect, path: str, head: bytes, defaults: tuple[tuple[bytes, bytes], ...]
+    ) -> None:
         self.codec = codec
         self.dialect = dialect
+        self.path = path
         self.head = head
         self.defaults = defaults
 
@@ -65,7 +73,10 @@ class Target:
     """Compiled: provider row, credential, address, model rules and gate. Immutable but for the cache of wires."""
 
     __slots__ = (
+        "_by_model",
+        "_fields",
         "_fixed",
+        "_of_models",
         "_secret",
         "_wires",
         "aliases",
@@ -80,6 +91,8 @@ class Target:
         "open",
         "origin",
         "provider",
+        "signer",
+        "signing",
         "slug",
         "vendor",
     )
@@ -92,6 +105,7 @@ class Target:
         slug: str | None = None,
         custom_host: str | None = None,
         guarded: bool = False,
+        operator: bool = True,
         trusted: frozenset[str] = frozenset(),
         models: tuple[str, ...] | None = None,
         aliases: Mapping[str, str] | None = None,
@@ -102,12 +116,22 @@ class Target:
         gate: Gate | None = None,
         expires_at: int | None = None,
     ) -> None:
-        """Raises Refused (400) when the address or the credential cannot be used."""
+        """`guarded`: a client named the host; `operator`: no client gave the credential or the provider fields.
+
+        Raises Refused (400) when address, credential or provider fields cannot be used.
+        """
+        fields = fields or {}
+        if provider.takes_fields:
+            provider, fields = _variant(provider, fields)
         self.provider = provider
+        self._fields = fields
         self.slug = slug
         self.name = slug or provider.name
-        self.origin, self.base_path = _address(provider, custom_host, guarded, trusted)
-        self.origin.credential = hash((slug, credential))
+        self.origin, self.base_path = _address(provider, fields, custom_host, guarded, trusted)
+        self.signer: Any = None
+        """The form that `proxy.credentials` gives `signing`, made at the first request."""
+        self.signing, shown = _shown(provider, credential, fields, operator)
+        self.origin.credential = hash((slug, credential, self.signing, shown))
         self.models = models
         self.aliases = dict(aliases or {})
         self.default_model = default_model
@@ -121,11 +145,11 @@ class Target:
             )
         sent = dict(provider.headers)
         for name, header in _FIELD_HEADERS.items():
-            value = (fields or {}).get(name)
+            value = fields.get(name)
             if value:
                 sent[header] = value if isinstance(value, str) else ",".join(map(str, value))
         sent.update((name.lower(), value) for name, value in (custom_headers or {}).items())
-        sent.update(provider.auth(credential) if credential else ())
+        sent.update(shown)
         self.headers = sent
         _check_lines(sent)
         self.open = models is None and expires_at is None
@@ -134,6 +158,8 @@ class Target:
         self._secret = credential.encode("latin-1", "replace") if slug is not None else b""
         self._wires: dict[tuple[Dialect, Dialect], Wire] = {}
         self._fixed: dict[Dialect, Wire] = {}
+        self._by_model = provider.by_model
+        self._of_models: dict[tuple[Dialect, str, bool], Wire] = {}
 
     def __repr__(self) -> str:
         return f"Target({self.name} → {self.origin!r}{self.base_path})"
@@ -155,10 +181,10 @@ class Target:
 
     def dialect_for(self, client: Dialect, model: str) -> Dialect | None:
         """The upstream dialect that serves a client dialect for this model, or None."""
-        paths = self.provider.paths
+        paths, only = self.provider.paths, self.provider.only
         legacy = client is Dialect.OPENAI_COMPLETIONS and not self._bridges(model)
         for dialect in _PREFERENCE.get(client, ()):
-            if dialect not in paths:
+            if dialect not in paths or (dialect in only and not matches(model, only[dialect])):
                 continue
             if client is Dialect.OPENAI_COMPLETIONS and dialect in _LEGACY_TEXT and not legacy:
                 continue
@@ -173,11 +199,13 @@ class Target:
             return not matches(model, self.provider.text_only)
         return matches(model, self.provider.chat_only)
 
-    def wire_for(self, client: Dialect, model: str) -> Wire | None:
+    def wire_for(self, client: Dialect, model: str, streamed: bool = False) -> Wire | None:
         """How a request of this dialect for this model goes upstream; None if it cannot."""
         wire = self._fixed.get(client)
         if wire is not None:
             return wire
+        if self._by_model:
+            return self._of_model(client, model, streamed)
         upstream = self.dialect_for(client, model)
         if upstream is None:
             return None
@@ -191,10 +219,31 @@ class Target:
         """The compiled form of one pair of dialects."""
         wire = self._wires.get((client, upstream))
         if wire is None:
-            path = self.base_path + self.provider.paths[upstream]
-            head, defaults = self.request_head("POST", path, "application/json")
-            wire = self._wires[(client, upstream)] = Wire(codec(client, upstream), upstream, head, defaults)
+            wire = self._wires[(client, upstream)] = self._compiled(client, upstream, self.provider.paths[upstream])
         return wire
+
+    def _of_model(self, client: Dialect, model: str, streamed: bool) -> Wire | None:
+        """The same where the path has the model in it, or tells streamed calls apart."""
+        wire = self._of_models.get((client, model, streamed))
+        if wire is not None:
+            return wire
+        upstream = self.dialect_for(client, model)
+        if upstream is None:
+            return None
+        path = self.provider.stream_paths.get(upstream) if streamed else None
+        path = path or self.provider.paths[upstream]
+        wire = self._compiled(client, upstream, path.replace(templates.MODEL, templates.segment(model, "model")))
+        if len(model) <= _LONGEST_MODEL:
+            # Models are the clients' words: no more of them are remembered than a busy target has.
+            if len(self._of_models) >= _MODELS:
+                del self._of_models[next(iter(self._of_models))]
+            self._of_models[(client, model, streamed)] = wire
+        return wire
+
+    def _compiled(self, client: Dialect, upstream: Dialect, path: str) -> Wire:
+        path = self.base_path + templates.in_path(path, self.provider, self._fields)
+        head, defaults = self.request_head("POST", path, "application/json")
+        return Wire(codec(client, upstream), upstream, path, head, defaults)
 
     def request_head(
         self, method: str, path: str, content_type: str | None
@@ -230,10 +279,29 @@ def provider_row(name: str) -> Provider:
     )
 
 
-def _address(provider: Provider, custom_host: str | None, guarded: bool, trusted: frozenset[str]) -> tuple[Origin, str]:
+def _variant(provider: Provider, fields: Fields) -> tuple[Provider, Fields]:
+    """The row that the fields mean, and the fields with its defaults."""
+    try:
+        row = provider if provider.variant is None else provider.variant(provider, fields)
+    except InvalidRequest as error:
+        raise Refused(Kind.INVALID_REQUEST, error.message, param=error.param, code=error.code) from error
+    return row, {**dict(row.defaults), **{name: value for name, value in fields.items() if value != ""}}
+
+
+def _shown(provider: Provider, credential: str, fields: Fields, operator: bool) -> tuple[Signing | None, Headers]:
+    """How requests are authenticated: a description of what must be done for each, or header lines that stay."""
+    if provider.signer is None:
+        return None, provider.auth(credential) if credential else ()
+    shown = SIGNERS[provider.signer](credential, fields, operator)
+    return (None, shown) if isinstance(shown, tuple) else (shown, ())
+
+
+def _address(
+    provider: Provider, fields: Fields, custom_host: str | None, guarded: bool, trusted: frozenset[str]
+) -> tuple[Origin, str]:
     if guarded and not custom_host:
         raise _bad_host("it is empty")
-    url = custom_host or provider.base_url
+    url = custom_host or templates.filled(provider.base_url, provider, fields)
     if not url:
         raise Refused(
             Kind.INVALID_REQUEST, f"The provider {provider.name!r} has no address of its own: set custom_host."
@@ -257,7 +325,7 @@ def _address(provider: Provider, custom_host: str | None, guarded: bool, trusted
         listed = host in trusted
         check_host(host, trusted=listed)
         guarded = not listed
-    path = parts.path.rstrip("/") or urlsplit(provider.base_url).path.rstrip("/")
+    path = parts.path.rstrip("/") or templates.path_of(provider.base_url, provider, fields)
     if not parts.path.strip("/") and not provider.base_url:
         path = "/v1"
     origin = Origin(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], guarded=guarded)

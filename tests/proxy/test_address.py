@@ -236,6 +236,11 @@ async def test_a_metadata_address_is_not_connected_to_even_for_an_operator(monke
     await transport.close()
 
 
+def test_only_the_gateways_own_question_for_its_identity_reaches_a_metadata_service() -> None:
+    assert AddressPolicy(private=True, metadata=True).allows("169.254.169.254")
+    assert not AddressPolicy(private=True).allows("169.254.169.254")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "localhost"])
 async def test_an_address_written_out_meets_the_same_check(
     transport: HttpTransport, canary: Listener, host: str
