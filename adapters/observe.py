@@ -18,28 +18,40 @@ _KEPT = 4096
 _SMALL = 128
 
 
-class _Cached(msgspec.Struct, gc=False):
+class _Prompt(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
 
 
-class _Reasoning(msgspec.Struct, gc=False):
+class _Completion(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+    image_tokens: int | None = None
+
+
+class _Written(msgspec.Struct, gc=False):
+    ephemeral_1h_input_tokens: int | None = None
 
 
 class _Tokens(msgspec.Struct, gc=False):
     # Both vendors' names side by side; which are set says whose they are.
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    prompt_tokens_details: _Cached | None = None
-    completion_tokens_details: _Reasoning | None = None
+    prompt_tokens_details: _Prompt | None = None
+    completion_tokens_details: _Completion | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: _Written | None = None
+    service_tier: str | None = None
 
 
 class _Body(msgspec.Struct, gc=False):
     usage: _Tokens | None = None
+    service_tier: str | None = None
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
@@ -49,26 +61,51 @@ _decode_tokens = msgspec.json.Decoder(_Tokens).decode
 def usage_of(body: bytes) -> Usage | None:
     """The usage object of a whole JSON answer, or None where there is none."""
     try:
-        tokens = _decode_body(body).usage
+        answer = _decode_body(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return None if tokens is None else _usage(tokens)
+    tokens = answer.usage
+    return None if tokens is None else _usage(tokens, answer.service_tier)
 
 
-def _usage(tokens: _Tokens) -> Usage:
+def _usage(tokens: _Tokens, tier: str | None = None) -> Usage:
     if tokens.prompt_tokens is not None:
-        cached = tokens.prompt_tokens_details
-        reasoning = tokens.completion_tokens_details
+        taken, given = tokens.prompt_tokens_details, tokens.completion_tokens_details
+        if taken is None and given is None:
+            return Usage(tokens.prompt_tokens, tokens.completion_tokens or 0, tier=tier)
+        taken, given = taken or _NO_PROMPT, given or _NO_COMPLETION
+        cached, written = taken.cached_tokens or 0, taken.cache_write_tokens or 0
         return Usage(
             tokens.prompt_tokens,
             tokens.completion_tokens or 0,
-            (cached.cached_tokens or 0) if cached is not None else 0,
+            cached,
+            min(written, max(0, tokens.prompt_tokens - cached))
+            if written
+            else 0,  # some hosts tell the same ones twice
+            given.reasoning_tokens or 0,
             0,
-            (reasoning.reasoning_tokens or 0) if reasoning is not None else 0,
+            taken.audio_tokens or 0,
+            given.audio_tokens or 0,
+            taken.image_tokens or 0,
+            given.image_tokens or 0,
+            tier,
         )
     read = tokens.cache_read_input_tokens or 0
     written = tokens.cache_creation_input_tokens or 0
-    return Usage((tokens.input_tokens or 0) + read + written, tokens.output_tokens or 0, read, written)
+    lasting = tokens.cache_creation
+    return Usage(
+        (tokens.input_tokens or 0) + read + written,
+        tokens.output_tokens or 0,
+        read,
+        written,
+        cache_write_1h=0 if lasting is None else lasting.ephemeral_1h_input_tokens or 0,
+        tier=tokens.service_tier,
+    )
+
+
+_NO_PROMPT = _Prompt()
+_NO_COMPLETION = _Completion()
+_TIER = re.compile(rb'"service_tier"[ \t]*:[ \t]*"([a-z_-]{1,32})"')
 
 
 class Tap:
@@ -104,9 +141,13 @@ class Tap:
 
     def usage(self) -> Usage | None:
         """What the provider said it counted, as far as it came before the end."""
-        last = _tokens_in(self.tail(), last=True)
+        tail = self.tail()
+        last = _tokens_in(tail, last=True)
         if self._head is None:
-            return None if last is None else _usage(last)
+            if last is None:
+                return None
+            tier = _TIER.search(tail)
+            return _usage(last, None if tier is None else tier[1].decode())
         first = _tokens_in(self._head, last=False)
         if first is None:
             return None if last is None else _usage(last)

@@ -32,13 +32,26 @@ class Dialect(StrEnum):
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens of one answer in OpenAI's meaning: `input` counts cached tokens too, `output` counts reasoning too."""
+    """Tokens of one answer in OpenAI's meaning: `input` counts cached tokens too, `output` counts reasoning too.
+
+    So all others are parts of those two: `cached`, `cache_write`, `audio_input` and `image_input` of `input`,
+    `cache_write_1h` (written to a cache that lasts an hour) of `cache_write`, the rest of `output`. `tier` is the
+    service tier that the provider names (`priority`, `flex`, `batch` …). `estimated`: nobody counted, it was guessed
+    from text.
+    """
 
     input: int = 0
     output: int = 0
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    cache_write_1h: int = 0
+    audio_input: int = 0
+    audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0
+    tier: str | None = None
+    estimated: bool = False
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):

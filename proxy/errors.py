@@ -88,5 +88,9 @@ class ConfigError(LoopwayError):
         self.findings = findings
 
 
+class PriceError(LoopwayError):
+    """A table of prices, or an entry of one, cannot be used; the message says which and why."""
+
+
 class StartupError(LoopwayError):
     """The process cannot start; the message is the one line the operator sees."""

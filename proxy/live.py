@@ -18,6 +18,7 @@ from proxy.config.snapshot import Snapshot
 from proxy.errors import ConfigError, StoreError
 from proxy.limits import Gates
 from proxy.ports import ApiKeyRow, Rows, Store
+from proxy.prices import Prices, vendored
 
 _LOOK_EVERY = 0.25  # seconds: a revoked key is refused by every worker well within one
 _log = logging.getLogger("loopway")
@@ -75,7 +76,7 @@ class Live:
             _merged(file.virtual_keys, stored.virtual_keys, lambda row: row.slug),
             _merged(file.configs, stored.configs, lambda row: row.slug),
         )
-        snapshot = Snapshot(rows, self._gates, self._trusted)
+        snapshot = Snapshot(rows, self._gates, self._trusted, Prices((*file.prices.tables, vendored())))
         for problem in snapshot.problems:
             _log.warning("left out: %s", problem)
         self.snapshot = snapshot

@@ -23,6 +23,7 @@ from proxy.app import PROBES
 from proxy.cli import COMMANDS
 from proxy.config import schema
 from proxy.config.file import load
+from proxy.config.prices import PriceSettings
 from proxy.inference import ROUTES as INFERENCE_ROUTES
 from proxy.ports import Budget, Limits, Queue, Rates
 from tests.test_floors import FLOORS
@@ -209,6 +210,7 @@ SETTINGS: dict[str, type[msgspec.Struct]] = {
     "store": schema.StoreSettings,
     "redis": schema.RedisSettings,
     "cache": schema.CacheSettings,
+    "prices": PriceSettings,
     "logs": schema.LogSettings,
     "telemetry": schema.TelemetrySettings,
     "limits": Limits,

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 # for all that is in it. What only a type checker imports does not count: it does not run.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("adapters",),
-    ("errors", "ports", "seams", "scopes", "usage_columns", "routes", "address", "metadata"),  # nouns
+    ("errors", "ports", "seams", "scopes", "usage_columns", "routes", "address", "metadata", "prices"),  # nouns
     ("limits", "exchange", "headers"),
     ("config", "vault"),  # raw → validated → compiled
     ("keys", "routing", "usage", "metrics", "models"),  # policy: state, no sockets

@@ -138,12 +138,18 @@ class OutputDetails(Struct, gc=False):
     thinking_tokens: int | None = None
 
 
+class Written(Struct, gc=False):
+    ephemeral_1h_input_tokens: int | None = None
+
+
 class Tokens(Struct, gc=False):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     output_tokens_details: OutputDetails | None = None
+    cache_creation: Written | None = None
+    service_tier: str | None = None
 
 
 class Block(Struct, gc=False):
@@ -307,7 +313,9 @@ def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
     output = old.output if tokens.output_tokens is None else tokens.output_tokens
     details = tokens.output_tokens_details
     reasoning = old.reasoning if details is None else details.thinking_tokens or 0
-    return Usage(fresh + cached + cache_write, output, cached, cache_write, reasoning)
+    lasting = old.cache_write_1h if tokens.cache_creation is None else tokens.cache_creation.ephemeral_1h_input_tokens
+    tier = old.tier if tokens.service_tier is None else tokens.service_tier
+    return Usage(fresh + cached + cache_write, output, cached, cache_write, reasoning, lasting or 0, tier=tier)
 
 
 def told(usage: Usage, strict: bool) -> OutUsage:

@@ -18,6 +18,7 @@ import msgspec
 from proxy.config.file import FileConfig, load
 from proxy.errors import StartupError
 from proxy.ports import ApiKeyRow, Secret, VirtualKeyRow
+from proxy.prices import vendored
 from proxy.store import default_url, migrate, open_store
 from proxy.vault import Vault
 
@@ -103,6 +104,7 @@ def run(
     import proxy.app  # noqa: F401 - loaded before the fork: workers share its memory, and a new one serves at once
     from proxy.workers import Application, Setup, listen
 
+    vendored()  # likewise
     _log_to_stderr(file.logs.level)
     for warning in file.warnings:
         logging.getLogger("loopway").warning("%s", warning)

@@ -17,6 +17,7 @@ from msgspec import UNSET
 from proxy.config import objects, tree
 from proxy.config.checks import Path as Steps
 from proxy.config.nodes import Node
+from proxy.config.prices import PriceSettings
 from proxy.config.read import Source
 from proxy.config.schema import (
     FILE,
@@ -47,6 +48,7 @@ class FileConfig(msgspec.Struct, frozen=True, kw_only=True):
     store: StoreSettings = StoreSettings()
     redis: RedisSettings = RedisSettings()
     cache: CacheSettings = CacheSettings()
+    prices: PriceSettings = PriceSettings()
     logs: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     warnings: tuple[str, ...] = ()

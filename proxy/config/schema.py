@@ -17,6 +17,7 @@ from proxy.config import objects
 from proxy.config.checks import Path
 from proxy.config.fields import PROVIDER_FIELDS, SECRET_FIELDS
 from proxy.config.near import hint
+from proxy.config.prices import PRICES
 from proxy.config.read import (
     Field,
     Reader,
@@ -396,6 +397,7 @@ FILE = record(
         "store": Field(record({"url": Field(secret)}, StoreSettings)),
         "redis": Field(record({"url": Field(secret)}, RedisSettings)),
         "cache": Field(record({"max_size": Field(size), "max_age": Field(duration)}, CacheSettings)),
+        "prices": Field(PRICES),
         "logs": Field(
             record({"level": Field(choice(("debug", "info", "warning", "error"))), "access": Field(flag)}, LogSettings)
         ),

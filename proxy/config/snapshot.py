@@ -18,6 +18,7 @@ from proxy.config.target import Target, provider_row
 from proxy.errors import Refused
 from proxy.limits import Gate, Gates
 from proxy.ports import ApiKeyRow, ConfigRow, Rows, VirtualKeyRow
+from proxy.prices import Prices
 
 _CACHED = 1024  # inline configs and ad-hoc credentials kept compiled per worker
 
@@ -79,13 +80,16 @@ class Bounded(dict[T, object]):
 class Snapshot:
     """Compiled rows and the caches that live and die with them."""
 
-    def __init__(self, rows: Rows, gates: Gates, trusted: frozenset[str] = frozenset()) -> None:
-        """`trusted` are the private hosts that clients may name.
+    def __init__(
+        self, rows: Rows, gates: Gates, trusted: frozenset[str] = frozenset(), prices: Prices | None = None
+    ) -> None:
+        """`trusted` are the private hosts that clients may name. Without `prices` no model's price is known.
 
         Never raises for one bad row: a row that cannot be compiled is left out and named in `problems`.
         """
         self.rows = rows
         self.trusted = trusted
+        self.prices = Prices() if prices is None else prices
         self.problems: list[str] = []
         self.keys: dict[bytes, Key] = {}
         self.targets: dict[str, Target] = {}
@@ -97,7 +101,7 @@ class Snapshot:
             self._add_key(key_row, gates)
         for row in rows.virtual_keys:
             try:
-                self.targets[row.slug] = _target(row, gates)
+                self.targets[row.slug] = _target(row, gates, self.prices)
             except Refused as refused:
                 self.problems.append(f"virtual key {row.slug}: {refused.message}")
         self.plans: dict[str, Plan] = {slug: Plan(Leaf(target)) for slug, target in self.targets.items()}
@@ -146,6 +150,7 @@ class Snapshot:
             operator=False,
             trusted=self.trusted,
             fields=dict(fields),
+            prices=self.prices.of(provider),
         )
         self._adhoc.keep(identity, target)
         return target
@@ -195,7 +200,7 @@ class Snapshot:
             changed = msgspec.structs.replace(
                 row, custom_host=leaf.custom_host or row.custom_host, fields={**row.fields, **fields}
             )
-            return _target(changed, None, target.gate)
+            return _target(changed, None, self.prices, target.gate)
         if leaf.provider is None:
             return None
         key = leaf.api_key.reveal() if leaf.api_key is not None else ""
@@ -207,6 +212,7 @@ class Snapshot:
             operator=client is None,
             trusted=self.trusted,
             fields=leaf.fields,
+            prices=self.prices.of(leaf.provider),
         )
 
     def by_model(self, model: str, key: Key) -> Plan | None:
@@ -234,7 +240,7 @@ def _parsed(read: Callable[[], Node]) -> Node:
         ) from error
 
 
-def _target(row: VirtualKeyRow, gates: Gates | None, gate: Gate | None = None) -> Target:
+def _target(row: VirtualKeyRow, gates: Gates | None, prices: Prices, gate: Gate | None = None) -> Target:
     return Target(
         provider_row(row.provider),
         row.key.reveal(),
@@ -248,6 +254,7 @@ def _target(row: VirtualKeyRow, gates: Gates | None, gate: Gate | None = None) -
         fields=row.fields,
         gate=gates.virtual_key(row.slug, row.limits.concurrency) if gates is not None else gate,
         expires_at=row.expires_at,
+        prices=prices.of(row.provider),
     )
 
 

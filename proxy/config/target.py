@@ -21,6 +21,7 @@ from proxy.config import templates
 from proxy.config.signing import SIGNERS, Signing
 from proxy.errors import Refused
 from proxy.limits import Gate
+from proxy.prices import Book
 from proxy.seams import Origin
 
 # Which upstream dialects can serve a client dialect, the most faithful first.
@@ -90,6 +91,7 @@ class Target:
         "name",
         "open",
         "origin",
+        "prices",
         "provider",
         "signer",
         "signing",
@@ -115,6 +117,7 @@ class Target:
         fields: Mapping[str, Any] | None = None,
         gate: Gate | None = None,
         expires_at: int | None = None,
+        prices: Book | None = None,
     ) -> None:
         """`guarded`: a client named the host; `operator`: no client gave the credential or the provider fields.
 
@@ -125,6 +128,8 @@ class Target:
             provider, fields = _variant(provider, fields)
         self.provider = provider
         self._fields = fields
+        self.prices = Book(provider.name, ()) if prices is None else prices
+        """What this provider's models cost: `prices.find(model)`, by the model's name as it is sent."""
         self.slug = slug
         self.name = slug or provider.name
         self.origin, self.base_path = _address(provider, fields, custom_host, guarded, trusted)

@@ -73,7 +73,11 @@ class Read:
         read, written = count["cache_read_input_tokens"], count["cache_creation_input_tokens"]
         details: Any = self.tokens.get("output_tokens_details") or {}
         thought = details.get("thinking_tokens", 0)
-        return Usage(count["input_tokens"] + read + written, count["output_tokens"], read, written, thought)
+        lasting: Any = self.tokens.get("cache_creation") or {}
+        hour = lasting.get("ephemeral_1h_input_tokens", 0)
+        tier: Any = self.tokens.get("service_tier")
+        said = count["output_tokens"]
+        return Usage(count["input_tokens"] + read + written, said, read, written, thought, hour, tier=tier)
 
     def count(self, tokens: dict[str, int]) -> None:
         self.tokens.update({name: value for name, value in tokens.items() if value is not None})

@@ -61,8 +61,11 @@ def compare(made: dict[str, Any], said: list[dict[str, Any]], finish: str | None
     expected = reasons.get(finish or "", "end_turn")
     assert made["stop_reason"] == ("tool_use" if tools and expected == "end_turn" else expected)
     if usage is not None:
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        assert made["usage"]["input_tokens"] == usage["prompt_tokens"] - cached
+        details = usage.get("prompt_tokens_details") or {}
+        cached = details.get("cached_tokens") or 0
+        written = min(details.get("cache_write_tokens") or 0, usage["prompt_tokens"] - cached)
+        assert made["usage"]["input_tokens"] == usage["prompt_tokens"] - cached - written
+        assert made["usage"]["cache_creation_input_tokens"] == written
         assert made["usage"]["cache_read_input_tokens"] == cached
         assert made["usage"]["output_tokens"] == usage["completion_tokens"]
 

@@ -1,0 +1,167 @@
+"""Reading LiteLLM's list of prices (`model_prices_and_context_window.json`, MIT licence, BerriAI) into a table of ours.
+
+Only what is charged by the token comes along. Their providers are called by our names, models by the provider's own.
+An entry whose prices are all nought is left out: it stands there for 'not known' more often than for 'free'.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from proxy.errors import PriceError
+from proxy.prices.rates import Entry
+from proxy.prices.table import Table
+
+# Their provider → ours. A prefix of a model's name that is the provider's own goes.
+PROVIDERS: dict[str, str] = {
+    "ai21": "ai21",
+    "anthropic": "anthropic",
+    "anyscale": "anyscale",
+    "azure": "azure-openai",
+    "azure_ai": "azure-ai",
+    "azure_text": "azure-openai",
+    "bedrock": "bedrock",
+    "bedrock_converse": "bedrock",
+    "bigmodel": "zhipu",
+    "cerebras": "cerebras",
+    "cloudflare": "workers-ai",
+    "codestral": "mistral-ai",
+    "cohere": "cohere",
+    "cohere_chat": "cohere",
+    "dashscope": "dashscope",
+    "databricks": "databricks",
+    "deepinfra": "deepinfra",
+    "deepseek": "deepseek",
+    "featherless_ai": "featherless-ai",
+    "fireworks_ai": "fireworks-ai",
+    "fireworks_ai-embedding-models": "fireworks-ai",
+    "gemini": "google",
+    "groq": "groq",
+    "hyperbolic": "hyperbolic",
+    "jina_ai": "jina",
+    "lambda_ai": "lambda",
+    "mistral": "mistral-ai",
+    "moonshot": "moonshot",
+    "nebius": "nebius",
+    "novita": "novita-ai",
+    "nscale": "nscale",
+    "oci": "oracle",
+    "openai": "openai",
+    "openrouter": "openrouter",
+    "ovhcloud": "ovhcloud",
+    "perplexity": "perplexity-ai",
+    "sambanova": "sambanova",
+    "snowflake": "cortex",
+    "text-completion-codestral": "mistral-ai",
+    "text-completion-openai": "openai",
+    "together_ai": "together-ai",
+    "voyage": "voyage",
+    "xai": "x-ai",
+    "zai": "z-ai",
+}
+_VERTEX = "vertex_ai"
+_PREFIXES = ("text-completion-codestral/", "text-completion-openai/", "azure_text/", "cohere_chat/", "converse/")
+_ELSEWHERE = re.compile(r"(?:eu|us|global|global-standard)/|.*/\d+-x-\d+/|\d+-x-\d+/")
+
+# Ours → their key for a standard token.
+_RATES = {
+    "input": "input_cost_per_token",
+    "output": "output_cost_per_token",
+    "cache_read": "cache_read_input_token_cost",
+    "cache_write": "cache_creation_input_token_cost",
+    "cache_write_1h": "cache_creation_input_token_cost_above_1hr",
+    "reasoning": "output_cost_per_reasoning_token",
+    "audio_input": "input_cost_per_audio_token",
+    "audio_output": "output_cost_per_audio_token",
+    "image_input": "input_cost_per_image_token",
+    "image_output": "output_cost_per_image_token",
+}
+_TIERS = {"batch": "_batches", "priority": "_priority", "flex": "_flex"}
+_ABOVE = re.compile(r"_above_(\d+)k_tokens")
+_TEXTLESS = frozenset(("embedding", "rerank", "moderation"))
+
+
+def convert(text: bytes, version: str, date: str = "") -> Table:
+    """The table made of LiteLLM's file. Raises PriceError when it is not one."""
+    try:
+        listed = msgspec.json.decode(text, type=dict[str, dict[str, Any]])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise PriceError(f"not a list of prices: {error}") from error
+    providers: dict[str, dict[str, Entry | msgspec.Raw]] = {}
+    for key, row in listed.items():
+        meant = str(row.get("alias_of", key))
+        found = listed.get(meant, {})
+        provider = _provider(found)
+        if provider is None or key == "sample_spec":
+            continue
+        entry = _entry(found)
+        name = _name(key, str(found["litellm_provider"]))
+        if entry is not None and name is not None:
+            models = providers.setdefault(provider, {})
+            if "/" in key or name not in models:
+                models[name] = entry
+    return Table(
+        version,
+        providers,
+        source="https://github.com/BerriAI/litellm/blob/main/model_prices_and_context_window.json",
+        date=date,
+        licence="MIT, Copyright (c) 2023 Berri AI",
+    )
+
+
+def _provider(row: Mapping[str, Any]) -> str | None:
+    theirs = str(row.get("litellm_provider", ""))
+    return "vertex-ai" if theirs.startswith(_VERTEX) else PROVIDERS.get(theirs)
+
+
+def _name(key: str, theirs: str) -> str | None:
+    """The provider's own name for the model; None for what no request can name, such as a region's price."""
+    prefix = f"{_VERTEX if theirs.startswith(_VERTEX) else theirs.removesuffix('_converse')}/"
+    name = key.removeprefix(prefix)
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    if _ELSEWHERE.match(name) or (theirs.startswith("bedrock") and "/" in name):
+        return None
+    return name
+
+
+def _entry(row: Mapping[str, Any]) -> Entry | None:
+    """Our entry for one of their rows; None where tokens have no price."""
+    built: dict[str, Any] = _tier(row, "")
+    if "input" not in built or not any(built[name] for name in built if name != "above"):
+        return None
+    if "output" not in built and row.get("mode") not in _TEXTLESS:
+        if "image_output" not in built and "audio_output" not in built:
+            return None
+        built["output"] = built.get("image_output", built.get("audio_output"))
+    for name, suffix in _TIERS.items():
+        tier = _tier(row, suffix)
+        if tier:
+            built[name] = tier
+    return msgspec.convert(built, Entry)
+
+
+def _tier(row: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+    tier: dict[str, Any] = {}
+    above: dict[str, dict[str, float]] = {}
+    thresholds = {found[1] for key in row if (found := _ABOVE.search(key))}
+    for name, key in _RATES.items():
+        rate = _rate(row.get(key + suffix))
+        if rate is not None:
+            tier[name] = rate
+        for thousands in thresholds:
+            rate = _rate(row.get(f"{key}_above_{thousands}k_tokens{suffix}"))
+            if rate is not None:
+                above.setdefault(f"{thousands}000", {})[name] = rate
+    if above:
+        tier["above"] = dict(sorted(above.items(), key=lambda item: int(item[0])))
+    return tier
+
+
+def _rate(value: object) -> float | None:
+    """US dollars per million tokens, without the noise of a float's last digits."""
+    return round(float(value) * 1_000_000, 9) if isinstance(value, int | float) and value >= 0 else None

@@ -1,0 +1,142 @@
+"""Prices of one model and what an answer costs by them.
+
+All rates are US dollars per million tokens. What an entry does not say is charged like the nearest thing it does say
+(a cached token like an input token, a reasoning token like an output token), never at nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from adapters.types import Usage
+
+Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+_MILLION = 1_000_000.0
+
+
+class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """US dollars per million tokens of each kind. `cache_write_1h` are tokens written to a cache that lasts an hour."""
+
+    input: Rate | None = None
+    output: Rate | None = None
+    cache_read: Rate | None = None
+    cache_write: Rate | None = None
+    cache_write_1h: Rate | None = None
+    reasoning: Rate | None = None
+    audio_input: Rate | None = None
+    audio_output: Rate | None = None
+    image_input: Rate | None = None
+    image_output: Rate | None = None
+
+
+class Tier(Rates, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Rates, and those for long prompts: `above` has them by the number of input tokens from which on they hold, for
+    the whole request."""
+
+    above: dict[Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,8}$")], Rates] = {}
+
+
+class Entry(Tier, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A model's prices. `batch`, `priority` and `flex` say only what differs."""
+
+    batch: Tier | None = None
+    priority: Tier | None = None
+    flex: Tier | None = None
+
+
+class Card(NamedTuple):
+    """Rates without gaps."""
+
+    input: float
+    output: float
+    cache_read: float
+    cache_write: float
+    cache_write_1h: float
+    reasoning: float
+    audio_input: float
+    audio_output: float
+    image_input: float
+    image_output: float
+
+
+class Price:
+    """One model's prices, compiled. `id` says which entry of which version of which table they are."""
+
+    __slots__ = ("_base", "_tiers", "entry", "id")
+
+    def __init__(self, id: str, entry: Entry) -> None:
+        self.id = id
+        self.entry = entry
+        self._base = _steps(entry)
+        self._tiers = {
+            name: _steps(tier, entry)
+            for name, tier in (("batch", entry.batch), ("priority", entry.priority), ("flex", entry.flex))
+            if tier is not None
+        }
+
+    def __repr__(self) -> str:
+        return f"Price({self.id})"
+
+    def card(self, usage: Usage) -> Card:
+        """The rates that hold for an answer of this size and service tier."""
+        steps = self._tiers.get(usage.tier, self._base) if usage.tier else self._base
+        return next(card for threshold, card in steps if usage.input > threshold)
+
+    def cost(self, usage: Usage) -> float:
+        """US dollars for one answer. Counts that contradict each other never make a part negative."""
+        card = self.card(usage)
+        special = usage.cached + usage.cache_write + usage.audio_input + usage.image_input
+        plain = max(0, usage.input - special)
+        said = max(0, usage.output - usage.reasoning - usage.audio_output - usage.image_output)
+        hour = min(usage.cache_write_1h, usage.cache_write)
+        return (
+            plain * card.input
+            + usage.cached * card.cache_read
+            + (usage.cache_write - hour) * card.cache_write
+            + hour * card.cache_write_1h
+            + usage.audio_input * card.audio_input
+            + usage.image_input * card.image_input
+            + said * card.output
+            + usage.reasoning * card.reasoning
+            + usage.audio_output * card.audio_output
+            + usage.image_output * card.image_output
+        ) / _MILLION
+
+
+def _steps(tier: Tier, base: Tier | None = None) -> tuple[tuple[int, Card], ...]:
+    """Cards by the input tokens above which they hold, the highest first. The last one holds for everything."""
+    own = {int(threshold): rates for threshold, rates in tier.above.items()}
+    general = {} if base is None else {int(threshold): rates for threshold, rates in base.above.items()}
+    plain = (tier,) if base is None else (tier, base)
+    steps = [
+        (threshold, _card(*(rates for rates in (own.get(threshold), tier, general.get(threshold), base) if rates)))
+        for threshold in sorted(own.keys() | general.keys(), reverse=True)
+    ]
+    return (*steps, (-1, _card(*plain)))
+
+
+def _card(*layers: Rates) -> Card:
+    """Each rate from the first layer that has it, else from its nearest relative."""
+
+    def rate(*names: str) -> float:
+        for name in names:
+            for layer in layers:
+                found: float | None = getattr(layer, name)
+                if found is not None:
+                    return found
+        return 0.0
+
+    return Card(
+        rate("input"),
+        rate("output"),
+        rate("cache_read", "input"),
+        rate("cache_write", "input"),
+        rate("cache_write_1h", "cache_write", "input"),
+        rate("reasoning", "output"),
+        rate("audio_input", "input"),
+        rate("audio_output", "output"),
+        rate("image_input", "input"),
+        rate("image_output", "output"),
+    )

@@ -1,0 +1,54 @@
+"""The finer counts that prices differ by, read from answers that pass through untouched."""
+
+from __future__ import annotations
+
+import json
+
+from adapters import observe
+from adapters.types import Dialect, Usage
+
+OPENAI = {
+    "prompt_tokens": 100,
+    "completion_tokens": 50,
+    "prompt_tokens_details": {"cached_tokens": 10, "cache_write_tokens": 5, "audio_tokens": 7, "image_tokens": 3},
+    "completion_tokens_details": {"reasoning_tokens": 20, "audio_tokens": 9, "image_tokens": None},
+}
+ANTHROPIC = {
+    "input_tokens": 10,
+    "cache_read_input_tokens": 5,
+    "cache_creation_input_tokens": 30,
+    "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20},
+    "output_tokens": 7,
+    "service_tier": "batch",
+}
+EXPECTED_OPENAI = Usage(100, 50, 10, 5, 20, audio_input=7, audio_output=9, image_input=3, image_output=0, tier="flex")
+EXPECTED_ANTHROPIC = Usage(45, 7, 5, 30, cache_write_1h=20, tier="batch")
+
+
+def test_openais_details_and_tier_are_read() -> None:
+    body = json.dumps({"id": "x", "usage": OPENAI, "service_tier": "flex"}).encode()
+    assert observe.usage_of(body) == EXPECTED_OPENAI
+
+
+def test_anthropics_details_and_tier_are_read() -> None:
+    assert observe.usage_of(json.dumps({"usage": ANTHROPIC}).encode()) == EXPECTED_ANTHROPIC
+
+
+def test_a_stream_tells_the_same() -> None:
+    tap = observe.Tap(Dialect.OPENAI_CHAT)
+    chunk = {"choices": [], "service_tier": "flex", "usage": OPENAI}
+    tap.feed(b"data: " + json.dumps(chunk).encode() + b"\n\ndata: [DONE]\n\n")
+    assert tap.usage() == EXPECTED_OPENAI
+    tap = observe.Tap(Dialect.ANTHROPIC_MESSAGES)
+    start = {"type": "message_start", "message": {"usage": ANTHROPIC | {"output_tokens": 1}}}
+    tap.feed(b"event: message_start\ndata: " + json.dumps(start).encode() + b"\n\n")
+    tap.feed(b'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":7}}\n\n')
+    assert tap.usage() == EXPECTED_ANTHROPIC
+
+
+def test_a_tier_inside_the_answers_text_is_no_tier() -> None:
+    tap = observe.Tap(Dialect.OPENAI_CHAT)
+    said = {"choices": [{"delta": {"content": '"service_tier": "flex"'}}]}
+    tap.feed(b"data: " + json.dumps(said).encode() + b"\n\n")
+    tap.feed(b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n')
+    assert tap.usage() == Usage(1, 2)

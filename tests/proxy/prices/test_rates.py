@@ -1,0 +1,104 @@
+"""What an answer costs, against an arithmetic of its own: one line of dollars for each kind of token."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.types import Usage
+from proxy.prices import Entry, Price, Rates, Tier
+
+FULL = Entry(
+    input=2.5,
+    output=10.0,
+    cache_read=1.25,
+    cache_write=3.125,
+    cache_write_1h=5.0,
+    reasoning=12.0,
+    audio_input=40.0,
+    audio_output=80.0,
+    image_input=7.0,
+    image_output=30.0,
+)
+
+
+def cost(usage: Usage, **entry: object) -> float:
+    return Price("p", Entry(**entry)).cost(usage)  # type: ignore[arg-type]
+
+
+def test_tokens_cost_what_the_table_says_for_a_million_of_them() -> None:
+    assert cost(Usage(1_000_000, 500_000), input=2.5, output=10.0) == 2.5 + 5.0
+
+
+def test_each_kind_of_token_has_its_price() -> None:
+    usage = Usage(
+        input=1000, output=900, cached=100, cache_write=300, cache_write_1h=100, audio_input=50, image_input=40,
+        reasoning=200, audio_output=80, image_output=20,
+    )  # fmt: skip
+    expected = (
+        (1000 - 100 - 300 - 50 - 40) * 2.5 + 100 * 1.25 + 200 * 3.125 + 100 * 5.0 + 50 * 40.0 + 40 * 7.0
+        + (900 - 200 - 80 - 20) * 10.0 + 200 * 12.0 + 80 * 80.0 + 20 * 30.0
+    )  # fmt: skip
+    assert Price("p", FULL).cost(usage) == pytest.approx(expected / 1e6, rel=1e-12)
+
+
+def test_what_has_no_price_of_its_own_costs_what_its_kind_does_and_never_nothing() -> None:
+    usage = Usage(100, 100, cached=50, cache_write=20, cache_write_1h=10, reasoning=30, audio_input=5, image_output=9)
+    assert cost(usage, input=1.0, output=2.0) == pytest.approx((100 * 1.0 + 100 * 2.0) / 1e6)
+
+
+def test_a_long_prompt_is_charged_by_the_prices_for_long_ones_from_its_first_token_on() -> None:
+    entry = {"input": 1.0, "output": 2.0, "above": {"200000": Rates(input=4.0), "272000": Rates(input=5.0, output=9.0)}}
+    assert cost(Usage(200_000, 1000), **entry) == pytest.approx((200_000 * 1.0 + 1000 * 2.0) / 1e6)
+    assert cost(Usage(200_001, 1000), **entry) == pytest.approx((200_001 * 4.0 + 1000 * 2.0) / 1e6)
+    assert cost(Usage(300_000, 1000), **entry) == pytest.approx((300_000 * 5.0 + 1000 * 9.0) / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("tier", "expected"), [("batch", 0.5 + 1.0), ("priority", 2.0 + 4.0), (None, 1.0 + 2.0), ("default", 1.0 + 2.0)]
+)
+def test_the_service_tier_that_the_provider_names_decides(tier: str | None, expected: float) -> None:
+    entry = Entry(input=1.0, output=2.0, batch=Tier(input=0.5, output=1.0), priority=Tier(input=2.0, output=4.0))
+    assert Price("p", entry).cost(Usage(1_000_000, 1_000_000, tier=tier)) == expected
+
+
+def test_a_tier_says_only_what_differs() -> None:
+    entry = Entry(
+        input=1.0, output=2.0, cache_read=0.1, flex=Tier(input=0.5), above={"100": Rates(input=3.0, output=6.0)}
+    )
+    price = Price("p", entry)
+    assert price.cost(Usage(100, 100, cached=50, tier="flex")) == pytest.approx((50 * 0.5 + 50 * 0.1 + 200) / 1e6)
+    assert price.cost(Usage(200, 100, tier="flex")) == pytest.approx((200 * 0.5 + 100 * 6.0) / 1e6)
+
+
+counts = st.integers(0, 3_000_000)
+
+
+@given(st.builds(Usage, *[counts] * 10))
+def test_no_usage_costs_less_than_nothing_and_parts_that_fit_add_up(usage: Usage) -> None:
+    found = Price("p", FULL).cost(usage)
+    assert found >= 0
+    inside = usage.cached + usage.cache_write + usage.audio_input + usage.image_input
+    if inside > usage.input or usage.cache_write_1h > usage.cache_write:
+        return
+    if usage.reasoning + usage.audio_output + usage.image_output > usage.output:
+        return
+    # The plain reference: exact fractions, one product for each kind.
+    rates = {name: Fraction(str(getattr(FULL, name))) for name in Rates.__struct_fields__}
+    parts = {
+        "input": usage.input - inside,
+        "cache_read": usage.cached,
+        "cache_write": usage.cache_write - usage.cache_write_1h,
+        "cache_write_1h": usage.cache_write_1h,
+        "audio_input": usage.audio_input,
+        "image_input": usage.image_input,
+        "output": usage.output - usage.reasoning - usage.audio_output - usage.image_output,
+        "reasoning": usage.reasoning,
+        "audio_output": usage.audio_output,
+        "image_output": usage.image_output,
+    }
+    exact = sum(rates[name] * count for name, count in parts.items()) / 1_000_000
+    assert found == pytest.approx(float(exact), rel=1e-9)

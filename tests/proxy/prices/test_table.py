@@ -1,0 +1,169 @@
+"""Finding prices: by the provider's name for a model, in the most authoritative table that has it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from adapters.providers import PROVIDERS
+from adapters.types import Usage
+from proxy.errors import PriceError
+from proxy.prices import Entry, Prices, as_json, decode_table, table_of, vendored
+from proxy.prices.litellm import convert
+
+SHIPPED = Prices((vendored(),))
+
+
+def prices(**models: float) -> Prices:
+    return Prices((table_of("v1", [("openai", name, Entry(input=rate)) for name, rate in models.items()]),))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("openai", "gpt-4o-mini"),
+        ("openai", "text-embedding-3-small"),
+        ("anthropic", "claude-sonnet-4-5"),
+        ("anthropic", "claude-sonnet-4-5-20250929"),
+        ("google", "gemini-2.5-pro"),
+        ("vertex-ai", "gemini-2.5-pro"),
+        ("vertex-ai", "claude-haiku-4-5@20251001"),
+        ("bedrock", "us.anthropic.claude-haiku-4-5-20251001-v1:0"),
+        ("azure-openai", "gpt-4o"),
+        ("mistral-ai", "codestral-latest"),
+    ],
+)
+def test_the_shipped_table_knows_what_people_use(provider: str, model: str) -> None:
+    price = SHIPPED.find(provider, model)
+    assert price is not None
+    assert price.cost(Usage(1000, 1000)) > 0
+    assert price.id.startswith(f"{vendored().version}:{provider}/")
+
+
+def test_a_model_that_is_not_known_has_no_price_which_is_not_nought() -> None:
+    assert SHIPPED.find("openai", "gpt-from-next-year") is None
+    assert SHIPPED.find("openai-compatible", "gpt-4o") is None
+    assert SHIPPED.find("openai", None) is None
+
+
+def test_every_entry_of_the_shipped_table_is_sound_and_none_is_free() -> None:
+    text = as_json(vendored())
+    table = decode_table(text)
+    assert as_json(table) == text
+    assert table.licence.startswith("MIT")
+    assert table.date
+    for provider, models in table.providers.items():
+        for model, entry in models.items():
+            assert isinstance(entry, Entry)
+            assert any((entry.input, entry.output)), f"{provider}/{model} would cost nothing"
+    assert len(table.providers.keys() & PROVIDERS.keys()) > 20
+
+
+def test_the_same_model_under_another_date_region_or_tuning_is_found() -> None:
+    found = prices(**{"gpt-9": 1.0, "ft:gpt-9": 3.0})
+    for model, id in (
+        ("gpt-9", "v1:openai/gpt-9"),
+        ("gpt-9-2030-01-31", "v1:openai/gpt-9"),
+        ("gpt-9-20300131", "v1:openai/gpt-9"),
+        ("ft:gpt-9:acme::id", "v1:openai/ft:gpt-9"),
+    ):
+        price = found.find("openai", model)
+        assert price is not None
+        assert price.id == id
+    assert found.find("openai", "gpt-9-mini") is None
+    assert prices(**{"gpt-9": 1.0}).find("openai", "ft:gpt-9:acme::id") is None
+
+
+def test_the_first_table_that_has_a_model_wins_and_patterns_come_after_names() -> None:
+    mine = table_of("mine", [("openai", "gpt-9*", Entry(input=7.0)), ("openai", "gpt-9-mini", Entry(input=8.0))])
+    found = Prices((mine, table_of("theirs", [("openai", "gpt-9-nano", Entry(input=1.0))])))
+    assert found.find("openai", "gpt-9-nano").id == "mine:openai/gpt-9*"  # type: ignore[union-attr]
+    assert found.find("openai", "gpt-9-mini").id == "mine:openai/gpt-9-mini"  # type: ignore[union-attr]
+
+
+def test_free_is_something_an_operator_may_say() -> None:
+    free = Prices((table_of("mine", [("ollama", "*", Entry(input=0, output=0))]),)).find("ollama", "anything")
+    assert free is not None
+    assert free.cost(Usage(1000, 1000)) == 0.0
+
+
+def test_names_that_clients_invent_do_not_fill_the_memory() -> None:
+    book = SHIPPED.of("openai")
+    for n in range(10_000):
+        book.find(f"invented-{n}")
+    assert len(book._found) <= 4096
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not a table"),
+        ("[]", "not a table"),
+        ('{"version": "v"}', "providers"),
+        ('{"version": "v", "providers": {"openai": {"m": {}}}}', "openai/m"),
+        ('{"version": "v", "providers": {"openai": {"m": {"input": -1}}}}', "input"),
+        ('{"version": "v", "providers": {"openai": {"m": {"input": "1"}}}}', "input"),
+        ('{"version": "v", "providers": {"openai": {"m": {"input": 1, "outptu": 1}}}}', "outptu"),
+        ('{"version": "v", "providers": {"openai": {"m": {"input": 1, "above": {"many": {}}}}}}', "above"),
+        ('{"version": "a/b", "providers": {}}', "version"),
+    ],
+)
+def test_a_table_with_one_mistake_is_no_table(text: str, says: str) -> None:
+    with pytest.raises(PriceError, match=says):
+        decode_table(text.encode())
+
+
+def test_litellms_list_becomes_a_table() -> None:
+    rows = {
+        "sample_spec": {"litellm_provider": "openai", "input_cost_per_token": 1, "output_cost_per_token": 1},
+        "gpt-9": {
+            "litellm_provider": "openai",
+            "input_cost_per_token": 2.5e-06,
+            "output_cost_per_token": 1e-05,
+            "input_cost_per_token_batches": 1.25e-06,
+            "input_cost_per_token_above_200k_tokens": 5e-06,
+            "cache_creation_input_token_cost_above_1hr": 6e-06,
+        },
+        "gpt-latest": {"alias_of": "gpt-9"},
+        "azure/eu/gpt-9": {"litellm_provider": "azure", "input_cost_per_token": 1, "output_cost_per_token": 1},
+        "gemini/g": {"litellm_provider": "gemini", "input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6},
+        "free": {"litellm_provider": "openai", "input_cost_per_token": 0, "output_cost_per_token": 0},
+        "tts": {"litellm_provider": "openai", "input_cost_per_character": 1},
+        "half": {"litellm_provider": "openai", "input_cost_per_token": 1e-6, "mode": "chat"},
+        "e": {"litellm_provider": "openai", "input_cost_per_token": 1e-6, "mode": "embedding"},
+        "ours": {"litellm_provider": "somebody-else", "input_cost_per_token": 1, "output_cost_per_token": 1},
+    }
+    written = json.loads(as_json(convert(json.dumps(rows).encode(), "v2", "2030-01-01")))
+    assert written["providers"] == {
+        "google": {"g": {"input": 1.0, "output": 1.0}},
+        "openai": {
+            "e": {"input": 1.0},
+            "gpt-9": (
+                gpt := {
+                    "input": 2.5,
+                    "output": 10.0,
+                    "cache_write_1h": 6.0,
+                    "above": {"200000": {"input": 5.0}},
+                    "batch": {"input": 1.25},
+                }
+            ),
+            "gpt-latest": gpt,
+        },
+    }
+    assert (written["version"], written["date"]) == ("v2", "2030-01-01")
+    with pytest.raises(PriceError):
+        convert(b'{"a": 1}', "v")
+
+
+def test_the_table_takes_little_memory() -> None:
+    script = (
+        "import tracemalloc, proxy.prices as p\n"
+        "tracemalloc.start()\n"
+        "p.vendored(); p.Prices((p.vendored(),)).find('openai', 'gpt-4o')\n"
+        "print(tracemalloc.get_traced_memory()[0])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 2 << 20
