@@ -12,18 +12,24 @@ from proxy import metadata
 from proxy.seams import Client, Lines
 
 if TYPE_CHECKING:
-    from proxy.config.plan import Leaf
+    from proxy.config.leaf import Leaf
     from proxy.config.snapshot import Key, Snapshot
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
-    """One try at one target and how it ended. `duration` is in seconds."""
+    """One try at one target and how it ended. `duration` is in seconds.
+
+    `reason` is why it was made: `first`, `retry`, `fallback`, `hedge` or `continued`; `wait` are the seconds that were
+    waited before it. A target that the gateway refused (not allowed, limit reached) counts with the refusal's status.
+    """
 
     target: str
     where: str
     status: int
     kind: Kind | None
     duration: float
+    reason: str = "first"
+    wait: float = 0.0
 
 
 class Exchange(msgspec.Struct, eq=False):

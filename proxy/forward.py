@@ -7,40 +7,23 @@ other target follows is it delivered. So everything up to the first byte can be 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
-from adapters import errors, observe
-from adapters.errors import BadAnswer, InvalidRequest, Kind
-from adapters.types import Call, Dialect
-from proxy import headers, outbound
-from proxy.config.plan import Leaf, Plan, Steps
-from proxy.config.target import Target, Wire
+from adapters import observe
+from proxy.attempt import Attempts
+from proxy.config.facts import Facts
+from proxy.config.leaf import Leaf, Steps
+from proxy.config.plan import Plan
 from proxy.credentials import Credentials
-from proxy.errors import Refused, UpstreamFailure
-from proxy.exchange import Attempt, Exchange
-from proxy.outcome import (
-    JSON,
-    Outcome,
-    dropped_line,
-    info_lines,
-    invalid,
-    of_estimate,
-    of_failure,
-    of_refusal,
-    of_timeout,
-    of_upstream,
-    retry_after,
-)
-from proxy.relay import Body, Events
+from proxy.errors import Refused
+from proxy.exchange import Exchange
+from proxy.outcome import Outcome, info_lines, of_refusal
+from proxy.retry import wait_before
 from proxy.seams import Reply, Timeouts, Transport
 
-_ERROR_BODY = 1 << 20
 _WHOLE_LIMIT = 64 << 20
 _SMALL = 1 << 18  # a whole answer below this is read for its usage; larger ones only at their end
-_RETRY_AFTER_CAP = 60.0
-_BASE_WAIT = 1.0
 
 
 class Forwarder:
@@ -54,209 +37,69 @@ class Forwarder:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         credentials: Credentials | None = None,
     ) -> None:
-        self._transport = transport
-        self._credentials = credentials
-        self._timeouts = timeouts
-        self._whole_limit = whole_limit
+        self._attempts = Attempts(transport, timeouts, whole_limit, credentials)
         self._sleep = sleep
-        self._loop = asyncio.get_running_loop()
 
     async def run(self, x: Exchange, plan: Plan) -> None:
         """Tries the plan and delivers the answer. Raises Refused for the gateway's own refusals; whatever else goes
         wrong upstream becomes an answer, in the client's dialect."""
         leaf = plan.single
-        if leaf is not None:
-            outcome = await (self._attempt(x, leaf) if leaf.attempts == 0 else self._retried(x, leaf))
-            try:
-                await self._deliver(x, outcome)
-            finally:
-                outcome.close()
-            return
-        steps = plan.root.steps()
-        leaf = next(steps)
+        if leaf is None:
+            outcome = await self._walk(x, plan.root.steps(Facts(x)))
+        elif leaf.attempts == 0:
+            outcome = await self._attempts.once(x, leaf)
+        else:
+            outcome = await self._retried(x, leaf, "first")
+        try:
+            await self._deliver(x, outcome)
+        finally:
+            outcome.close()
+
+    async def _walk(self, x: Exchange, steps: Steps) -> Outcome:
+        """Follows a strategy's steps to their end; returns the last outcome, the others are closed."""
+        leaf: Leaf | None = next(steps)
+        reason = "first"
         while True:
+            assert leaf is not None
             try:
-                outcome = await self._retried(x, leaf)
+                outcome = await self._retried(x, leaf, reason)
             except Refused as refused:
                 outcome = of_refusal(x, refused)
-            try:
-                following = None if x.consumed else _following(steps, outcome.status)
-                if following is None:
-                    await self._deliver(x, outcome)
-                    return
-                leaf = following
-            finally:
-                outcome.close()
-
-    async def _retried(self, x: Exchange, leaf: Leaf) -> Outcome:
-        """Attempts at one leaf, as its policy has it."""
-        tried = 0
-        waited = 0.0
-        while True:
-            outcome = await self._attempt(x, leaf)
-            x.retries = tried
-            if outcome.status not in leaf.retry_codes or leaf.attempts == 0:
-                return outcome
-            wait = _wait(tried, waited, leaf, outcome)
-            if tried == leaf.attempts or wait is None or x.consumed:
-                x.retries = -1
+                outcome.leaf = leaf
+            leaf = None if x.consumed else _following(steps, outcome.status)
+            if leaf is None:
+                steps.close()  # it may hold the request's body, decoded; a stream that follows may last
                 return outcome
             outcome.close()
+            reason = "fallback"
+
+    async def _retried(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
+        """Attempts at one leaf, as its policy has it."""
+        tried = 0
+        waited = wait = 0.0
+        while True:
+            outcome = await self._attempts.once(x, leaf, reason, wait)
+            outcome.retries = tried
+            if leaf.attempts == 0 or outcome.status not in leaf.retry_codes:
+                return outcome
+            next_wait = None if tried == leaf.attempts or x.consumed else wait_before(tried, waited, leaf, outcome)
+            if next_wait is None:
+                outcome.retries = -1
+                return outcome
+            outcome.close()
+            wait = next_wait
             tried += 1
             waited += wait
+            reason = "retry"
             await self._sleep(wait)
-
-    async def _attempt(self, x: Exchange, leaf: Leaf) -> Outcome:
-        """One try at one target, with its permit held until the outcome is closed."""
-        x.leaf = leaf
-        target = leaf.target
-        began = monotonic()
-        model = outbound.admit(x, leaf)
-        timeout = outbound.request_timeout(x, leaf)
-        gate = target.gate
-        if gate is not None:
-            gate.enter()
-        outcome: Outcome | None = None
-        try:
-            passing = x.dialect is Dialect.PASSTHROUGH
-            work = self._pass_through(x, leaf, model) if passing else self._exchange(x, leaf, model)
-            if timeout is None:
-                outcome = await work
-            else:
-                async with asyncio.timeout(timeout):
-                    outcome = await work
-        except UpstreamFailure as failure:
-            outcome = of_failure(x, failure)
-        except TimeoutError:
-            outcome = of_timeout(x, timeout or 0)
-        finally:
-            if gate is not None:
-                if outcome is None or outcome.reply is None:
-                    gate.leave()
-                else:
-                    outcome.gate = gate
-        x.attempts.append(Attempt(target.name, leaf.where, outcome.status, outcome.kind, monotonic() - began))
-        return outcome
-
-    async def _exchange(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
-        """One request in a dialect that the gateway knows."""
-        target = leaf.target
-        wire = target.wire_for(x.dialect, model, x.streamed)
-        if wire is None:
-            if x.dialect is Dialect.ANTHROPIC_COUNT_TOKENS:
-                return of_estimate(x)
-            raise Refused(
-                Kind.INVALID_REQUEST,
-                f"The provider {target.provider.name!r} has no endpoint that {x.dialect} requests can be sent to.",
-                code="unsupported_operation",
-            )
-        body = outbound.body_for(x, leaf, model)
-        lines = outbound.extra_lines(x, leaf, wire.defaults)
-        call: Call | None = None
-        dropped: tuple[str, ...] = ()
-        if not wire.codec.identity:
-            call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), outbound.strict(x, leaf))
-            try:
-                sent = wire.codec.request(call)
-            except InvalidRequest as error:
-                raise invalid(error) from error
-            body, dropped = sent.body, sent.dropped
-            lines += b"".join([f"{name}: {value}\r\n".encode("latin-1") for name, value in sent.headers])
-        if target.signing is not None:
-            lines += await self._signed(target, "POST", wire.path, body)
-        head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
-        reply = await self._transport.send(target.origin, head, body, self._timeouts)
-        try:
-            return await self._answer(x, wire, call, reply, dropped)
-        except BaseException:
-            reply.finish()
-            raise
-
-    async def _signed(self, target: Target, method: str, path: str, body: bytes) -> bytes:
-        """The header lines that authenticate this very request; waits only where a credential must be fetched."""
-        assert self._credentials is not None
-        signer = self._credentials.signer_of(target)
-        lines = signer.lines(method, path, body)
-        while lines is None:
-            await signer.wait()
-            lines = signer.lines(method, path, body)
-        return lines
-
-    async def _answer(
-        self, x: Exchange, wire: Wire, call: Call | None, reply: Reply, dropped: tuple[str, ...]
-    ) -> Outcome:
-        """From an answer's head to an outcome. `call` is None where both sides speak the same dialect."""
-        status = reply.status
-        if not 200 <= status < 300:
-            return await self._error(x, wire, reply)
-        content_type = headers.value_of(reply.raw_headers, b"content-type") or b""
-        if content_type[:17] == b"text/event-stream":
-            relay = Events(x, reply, None if call is None else wire.codec.stream(call), self._loop)
-            await relay.prime()
-            if relay.failed_early and relay.error is not None:
-                reply.finish()
-                return of_upstream(x, relay.error)
-            head = headers.for_client(reply.raw_headers, content_type=True) + dropped_line(dropped)
-            return Outcome(status, reply, head, relay=relay)
-        if call is None:
-            return await self._verbatim(x, reply)
-        raw = await reply.gather(self._whole_limit)
-        try:
-            answer = wire.codec.response(call, raw)
-        except BadAnswer as bad:
-            raise UpstreamFailure(Kind.BAD_UPSTREAM, str(bad), sent=True) from bad
-        head = JSON + headers.for_client(reply.raw_headers, content_type=False) + dropped_line(dropped)
-        return Outcome(status, reply, head, None, answer.body, usage=answer.usage)
-
-    async def _error(self, x: Exchange, wire: Wire | None, reply: Reply) -> Outcome:
-        """An error answer: verbatim in the same dialect, else in the client's words."""
-        status = reply.status
-        raw = await reply.gather(_ERROR_BODY)
-        if x.leaf is not None:
-            raw = x.leaf.target.hide(raw)
-        if status < 400:
-            message = "The provider answered with a redirect, which is not followed."
-            raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
-        outcome = Outcome(status, reply, kind=errors.kind_of(status), body=raw, retry_after=retry_after(reply))
-        if wire is None or wire.codec.identity:
-            outcome.head = headers.for_client(reply.raw_headers, content_type=True)
-            return outcome
-        fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reply.raw_headers}
-        error = wire.codec.error(status, fields, raw)
-        outcome.kind = error.kind
-        outcome.body = errors.body(
-            x.dialect.family, error.kind, error.message, type=error.type, param=error.param, code=error.code
-        )
-        outcome.head = JSON + headers.for_client(reply.raw_headers, content_type=False)
-        return outcome
-
-    async def _pass_through(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
-        """Any other path below /v1: body and answer stream, with the stored credential."""
-        head, path, body = outbound.pass_through_head(x, leaf, model)
-        if leaf.target.signing is not None:
-            head += await self._signed(leaf.target, x.method, path, body if isinstance(body, bytes) else b"")
-        reply = await self._transport.send(leaf.target.origin, head + b"\r\n", body, self._timeouts)
-        try:
-            if reply.status >= 300:
-                return await self._error(x, None, reply)
-            return await self._verbatim(x, reply)
-        except BaseException:
-            reply.finish()
-            raise
-
-    async def _verbatim(self, x: Exchange, reply: Reply) -> Outcome:
-        """An answer that passes as it is, once its first bytes are here: until then it may still be tried again."""
-        outcome = Outcome(reply.status, reply, headers.for_client(reply.raw_headers, content_type=True))
-        if not reply.complete:
-            outcome.relay = relay = Body(x, reply, self._loop)
-            await relay.prime()
-        return outcome
 
     async def _deliver(self, x: Exchange, outcome: Outcome) -> None:
         """Sends what an attempt has brought, to its last byte."""
         x.status = outcome.status
         x.kind = outcome.kind
-        head = outcome.head if x.leaf is None else outcome.head + info_lines(x.leaf, x.retries)
+        leaf = x.leaf = outcome.leaf
+        x.retries = outcome.retries
+        head = outcome.head if leaf is None else outcome.head + info_lines(leaf, x.retries)
         x.first_byte = monotonic()
         reply: Reply | None = outcome.reply
         body, relay = outcome.body, outcome.relay
@@ -283,13 +126,3 @@ def _following(steps: Steps, status: int) -> Leaf | None:
         return steps.send(status)
     except StopIteration:
         return None
-
-
-def _wait(tried: int, waited: float, leaf: Leaf, outcome: Outcome) -> float | None:
-    """Seconds before the next try: 1, 2, 4 … ± 20 %, or what the provider asked for. None: do not try again.
-
-    `waited` are the seconds of all waits before.
-    """
-    if leaf.use_retry_after and outcome.retry_after is not None and outcome.status == 429:
-        return outcome.retry_after if waited + outcome.retry_after < _RETRY_AFTER_CAP else None
-    return float(_BASE_WAIT * 2**tried * random.uniform(0.8, 1.2))

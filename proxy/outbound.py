@@ -9,7 +9,7 @@ from adapters import peek
 from adapters.errors import InvalidRequest, Kind
 from adapters.types import Dialect
 from proxy import headers
-from proxy.config.plan import Leaf
+from proxy.config.leaf import Leaf
 from proxy.config.target import Target
 from proxy.errors import Refused
 from proxy.exchange import Exchange

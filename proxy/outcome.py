@@ -12,7 +12,7 @@ from adapters import errors, estimate
 from adapters.errors import TRAITS, InvalidRequest, Kind, UpstreamError
 from adapters.types import Usage
 from proxy import headers
-from proxy.config.plan import Leaf
+from proxy.config.leaf import Leaf
 from proxy.errors import Refused, Source, UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.limits import Gate
@@ -27,7 +27,8 @@ _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.,\[\]-]")
 class Outcome(msgspec.Struct, eq=False):
     """How an attempt ended: a status to decide by, and an answer: `body`, else `relay`, else what `reply` holds whole.
 
-    `head` are the header lines for the client. `close` gives back what the attempt holds: connection and permit.
+    `head` are the header lines for the client, `leaf` is whose answer it is, `retries` what the header
+    `x-portkey-retry-attempt-count` says about them. `close` gives back what the attempt holds: connection and permit.
     """
 
     status: int
@@ -39,6 +40,8 @@ class Outcome(msgspec.Struct, eq=False):
     usage: Usage | None = None
     retry_after: float | None = None
     gate: Gate | None = None
+    leaf: Leaf | None = None
+    retries: int = 0
 
     def __repr__(self) -> str:
         return f"Outcome({self.status} {self.kind or 'ok'})"

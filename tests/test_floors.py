@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("config", "vault"),  # raw → validated → compiled
     ("keys", "routing", "usage", "metrics", "models"),  # policy: state, no sockets
     ("transport", "store"),  # bytes to providers and to disk
-    ("relay", "outcome", "outbound", "forward", "credentials"),  # attempts and bodies
+    ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "forward"),  # attempts and bodies
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin"),  # the life of a request
     ("server",),  # the edge
     ("app", "workers", "cli", "mock", "__main__"),  # assembly

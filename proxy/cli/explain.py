@@ -12,6 +12,7 @@ import click
 from adapters.errors import InvalidRequest
 from adapters.peek import peek
 from adapters.types import Dialect
+from proxy.config.facts import Facts
 from proxy.config.file import FileConfig, load
 from proxy.config.nodes import model_slug
 from proxy.config.plan import Balance, Leaf, Plan
@@ -112,7 +113,7 @@ def _report(x: Exchange, key: Key, plan: Plan, reason: str) -> Iterator[str]:
     yield f"request   POST {x.path}, model {x.model or '(none)'}, by {key.name}"
     yield f"because   {reason}"
     leaves = plan.root.leaves()
-    first = next(plan.root.steps())
+    first = next(plan.root.steps(Facts(x)))
     certain = not isinstance(plan.root, Balance)
     strategy = "none" if plan.single is not None else type(plan.root).__name__.lower()
     yield f"strategy  {strategy}, {len(leaves)} target(s)"

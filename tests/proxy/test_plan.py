@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.facts import Facts
 from proxy.config.objects import parse
 from proxy.config.plan import RETRY_CODES, Balance, Leaf, Plan, Single, compile_plan
 from proxy.config.target import Target, provider_row
+from proxy.config.verdict import Verdict
 from proxy.errors import Refused
+from proxy.exchange import Exchange
 
 TARGET = Target(provider_row("openai"), "sk")
+
+
+def facts(
+    body: bytes = b"{}",
+    headers: dict[str, str] | None = None,
+    path: str = "/v1/chat/completions",
+    key: Any = None,
+    now: float | None = None,
+) -> Facts:
+    """A request, as strategies see it."""
+    named = {name.lower().encode(): value.encode() for name, value in (headers or {}).items()}
+    x = Exchange(cast(Any, None), cast(Any, None), "POST", path, "", named, tuple(named.items()), "r", "r", 0.0)
+    x.body, x.key = body, key
+    return Facts(x, now)
+
+
+FACTS = facts()
 
 
 def compiled(config: dict[str, Any]) -> Plan:
@@ -23,7 +43,7 @@ def compiled(config: dict[str, Any]) -> Plan:
 
 def followed(plan: Plan, statuses: Iterator[int]) -> tuple[list[str], int]:
     """The leaves that are asked, and the status of the whole."""
-    steps = plan.root.steps()
+    steps = plan.root.steps(FACTS)
     asked = []
     try:
         leaf = next(steps)
@@ -100,7 +120,7 @@ def test_any_nesting_asks_what_the_words_of_the_schema_say(tree: dict[str, Any],
 
 def balance(weights: list[float], draw: float) -> str:
     leaves: list[Leaf | Single] = [Leaf(TARGET, str(n)) for n in range(len(weights))]
-    return next(Balance(leaves, weights, lambda: draw).steps()).where
+    return next(Balance(leaves, weights, lambda: draw).steps(FACTS)).where
 
 
 @pytest.mark.parametrize(
@@ -120,6 +140,44 @@ def test_a_weight_that_is_not_given_is_one() -> None:
     plan = compiled({"strategy": {"mode": "loadbalance"}, "targets": [LEAF, {**LEAF, "weight": 3}]})
     assert isinstance(plan.root, Balance)
     assert plan.root._cumulative == [1, 4]
+
+
+# -- explaining
+
+
+def states(plan: Plan, about: Facts = FACTS) -> dict[str, str]:
+    """Each node's state by its place."""
+    found: dict[str, str] = {}
+
+    def look(verdict: Verdict) -> None:
+        found[verdict.where] = verdict.state
+        assert verdict.reason
+        for child in verdict.children:
+            look(child)
+
+    look(plan.explain(about))
+    return found
+
+
+def test_an_explanation_says_of_each_target_what_it_is_to_the_request() -> None:
+    inner = {"strategy": {"mode": "loadbalance"}, "targets": [LEAF, {**LEAF, "weight": 3}, {**LEAF, "weight": 0}]}
+    plan = compiled(
+        {
+            "strategy": {"mode": "fallback"},
+            "targets": [inner, {"strategy": {"mode": "single"}, "targets": [LEAF, LEAF]}],
+        }
+    )
+    assert states(plan) == {
+        "config": "chosen",
+        "config.targets[0]": "chosen",
+        "config.targets[0].targets[0]": "possible",
+        "config.targets[0].targets[1]": "possible",
+        "config.targets[0].targets[2]": "not",
+        "config.targets[1]": "next",
+        "config.targets[1].targets[0]": "next",
+        "config.targets[1].targets[1]": "not",
+    }
+    assert states(compiled(LEAF)) == {"config": "chosen"}
 
 
 # -- leaves

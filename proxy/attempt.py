@@ -1,0 +1,200 @@
+"""One try: one request to one target, until its answer is worth judging.
+
+It ends in an `Outcome`: a status to decide by, and an answer that is not yet sent. The target's permit is held until
+the outcome is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from adapters import errors
+from adapters.errors import BadAnswer, InvalidRequest, Kind
+from adapters.types import Call, Dialect
+from proxy import headers, outbound
+from proxy.config.leaf import Leaf
+from proxy.config.target import Target, Wire
+from proxy.credentials import Credentials
+from proxy.errors import Refused, UpstreamFailure
+from proxy.exchange import Attempt, Exchange
+from proxy.outcome import (
+    JSON,
+    Outcome,
+    dropped_line,
+    invalid,
+    of_estimate,
+    of_failure,
+    of_timeout,
+    of_upstream,
+    retry_after,
+)
+from proxy.relay import Body, Events
+from proxy.seams import Reply, Timeouts, Transport
+
+_ERROR_BODY = 1 << 20
+
+
+class Attempts:
+    """Makes attempts. One per worker; holds no request's state."""
+
+    def __init__(
+        self, transport: Transport, timeouts: Timeouts, whole_limit: int, credentials: Credentials | None = None
+    ) -> None:
+        self._transport = transport
+        self._credentials = credentials
+        self._timeouts = timeouts
+        self._whole_limit = whole_limit
+        self._loop = asyncio.get_running_loop()
+
+    async def once(self, x: Exchange, leaf: Leaf, reason: str = "first", waited: float = 0.0) -> Outcome:
+        """One try at one target, with its permit held until the outcome is closed."""
+        x.leaf = leaf
+        target = leaf.target
+        began = monotonic()
+        try:
+            model = outbound.admit(x, leaf)
+            timeout = outbound.request_timeout(x, leaf)
+            gate = target.gate
+            if gate is not None:
+                gate.enter()
+        except Refused as refused:
+            x.attempts.append(Attempt(target.name, leaf.where, refused.status, refused.kind, 0.0, reason, waited))
+            raise
+        outcome: Outcome | None = None
+        try:
+            passing = x.dialect is Dialect.PASSTHROUGH
+            work = self._pass_through(x, leaf, model) if passing else self._exchange(x, leaf, model)
+            if timeout is None:
+                outcome = await work
+            else:
+                async with asyncio.timeout(timeout):
+                    outcome = await work
+        except UpstreamFailure as failure:
+            outcome = of_failure(x, failure)
+        except TimeoutError:
+            outcome = of_timeout(x, timeout or 0)
+        finally:
+            if gate is not None:
+                if outcome is None or outcome.reply is None:
+                    gate.leave()
+                else:
+                    outcome.gate = gate
+        outcome.leaf = leaf
+        took = monotonic() - began
+        x.attempts.append(Attempt(target.name, leaf.where, outcome.status, outcome.kind, took, reason, waited))
+        return outcome
+
+    async def _exchange(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
+        """One request in a dialect that the gateway knows."""
+        target = leaf.target
+        wire = target.wire_for(x.dialect, model, x.streamed)
+        if wire is None:
+            if x.dialect is Dialect.ANTHROPIC_COUNT_TOKENS:
+                return of_estimate(x)
+            raise Refused(
+                Kind.INVALID_REQUEST,
+                f"The provider {target.provider.name!r} has no endpoint that {x.dialect} requests can be sent to.",
+                code="unsupported_operation",
+            )
+        body = outbound.body_for(x, leaf, model)
+        lines = outbound.extra_lines(x, leaf, wire.defaults)
+        call: Call | None = None
+        dropped: tuple[str, ...] = ()
+        if not wire.codec.identity:
+            call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), outbound.strict(x, leaf))
+            try:
+                sent = wire.codec.request(call)
+            except InvalidRequest as error:
+                raise invalid(error) from error
+            body, dropped = sent.body, sent.dropped
+            lines += b"".join([f"{name}: {value}\r\n".encode("latin-1") for name, value in sent.headers])
+        if target.signing is not None:
+            lines += await self._signed(target, "POST", wire.path, body)
+        head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
+        reply = await self._transport.send(target.origin, head, body, self._timeouts)
+        try:
+            return await self._answer(x, wire, call, reply, dropped)
+        except BaseException:
+            reply.finish()
+            raise
+
+    async def _signed(self, target: Target, method: str, path: str, body: bytes) -> bytes:
+        """The header lines that authenticate this very request; waits only where a credential must be fetched."""
+        assert self._credentials is not None
+        signer = self._credentials.signer_of(target)
+        lines = signer.lines(method, path, body)
+        while lines is None:
+            await signer.wait()
+            lines = signer.lines(method, path, body)
+        return lines
+
+    async def _answer(
+        self, x: Exchange, wire: Wire, call: Call | None, reply: Reply, dropped: tuple[str, ...]
+    ) -> Outcome:
+        """From an answer's head to an outcome. `call` is None where both sides speak the same dialect."""
+        status = reply.status
+        if not 200 <= status < 300:
+            return await self._error(x, wire, reply)
+        content_type = headers.value_of(reply.raw_headers, b"content-type") or b""
+        if content_type[:17] == b"text/event-stream":
+            relay = Events(x, reply, None if call is None else wire.codec.stream(call), self._loop)
+            await relay.prime()
+            if relay.failed_early and relay.error is not None:
+                reply.finish()
+                return of_upstream(x, relay.error)
+            head = headers.for_client(reply.raw_headers, content_type=True) + dropped_line(dropped)
+            return Outcome(status, reply, head, relay=relay)
+        if call is None:
+            return await self._verbatim(x, reply)
+        raw = await reply.gather(self._whole_limit)
+        try:
+            answer = wire.codec.response(call, raw)
+        except BadAnswer as bad:
+            raise UpstreamFailure(Kind.BAD_UPSTREAM, str(bad), sent=True) from bad
+        head = JSON + headers.for_client(reply.raw_headers, content_type=False) + dropped_line(dropped)
+        return Outcome(status, reply, head, None, answer.body, usage=answer.usage)
+
+    async def _error(self, x: Exchange, wire: Wire | None, reply: Reply) -> Outcome:
+        """An error answer: verbatim in the same dialect, else in the client's words."""
+        status = reply.status
+        raw = await reply.gather(_ERROR_BODY)
+        if x.leaf is not None:
+            raw = x.leaf.target.hide(raw)
+        if status < 400:
+            message = "The provider answered with a redirect, which is not followed."
+            raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
+        outcome = Outcome(status, reply, kind=errors.kind_of(status), body=raw, retry_after=retry_after(reply))
+        if wire is None or wire.codec.identity:
+            outcome.head = headers.for_client(reply.raw_headers, content_type=True)
+            return outcome
+        fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reply.raw_headers}
+        error = wire.codec.error(status, fields, raw)
+        outcome.kind = error.kind
+        outcome.body = errors.body(
+            x.dialect.family, error.kind, error.message, type=error.type, param=error.param, code=error.code
+        )
+        outcome.head = JSON + headers.for_client(reply.raw_headers, content_type=False)
+        return outcome
+
+    async def _pass_through(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
+        """Any other path below /v1: body and answer stream, with the stored credential."""
+        head, path, body = outbound.pass_through_head(x, leaf, model)
+        if leaf.target.signing is not None:
+            head += await self._signed(leaf.target, x.method, path, body if isinstance(body, bytes) else b"")
+        reply = await self._transport.send(leaf.target.origin, head + b"\r\n", body, self._timeouts)
+        try:
+            if reply.status >= 300:
+                return await self._error(x, None, reply)
+            return await self._verbatim(x, reply)
+        except BaseException:
+            reply.finish()
+            raise
+
+    async def _verbatim(self, x: Exchange, reply: Reply) -> Outcome:
+        """An answer that passes as it is, once its first bytes are here: until then it may still be tried again."""
+        outcome = Outcome(reply.status, reply, headers.for_client(reply.raw_headers, content_type=True))
+        if not reply.complete:
+            outcome.relay = relay = Body(x, reply, self._loop)
+            await relay.prime()
+        return outcome

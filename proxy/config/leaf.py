@@ -1,0 +1,84 @@
+"""A leaf of a plan: one target, and how requests to it are treated."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from proxy.config.facts import Facts
+from proxy.config.nodes import Node, Retry
+from proxy.config.target import Target
+from proxy.config.verdict import State, Verdict
+
+RETRY_CODES = frozenset((429, 500, 502, 503, 504, 529))
+"""What is tried again when a config asks for attempts and names no codes."""
+
+_INFO = (
+    b"x-portkey-provider: %b\r\n"
+    b"x-portkey-last-used-option-index: %b\r\n"
+    b"x-portkey-retry-attempt-count: %%d\r\n"
+    b"x-portkey-cache-status: DISABLED\r\n"
+)
+
+Steps = Generator["Leaf", int, int]
+"""Yields leaves, is sent their status, returns the status the whole strategy ended with."""
+
+
+class Leaf:
+    """One target and how to treat it. `where` is its JSON path in the config, as the response header says it; `edits`
+    says whether the request's body changes on its way here, besides its model."""
+
+    __slots__ = (
+        "attempts",
+        "default_params",
+        "drop_params",
+        "edits",
+        "forward_headers",
+        "info",
+        "name",
+        "override_params",
+        "retry_codes",
+        "strict",
+        "target",
+        "timeout",
+        "use_retry_after",
+        "where",
+    )
+
+    def __init__(self, target: Target, where: str = "config", node: Node | None = None) -> None:
+        node = _PLAIN if node is None else node
+        retry = node.retry or _NO_RETRY
+        self.target = target
+        self.where = where
+        self.name = node.name
+        self.attempts = retry.attempts
+        self.retry_codes = RETRY_CODES if retry.on_status_codes is None else frozenset(retry.on_status_codes)
+        self.use_retry_after = retry.use_retry_after_header
+        self.timeout = None if node.request_timeout is None else node.request_timeout / 1000
+        self.override_params = node.override_params
+        self.default_params = node.default_params
+        self.drop_params = node.drop_params or ()
+        self.forward_headers = node.forward_headers or ()
+        self.strict = node.strict_open_ai_compliance
+        self.edits = bool(self.override_params or self.default_params or self.drop_params)
+        # The answer's header lines that are the same every time, but for the number of retries.
+        self.info = _INFO % (target.provider.name.encode(), where.encode())
+
+    def __repr__(self) -> str:
+        return f"Leaf({self.where}: {self.target.name})"
+
+    def steps(self, facts: Facts) -> Steps:
+        """Just this leaf."""
+        status = yield self
+        return status
+
+    def leaves(self) -> list[Leaf]:
+        """Just this leaf."""
+        return [self]
+
+    def explain(self, facts: Facts, state: State = State.CHOSEN, reason: str = "") -> Verdict:
+        """This leaf in the state that the node above it gives it."""
+        return Verdict(self.where, "target", state, reason, self.name, self.target.name)
+
+
+_PLAIN = Node()
+_NO_RETRY = Retry(attempts=0)
