@@ -55,9 +55,9 @@ class Attempts:
         try:
             model = outbound.admit(x, leaf)
             timeout = outbound.request_timeout(x, leaf)
-            gate = target.gate
-            if gate is not None:
-                gate.enter()
+            limiter, permit = target.limiter, None
+            if limiter is not None:
+                permit = limiter.enter(x, model) or await limiter.wait(x, model)
         except Refused as refused:
             x.attempts.append(Attempt(target.name, leaf.where, refused.status, refused.kind, 0.0, reason, waited))
             raise
@@ -75,11 +75,11 @@ class Attempts:
         except TimeoutError:
             outcome = of_timeout(x, timeout or 0)
         finally:
-            if gate is not None:
+            if permit is not None:
                 if outcome is None or outcome.reply is None:
-                    gate.leave()
+                    permit.leave(None, answered=False)
                 else:
-                    outcome.gate = gate
+                    outcome.permit = permit
         outcome.leaf = leaf
         took = monotonic() - began
         x.attempts.append(Attempt(target.name, leaf.where, outcome.status, outcome.kind, took, reason, waited))

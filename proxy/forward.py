@@ -118,7 +118,7 @@ class Forwarder:
         try:
             await relay.deliver(outcome.status, head)
         finally:
-            x.usage = relay.usage
+            x.usage = outcome.usage = relay.usage
 
 
 def _following(steps: Steps, status: int) -> Leaf | None:

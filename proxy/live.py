@@ -16,7 +16,7 @@ from typing import TypeVar
 from proxy.config.file import FileConfig
 from proxy.config.snapshot import Snapshot
 from proxy.errors import ConfigError, StoreError
-from proxy.limits import Gates
+from proxy.limits import Limiters
 from proxy.ports import ApiKeyRow, Rows, Store
 from proxy.prices import Prices, vendored
 
@@ -45,10 +45,10 @@ class Live:
         self._load = load
         self._bootstrap = bootstrap
         self._trusted = trusted
-        self._gates = Gates()
+        self.limiters = Limiters()
         self._stored = Rows()
         self._stamp: Stamp = None  # so the file is read once more: it may have changed since the supervisor read it
-        self.snapshot = Snapshot(Rows(), self._gates)
+        self.snapshot = Snapshot(Rows(), self.limiters)
         self._watcher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -76,7 +76,7 @@ class Live:
             _merged(file.virtual_keys, stored.virtual_keys, lambda row: row.slug),
             _merged(file.configs, stored.configs, lambda row: row.slug),
         )
-        snapshot = Snapshot(rows, self._gates, self._trusted, Prices((*file.prices.tables, vendored())))
+        snapshot = Snapshot(rows, self.limiters, self._trusted, Prices((*file.prices.tables, vendored())))
         for problem in snapshot.problems:
             _log.warning("left out: %s", problem)
         self.snapshot = snapshot

@@ -15,7 +15,7 @@ from proxy import headers
 from proxy.config.leaf import Leaf
 from proxy.errors import Refused, Source, UpstreamFailure
 from proxy.exchange import Exchange
-from proxy.limits import Gate
+from proxy.limits import Permit
 from proxy.relay import Body, Events
 from proxy.seams import Reply
 
@@ -39,7 +39,7 @@ class Outcome(msgspec.Struct, eq=False):
     relay: Events | Body | None = None
     usage: Usage | None = None
     retry_after: float | None = None
-    gate: Gate | None = None
+    permit: Permit | None = None
     leaf: Leaf | None = None
     retries: int = 0
 
@@ -52,10 +52,10 @@ class Outcome(msgspec.Struct, eq=False):
         if reply is not None:
             self.reply = None
             reply.finish()
-        gate = self.gate
-        if gate is not None:
-            self.gate = None
-            gate.leave()
+        permit = self.permit
+        if permit is not None:
+            self.permit = None
+            permit.leave(self.usage, 200 <= self.status < 300)
 
 
 def dropped_line(names: tuple[str, ...]) -> bytes:

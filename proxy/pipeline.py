@@ -43,11 +43,15 @@ class Pipeline:
             keys.authorize(key, scope)
             await self._read(x)
             plan = routing.resolve(x, key)
-            key.gate.enter()
+            limiter = key.limiter
+            if limiter is None:
+                await self._forwarder.run(x, plan)
+                return
+            permit = limiter.enter(x, x.model) or await limiter.wait(x, x.model)
             try:
                 await self._forwarder.run(x, plan)
             finally:
-                key.gate.leave()
+                permit.leave(x.usage, 200 <= x.status < 300)
         except Refused as refused:
             refuse(x, refused)
         except asyncio.CancelledError:

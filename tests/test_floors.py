@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("limits", "exchange", "headers"),
     ("config", "vault"),  # raw → validated → compiled
     ("keys", "routing", "usage", "metrics", "models"),  # policy: state, no sockets
-    ("transport", "store"),  # bytes to providers and to disk
+    ("transport", "store", "redis_link"),  # bytes to providers and to disk
     ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "forward"),  # attempts and bodies
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin"),  # the life of a request
     ("server",),  # the edge

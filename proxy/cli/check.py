@@ -14,7 +14,7 @@ from proxy.config.nodes import Node, inherit
 from proxy.config.objects import parse
 from proxy.config.snapshot import Snapshot
 from proxy.errors import ConfigError, Refused
-from proxy.limits import Gates
+from proxy.limits import Limiters
 from proxy.ports import ApiKeyRow, Budget, Limits, Rates, Rows, VirtualKeyRow
 
 
@@ -42,7 +42,7 @@ def check(file: Path) -> None:
 def uncompilable(config: FileConfig) -> list[tuple[tuple[str, str], str]]:
     """What is well formed but cannot be served, such as a strategy that this version does not have: entry and why."""
     rows = Rows(api_keys=config.api_keys, virtual_keys=config.virtual_keys, configs=config.configs)
-    snapshot = Snapshot(rows, Gates(), frozenset(config.server.trusted_custom_hosts))
+    snapshot = Snapshot(rows, Limiters(), frozenset(config.server.trusted_custom_hosts))
     problems = [
         (("virtual_keys", credential.slug), problem.partition(": ")[2])
         for credential in config.virtual_keys

@@ -19,7 +19,7 @@ from proxy.config.plan import Balance, Leaf, Plan
 from proxy.config.snapshot import Key, Snapshot
 from proxy.errors import LoopwayError
 from proxy.exchange import Exchange
-from proxy.limits import Gate, Gates
+from proxy.limits import Limiters
 from proxy.ports import ApiKeyRow, Rows
 from proxy.routing import resolve
 
@@ -61,7 +61,7 @@ def explain(
     """
     config = load(file, os.environ)
     rows = Rows(api_keys=config.api_keys, virtual_keys=config.virtual_keys, configs=config.configs)
-    snapshot = Snapshot(rows, Gates(), frozenset(config.server.trusted_custom_hosts))
+    snapshot = Snapshot(rows, Limiters(), frozenset(config.server.trusted_custom_hosts))
     key = _key(config, api_key)
     given = {"x-portkey-provider": provider, "x-portkey-virtual-key": virtual_key, "x-portkey-config": config_slug}
     headers = {name.encode(): value.encode() for name, value in given.items() if value is not None}
@@ -76,10 +76,10 @@ def explain(
 
 def _key(config: FileConfig, name: str | None) -> Key:
     if name is None:
-        return Key(ApiKeyRow(id="", name="any key", digest=""), Gate("any key", "", None), None)
+        return Key(ApiKeyRow(id="", name="any key", digest=""), None, None)
     for row in config.api_keys:
         if row.name == name:
-            return Key(row, Gate(row.name, "", row.limits.concurrency), row.expires_at)
+            return Key(row, None, row.expires_at)
     from proxy.config.near import hint
 
     raise LoopwayError(f"the file has no API key '{name}'{hint(name, [row.name for row in config.api_keys])}")

@@ -16,7 +16,7 @@ from proxy.config.objects import InvalidConfig, parse, parse_json
 from proxy.config.plan import Leaf, Plan, compile_plan
 from proxy.config.target import Target, provider_row
 from proxy.errors import Refused
-from proxy.limits import Gate, Gates
+from proxy.limits import Limiter, Limiters
 from proxy.ports import ApiKeyRow, ConfigRow, Rows, VirtualKeyRow
 from proxy.prices import Prices
 
@@ -31,8 +31,8 @@ class Key:
     __slots__ = (
         "allow_override",
         "config",
-        "gate",
         "id",
+        "limiter",
         "metadata",
         "models",
         "name",
@@ -42,7 +42,7 @@ class Key:
         "virtual_keys",
     )
 
-    def __init__(self, row: ApiKeyRow, gate: Gate, until: int | None) -> None:
+    def __init__(self, row: ApiKeyRow, limiter: Limiter | None, until: int | None) -> None:
         self.id = row.id
         self.name = row.name
         self.scopes = scopes.expand(row.scopes)
@@ -52,7 +52,7 @@ class Key:
         self.config = row.config
         self.allow_override = row.allow_config_override
         self.metadata = row.metadata
-        self.gate = gate
+        self.limiter = limiter
         self.until = until
 
     def __repr__(self) -> str:
@@ -81,7 +81,7 @@ class Snapshot:
     """Compiled rows and the caches that live and die with them."""
 
     def __init__(
-        self, rows: Rows, gates: Gates, trusted: frozenset[str] = frozenset(), prices: Prices | None = None
+        self, rows: Rows, limiters: Limiters, trusted: frozenset[str] = frozenset(), prices: Prices | None = None
     ) -> None:
         """`trusted` are the private hosts that clients may name. Without `prices` no model's price is known.
 
@@ -98,22 +98,22 @@ class Snapshot:
         self._inline: Bounded[bytes] = Bounded()
         self._adhoc: Bounded[tuple[str, str, str, tuple[tuple[str, str], ...]]] = Bounded()
         for key_row in rows.api_keys:
-            self._add_key(key_row, gates)
+            self._add_key(key_row, limiters)
         for row in rows.virtual_keys:
             try:
-                self.targets[row.slug] = _target(row, gates, self.prices)
+                self.targets[row.slug] = _target(row, limiters, self.prices)
             except Refused as refused:
                 self.problems.append(f"virtual key {row.slug}: {refused.message}")
         self.plans: dict[str, Plan] = {slug: Plan(Leaf(target)) for slug, target in self.targets.items()}
 
-    def _add_key(self, row: ApiKeyRow, gates: Gates) -> None:
-        gate = gates.api_key(row.id, row.name, row.limits.concurrency)
-        self.keys[bytes.fromhex(row.digest)] = Key(row, gate, row.expires_at)
+    def _add_key(self, row: ApiKeyRow, limiters: Limiters) -> None:
+        limiter = limiters.api_key(row)
+        self.keys[bytes.fromhex(row.digest)] = Key(row, limiter, row.expires_at)
         if row.previous_digest is not None and row.previous_expires_at is not None:
             until = row.previous_expires_at
             if row.expires_at is not None:
                 until = min(until, row.expires_at)
-            self.keys.setdefault(bytes.fromhex(row.previous_digest), Key(row, gate, until))
+            self.keys.setdefault(bytes.fromhex(row.previous_digest), Key(row, limiter, until))
 
     # -- looking things up
 
@@ -200,7 +200,7 @@ class Snapshot:
             changed = msgspec.structs.replace(
                 row, custom_host=leaf.custom_host or row.custom_host, fields={**row.fields, **fields}
             )
-            return _target(changed, None, self.prices, target.gate)
+            return _target(changed, None, self.prices, target.limiter)
         if leaf.provider is None:
             return None
         key = leaf.api_key.reveal() if leaf.api_key is not None else ""
@@ -240,7 +240,7 @@ def _parsed(read: Callable[[], Node]) -> Node:
         ) from error
 
 
-def _target(row: VirtualKeyRow, gates: Gates | None, prices: Prices, gate: Gate | None = None) -> Target:
+def _target(row: VirtualKeyRow, limiters: Limiters | None, prices: Prices, limiter: Limiter | None = None) -> Target:
     return Target(
         provider_row(row.provider),
         row.key.reveal(),
@@ -252,7 +252,7 @@ def _target(row: VirtualKeyRow, gates: Gates | None, prices: Prices, gate: Gate 
         completions_mode=row.completions_mode,
         custom_headers=row.custom_headers,
         fields=row.fields,
-        gate=gates.virtual_key(row.slug, row.limits.concurrency) if gates is not None else gate,
+        limiter=limiters.virtual_key(row) if limiters is not None else limiter,
         expires_at=row.expires_at,
         prices=prices.of(row.provider),
     )

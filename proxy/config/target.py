@@ -20,7 +20,7 @@ from proxy.address import check_host
 from proxy.config import templates
 from proxy.config.signing import SIGNERS, Signing
 from proxy.errors import Refused
-from proxy.limits import Gate
+from proxy.limits import Limiter
 from proxy.prices import Book
 from proxy.seams import Origin
 
@@ -71,7 +71,7 @@ class Wire:
 
 
 class Target:
-    """Compiled: provider row, credential, address, model rules and gate. Immutable but for the cache of wires."""
+    """Compiled: provider row, credential, address, model rules and limiter. Immutable but for the cache of wires."""
 
     __slots__ = (
         "_by_model",
@@ -85,8 +85,8 @@ class Target:
         "completions_mode",
         "default_model",
         "expires_at",
-        "gate",
         "headers",
+        "limiter",
         "models",
         "name",
         "open",
@@ -115,7 +115,7 @@ class Target:
         completions_mode: str = "auto",
         custom_headers: Mapping[str, str] | None = None,
         fields: Mapping[str, Any] | None = None,
-        gate: Gate | None = None,
+        limiter: Limiter | None = None,
         expires_at: int | None = None,
         prices: Book | None = None,
     ) -> None:
@@ -141,7 +141,7 @@ class Target:
         self.aliases = dict(aliases or {})
         self.default_model = default_model
         self.completions_mode = completions_mode
-        self.gate = gate
+        self.limiter = limiter
         self.expires_at = expires_at
         if provider.key_required and not credential:
             raise Refused(

@@ -156,8 +156,8 @@ class Rig:
 
     @property
     def permits(self) -> int:
-        """Permits held at all gates."""
-        return sum(gate.held for gate in self.gateway.live._gates._gates.values())
+        """Permits held of all limiters."""
+        return sum(limiter.held for limiter in self.gateway.live.limiters.all.values())
 
     @property
     def in_flight(self) -> int:

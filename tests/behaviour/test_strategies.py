@@ -8,7 +8,7 @@ import json
 import random
 from collections import Counter
 from time import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -234,15 +234,17 @@ async def test_a_target_at_its_concurrency_limit_is_passed_over_and_the_last_one
     play = Statuses(**{"openai": [200], "openai-b": [200], "openai-c": [200]})
     full = virtual_key("openai-full", "http://127.0.0.1:9", limits=Limits(concurrency=1))
     async with Scene(play, virtual_keys=(full,)) as scene:
-        gate = scene.rig.gateway.live._gates.virtual_key("openai-full", 1)
-        gate.enter()
+        limiter = scene.rig.gateway.live.limiters.virtual_key(full)
+        assert limiter is not None
+        permit = limiter.enter(cast(Any, None), None)
+        assert permit is not None
         busy = {"virtual_key": "openai-full"}
         assert told(await scene.rig.chat(config=fallback(busy, B))) == (200, "config.targets[1]", "0")
         answer = await scene.rig.chat(config=fallback(busy, B, codes=[500]))
         assert told(answer) == (429, "config.targets[0]", "0")
         assert answer.json()["error"]["code"] == "virtual_key_concurrency_limit"
         assert answer.headers["retry-after"] == "1"
-        gate.leave()
+        permit.leave(None, answered=False)
 
 
 async def test_a_key_may_not_reach_by_a_fallback_what_it_may_not_reach_at_all() -> None:

@@ -157,19 +157,19 @@ async def test_the_permit_is_held_until_the_answer_is_delivered_and_not_while_wa
     scene = Scene(
         reply(500), reply(200), config={"virtual_key": "openai", "retry": {"attempts": 1}}, limits=Limits(concurrency=1)
     )
-    gate = scene.snapshot.targets["openai"].gate
-    assert gate is not None
+    limiter = scene.snapshot.targets["openai"].limiter
+    assert limiter is not None
     held: list[int] = []
 
     async def sleep(seconds: float) -> None:
-        held.append(gate.held)
+        held.append(limiter.held)
 
     scene.sleep = sleep  # type: ignore[method-assign]
     respond = scene.client.respond
-    scene.client.respond = lambda *answer: (held.append(gate.held), respond(*answer))[1]  # type: ignore[method-assign]
+    scene.client.respond = lambda *answer: (held.append(limiter.held), respond(*answer))[1]  # type: ignore[method-assign]
     await scene.run()
     assert held == [0, 1]
-    assert gate.held == 0
+    assert limiter.held == 0
 
 
 @pytest.mark.parametrize(
@@ -179,16 +179,16 @@ async def test_the_permit_is_held_until_the_answer_is_delivered_and_not_while_wa
 async def test_a_cancelled_request_holds_nothing(config: dict[str, Any] | None) -> None:
     never = asyncio.Event()
     scene = Scene(never, config=config, limits=Limits(concurrency=1))
-    gate = scene.snapshot.targets["openai"].gate
-    assert gate is not None
+    limiter = scene.snapshot.targets["openai"].limiter
+    assert limiter is not None
     running = asyncio.ensure_future(scene.run())
     while not scene.transport.sent:
         await asyncio.sleep(0)
-    assert gate.held == 1
+    assert limiter.held == 1
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert gate.held == 0
+    assert limiter.held == 0
     assert scene.client.answers == []
 
 

@@ -1,57 +1,81 @@
-"""Gates: never more than the limit, never fewer than none, and one gate for one identity."""
+"""Limiters: never more than the limit, never fewer than none, and one limiter for one identity."""
 
 from __future__ import annotations
+
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Refused
-from proxy.limits import Gate, Gates
+from proxy.limits import Limiter, Limiters, Permit
+from proxy.ports import ApiKeyRow, Limits, Secret, VirtualKeyRow
+
+X = cast(Any, None)
+
+
+def key_row(limit: int | None, name: str = "team") -> ApiKeyRow:
+    return ApiKeyRow(id="id", name=name, digest="", limits=Limits(concurrency=limit))
+
+
+def limiter(limit: int) -> Limiter:
+    made = Limiters().api_key(key_row(limit))
+    assert made is not None
+    return made
 
 
 @given(limit=st.integers(1, 5), steps=st.lists(st.booleans(), max_size=60))
 def test_whatever_comes_and_goes_the_limit_holds(limit: int, steps: list[bool]) -> None:
-    gate, inside = Gate("k", "api_key_concurrency_limit", limit), 0
+    tested, inside = limiter(limit), list[Permit]()
     for enters in steps:
-        if enters and inside == limit:
+        if enters and len(inside) == limit:
             with pytest.raises(Refused) as refused:
-                gate.enter()
+                tested.enter(X, None)
             assert (refused.value.status, refused.value.retry_after) == (429, 1)
         elif enters:
-            gate.enter()
-            inside += 1
+            permit = tested.enter(X, None)
+            assert permit is not None
+            inside.append(permit)
         elif inside:
-            gate.leave()
-            inside -= 1
-        assert gate.held == inside <= limit
+            inside.pop().leave(None, answered=True)
+        assert tested.held == len(inside) <= limit
 
 
-def test_without_a_limit_everybody_comes_in_and_is_counted() -> None:
-    gate = Gate("k", "api_key_concurrency_limit", None)
-    for _ in range(1000):
-        gate.enter()
-    assert gate.held == 1000
+def test_a_permit_is_left_once_however_often_it_is_asked_to() -> None:
+    tested = limiter(2)
+    first, second = tested.enter(X, None), tested.enter(X, None)
+    assert first is not None
+    assert second is not None
+    first.leave(None, answered=True)
+    first.leave(None, answered=True)
+    assert tested.held == 1
+
+
+def test_where_nothing_is_limited_there_is_no_limiter() -> None:
+    assert Limiters().api_key(key_row(None)) is None
 
 
 def test_a_refusal_names_whose_limit_it_was() -> None:
-    gates = Gates()
-    for gate, what in (
-        (gates.api_key("id", "team", 0), "API key 'team'"),
-        (gates.virtual_key("slug", 0), "key 'slug'"),
+    limiters = Limiters()
+    row = VirtualKeyRow(slug="slug", name="", provider="openai", key=Secret(""), limits=Limits(concurrency=1))
+    for made, what, code in (
+        (limiters.api_key(key_row(1)), "API key 'team'", "api_key_concurrency_limit"),
+        (limiters.virtual_key(row), "virtual key 'slug'", "virtual_key_concurrency_limit"),
     ):
+        assert made is not None
+        made.enter(X, None)
         with pytest.raises(Refused, match=what) as refused:
-            gate.enter()
-        assert refused.value.code == gate.code
+            made.enter(X, None)
+        assert refused.value.code == code
 
 
 def test_a_reload_keeps_the_count_and_changes_the_limit() -> None:
-    gates = Gates()
-    gate = gates.api_key("id", "team", 1)
-    gate.enter()
-    again = gates.api_key("id", "renamed", 2)
-    assert again is gate
-    again.enter()
-    with pytest.raises(Refused):
-        gate.enter()
-    assert gates.virtual_key("id", 1) is not gate
+    limiters = Limiters()
+    first = limiters.api_key(key_row(1))
+    assert first is not None
+    first.enter(X, None)
+    assert limiters.api_key(key_row(2, "renamed")) is first
+    first.enter(X, None)
+    with pytest.raises(Refused, match="renamed"):
+        first.enter(X, None)

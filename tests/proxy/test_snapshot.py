@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +13,7 @@ from proxy.config.nodes import Node
 from proxy.config.plan import Plan
 from proxy.config.snapshot import Key, Snapshot
 from proxy.errors import Refused
-from proxy.limits import Gates
+from proxy.limits import Limiters
 from proxy.ports import ApiKeyRow, ConfigRow, Limits, Rows, Secret, VirtualKeyRow
 
 
@@ -37,7 +37,7 @@ def made(
     *virtual_keys: VirtualKeyRow, keys: tuple[ApiKeyRow, ...] = (), configs: dict[str, Any] | None = None
 ) -> Snapshot:
     saved = tuple(ConfigRow(slug=slug, name=slug, config=config) for slug, config in (configs or {}).items())
-    return Snapshot(Rows(1, (api_key("key"), *keys), virtual_keys, saved), Gates())
+    return Snapshot(Rows(1, (api_key("key"), *keys), virtual_keys, saved), Limiters())
 
 
 def test_keys_are_found_by_their_digest_alone() -> None:
@@ -52,7 +52,7 @@ def test_a_rotated_key_works_under_both_tokens_until_the_old_ones_time() -> None
     row = ApiKeyRow(id="k", name="k", digest=digest("new"), previous_digest=digest("old"), previous_expires_at=100)
     snapshot = made(keys=(row,))
     assert (key_of(snapshot, "new").until, key_of(snapshot, "old").until) == (None, 100)
-    assert key_of(snapshot, "new").gate is key_of(snapshot, "old").gate
+    assert key_of(snapshot, "new").limiter is key_of(snapshot, "old").limiter
     ending = ApiKeyRow(
         id="k", name="k", digest=digest("new"), previous_digest=digest("old"), previous_expires_at=100, expires_at=50
     )
@@ -138,7 +138,7 @@ def test_a_host_that_a_client_names_is_guarded_unless_the_operator_trusts_it() -
     assert made().adhoc("openai", "sk", "https://8.8.8.8").origin.guarded
     with pytest.raises(Refused, match="Invalid custom host"):
         made().adhoc("openai", "sk", "http://10.0.0.1")
-    trusting = Snapshot(Rows(), Gates(), frozenset(("10.0.0.1",)))
+    trusting = Snapshot(Rows(), Limiters(), frozenset(("10.0.0.1",)))
     assert not trusting.adhoc("openai", "sk", "http://10.0.0.1").origin.guarded
 
 
@@ -159,13 +159,13 @@ def test_a_model_leads_to_the_virtual_key_that_claims_it_or_to_the_only_one() ->
     assert several.by_model("gpt-4o", key_of(several, "narrow")) is several.plans["plain"]
 
 
-def test_gates_live_on_in_the_next_version() -> None:
-    gates = Gates()
+def test_limiters_live_on_in_the_next_version() -> None:
+    limiters = Limiters()
     row = virtual_key("openai", limits=Limits(concurrency=1))
-    first = Snapshot(Rows(1, (), (row,)), gates)
-    gate = first.targets["openai"].gate
-    assert gate is not None
-    gate.enter()
-    second = Snapshot(Rows(2, (), (row,)), gates)
-    assert second.targets["openai"].gate is gate
-    assert gate.held == 1
+    first = Snapshot(Rows(1, (), (row,)), limiters)
+    limiter = first.targets["openai"].limiter
+    assert limiter is not None
+    limiter.enter(cast(Any, None), None)
+    second = Snapshot(Rows(2, (), (row,)), limiters)
+    assert second.targets["openai"].limiter is limiter
+    assert limiter.held == 1
