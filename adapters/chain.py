@@ -65,8 +65,9 @@ class Chain:
     The chat request between them is what `first` makes of the call. A streamed one always asks for usage, for `first`
     or the gateway's accounts may need it; whether the client sees it is for `first` to say. The call's `strict` holds
     in the middle where the client speaks OpenAI, whose finish reasons then are as it asked; other clients' codecs know
-    OpenAI's words alone, so for them the middle is strict. It carries `content_blocks` either way, but to text
-    completions, which have no place for them. Header lines are the second codec's: it knows the upstream.
+    OpenAI's words alone, so for them the middle is strict. It carries `content_blocks` either way, there (`first` sees
+    a call with `blocks`) and back, but for text completions, which have no place for them. Header lines are the second
+    codec's: it knows the upstream.
     """
 
     identity = False
@@ -97,10 +98,10 @@ class Chain:
 
     def _between(self, call: Call) -> tuple[Call, tuple[str, ...]]:
         """The call that the second codec sees, and what the first could not say in it."""
-        outbound = self._first.request(call)
+        blocks = call.dialect is not Dialect.OPENAI_COMPLETIONS
+        outbound = self._first.request(msgspec.structs.replace(call, blocks=blocks))
         body = peek.with_params(outbound.body, _WITH_USAGE) if call.stream else outbound.body
         strict = call.strict or call.dialect.family != "openai"
-        blocks = call.dialect is not Dialect.OPENAI_COMPLETIONS
         middle = msgspec.structs.replace(call, dialect=Dialect.OPENAI_CHAT, body=body, strict=strict, blocks=blocks)
         return middle, outbound.dropped
 

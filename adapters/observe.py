@@ -27,6 +27,7 @@ class _Prompt(msgspec.Struct, gc=False):
 
 class _Completion(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
+    thinking_tokens: int | None = None
     audio_tokens: int | None = None
     image_tokens: int | None = None
 
@@ -46,6 +47,8 @@ class _Tokens(msgspec.Struct, gc=False):
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_creation: _Written | None = None
+    input_tokens_details: _Prompt | None = None
+    output_tokens_details: _Completion | None = None
     service_tier: str | None = None
 
 
@@ -73,31 +76,51 @@ def _usage(tokens: _Tokens, tier: str | None = None) -> Usage:
         taken, given = tokens.prompt_tokens_details, tokens.completion_tokens_details
         if taken is None and given is None:
             return Usage(tokens.prompt_tokens, tokens.completion_tokens or 0, tier=tier)
-        taken, given = taken or _NO_PROMPT, given or _NO_COMPLETION
-        cached, written = taken.cached_tokens or 0, taken.cache_write_tokens or 0
-        return Usage(
-            tokens.prompt_tokens,
-            tokens.completion_tokens or 0,
-            cached,
-            min(written, max(0, tokens.prompt_tokens - cached))
-            if written
-            else 0,  # some hosts tell the same ones twice
-            given.reasoning_tokens or 0,
-            0,
-            taken.audio_tokens or 0,
-            given.audio_tokens or 0,
-            taken.image_tokens or 0,
-            given.image_tokens or 0,
-            tier,
-        )
+        return _of_openai(tokens, tokens.prompt_tokens, tokens.completion_tokens, taken, given, tier)
+    if tokens.input_tokens_details is not None:
+        # OpenAI's Responses: other names, the same meaning.
+        taken, given = tokens.input_tokens_details, tokens.output_tokens_details
+        return _of_openai(tokens, tokens.input_tokens or 0, tokens.output_tokens, taken, given, tier)
+    return _of_anthropic(tokens)
+
+
+def _of_openai(
+    tokens: _Tokens,
+    total: int,
+    output: int | None,
+    taken: _Prompt | None,
+    given: _Completion | None,
+    tier: str | None,
+) -> Usage:
+    taken, given = taken or _NO_PROMPT, given or _NO_COMPLETION
+    cached = taken.cached_tokens or 0
+    # Some hosts tell the same ones twice; this gateway's own answers have Anthropic's word for them.
+    written = taken.cache_write_tokens or tokens.cache_creation_input_tokens or 0
+    return Usage(
+        total,
+        output or 0,
+        cached,
+        min(written, max(0, total - cached)) if written else 0,
+        given.reasoning_tokens or 0,
+        0,
+        taken.audio_tokens or 0,
+        given.audio_tokens or 0,
+        taken.image_tokens or 0,
+        given.image_tokens or 0,
+        tier,
+    )
+
+
+def _of_anthropic(tokens: _Tokens) -> Usage:
     read = tokens.cache_read_input_tokens or 0
     written = tokens.cache_creation_input_tokens or 0
-    lasting = tokens.cache_creation
+    lasting, given = tokens.cache_creation, tokens.output_tokens_details
     return Usage(
         (tokens.input_tokens or 0) + read + written,
         tokens.output_tokens or 0,
         read,
         written,
+        0 if given is None else given.thinking_tokens or 0,
         cache_write_1h=0 if lasting is None else lasting.ephemeral_1h_input_tokens or 0,
         tier=tokens.service_tier,
     )
@@ -169,6 +192,44 @@ class Tap:
         return self._head is None and _FINISHED.search(self.tail()) is not None
 
 
+class ResponsesTap(Tap):
+    """The same for OpenAI's Responses, whose last event holds the whole answer again: its start is far from the
+    stream's end, so it is looked for as it passes."""
+
+    __slots__ = ("_ended", "_seam")
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self._ended = False
+        self._seam = b"\n"
+
+    def feed(self, data: bytes) -> None:
+        """As the other's."""
+        super().feed(data)
+        seam = self._seam + data
+        if _RESPONSES_END.search(seam) is not None:
+            self._ended = True
+        self._seam = seam[-_LONGEST_END:]
+
+    def ended(self) -> bool:
+        """Whether the event came that ends the answer, for good or ill."""
+        return self._ended
+
+    def finished(self) -> bool:
+        """Nothing but the last event proves a Response whole."""
+        return False
+
+
+def tap(dialect: Dialect) -> Tap:
+    """What watches a verbatim stream of a dialect."""
+    return ResponsesTap(dialect) if dialect is Dialect.OPENAI_RESPONSES else Tap(dialect)
+
+
+_RESPONSES_END = re.compile(
+    rb"[\r\n](?:event: ?(?:response\.(?:completed|incomplete|failed)|error)|"
+    rb'data: ?\{"type": ?"(?:response\.(?:completed|incomplete|failed)|error)")'
+)
+_LONGEST_END = 48
 _OPENAI_ENDS = (b"\ndata: [DONE]", b"\ndata:[DONE]", b'\ndata: {"error"', b'\ndata:{"error"', b"\nevent: error")
 _ANTHROPIC_ENDS = (
     *(b"\nevent: message_stop", b"\nevent:message_stop", b'\ndata: {"type":"message_stop"'),

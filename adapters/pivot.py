@@ -6,6 +6,8 @@ they stand. Only the fields that some client dialect can show are named.
 
 from __future__ import annotations
 
+from typing import Final, TypeAlias
+
 import msgspec
 from msgspec import Raw, Struct
 
@@ -33,9 +35,16 @@ def joined(texts: list[Raw], separator: bytes = b"") -> Raw:
     return Raw(b'"%b"' % separator.join([memoryview(text)[1:-1] for text in texts]))
 
 
+def on_one_line(raw: Raw) -> bytes:
+    """A JSON value that an upstream may have spread over several lines, as an event can hold it."""
+    text = bytes(raw)
+    return msgspec.json.format(text, indent=-1) if b"\n" in text or b"\r" in text else text
+
+
 class FunctionPart(Struct, gc=False):
     name: str | None = None
     arguments: Raw = ABSENT
+    thought_signature: str | None = None
 
 
 class CallPart(Struct, gc=False):
@@ -53,6 +62,8 @@ class Said(Struct, gc=False):
     refusal: Raw = ABSENT
     tool_calls: list[CallPart] | None = None
     function_call: FunctionPart | None = None
+    content_blocks: list[Raw] | None = None
+    annotations: Raw = ABSENT
 
 
 class ContentPart(Struct, gc=False):
@@ -62,11 +73,44 @@ class ContentPart(Struct, gc=False):
     thinking: Raw = ABSENT
 
 
+class Block(Struct, gc=False):
+    """One of an answer's `content_blocks`, or what a delta adds to one: the fields that some client can show."""
+
+    type: str = ""
+    text: Raw = ABSENT
+    thinking: Raw = ABSENT
+    signature: Raw = ABSENT
+    data: Raw = ABSENT
+    citations: Raw = ABSENT
+    citation: Raw = ABSENT
+    partial_json: Raw = ABSENT
+
+
+class UrlCitation(Struct, gc=False):
+    url: str
+    title: str | None = None
+    start_index: int = 0
+    end_index: int = 0
+
+
+class Annotation(Struct, gc=False):
+    """One of a message's `annotations`."""
+
+    type: str = ""
+    url_citation: UrlCitation | None = None
+
+
+class BlockDelta(Struct, gc=False):
+    delta: Raw
+    index: int = 0
+
+
 class Choice(Struct, gc=False):
     index: int = 0
     message: Said | None = None
     delta: Said | None = None
     finish_reason: str | None = None
+    logprobs: Raw = ABSENT
 
 
 class Completion(Struct, gc=False):
@@ -95,6 +139,9 @@ _completion = msgspec.json.Decoder(Completion).decode
 _chunk = msgspec.json.Decoder(Chunk).decode
 _head = msgspec.json.Decoder(Head).decode
 _parts = msgspec.json.Decoder(list[ContentPart]).decode
+_block = msgspec.json.Decoder(Block).decode
+_block_delta = msgspec.json.Decoder(BlockDelta).decode
+_raws = msgspec.json.Decoder(list[Raw]).decode
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What reading an answer that is not of the dialect raises."""
@@ -123,34 +170,89 @@ def _check_text(data: bytes) -> None:
         data.decode()
 
 
-def pieces(said: Said) -> list[tuple[bool, Raw]]:
-    """The prose of an answer or a delta in its order: whether it is thinking, and a JSON string that is not empty.
+Piece: TypeAlias = tuple[int, Raw]
+"""A kind and its value: a JSON string that is not empty, but for the kinds that say otherwise."""
 
-    Raises one of `UNREADABLE` where content is neither a string nor a list of parts.
+TEXT: Final = 0
+THINKING: Final = 1
+REFUSAL: Final = 2
+SIGNATURE: Final = 3
+"""Of the thinking before it, which ends there."""
+REDACTED: Final = 4
+"""A whole block of thinking that only its provider can read."""
+CITATION: Final = 5
+"""One source of the text before it, in Anthropic's shape: an object."""
+FOREIGN: Final = 6
+"""The start of any other block, such as a tool that ran at the provider: an object."""
+FOREIGN_INPUT: Final = 7
+"""More of that block's input."""
+THOUGHT: Final = 8
+"""Another block of thinking begins; the value is absent. Where blocks are not told apart, none does."""
+
+
+def pieces(said: Said) -> list[Piece]:
+    """What an answer or a delta says, in its order, but for its tool calls.
+
+    Where `content_blocks` tell it, `content` is not looked at, unless they hold no text. Raises one of `UNREADABLE`
+    where content is neither a string nor a list of parts.
     """
-    found: list[tuple[bool, Raw]] = []
-    if said.reasoning_content or said.reasoning:
-        _collect(found, True, said.reasoning_content or said.reasoning)
-    if said.content:
-        _collect(found, False, said.content)
+    found: list[Piece] = []
+    told = said.content_blocks
+    if told:
+        _of_blocks(found, told)
+    elif said.reasoning_content or said.reasoning:
+        _collect(found, THINKING, said.reasoning_content or said.reasoning)
+    if said.content and not (told and any(kind == TEXT for kind, _ in found)):
+        _collect(found, TEXT, said.content)
     if said.refusal:
-        _collect(found, False, said.refusal)
+        _collect(found, REFUSAL, said.refusal)
     return found
 
 
-def _collect(found: list[tuple[bool, Raw]], thinking: bool, value: Raw) -> None:
-    kind = first(value)
-    if kind == QUOTE:
+def _collect(found: list[Piece], kind: int, value: Raw) -> None:
+    shape = first(value)
+    if shape == QUOTE:
         if len(value) > len(b'""'):
-            found.append((thinking, value))
-    elif kind == BRACKET:
+            found.append((kind, value))
+    elif shape == BRACKET:
         for part in _parts(value):
             if first(part.thinking) == NULL:
-                _collect(found, thinking, part.text)
+                _collect(found, kind, part.text)
             else:
-                _collect(found, True, part.thinking)
-    elif kind != NULL:
+                _collect(found, THINKING, part.thinking)
+    elif shape != NULL:
         raise msgspec.ValidationError("content is neither a string nor a list of parts")
+
+
+def _of_blocks(found: list[Piece], raws: list[Raw]) -> None:
+    for raw in raws:
+        block = _block(raw)
+        if not block.type:
+            # A delta: `{"index": …, "delta": {…}}`.
+            raw = _block_delta(raw).delta
+            block = _block(raw)
+        if block.type in _PLAIN:
+            if block.type == "thinking":
+                found.append((THOUGHT, ABSENT))
+            for kind, value in (
+                (THINKING, block.thinking),
+                (SIGNATURE, block.signature),
+                (REDACTED, block.data),
+                (TEXT, block.text),
+                (FOREIGN_INPUT, block.partial_json),
+            ):
+                if len(value) > len(b'""') and first(value) == QUOTE:
+                    found.append((kind, value))
+            if first(block.citation) == BRACE:
+                found.append((CITATION, block.citation))
+            if first(block.citations) == BRACKET:
+                found += [(CITATION, each) for each in _raws(block.citations)]
+        elif block.type != "tool_use":
+            found.append((FOREIGN, raw))
+
+
+_PLAIN = frozenset(("", "text", "thinking", "redacted_thinking"))
+"""Blocks whose fields are told one by one; deltas have no type."""
 
 
 def calls_of(said: Said) -> list[CallPart]:

@@ -15,7 +15,7 @@ import msgspec
 
 from adapters import errors
 from adapters.errors import Kind, UpstreamError
-from adapters.observe import Tap
+from adapters.observe import tap
 from adapters.types import StreamDecoder, Usage
 from proxy import headers
 from proxy.errors import UpstreamFailure
@@ -54,7 +54,7 @@ class Events:
         self._reply = reply
         self._decoder = decoder
         self._loop = loop
-        self._tap = Tap(x.dialect)  # unused beside a decoder
+        self._tap = tap(x.dialect)  # unused beside a decoder
         self._passing = False
         self._held: list[bytes] = []
         self._held_size = 0
@@ -254,7 +254,7 @@ class Body:
         self._x = x
         self._reply = reply
         self._loop = loop
-        self._tap = Tap(x.dialect)
+        self._tap = tap(x.dialect)
         self._ready = b""
         self._live = False
         self._ended = False

@@ -81,7 +81,7 @@ def translate(call: Call, body: bytes) -> Reply:
         call.created,
         answer.model or call.model,
         [Choice(0, message, None, finish)],
-        told(usage, call.strict),
+        told(usage, not call.shows_blocks),
     )
     return Reply(_encode(completion), usage if answer.usage is not None else None)
 

@@ -230,7 +230,7 @@ class MessagesStream(Machine):
             return
         self._finish(None, out)
         if self._include_usage and self.usage is not None:
-            out.append(b'%b],"usage":%b}\n\n' % (self._head, _encode(told(self.usage, self._strict))))
+            out.append(b'%b],"usage":%b}\n\n' % (self._head, _encode(told(self.usage, not self._blocks))))
         out.append(b"data: [DONE]\n\n")
         self._end()
 

@@ -319,7 +319,7 @@ def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
 
 
 def told(usage: Usage, strict: bool) -> OutUsage:
-    """The usage object a client gets; with `strict` off Anthropic's own words for the cached tokens stand beside it."""
+    """The usage object a client gets; without `strict` Anthropic's own words for the cached tokens stand beside it."""
     out = OutUsage(usage.input, usage.output, usage.input + usage.output, PromptDetails(usage.cached))
     if usage.reasoning:
         out.completion_tokens_details = CompletionDetails(usage.reasoning)

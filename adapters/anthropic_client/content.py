@@ -30,12 +30,14 @@ from adapters.anthropic_client.wire import (
     Url,
 )
 from adapters.errors import InvalidRequest
-from adapters.pivot import BRACE, BRACKET, NULL, QUOTE, first, joined
+from adapters.packing import CALL_SIGNATURE, read_head, unpack
+from adapters.pivot import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
 _messages = msgspec.json.Decoder(list[Message]).decode
 _blocks = msgspec.json.Decoder(list[Block]).decode
+_raws = msgspec.json.Decoder(list[Raw]).decode
 _source = msgspec.json.Decoder(Source).decode
 
 _EMPTY = Raw(b'""')
@@ -63,20 +65,31 @@ def chat_messages(value: Raw, dropped: Dropped) -> list[ChatMessage]:
     return messages
 
 
-def system_text(content: Raw, dropped: Dropped) -> Raw:
-    """A system prompt as one JSON string; its blocks are joined by line ends."""
+def system_text(content: Raw, dropped: Dropped) -> Raw | list[Part]:
+    """A system prompt as one JSON string, its blocks joined by line ends; as parts where marks of caching survive."""
     if first(content) == QUOTE:
         return content
     if first(content) != BRACKET:
         raise InvalidRequest("Expected a string or a list of text blocks.")
-    texts: list[Raw] = []
+    parts: list[TextPart] = []
     for at, block in enumerate(read(_blocks, content)):
         if block.type != "text":
             raise InvalidRequest("System prompts hold text blocks only.", f"[{at}].type")
-        if block.cache_control:
-            dropped.add("cache_control")
-        texts.append(string(block.text, f"[{at}].text"))
-    return joined(texts, _LINE)
+        parts.append(TextPart(string(block.text, f"[{at}].text"), _mark(block, dropped)))
+    if any(part.cache_control for part in parts):
+        return [*parts]
+    return joined([part.text for part in parts], _LINE)
+
+
+def _mark(block: Block, dropped: Dropped) -> Raw:
+    """The block's `cache_control`, if it can go on."""
+    mark = block.cache_control
+    if not mark or first(mark) == NULL:
+        return ABSENT
+    if not dropped.blocks:
+        dropped.add("cache_control")
+        return ABSENT
+    return mark
 
 
 class _Turn:
@@ -167,6 +180,11 @@ def _tool_result(turn: _Turn, block: Block) -> None:
     inner = _Turn(turn.dropped)
     _nested(inner, block.content, "content")
     texts = [part.text for part in inner.parts if type(part) is TextPart]
+    if turn.dropped.blocks:
+        bare = len(texts) == len(inner.parts) and not any(part.cache_control for part in inner.parts)
+        content = joined(texts, _LINE) if bare else inner.parts
+        turn.results.append(ToolText(block.tool_use_id, content, block.is_error or None, _mark(block, turn.dropped)))
+        return
     if block.is_error:
         # OpenAI has no flag for it, and the model must not take a failure for a result.
         texts.insert(0, _ERROR)
@@ -226,8 +244,6 @@ _USER: Mapping[str, Callable[[_Turn, Block], None]] = {
 
 
 def _apply(turn: _Turn, block: Block, at: int) -> None:
-    if block.cache_control:
-        turn.dropped.add("cache_control")
     reader = _USER.get(block.type)
     if reader is None:
         if block.type in _OF_ASSISTANTS:
@@ -238,6 +254,9 @@ def _apply(turn: _Turn, block: Block, at: int) -> None:
         reader(turn, block)
     except InvalidRequest as error:
         raise under(f"[{at}]", error) from error
+    mark = ABSENT if block.type == "tool_result" and turn.dropped.blocks else _mark(block, turn.dropped)
+    if mark and turn.parts:
+        turn.parts[-1].cache_control = mark
 
 
 def _user(content: Raw, dropped: Dropped) -> list[ChatMessage]:
@@ -248,7 +267,7 @@ def _user(content: Raw, dropped: Dropped) -> list[ChatMessage]:
         _apply(turn, block, at)
     messages: list[ChatMessage] = [*turn.results]
     parts = turn.shown + turn.parts
-    if len(parts) == 1 and type(parts[0]) is TextPart:
+    if len(parts) == 1 and type(parts[0]) is TextPart and not parts[0].cache_control:
         # Many compatible providers take text as a string only.
         messages.append(Text("user", parts[0].text))
     elif parts:
@@ -256,34 +275,77 @@ def _user(content: Raw, dropped: Dropped) -> list[ChatMessage]:
     return messages or [Text("user", _EMPTY)]
 
 
+class _Said:
+    """What one assistant message becomes. `blocks` are those that OpenAI has no word for, with the texts among them."""
+
+    __slots__ = ("blocks", "calls", "foreign", "signatures", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[Raw] = []
+        self.calls: list[ToolCall] = []
+        self.blocks: list[Raw] = []
+        self.foreign = False
+        self.signatures: dict[str, str] = {}
+
+    def message(self) -> Assistant:
+        for call in self.calls:
+            call.function.thought_signature = self.signatures.get(call.id)
+        content = joined(self.texts) if self.texts else _NULL if self.calls or self.foreign else _EMPTY
+        return Assistant(content, self.calls or None, self.blocks if self.foreign else None)
+
+
 def _assistant(content: Raw, dropped: Dropped) -> list[ChatMessage]:
     if first(content) == QUOTE:
         return [Assistant(content)]
-    texts: list[Raw] = []
-    calls: list[ToolCall] = []
+    said = _Said()
+    raws = _raws(content) if dropped.blocks else ()
     for at, block in enumerate(read(_blocks, content)):
-        if block.cache_control:
-            dropped.add("cache_control")
         if block.type == "text":
-            texts.append(string(block.text, f"[{at}].text"))
-            if block.citations:
-                dropped.add("messages[].content[].citations")
+            _assistant_text(said, block, raws[at] if raws else None, dropped, at)
         elif block.type == "compaction" and first(block.content) == QUOTE:
             # A summary of the conversation so far, which the model would otherwise not know.
-            texts.append(block.content)
+            said.texts.append(block.content)
         elif block.type == "tool_use":
-            calls.append(_tool_call(block, at))
+            said.calls.append(_tool_call(block, dropped, at))
         elif block.type in _USER:
             raise InvalidRequest(f"`{block.type}` blocks belong in user messages.", f"[{at}].type")
-        else:
-            # Thinking is signed for Anthropic alone; the rest are calls that only its servers could run.
-            kind = "thinking" if block.type == "redacted_thinking" else block.type
-            dropped.add(f"messages[].content[].{kind}")
-    nothing = _NULL if calls else _EMPTY
-    return [Assistant(joined(texts) if texts else nothing, calls or None)]
+        elif not (dropped.blocks and _unpacked(said, block)):
+            if raws:
+                said.blocks.append(raws[at])
+                said.foreign = True
+            else:
+                # Thinking is signed for its maker alone; the rest are calls that only its servers could run.
+                kind = "thinking" if block.type == "redacted_thinking" else block.type
+                dropped.add(f"messages[].content[].{kind}")
+    return [said.message()]
 
 
-def _tool_call(block: Block, at: int) -> ToolCall:
+def _assistant_text(said: _Said, block: Block, raw: Raw | None, dropped: Dropped, at: int) -> None:
+    text = string(block.text, f"[{at}].text")
+    said.texts.append(text)
+    if raw is not None:
+        said.blocks.append(raw)
+        # Caching and sources stand in the block alone.
+        said.foreign = said.foreign or bool(block.cache_control) or first(block.citations) == BRACKET
+        return
+    _mark(block, dropped)
+    if block.citations:
+        dropped.add("messages[].content[].citations")
+
+
+def _unpacked(said: _Said, block: Block) -> bool:
+    """Takes what this gateway itself put into a block of redacted thinking."""
+    packed = None
+    if block.type == "redacted_thinking" and first(block.data) == QUOTE:
+        packed = unpack(read(_str, block.data))
+    for each in packed or ():
+        head = read_head(each)
+        if head.type == CALL_SIGNATURE:
+            said.signatures[head.call_id] = head.signature
+    return packed is not None
+
+
+def _tool_call(block: Block, dropped: Dropped, at: int) -> ToolCall:
     for name, value in (("id", block.id), ("name", block.name)):
         if not value:
             raise missing(name, f"[{at}].{name}")
@@ -291,7 +353,7 @@ def _tool_call(block: Block, at: int) -> ToolCall:
     if kind not in (BRACE, NULL):
         raise InvalidRequest("Expected `object`.", f"[{at}].input")
     arguments = bytes(block.input).decode() if kind == BRACE else "{}"
-    return ToolCall(block.id, FunctionCall(block.name, arguments))
+    return ToolCall(block.id, FunctionCall(block.name, arguments), _mark(block, dropped))
 
 
 def _system(content: Raw, dropped: Dropped) -> list[ChatMessage]:

@@ -59,12 +59,17 @@ def missing(name: str, path: str | None = None) -> InvalidRequest:
 
 
 class Dropped:
-    """The names of what could not be translated, each once."""
+    """The names of what could not be translated, each once.
 
-    __slots__ = ("_names",)
+    `blocks` tells whether what follows takes more than OpenAI has words for: `content_blocks`, marks of caching, images
+    as results of tools. Then it need not be dropped.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_names", "blocks")
+
+    def __init__(self, blocks: bool = False) -> None:
         self._names: dict[str, None] = {}
+        self.blocks = blocks
 
     def add(self, name: str) -> None:
         """Names are partly the client's words and end in a header: what is unfit for one is replaced."""

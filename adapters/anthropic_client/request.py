@@ -24,6 +24,7 @@ from adapters.anthropic_client.wire import (
     Metadata,
     Named,
     NamedChoice,
+    Part,
     ResponseFormat,
     StreamOptions,
     Text,
@@ -43,6 +44,7 @@ _float = msgspec.json.Decoder(float).decode
 _str = msgspec.json.Decoder(str).decode
 _strings = msgspec.json.Decoder(list[str]).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
+_raws = msgspec.json.Decoder(list[Raw]).decode
 _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _choice = msgspec.json.Decoder(ToolChoice).decode
 _thinking = msgspec.json.Decoder(Thinking).decode
@@ -66,7 +68,7 @@ def to_chat(call: Call) -> Outbound:
             body.decode()
         except UnicodeDecodeError as error:
             raise peek.malformed(error) from error
-    request = _Request(ChatRequest(call.model, []))
+    request = _Request(ChatRequest(call.model, []), Dropped(call.blocks))
     for name, value in peek.fields(body).items():
         if first(value) == NULL:
             continue
@@ -89,10 +91,10 @@ class _Request:
 
     __slots__ = ("dropped", "effort", "out", "system")
 
-    def __init__(self, out: ChatRequest) -> None:
+    def __init__(self, out: ChatRequest, dropped: Dropped) -> None:
         self.out = out
-        self.dropped = Dropped()
-        self.system: Raw = ABSENT
+        self.dropped = dropped
+        self.system: Raw | list[Part] = ABSENT
         self.effort: str | None = None
         """What the thinking budget asks for; an effort given by name goes before it."""
 
@@ -100,7 +102,7 @@ class _Request:
         out = self.out
         if not out.messages:
             raise InvalidRequest("At least one message is required.", "messages")
-        if len(self.system) > len(b'""'):
+        if isinstance(self.system, list) or len(self.system) > len(b'""'):
             out.messages.insert(0, Text("system", self.system))
         if out.reasoning_effort is None:
             out.reasoning_effort = self.effort
@@ -145,10 +147,13 @@ def _read_stop_sequences(request: _Request, value: Raw) -> None:
 
 
 def _read_tools(request: _Request, value: Raw) -> None:
-    tools: list[Tool] = []
+    tools: list[Tool | Raw] = []
     for at, fields in enumerate(read(_objects, value)):
         try:
             tool = _tool(fields, request.dropped)
+            if tool is None and request.dropped.blocks:
+                # One that runs at the provider, should it have the like.
+                tools.append(_raws(value)[at])
         except InvalidRequest as error:
             raise under(f"[{at}]", error) from error
         if tool is not None:
@@ -160,7 +165,8 @@ def _tool(fields: dict[str, Raw], dropped: Dropped) -> Tool | None:
     """The function that a tool is; None for those that only Anthropic's own servers can run."""
     kind = member(_str, fields, "type")
     if kind not in (None, "custom"):
-        dropped.add(f"tools[].{kind}")
+        if not dropped.blocks:
+            dropped.add(f"tools[].{kind}")
         return None
     name = member(_str, fields, "name")
     if not name:
@@ -177,10 +183,12 @@ def _tool(fields: dict[str, Raw], dropped: Dropped) -> Tool | None:
             function.strict = True
         else:
             dropped.add("tools[].strict")
+    mark = fields.get("cache_control", ABSENT)
+    kept = dropped.blocks and first(mark) == BRACE
     for other in fields:
-        if other not in _TOOL_FIELDS:
+        if other not in _TOOL_FIELDS and not (other == "cache_control" and kept):
             dropped.add("cache_control" if other == "cache_control" else f"tools[].{other}")
-    return Tool(function)
+    return Tool(function, mark if kept else ABSENT)
 
 
 def _takes_strict(schema: Raw) -> bool:
@@ -223,6 +231,8 @@ def _read_tool_choice(request: _Request, value: Raw) -> None:
 
 def _read_thinking(request: _Request, value: Raw) -> None:
     thinking = read(_thinking, value)
+    if request.dropped.blocks:
+        request.out.thinking = value
     if thinking.type == "enabled":
         budget = thinking.budget_tokens or 0
         request.effort = next((effort for limit, effort in _BUDGETS if budget <= limit), "high")
@@ -264,6 +274,23 @@ def _read_cache_control(request: _Request, value: Raw) -> None:
     request.dropped.add("cache_control")
 
 
+def _read_top_k(request: _Request, value: Raw) -> None:
+    read(_int, value)
+    if request.dropped.blocks:
+        request.out.top_k = value
+    else:
+        request.dropped.add("top_k")
+
+
+def _read_service_tier(request: _Request, value: Raw) -> None:
+    tier = read(_str, value)
+    if tier == "standard_only":
+        request.out.service_tier = "default"
+    elif tier != "auto":
+        # That one is everybody's default.
+        request.dropped.add("service_tier")
+
+
 _FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
     "model": _nothing,
     "stream": _nothing,
@@ -280,5 +307,7 @@ _FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
     "output_format": _read_output_format,
     "metadata": _read_metadata,
     "cache_control": _read_cache_control,
+    "top_k": _read_top_k,
+    "service_tier": _read_service_tier,
 }
 """What is done with each field that is not null; all others are dropped by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Raw
@@ -13,20 +14,36 @@ from adapters.anthropic_client.wire import (
     MessageAnswer,
     MessageUsage,
     OutputDetails,
+    RedactedBlock,
+    SearchCitation,
     TextBlock,
     ThinkingBlock,
     ToolUse,
 )
 from adapters.errors import BadAnswer
+from adapters.packing import pack_signature
 from adapters.pivot import (
     BRACE,
+    BRACKET,
+    CITATION,
+    FOREIGN,
+    FOREIGN_INPUT,
     QUOTE,
+    REDACTED,
+    REFUSAL,
+    SIGNATURE,
+    TEXT,
+    THINKING,
+    THOUGHT,
     UNREADABLE,
+    Annotation,
     FunctionPart,
+    Piece,
     Said,
     bad_answer,
     calls_of,
     first,
+    joined,
     pieces,
     read_completion,
 )
@@ -35,7 +52,9 @@ from adapters.types import Call, Reply, Usage
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
+_annotations = msgspec.json.Decoder(list[Annotation]).decode
 
+_EMPTY = Raw(b'""')
 _UNFIT = re.compile(r"[^A-Za-z0-9]")
 _STOP_REASONS = {
     "stop": "end_turn",
@@ -115,13 +134,96 @@ def tool_input(arguments: Raw) -> Raw:
     return Raw(encoded)
 
 
+def redacted(call: str, signature: str) -> Raw:
+    """The data of the block of redacted thinking that carries the signature of a tool call: a JSON string."""
+    return Raw(_encode(pack_signature(call, signature)))
+
+
+def sources(annotations: Raw) -> list[Piece]:
+    """OpenAI's URL citations as Anthropic's. Raises one of `UNREADABLE`."""
+    if first(annotations) != BRACKET:
+        return []
+    found: list[Piece] = []
+    for each in _annotations(annotations):
+        if each.url_citation is not None:
+            url, title = each.url_citation.url, each.url_citation.title
+            found.append((CITATION, Raw(_encode(SearchCitation(url, title)))))
+    return found
+
+
+def said_pieces(said: Said) -> list[Piece]:
+    """As `pivot.pieces`, with the sources that are told beside the text."""
+    found = pieces(said)
+    if said.annotations and not any(kind == CITATION for kind, _ in found):
+        found += sources(said.annotations)
+    return found
+
+
 def _content(call: Call, said: Said) -> list[ContentBlock]:
-    content: list[ContentBlock] = [
-        ThinkingBlock(text) if thinking else TextBlock(text) for thinking, text in pieces(said)
-    ]
+    content: list[ContentBlock] = []
+    for kind, value in said_pieces(said):
+        _ADD[kind](content, value)
     for number, part in enumerate(calls_of(said)):
         function = part.function or FunctionPart()
         if not function.name:
             raise BadAnswer("The provider's answer has a tool call without a function name.")
-        content.append(ToolUse(part.id or call_id(call, number), function.name, tool_input(function.arguments)))
+        id = part.id or call_id(call, number)
+        if function.thought_signature:
+            content.append(RedactedBlock(redacted(id, function.thought_signature)))
+        content.append(ToolUse(id, function.name, tool_input(function.arguments)))
     return content
+
+
+def _add_text(content: list[ContentBlock], value: Raw) -> None:
+    content.append(TextBlock(value))
+
+
+def _add_thought(content: list[ContentBlock], value: Raw) -> None:
+    content.append(ThinkingBlock(_EMPTY, _EMPTY))
+
+
+def _add_thinking(content: list[ContentBlock], value: Raw) -> None:
+    last = content[-1] if content else None
+    if isinstance(last, ThinkingBlock) and last.thinking == _EMPTY == last.signature:
+        last.thinking = value
+    else:
+        content.append(ThinkingBlock(value, _EMPTY))
+
+
+def _add_signature(content: list[ContentBlock], value: Raw) -> None:
+    last = content[-1] if content else None
+    if isinstance(last, ThinkingBlock):
+        last.signature = joined([last.signature, value])
+    else:
+        content.append(ThinkingBlock(_EMPTY, value))
+
+
+def _add_redacted(content: list[ContentBlock], value: Raw) -> None:
+    content.append(RedactedBlock(value))
+
+
+def _add_citation(content: list[ContentBlock], value: Raw) -> None:
+    last = content[-1] if content else None
+    if isinstance(last, TextBlock):
+        last.citations = [*(last.citations or ()), value]
+
+
+def _add_foreign(content: list[ContentBlock], value: Raw) -> None:
+    content.append(value)
+
+
+def _add_nothing(content: list[ContentBlock], value: Raw) -> None:
+    """Input that streams; in a whole answer it stands in its block."""
+
+
+_ADD: dict[int, Callable[[list[ContentBlock], Raw], None]] = {
+    TEXT: _add_text,
+    REFUSAL: _add_text,
+    THOUGHT: _add_thought,
+    THINKING: _add_thinking,
+    SIGNATURE: _add_signature,
+    REDACTED: _add_redacted,
+    CITATION: _add_citation,
+    FOREIGN: _add_foreign,
+    FOREIGN_INPUT: _add_nothing,
+}

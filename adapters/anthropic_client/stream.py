@@ -9,24 +9,43 @@ really keep (one call after the other) nothing is held.
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import msgspec
 from msgspec import Raw
 
-from adapters.anthropic_client.response import call_id, message_id, message_usage, stop_reason
-from adapters.anthropic_client.wire import MessageAnswer, MessageDelta, MessageStart, Stop, ToolUse
+from adapters.anthropic_client.response import (
+    call_id,
+    message_id,
+    message_usage,
+    redacted,
+    said_pieces,
+    stop_reason,
+)
+from adapters.anthropic_client.wire import MessageAnswer, MessageDelta, MessageStart, RedactedBlock, Stop, ToolUse
 from adapters.pivot import (
     BRACE,
+    CITATION,
+    FOREIGN,
+    FOREIGN_INPUT,
     QUOTE,
+    REDACTED,
+    REFUSAL,
+    SIGNATURE,
+    TEXT,
+    THINKING,
+    THOUGHT,
     UNREADABLE,
     CallPart,
     ChatStream,
     Choice,
     FunctionPart,
     Head,
+    Piece,
     calls_of,
     first,
     joined,
-    pieces,
+    on_one_line,
 )
 from adapters.types import Call
 
@@ -49,19 +68,53 @@ _NO_FUNCTION = FunctionPart()
 
 
 class _Prose:
-    """A block of text or thinking. `fragments` are JSON strings that wait to be told."""
+    """A block that is no tool call. `kind` is that of its pieces; `fragments` are pieces that wait to be told."""
 
-    __slots__ = ("fragments", "thinking")
+    __slots__ = ("fragments", "kind", "over", "start")
 
-    def __init__(self, thinking: bool) -> None:
-        self.thinking = thinking
-        self.fragments: list[Raw] = []
+    def __init__(self, kind: int, start: bytes) -> None:
+        self.kind = kind
+        self.start = start
+        self.over = False
+        self.fragments: list[Piece] = []
+
+    def takes(self, kind: int) -> bool:
+        """Whether a piece belongs to this block."""
+        return _BELONGS.get(kind, kind) == self.kind and kind not in _WHOLE and not self.over
 
     def opening(self) -> tuple[bytes, bytes]:
         """The empty block, and the type and field of its deltas."""
-        if self.thinking:
-            return b'{"type":"thinking","thinking":"","signature":""}', b'"thinking_delta","thinking"'
-        return b'{"type":"text","text":""}', b'"text_delta","text"'
+        return self.start, _FIELDS[self.kind]
+
+
+_BELONGS = {REFUSAL: TEXT, CITATION: TEXT, FOREIGN_INPUT: FOREIGN, SIGNATURE: THINKING}
+_WHOLE = (REDACTED, FOREIGN)
+_FIELDS: dict[int, bytes] = {
+    TEXT: b'"text_delta","text"',
+    REFUSAL: b'"text_delta","text"',
+    THINKING: b'"thinking_delta","thinking"',
+    SIGNATURE: b'"signature_delta","signature"',
+    REDACTED: b"",
+    CITATION: b'"citations_delta","citation"',
+    FOREIGN: b"",
+    FOREIGN_INPUT: b'"input_json_delta","partial_json"',
+}
+"""The type and field of the delta that tells a piece; empty where the block's start says all."""
+_STARTS: dict[int, bytes] = {
+    TEXT: b'{"type":"text","text":""}',
+    REFUSAL: b'{"type":"text","text":""}',
+    THINKING: b'{"type":"thinking","thinking":"","signature":""}',
+    SIGNATURE: b'{"type":"thinking","thinking":"","signature":""}',
+}
+
+
+def _block_of(kind: int, value: Raw) -> _Prose:
+    """The block that a piece begins."""
+    if kind == REDACTED:
+        return _Prose(kind, _encode(RedactedBlock(value)))
+    if kind == FOREIGN:
+        return _Prose(kind, on_one_line(value))
+    return _Prose(_BELONGS.get(kind, kind), _STARTS[kind])
 
 
 class _ToolCall:
@@ -135,26 +188,53 @@ class MessageStream(ChatStream):
         delta = choice.delta
         if delta is None:
             return
-        for thinking, text in pieces(delta):
+        for kind, value in said_pieces(delta):
             live = self._live
-            if type(live) is _Prose and live.thinking is thinking:
-                out += (self._prefix, text, _END)
-            elif self._may_open():
-                self._open(_Prose(thinking), out)
-                out += (self._prefix, text, _END)
+            if type(live) is _Prose and live.kind == kind and kind < REDACTED and not live.over:
+                out += (self._prefix, value, _END)
             else:
-                self._hold(thinking, text)
+                self._say(kind, value, out)
         if delta.tool_calls or delta.function_call is not None:
             for part in calls_of(delta):
                 self._add_call(part, out)
 
-    def _hold(self, thinking: bool, text: Raw) -> None:
+    def _say(self, kind: int, value: Raw, out: list[bytes]) -> None:
+        """A piece that does not just go on with the live block."""
+        live = self._live
+        if kind == THOUGHT:
+            last = self._held[-1] if self._held else live
+            if isinstance(last, _Prose):
+                last.over = True
+            return
+        if type(live) is _Prose and not self._held and live.takes(kind):
+            self._tell(live, kind, value, out)
+            return
+        if kind in (CITATION, FOREIGN_INPUT) and not self._held:
+            # Its block is over, or never was.
+            return
+        if self._may_open():
+            block = _block_of(kind, value)
+            self._open(block, out)
+            if _FIELDS[block.kind]:
+                self._tell(block, kind, value, out)
+        else:
+            self._hold(kind, value)
+
+    def _tell(self, block: _Prose, kind: int, value: Raw, out: list[bytes]) -> None:
+        if kind in (CITATION, FOREIGN):
+            value = Raw(on_one_line(value))
+        out += (_DELTA % (self._index, _FIELDS[kind]), value, _END)
+
+    def _hold(self, kind: int, value: Raw) -> None:
         last = self._held[-1] if self._held else None
-        if type(last) is not _Prose or last.thinking is not thinking:
-            last = _Prose(thinking)
+        if type(last) is not _Prose or not last.takes(kind):
+            if kind in (CITATION, FOREIGN_INPUT):
+                return
+            last = _block_of(kind, value)
             self._held.append(last)
-        last.fragments.append(text.copy())
-        self._keep(len(text))
+        if _FIELDS[kind]:
+            last.fragments.append((kind, value.copy()))
+        self._keep(len(value))
 
     def _keep(self, size: int) -> None:
         self._kept += size
@@ -170,6 +250,8 @@ class MessageStream(ChatStream):
             self._tools[key] = tool
             self._calls += 1
             self._keep(_CALL_SIZE)
+            if function.thought_signature:
+                self._say(REDACTED, redacted(tool.id, function.thought_signature), out)
             if tool.name and self._may_open():
                 self._open(tool, out)
             else:
@@ -216,13 +298,23 @@ class MessageStream(ChatStream):
         out.append(_STOP % self._index)
         self._live = None
 
+    def _tell_all(self, block: _Prose, out: list[bytes]) -> None:
+        """The pieces of a block that was held, those of one kind that follow one another in one delta."""
+        for kind, run in groupby(block.fragments, key=lambda piece: piece[0]):
+            values = [value for _, value in run]
+            for value in values if kind == CITATION else [joined(values)]:
+                self._tell(block, kind, value, out)
+
     def _finish(self, out: list[bytes]) -> None:
         for block in self._held:
             if type(block) is _ToolCall and not block.name:
                 self._fail("The provider's answer has a tool call without a function name.")
                 return
             self._open(block, out)
-            out += (self._prefix, joined(block.fragments), _END)
+            if isinstance(block, _ToolCall):
+                out += (self._prefix, joined(block.fragments), _END)
+            else:
+                self._tell_all(block, out)
         self._close_live(out)
         self._held.clear()
         reason = Stop(stop_reason(self._finish_reason, bool(self._calls)))

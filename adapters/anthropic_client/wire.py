@@ -33,6 +33,7 @@ class Block(Struct, gc=False):
     is_error: bool | None = None
     cache_control: Raw = ABSENT
     citations: Raw = ABSENT
+    data: Raw = ABSENT
 
 
 class Source(Struct, gc=False):
@@ -66,16 +67,18 @@ class Metadata(Struct, gc=False):
 # What the upstream gets.
 
 
-class TextPart(Struct, tag_field="type", tag="text", gc=False):
+class TextPart(Struct, tag_field="type", tag="text", omit_defaults=True, gc=False):
     text: Raw
+    cache_control: Raw = ABSENT
 
 
 class Url(Struct, gc=False):
     url: Raw
 
 
-class ImagePart(Struct, tag_field="type", tag="image_url", gc=False):
+class ImagePart(Struct, tag_field="type", tag="image_url", omit_defaults=True, gc=False):
     image_url: Url
+    cache_control: Raw = ABSENT
 
 
 class File(Struct, omit_defaults=True, gc=False):
@@ -84,8 +87,9 @@ class File(Struct, omit_defaults=True, gc=False):
     file_url: Raw = ABSENT
 
 
-class FilePart(Struct, tag_field="type", tag="file", gc=False):
+class FilePart(Struct, tag_field="type", tag="file", omit_defaults=True, gc=False):
     file: File
+    cache_control: Raw = ABSENT
 
 
 Part = TextPart | ImagePart | FilePart
@@ -98,26 +102,31 @@ class Text(Struct, gc=False):
     content: Raw | list[Part]
 
 
-class ToolText(Struct, tag_field="role", tag="tool", gc=False):
-    """The message that answers one tool call."""
+class ToolText(Struct, tag_field="role", tag="tool", omit_defaults=True, gc=False):
+    """The message that answers one tool call. Only what follows OpenAI's rules no further takes parts and marks."""
 
     tool_call_id: str
-    content: Raw
+    content: Raw | list[Part]
+    is_error: bool | None = None
+    cache_control: Raw = ABSENT
 
 
-class FunctionCall(Struct, gc=False):
+class FunctionCall(Struct, omit_defaults=True, gc=False):
     name: str
     arguments: str
+    thought_signature: str | None = None
 
 
-class ToolCall(Struct, tag_field="type", tag="function", gc=False):
+class ToolCall(Struct, tag_field="type", tag="function", omit_defaults=True, gc=False):
     id: str
     function: FunctionCall
+    cache_control: Raw = ABSENT
 
 
 class Assistant(Struct, tag_field="role", tag="assistant", omit_defaults=True, gc=False):
     content: Raw
     tool_calls: list[ToolCall] | None = None
+    content_blocks: list[Raw] | None = None
 
 
 ChatMessage = Text | ToolText | Assistant
@@ -130,8 +139,9 @@ class Function(Struct, omit_defaults=True, gc=False):
     strict: bool | None = None
 
 
-class Tool(Struct, tag_field="type", tag="function", gc=False):
+class Tool(Struct, tag_field="type", tag="function", omit_defaults=True, gc=False):
     function: Function
+    cache_control: Raw = ABSENT
 
 
 class Named(Struct, gc=False):
@@ -163,11 +173,14 @@ class ChatRequest(Struct, omit_defaults=True, gc=False):
     stop: Raw = ABSENT
     temperature: Raw = ABSENT
     top_p: Raw = ABSENT
-    tools: list[Tool] | None = None
+    top_k: Raw = ABSENT
+    tools: list[Tool | Raw] | None = None
     tool_choice: str | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     reasoning_effort: str | None = None
+    thinking: Raw = ABSENT
+    service_tier: str | None = None
     user: str | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -176,13 +189,27 @@ class ChatRequest(Struct, omit_defaults=True, gc=False):
 # What the client gets.
 
 
-class TextBlock(Struct, tag_field="type", tag="text", gc=False):
+class TextBlock(Struct, tag_field="type", tag="text", omit_defaults=True, gc=False):
     text: Raw
+    citations: list[Raw] | None = None
 
 
 class ThinkingBlock(Struct, tag_field="type", tag="thinking", gc=False):
     thinking: Raw
-    signature: str = ""
+    signature: Raw
+
+
+class RedactedBlock(Struct, tag_field="type", tag="redacted_thinking", gc=False):
+    data: Raw
+
+
+class SearchCitation(Struct, tag_field="type", tag="web_search_result_location", gc=False):
+    """A source that the provider named by its address alone."""
+
+    url: str
+    title: str | None
+    cited_text: str = ""
+    encrypted_index: str = ""
 
 
 class ToolUse(Struct, tag_field="type", tag="tool_use", gc=False):
@@ -191,7 +218,7 @@ class ToolUse(Struct, tag_field="type", tag="tool_use", gc=False):
     input: Raw
 
 
-ContentBlock = TextBlock | ThinkingBlock | ToolUse
+ContentBlock = TextBlock | ThinkingBlock | RedactedBlock | ToolUse | Raw
 
 
 class OutputDetails(Struct, gc=False):

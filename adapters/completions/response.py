@@ -7,7 +7,19 @@ from msgspec import Raw
 
 from adapters import observe
 from adapters.completions.wire import TextChoice, TextCompletion
-from adapters.pivot import BRACE, UNREADABLE, Choice, Said, bad_answer, first, joined, pieces, read_completion
+from adapters.pivot import (
+    BRACE,
+    REFUSAL,
+    TEXT,
+    UNREADABLE,
+    Choice,
+    Said,
+    bad_answer,
+    first,
+    joined,
+    pieces,
+    read_completion,
+)
 from adapters.types import Call, Reply
 
 _encode = msgspec.json.Encoder().encode
@@ -39,4 +51,4 @@ def text_choice(choice: Choice, said: Said | None) -> TextChoice:
 
 def said_text(said: Said | None) -> Raw:
     """The text of a message or a delta as one JSON string."""
-    return joined([text for thinking, text in pieces(said) if not thinking] if said is not None else [])
+    return joined([text for kind, text in pieces(said) if kind in (TEXT, REFUSAL)] if said is not None else [])

@@ -354,7 +354,7 @@ def test_what_openai_has_no_word_for_is_named() -> None:
     body = {
         "messages": [*HELLO, user(TEXT, {"type": "container_upload", "file_id": "f"})],
         "top_k": 5,
-        "service_tier": "auto",
+        "service_tier": "priority",
         "container": None,
         "output_config": {"effort": None, "task_budget": 3},
         "bad\r\nname: x": 1,
