@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from time import monotonic, time
 from urllib.parse import parse_qsl
@@ -17,7 +17,7 @@ import msgspec
 from aiohttp.http import RawRequestMessage
 
 from adapters.errors import Kind
-from proxy import __version__, keys, models, openapi
+from proxy import __version__, keys, loglevel, models, openapi
 from proxy.address import AddressPolicy
 from proxy.admin import ROUTES as ADMIN_ROUTES
 from proxy.config.file import FileConfig
@@ -39,6 +39,7 @@ from proxy.usage import Ledger, stdout_log
 
 _ADMIN_BODY = 4 << 20
 _FLUSH_EVERY = 0.5
+_ACCEPTED = 0.01
 _log = logging.getLogger("loopway")
 
 
@@ -74,9 +75,10 @@ class Gateway:
         self.edge = Edge(
             self._begin,
             self._handle,
-            EdgeSettings(server.header_timeout, server.body_timeout, server.keepalive_timeout),
+            EdgeSettings(server.header_timeout, server.body_timeout, server.keepalive_timeout, server.drain_idle),
             loop,
         )
+        self._own_edge: Edge | None = None
         self.router = Router(self.routes())
         self._metrics_open = server.host in ("127.0.0.1", "::1", "localhost")
         self.metrics_on = file.telemetry.metrics
@@ -87,7 +89,8 @@ class Gateway:
         self._id_prefix = secrets.token_hex(8)
         self._id_count = 0
         self._machine: HttpTransport | None = None
-        self._server: asyncio.AbstractServer | None = None
+        self._servers: list[asyncio.AbstractServer] = []
+        self.leaving = False
         self._flusher: asyncio.Task[None] | None = None
 
     # -- the route table
@@ -108,22 +111,39 @@ class Gateway:
 
     # -- life
 
-    async def start(self, sockets: list[socket.socket]) -> None:
-        """Reads the configuration and listens. Raises StoreError."""
+    async def start(self, sockets: list[socket.socket], own: Sequence[socket.socket] = ()) -> None:
+        """Reads the configuration and listens: on `sockets` for everything, on `own` for metrics and probes, which are
+        open there. Raises StoreError."""
         await self.live.start()
         for sock in sockets:
-            self._server = await self._loop.create_server(self.edge, sock=sock, backlog=4096)
+            self._servers.append(await self._loop.create_server(self.edge, sock=sock, backlog=4096))
+        if own:
+            edge = self._own_edge = Edge(self._begin, self._handle_own, EdgeSettings(), self._loop)
+            self._servers += [await self._loop.create_server(edge, sock=sock) for sock in own]
         self._flusher = asyncio.create_task(self._flush_often())
         # What start-up made lives for ever: the collector need not look at it again, and young garbage is cheap.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
 
+    async def warn(self, delay: float) -> None:
+        """Says at `/readyz` that this gateway ends, and goes on for so many seconds, until load balancers know."""
+        self.leaving = True
+        if delay:
+            self.edge.discourage()
+            await asyncio.sleep(delay)
+
     async def stop(self, drain: float) -> None:
         """Lets requests in flight finish within `drain` seconds, then writes what is counted and closes."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers[:1]:
+            server.close()
+        # What was accepted before that is told to its door in the loop's next turn.
+        await asyncio.sleep(_ACCEPTED)
         await self.edge.drain(drain)
+        for server in self._servers[1:]:
+            server.close()
+        if self._own_edge is not None:
+            await self._own_edge.drain(0.0)
         await self.live.stop()
         if self._flusher is not None:
             self._flusher.cancel()
@@ -149,6 +169,7 @@ class Gateway:
     async def _flush_often(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_EVERY)
+            loglevel.follow(self._run_dir, self.live.file.logs.level)
             await self._flush()
 
     async def _flush(self) -> None:
@@ -192,6 +213,16 @@ class Gateway:
             return self.pipeline.infer(x, route.dialect, route.scope)
         return self._administer(x, route, match.params)
 
+    def _handle_own(self, x: Exchange) -> Awaitable[None]:
+        """On the metrics' own port: those and the probes, open; nothing else is there."""
+        try:
+            match = self.router.find(x.method, x.path)
+            if match.route.tag != "operations" or match.route.scope == "any":
+                raise Refused(Kind.NOT_FOUND, "This port has metrics and probes only.")
+        except Refused as refused:
+            return self._refuse_unknown(x, refused)
+        return self._administer(x, match.route, match.params, open_here=True)
+
     async def _refuse_unknown(self, x: Exchange, refused: Refused) -> None:
         # Who has no key learns nothing about which paths exist.
         try:
@@ -200,9 +231,9 @@ class Gateway:
             refused = unknown
         refuse(x, refused)
 
-    async def _administer(self, x: Exchange, route: Route, params: dict[str, str]) -> None:
+    async def _administer(self, x: Exchange, route: Route, params: dict[str, str], *, open_here: bool = False) -> None:
         try:
-            open_now = route.scope is None or (route.open_metrics and self._metrics_open)
+            open_now = open_here or route.scope is None or (route.open_metrics and self._metrics_open)
             if not open_now:
                 key = x.key = keys.authenticate(x)
                 assert route.scope is not None
@@ -288,7 +319,7 @@ async def _alive(context: object, request: AdminRequest) -> Answer:
 
 async def _ready(context: object, request: AdminRequest) -> Answer:
     assert isinstance(context, Gateway)
-    if context.edge.draining:
+    if context.leaving:
         raise Refused(Kind.OVERLOADED, "The gateway is draining.", retry_after=1)
     return Answer({"status": "ready"})
 

@@ -64,14 +64,19 @@ Begin = Callable[["Door", RawRequestMessage, dict[bytes, bytes]], Exchange]
 class EdgeSettings:
     """Seconds and bytes that bound what one client may take."""
 
-    __slots__ = ("body_timeout", "header_timeout", "keepalive_timeout")
+    __slots__ = ("body_timeout", "drain_idle", "header_timeout", "keepalive_timeout")
 
     def __init__(
-        self, header_timeout: float = 10.0, body_timeout: float = 30.0, keepalive_timeout: float = 75.0
+        self,
+        header_timeout: float = 10.0,
+        body_timeout: float = 30.0,
+        keepalive_timeout: float = 75.0,
+        drain_idle: float = 5.0,
     ) -> None:
         self.header_timeout = header_timeout
         self.body_timeout = body_timeout
         self.keepalive_timeout = keepalive_timeout
+        self.drain_idle = drain_idle
 
 
 class Edge(web.Server):
@@ -83,6 +88,7 @@ class Edge(web.Server):
         self.handle = handle
         self.settings = settings
         self.draining = False
+        self.idle_time = settings.keepalive_timeout
         self.loop = loop
         self._emptied: asyncio.Future[None] | None = None
         self._sweeper = loop.call_later(_SWEEP, self._sweep)
@@ -102,12 +108,23 @@ class Edge(web.Server):
                 door.expire()
         self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
 
-    async def drain(self, timeout: float) -> None:
-        """Lets requests in flight finish; idle connections close now, busy ones after their answer. When the time is
-        over the rest is cut: streams with an error event in their dialect."""
+    def discourage(self) -> None:
+        """From now on every answer says that its connection ends with it."""
         self.draining = True
+
+    async def drain(self, timeout: float) -> None:
+        """Lets requests in flight finish. When the time is over the rest is cut: streams with an error event in their
+        dialect.
+
+        A connection that has not been told so is not closed at once, even if it is idle: its client may be sending the
+        next request just now, and would find nobody. It is told with that request's answer; only those that stay idle
+        for `drain_idle` are closed.
+        """
+        self.draining = True
+        self.idle_time = min(self.settings.drain_idle, self.idle_time)
+        until = self.loop.time() + self.idle_time
         for door in self.doors:
-            door.leave()
+            door.leave(until)
         await self._empty(timeout)
         for door in self.doors:
             door.cut()
@@ -275,7 +292,7 @@ class Door(RequestHandler):
     def resume_writing(self) -> None:
         super().resume_writing()
         if not self._linger:
-            self.deadline = inf if self._serving else self._loop.time() + self._edge.settings.keepalive_timeout
+            self.deadline = inf if self._serving else self._loop.time() + self._edge.idle_time
         if self._source is not None:
             self._source.resume()
 
@@ -310,9 +327,9 @@ class Door(RequestHandler):
                     self._serving = False
                     self._source = None
                     self._fed = 0
-                if not self._keep or self._close or self._pipelined or self._edge.draining:
+                if not self._keep or self._close or self._pipelined:
                     break
-                self.deadline = loop.time() + self._edge.settings.keepalive_timeout
+                self.deadline = loop.time() + self._edge.idle_time
             await self._close_kindly()
         finally:
             self._task_handler = None
@@ -380,12 +397,10 @@ class Door(RequestHandler):
         super().force_close()
         self.deadline = self._loop.time() + _SEND_STALL
 
-    def leave(self) -> None:
-        """The worker is draining: close now if idle, else after the answer in progress."""
-        if self._serving:
-            self._close = True
-        elif not self._messages:
-            self.force_close()
+    def leave(self, until: float) -> None:
+        """The worker is draining: whoever is idle until then, is closed. What is being sent or served is not idle."""
+        if not self._serving and not self._messages and not self._reading_head:
+            self.deadline = min(self.deadline, until)
 
     def cut(self) -> None:
         """The drain's time is over."""

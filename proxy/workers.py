@@ -1,14 +1,12 @@
-"""One event loop a core, under gunicorn's arbiter: it owns the listening socket, replaces workers that die, and knows
-the signals. What runs in a worker is ours.
+"""One event loop a core, each in a process of its own below the supervisor; and the sockets that they share.
 
-SIGTERM and SIGINT drain and exit 0, SIGQUIT stops at once, SIGHUP reads the configuration afresh and replaces the
-workers by a new generation; a configuration that cannot be used changes nothing.
+What the signals to the main process mean is in `proxy.supervisor`. A worker itself knows three: SIGTERM drains (and
+shows at `/readyz` first that it will), SIGUSR2 retires while others go on accepting, SIGQUIT ends at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -18,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from proxy.config.file import FileConfig
-from proxy.errors import ConfigError, LoopwayError, StartupError
+from proxy.errors import LoopwayError, StartupError
 from proxy.ports import ApiKeyRow
+from proxy.supervisor import RETIRE, Supervisor
 
-_log = logging.getLogger("loopway")
 _BEAT = 1.0
 _UNRESPONSIVE = 30
-_ENDING = (signal.SIGTERM, signal.SIGQUIT)
+_ENDING = (signal.SIGTERM, signal.SIGQUIT, RETIRE)
+_FIRST_FD = 3  # where systemd puts the sockets it hands over
+_MEMORY = "/dev/shm"  # noqa: S108 - for the workers' heartbeats, which must never wait for a disk
 
 
 class Setup:
@@ -47,59 +46,38 @@ class Setup:
         self.path = path
         self.load = load
         self.data = data
+        self.run = data / "run"
         self.store_url = store_url
         self.bootstrap = bootstrap
 
-
-class Supervisor(Arbiter):  # type: ignore[misc]
-    """gunicorn's arbiter; an interrupt drains as a termination does."""
-
-    handle_int = Arbiter.handle_term
-
-    def spawn_worker(self) -> int | None:
-        """Forks with the ending signals held back: one that reached a worker before it has handlers of its own would
-        be taken by the supervisor's, which mean nothing there, and the end would wait for that worker."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        try:
-            pid: int | None = super().spawn_worker()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-        return pid
-
-    def handle_hup(self) -> None:
-        """Reads the configuration afresh; only one that can be used replaces the workers."""
-        setup: Setup = self.app.setup
-        try:
-            setup.file = setup.load()
-        except ConfigError as error:
-            _log.error("the configuration file cannot be used; the workers stay as they are:\n%s", error)
-            return
-        self.reload()
+    @property
+    def workers(self) -> int:
+        """How many: as configured, else one for each core that this process may use."""
+        return self.file.server.workers or len(os.sched_getaffinity(0))
 
 
 class Application(BaseApplication):  # type: ignore[misc]
-    """gunicorn's view of the gateway."""
+    """gunicorn's view of the gateway. `listeners` are handed over: the one of the gateway, then maybe the metrics'."""
 
-    def __init__(self, setup: Setup, listener: socket.socket | None, workers: int) -> None:
+    def __init__(self, setup: Setup, listeners: list[socket.socket]) -> None:
         self.setup = setup
-        self._listener = listener
-        self._workers = workers
+        self._descriptors = [listener.detach() for listener in listeners]
         super().__init__()
 
     def load_config(self) -> None:
         """Our settings in gunicorn's words."""
-        drain = self.setup.file.server.drain_timeout
+        server = self.setup.file.server
         settings: dict[str, Any] = {
             "worker_class": GatewayWorker,
-            "workers": self._workers,
+            "workers": self.setup.workers,
             "timeout": _UNRESPONSIVE,
-            "graceful_timeout": int(drain) + 5,
+            "graceful_timeout": int(server.drain_delay + server.drain_timeout) + 5,
+            "worker_tmp_dir": _MEMORY if os.access(_MEMORY, os.W_OK) else str(self.setup.run),
             "loglevel": "error",
             "proc_name": "loopway",
             "control_socket_disable": True,
+            "bind": [f"fd://{descriptor}" for descriptor in self._descriptors],
         }
-        if self._listener is not None:
-            settings["bind"] = f"fd://{self._listener.fileno()}"
         for name, value in settings.items():
             self.cfg.set(name, value)
 
@@ -114,6 +92,14 @@ class Application(BaseApplication):  # type: ignore[misc]
 
 class GatewayWorker(Worker):  # type: ignore[misc]
     """One worker process: a uvloop event loop with a `Gateway` on it."""
+
+    def is_ready(self) -> bool:
+        """Asked by the supervisor: whether this worker accepts connections. It says so with a byte in the file of its
+        heartbeat."""
+        try:
+            return os.fstat(self.tmp.fileno()).st_size > 0
+        except (OSError, ValueError):
+            return False
 
     def load_wsgi(self) -> None:
         """Nothing to load."""
@@ -146,29 +132,35 @@ class GatewayWorker(Worker):  # type: ignore[misc]
 
         setup: Setup = self.app.setup
         loop = asyncio.get_running_loop()
-        stop: asyncio.Future[bool] = loop.create_future()
+        stop: asyncio.Future[signal.Signals] = loop.create_future()
 
-        def end(graceful: bool) -> None:
+        def end(how: signal.Signals) -> None:
             if not stop.done():
-                stop.set_result(graceful)
+                stop.set_result(how)
 
-        loop.add_signal_handler(signal.SIGTERM, end, True)
-        loop.add_signal_handler(signal.SIGQUIT, end, False)
+        for number in _ENDING:
+            loop.add_signal_handler(number, end, number)
+        self.notify()
         vault = Vault.open(setup.data, os.environ)
         store = open_store(setup.store_url, vault)
-        gateway = Gateway(setup.file, setup.path, setup.load, store, setup.data / "run", setup.bootstrap, loop)
-        await gateway.start([listener.sock for listener in self.sockets])
+        gateway = Gateway(setup.file, setup.path, setup.load, store, setup.run, setup.bootstrap, loop)
+        listener, *own = [listener.sock for listener in self.sockets]
+        await gateway.start([listener], own)
+        os.write(self.tmp.fileno(), b"1")
         beating = asyncio.create_task(self._beat(end))
-        graceful = await stop
-        await gateway.stop(setup.file.server.drain_timeout if graceful else 0.0)
+        how = await stop
+        server = setup.file.server
+        if how is signal.SIGTERM:
+            await gateway.warn(server.drain_delay)
+        await gateway.stop(0.0 if how is signal.SIGQUIT else server.drain_timeout)
         beating.cancel()
 
-    async def _beat(self, end: Callable[[bool], None]) -> None:
+    async def _beat(self, end: Callable[[signal.Signals], None]) -> None:
         """Tells the arbiter that the loop turns. A worker whose arbiter is gone drains and leaves."""
         while True:
             self.notify()
             if os.getppid() != self.ppid:
-                end(True)
+                end(signal.SIGTERM)
             await asyncio.sleep(_BEAT)
 
 
@@ -202,3 +194,32 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
     listener.set_inheritable(True)
     return listener
+
+
+def inherited() -> list[socket.socket]:
+    """The sockets that this process was started with: by systemd (`LISTEN_FDS`), or by the program it takes over from
+    (SIGUSR2). What said so is taken out of the environment, so that no child believes it."""
+    handed = os.environ.pop("GUNICORN_FD", "")
+    if handed:
+        return [socket.socket(fileno=int(number)) for number in handed.split(",")]
+    count, owner = int(os.environ.pop("LISTEN_FDS", "0")), os.environ.pop("LISTEN_PID", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if not count or owner != str(os.getpid()):
+        return []
+    return [socket.socket(fileno=_FIRST_FD + number) for number in range(count)]
+
+
+def listeners(host: str, port: int, metrics_port: int | None) -> list[socket.socket]:
+    """The gateway's listener and, where metrics have a port of their own, that one. What was inherited is used as it
+    is. Raises StartupError."""
+    found = inherited()
+    if not found:
+        found.append(listen(host, port))
+    wanted = 1 if metrics_port is None else 2
+    while len(found) > wanted or (len(found) == 2 and found[1].getsockname()[1] != metrics_port):
+        found.pop().close()
+    if metrics_port is not None and len(found) < wanted:
+        found.append(listen(host, metrics_port))
+    for listener in found:
+        listener.set_inheritable(True)
+    return found

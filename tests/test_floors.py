@@ -19,12 +19,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "ports", "seams", "scopes", "usage_columns", "routes", "address", "metadata", "prices"),  # nouns
     ("limits", "exchange", "headers"),
     ("config", "vault"),  # raw → validated → compiled
-    ("keys", "routing", "usage", "metrics", "models"),  # policy: state, no sockets
+    ("keys", "routing", "usage", "metrics", "models", "loglevel"),  # policy: state, no sockets
     ("transport", "store", "redis_link"),  # bytes to providers and to disk
     ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "forward"),  # attempts and bodies
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin"),  # the life of a request
     ("server",),  # the edge
-    ("app", "workers", "cli", "mock", "__main__"),  # assembly
+    ("app", "supervisor", "workers", "cli", "mock", "__main__"),  # assembly
 )
 FLOOR_OF = {name if name == "adapters" else f"proxy.{name}": floor for floor, row in enumerate(FLOORS) for name in row}
 

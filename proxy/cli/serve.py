@@ -102,31 +102,35 @@ def run(
 ) -> None:
     """Prepares the store, binds, and supervises until told to stop. Raises LoopwayError."""
     import proxy.app  # noqa: F401 - loaded before the fork: workers share its memory, and a new one serves at once
-    from proxy.workers import Application, Setup, listen
+    from proxy.workers import Application, Setup, listeners
 
     vendored()  # likewise
     _log_to_stderr(file.logs.level)
     for warning in file.warnings:
         logging.getLogger("loopway").warning("%s", warning)
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (data / "run").mkdir(mode=0o700, exist_ok=True)
-    for stale in (data / "run").glob("metrics-*.json"):
-        stale.unlink(missing_ok=True)
+    _clear(data / "run")
     url = file.store.url.reveal() if file.store.url is not None else default_url(data, os.environ)
     migrate(url)
     bootstrap, made = _bootstrap(url, data, file)
+    setup = Setup(file, path, reader, data, url, bootstrap)
     server = file.server
-    # After an exec for an upgrade (SIGUSR2) or under systemd the socket is already there.
-    inherited = "GUNICORN_FD" in os.environ or "LISTEN_FDS" in os.environ
-    listener = None if inherited else listen(server.host, server.port)
-    port = server.port if listener is None else listener.getsockname()[1]
-    workers = server.workers or len(os.sched_getaffinity(0))
-    address = f"http://{server.host}:{port}"
+    bound = listeners(server.host, server.port, file.telemetry.metrics_port if file.telemetry.metrics else None)
+    address = f"http://{server.host}:{bound[0].getsockname()[1]}"
     if made is not None:
         click.echo(f"The first start made an admin key. It is shown once:\n\n    {made}\n")
-    click.echo(banner(address) if banner else f"Loopway listens on {address} with {workers} worker(s).")
+    click.echo(banner(address) if banner else f"Loopway listens on {address} with {setup.workers} worker(s).")
     sys.stdout.flush()
-    Application(Setup(file, path, reader, data, url, bootstrap), listener, workers).run()
+    Application(setup, bound).run()
+
+
+def _clear(run: Path) -> None:
+    """Makes the directory that workers share, and takes out what a gateway before left there; but not while that one
+    still runs and hands over to this one (SIGUSR2)."""
+    run.mkdir(mode=0o700, exist_ok=True)
+    if "GUNICORN_PID" not in os.environ:
+        for stale in (*run.glob("metrics-*.json"), run / "log-level"):
+            stale.unlink(missing_ok=True)
 
 
 def _bootstrap(url: str, data: Path, file: FileConfig) -> tuple[tuple[ApiKeyRow, ...], str | None]:

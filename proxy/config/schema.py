@@ -65,7 +65,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
     """The listener and its limits. `workers` None: one for each core.
 
     `header_timeout` and `body_timeout` bound how long a client may take to send them, `keepalive_timeout` how long a
-    connection may stay unused, `drain_timeout` how long requests in flight get when the process is told to stop.
+    connection may stay unused. When the process is told to stop, `/readyz` says so for `drain_delay` before connections
+    are refused; then requests in flight get `drain_timeout`, and unused connections close after `drain_idle`.
     """
 
     host: str = "127.0.0.1"
@@ -75,7 +76,9 @@ class ServerSettings(msgspec.Struct, frozen=True):
     header_timeout: float = 10.0
     body_timeout: float = 30.0
     keepalive_timeout: float = 75.0
+    drain_delay: float = 0.0
     drain_timeout: float = 300.0
+    drain_idle: float = 5.0
     trusted_custom_hosts: tuple[str, ...] = ()
     upstream: UpstreamSettings = UpstreamSettings()
 
@@ -381,7 +384,9 @@ _SERVER = record(
         "header_timeout": Field(duration),
         "body_timeout": Field(duration),
         "keepalive_timeout": Field(duration),
+        "drain_delay": Field(duration),
         "drain_timeout": Field(duration),
+        "drain_idle": Field(duration),
         "trusted_custom_hosts": Field(listing(matching(r"[A-Za-z0-9._:-]+", "expected a host name or an address"))),
         "upstream": Field(_UPSTREAM),
     },

@@ -19,6 +19,7 @@ Without fixtures: `with Gateway(directory, config) as gateway`, or `async with` 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import re
 import signal
@@ -257,6 +258,21 @@ class Gateway:
         self._process = None
         assert code == 0, f"the gateway exited with {code}:\n{self.log()}"
 
+    def upgrade(self) -> None:
+        """Replaces the program while it runs (SIGUSR2); returns when the old one has ended, with 0, and the new one
+        is what `pid`, `stop` and the others mean."""
+        old = self._process
+        assert old is not None
+        adopt_orphans()
+        workers = set(self.workers())
+        old.send_signal(signal.SIGUSR2)
+        fresh = self.until(lambda: set(self.workers()) - workers, "the new program runs")
+        (pid,) = fresh
+        code = old.wait(_PATIENCE)
+        assert code == 0, f"the old program exited with {code}:\n{self.log()}"
+        self._process = Adopted(pid)  # type: ignore[assignment]
+        self.until(lambda: len(self.workers()) == self._workers, "all its workers run")
+
     def kill(self) -> None:
         """Ends it at once, with its workers. Does nothing if it has ended."""
         if self._process is None:
@@ -299,6 +315,44 @@ class Gateway:
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.to_thread(self.stop)
+
+
+class Adopted:
+    """A process that another one started, as much like a `Popen` as the gateway needs."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, if it has ended."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Waits for its end. Raises subprocess.TimeoutExpired."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+            time.sleep(0.01)
+        return code
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Children of children come to this process when their parents end, instead of to init: their exit codes count."""
+    subreaper = 36  # PR_SET_CHILD_SUBREAPER
+    ctypes.CDLL(None).prctl(subreaper, 1)
 
 
 def clean_environment() -> dict[str, str]:

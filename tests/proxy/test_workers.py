@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 import aiohttp.http
 import pytest
 
+from proxy import workers
 from proxy.config.file import FileConfig
 from proxy.config.schema import ServerSettings
 from proxy.errors import StartupError
+from proxy.supervisor import Backoff
 from proxy.workers import Application, GatewayWorker, Setup, check_parser, listen
 
 
@@ -51,16 +54,92 @@ def test_without_the_parser_in_c_nothing_starts(monkeypatch: pytest.MonkeyPatch,
         check_parser()
     setup = Setup(FileConfig(), None, FileConfig, tmp_path, "", ())
     with pytest.raises(StartupError, match="parser in C"):
-        Application(setup, None, 1).run()
+        Application(setup, []).run()
 
 
 def test_the_supervisor_waits_longer_than_the_drain_takes(tmp_path: Path) -> None:
     listener = listen("127.0.0.1", 0)
-    file = FileConfig(server=ServerSettings(drain_timeout=42.0))
-    application = Application(Setup(file, None, lambda: file, tmp_path, "", ()), listener, 3)
-    settings = application.cfg
-    assert settings.graceful_timeout > 42
+    descriptor = listener.fileno()
+    file = FileConfig(server=ServerSettings(drain_delay=7.0, drain_timeout=42.0, workers=3))
+    settings = Application(Setup(file, None, lambda: file, tmp_path, "", ()), [listener]).cfg
+    assert settings.graceful_timeout > 49
     assert settings.workers == 3
     assert settings.worker_class is GatewayWorker
-    assert settings.address == [f"fd://{listener.fileno()}"] or listener.fileno() in settings.address
-    listener.close()
+    assert settings.address == [descriptor]
+    os.close(descriptor)
+
+
+# Sockets that are handed over
+
+
+def test_a_socket_that_systemd_hands_over_is_used_and_no_child_believes_it_is_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = listen("127.0.0.1", 0)
+    port = made.getsockname()[1]
+    monkeypatch.setattr(workers, "_FIRST_FD", made.detach())
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    (found,) = workers.listeners("203.0.113.1", 1, None)
+    assert found.getsockname()[1] == port
+    assert found.get_inheritable()
+    assert not {"LISTEN_FDS", "LISTEN_PID"} & os.environ.keys()
+    found.close()
+
+
+def test_a_socket_that_systemd_handed_to_another_process_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setenv("LISTEN_PID", "1")
+    assert workers.inherited() == []
+
+
+def test_the_program_before_hands_over_both_sockets_unless_metrics_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    for moved in (False, True):
+        made = [listen("127.0.0.1", 0), listen("127.0.0.1", 0)]
+        ports = [each.getsockname()[1] for each in made]
+        monkeypatch.setenv("GUNICORN_FD", ",".join(str(each.detach()) for each in made))
+        free = listen("127.0.0.1", 0)
+        other = free.getsockname()[1]
+        free.close()
+        found = workers.listeners("127.0.0.1", 1, other if moved else ports[1])
+        assert [each.getsockname()[1] for each in found] == [ports[0], other if moved else ports[1]]
+        for each in found:
+            each.close()
+    assert "GUNICORN_FD" not in os.environ
+
+
+# Crashes
+
+
+def test_a_worker_that_dies_is_replaced_at_once() -> None:
+    backoff = Backoff()
+    for moment in range(0, 300, 10):
+        assert backoff.allows(moment)
+        backoff.lived()
+        backoff.died(moment + 5, ready=True)
+        assert backoff.allows(moment + 5)
+
+
+def test_workers_that_never_become_ready_are_started_ever_more_rarely() -> None:
+    backoff = Backoff()
+    now, waits = 0.0, []
+    for _ in range(8):
+        backoff.died(now, ready=False)
+        began = now
+        while not backoff.allows(now):
+            now += 0.5
+        waits.append(now - began)
+    assert waits == [1, 2, 4, 8, 16, 30, 30, 30]
+    backoff.lived()
+    backoff.died(now, ready=True)
+    assert backoff.allows(now)
+
+
+def test_many_deaths_in_a_minute_are_a_loop_as_well() -> None:
+    backoff = Backoff()
+    for moment in range(19):
+        backoff.died(moment, ready=True)
+        assert backoff.allows(moment)
+    backoff.died(20, ready=True)
+    assert not backoff.allows(20)
+    assert backoff.allows(21)

@@ -1,0 +1,212 @@
+"""The supervisor: gunicorn's arbiter, with generations of workers that take over from one another without a gap.
+
+It owns the listening sockets and never closes them while anything is left to take their connections. A new generation
+(SIGHUP) or a new program (SIGUSR2) first starts all its workers; only when each of them accepts are the old ones told
+to retire. Whatever does not come up leaves the old ones serving.
+
+    SIGTERM, SIGINT   readiness goes, then the listener, then what is in flight gets its time; exit 0
+    SIGQUIT           the same without patience
+    SIGHUP            reads the configuration afresh; a new generation takes over
+    SIGUSR2           runs the program afresh on the same sockets; it takes over and sends the old one away
+    SIGWINCH          what the new program sends: end, while somebody else goes on accepting
+    SIGUSR1           debug logging on, or off again, in all workers
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gunicorn import sock, systemd
+from gunicorn.arbiter import Arbiter
+
+from proxy import loglevel
+from proxy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from proxy.workers import Application, Setup
+
+_log = logging.getLogger("loopway")
+_HELD_BACK = (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR2)
+_TICK = 0.05  # seconds between two looks at who is ready, while a generation takes over
+RETIRE = signal.SIGUSR2
+"""What a worker is told when others go on accepting in its stead."""
+
+
+class Backoff:
+    """When a dead worker may be replaced. At once, as a rule; 1, 2, 4 … 30 seconds later where workers die before they
+    are ready, or many die within a minute: a loop of crashes must not eat the machine."""
+
+    _LONGEST = 30.0
+    _WINDOW = 60.0
+    _MANY = 20
+
+    def __init__(self) -> None:
+        self._deaths: deque[float] = deque(maxlen=self._MANY)
+        self._stillborn = 0
+        self._not_before = 0.0
+
+    def lived(self) -> None:
+        """A worker became ready."""
+        self._stillborn = 0
+
+    def died(self, now: float, *, ready: bool) -> None:
+        """A worker died that nobody told to. `now` is the monotonic clock."""
+        self._deaths.append(now)
+        self._stillborn = 0 if ready else self._stillborn + 1
+        crowded = len(self._deaths) == self._MANY and now - self._deaths[0] < self._WINDOW
+        strikes = self._stillborn or (1 if crowded else 0)
+        if strikes:
+            self._not_before = now + min(self._LONGEST, 2.0 ** (strikes - 1))
+
+    def allows(self, now: float) -> bool:
+        """Whether a worker may be started now."""
+        return now >= self._not_before
+
+
+class Supervisor(Arbiter):  # type: ignore[misc]
+    """gunicorn's arbiter; see the module for what its signals mean."""
+
+    app: Application
+
+    def __init__(self, app: Application) -> None:
+        super().__init__(app)
+        self.LISTENERS = sock.create_sockets(self.cfg, self.log)
+        # `python -m` is not repeated by sys.argv, and a program that upgrades must start the way it was started.
+        self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
+        self._backoff = Backoff()
+        self._ready: set[int] = set()
+        self._retiring: dict[int, float] = {}
+        self._announced = False
+        self._ending = signal.SIGTERM
+
+    # -- the arbiter's life
+
+    def start(self) -> None:
+        """As gunicorn's, but systemd hears of readiness only when there is any."""
+        address = os.environ.pop("NOTIFY_SOCKET", None)
+        super().start()
+        if address is not None:
+            os.environ["NOTIFY_SOCKET"] = address
+
+    def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
+        """Looks around more often while workers are on their way."""
+        waiting = self._retiring or len(self._ready) < self.num_workers
+        found: list[int] = super().wait_for_signals(_TICK if waiting else timeout)
+        return found
+
+    def spawn_worker(self) -> int | None:
+        """Forks with the signals held back that a worker has handlers of its own for: one that came before those
+        would be taken by the supervisor's, which mean nothing there, and the end would wait for that worker."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        try:
+            pid: int | None = super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+        return pid
+
+    def spawn_workers(self) -> None:
+        """Brings the generation to its number, one straight after the other, unless workers crash as they start."""
+        for _ in range(self.num_workers - len(self._serving())):
+            if not self._backoff.allows(time.monotonic()):
+                return
+            self.spawn_worker()
+
+    def manage_workers(self) -> None:
+        """Replaces who is gone, lets a new generation take over once all of it accepts, and ends who overstays."""
+        self._see_who_is_ready()
+        serving = self._serving()
+        if len(serving) < self.num_workers:
+            self.spawn_workers()
+        elif len(serving) > self.num_workers:
+            for pid in serving[: len(serving) - self.num_workers]:
+                self._retiring[pid] = 0.0
+        if len(self._ready.intersection(self._serving())) >= self.num_workers:
+            self._hand_over()
+        now = time.monotonic()
+        for pid, since in list(self._retiring.items()):
+            if since and now - since > self.cfg.graceful_timeout:
+                self._retiring[pid] = now
+                self.kill_worker(pid, signal.SIGKILL)
+
+    def reap_workers(self) -> None:
+        """Buries the dead; those that were not told to go count for the backoff."""
+        before = set(self.WORKERS)
+        super().reap_workers()
+        for pid in before - self.WORKERS.keys():
+            if self._retiring.pop(pid, None) is None:
+                self._backoff.died(time.monotonic(), ready=pid in self._ready)
+            self._ready.discard(pid)
+
+    def _serving(self) -> list[int]:
+        """The workers of the newest generation, oldest first."""
+        return sorted(self.WORKERS.keys() - self._retiring.keys(), key=lambda pid: self.WORKERS[pid].age)
+
+    def _see_who_is_ready(self) -> None:
+        for pid, worker in self.WORKERS.items():
+            if pid not in self._ready and worker.is_ready():
+                self._ready.add(pid)
+                self._backoff.lived()
+
+    def _hand_over(self) -> None:
+        """The whole generation accepts: whoever was here before may go."""
+        now = time.monotonic()
+        for pid, since in list(self._retiring.items()):
+            if not since:
+                self._retiring[pid] = now
+                self.kill_worker(pid, RETIRE)
+        if self._announced:
+            return
+        self._announced = True
+        systemd.sd_notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=Serving", self.log)
+        if self.master_pid and self.master_pid == os.getppid():
+            _log.warning("the new program serves; the old one (%d) is told to end", self.master_pid)
+            os.kill(self.master_pid, signal.SIGWINCH)
+
+    # -- signals
+
+    def handle_int(self) -> None:
+        """A terminal's interrupt drains as a termination does."""
+        self.handle_term()
+
+    def handle_winch(self) -> None:
+        """A new program accepts on our sockets; we end."""
+        if self.reexec_pid:
+            self._ending = RETIRE
+            raise StopIteration
+
+    def handle_hup(self) -> None:
+        """Reads the configuration afresh; only one that can be used replaces the workers."""
+        setup: Setup = self.app.setup
+        try:
+            setup.file = setup.load()
+        except ConfigError as error:
+            _log.error("the configuration file cannot be used; the workers stay as they are:\n%s", error)
+            return
+        self.app.reload()
+        self.setup(self.app)
+        for pid in self.WORKERS:
+            self._retiring.setdefault(pid, 0.0)
+        self.manage_workers()
+
+    def handle_usr2(self) -> None:
+        """Runs the program afresh, unless the last time is not over yet."""
+        self.maybe_promote_master()
+        if self.reexec_pid or self.master_pid:
+            _log.warning("an upgrade is under way; another one can begin when the old program has ended")
+            return
+        super().handle_usr2()
+
+    def handle_usr1(self) -> None:
+        """Debug logging on or off; workers follow what the file in the run directory says."""
+        setup: Setup = self.app.setup
+        loglevel.toggle(setup.run, setup.file.logs.level)
+
+    def kill_worker(self, pid: int, number: int) -> None:
+        """As gunicorn's; a graceful end during an upgrade tells workers that others go on accepting."""
+        super().kill_worker(pid, self._ending if number == signal.SIGTERM else number)
