@@ -19,6 +19,11 @@ def x_api_key(credential: str) -> Headers:
     return (("x-api-key", credential[7:] if credential[:7].lower() == "bearer " else credential),)
 
 
+def x_goog_api_key(credential: str) -> Headers:
+    """Google's `x-goog-api-key`; a `Bearer ` in front, as SDKs add it, is dropped."""
+    return (("x-goog-api-key", credential[7:] if credential[:7].lower() == "bearer " else credential),)
+
+
 def none(credential: str) -> Headers:
     """No credential at all: hosts on a private network."""
     return ()

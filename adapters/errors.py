@@ -87,7 +87,8 @@ def kind_of(status: int) -> Kind:
 
 
 class UpstreamError(msgspec.Struct, frozen=True):
-    """A provider's error as a value. `type` and `code` are the provider's own words where it gave any."""
+    """A provider's error as a value. `type` and `code` are the provider's own words where it gave any; `retry_after` is
+    in seconds, where the body says when to come back."""
 
     kind: Kind
     status: int
@@ -95,6 +96,7 @@ class UpstreamError(msgspec.Struct, frozen=True):
     type: str | None = None
     code: str | None = None
     param: str | None = None
+    retry_after: float | None = None
 
 
 class InvalidRequest(Exception):

@@ -105,6 +105,15 @@ _ROWS: tuple[Provider, ...] = (
         text_only=("claude-2*", "claude-1*", "claude-v1*", "claude-v2*", "claude-instant*"),
     ),
     Provider(
+        name="google",
+        base_url="https://generativelanguage.googleapis.com/v1beta",
+        key_env="GEMINI_API_KEY",
+        docs="https://ai.google.dev/api/generate-content",
+        auth=auth.x_goog_api_key,
+        paths={Dialect.GEMINI_GENERATE: "/models/{model}:generateContent"},
+        stream_paths={Dialect.GEMINI_GENERATE: "/models/{model}:streamGenerateContent?alt=sse"},
+    ),
+    Provider(
         name="openai-compatible",
         base_url="",
         key_env="OPENAI_COMPATIBLE_API_KEY",

@@ -23,6 +23,7 @@ class Dialect(StrEnum):
     ANTHROPIC_MESSAGES = "anthropic.messages"
     ANTHROPIC_COUNT_TOKENS = "anthropic.count_tokens"
     ANTHROPIC_COMPLETE = "anthropic.complete"
+    GEMINI_GENERATE = "gemini.generate"
     PASSTHROUGH = "passthrough"
 
     @property

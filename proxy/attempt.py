@@ -7,6 +7,7 @@ the outcome is closed.
 from __future__ import annotations
 
 import asyncio
+from math import ceil
 from time import monotonic
 
 from adapters import errors
@@ -175,6 +176,10 @@ class Attempts:
             x.dialect.family, error.kind, error.message, type=error.type, param=error.param, code=error.code
         )
         outcome.head = JSON + headers.for_client(reply.raw_headers, content_type=False)
+        if outcome.retry_after is None and error.retry_after is not None:
+            # Google says in the body what others say in a header.
+            outcome.retry_after = error.retry_after
+            outcome.head += b"retry-after: %d\r\n" % max(1, ceil(error.retry_after))
         return outcome
 
     async def _pass_through(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:

@@ -77,7 +77,10 @@ async def test_a_whole_request_stays_below_its_ceiling(rig: Rig, name: str) -> N
     assert await bytecodes_of(lambda: rig.exchange(sent, reply)) <= ceiling
 
 
-@pytest.mark.parametrize(("dialect", "model", "ceiling"), [("openai", "gpt", 220), ("anthropic", "claude-3-5", 440)])
+@pytest.mark.parametrize(
+    ("dialect", "model", "ceiling"),
+    [("openai", "gpt", 220), ("anthropic", "claude-3-5", 440), ("google", "gemini-2.5-flash", 500)],
+)
 async def test_an_event_of_a_stream_stays_below_its_ceiling(rig: Rig, dialect: str, model: str, ceiling: int) -> None:
     head, text, last = stream_parts(dialect)
     await rig.exchange(request(dialect, model, stream=True), head)

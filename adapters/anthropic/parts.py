@@ -86,7 +86,7 @@ def _image(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
             dropped["messages[].content[].image_url.detail"] = None
     at = f"{path}.image_url.url"
     if url[:5] == "data:":
-        media, data = _data_url(url, at)
+        media, data = data_url(url, at)
         if media != "application/pdf" and not media.startswith("image/"):
             raise InvalidRequest("An image_url may hold an image or a PDF.", at)
         return cached(_base64(media, data), part.cache_control)
@@ -128,7 +128,7 @@ _PARTS: dict[str, Callable[[Part, Raw, str, Dropped], Block | None]] = {
 def _inline(data: str, media: str | None, path: str) -> dict[str, Any]:
     encoded = True
     if data[:5] == "data:":
-        named, data = _data_url(data, path)
+        named, data = data_url(data, path)
         media = media or named
     elif media == "text/plain":
         # Plain text without a data URL around it comes as it is.
@@ -155,7 +155,7 @@ def _plain(data: str, path: str) -> str:
         raise InvalidRequest("The text is not base64 of UTF-8.", path) from error
 
 
-def _data_url(url: str, path: str) -> tuple[str, str]:
+def data_url(url: str, path: str) -> tuple[str, str]:
     """The media type and the base64 text of a data URL."""
     head, comma, data = url[5:].partition(",")
     media, *parameters = head.split(";")

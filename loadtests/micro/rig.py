@@ -26,6 +26,7 @@ virtual_keys:
   - {{slug: openai, provider: openai, key: sk-mock, custom_host: "http://127.0.0.1:9/v1",
       limits: {{concurrency: 8192}}}}
   - {{slug: anthropic, provider: anthropic, key: sk-mock, custom_host: "http://127.0.0.1:9/v1"}}
+  - {{slug: google, provider: google, key: sk-mock, custom_host: "http://127.0.0.1:9"}}
 api_keys:
   - {{name: bench, key: {TOKEN}, scopes: [inference], limits: {{concurrency: 8192}}}}
 logs: {{access: false}}
@@ -108,6 +109,11 @@ def stream_parts(dialect: str) -> tuple[bytes, bytes, bytes]:
             f'data: {base}[{{"index":0,"delta":{{"content":" gateway"}},"logprobs":null,"finish_reason":null}}]}}\n\n'
         )
         last = f'data: {base}[{{"index":0,"delta":{{}},"finish_reason":"stop"}}]}}\n\ndata: [DONE]\n\n'
+    elif dialect == "google":
+        usage = '"usageMetadata":{"promptTokenCount":187,"candidatesTokenCount":92,"totalTokenCount":279}'
+        base = f'{usage},"modelVersion":"gemini-2.5-flash","responseId":"resp-0","candidates":[{{"index":0,"content":'
+        first = text = f'data: {{{base}{{"parts":[{{"text":" gateway"}}],"role":"model"}}}}]}}\r\n\r\n'
+        last = f'data: {{{base}{{"parts":[{{"text":""}}],"role":"model"}},"finishReason":"STOP"}}]}}\r\n\r\n'
     else:
         start = '{"type":"message_start","message":{"id":"msg_0","type":"message","role":"assistant","content":[],'
         start += '"model":"claude-3-5-sonnet","stop_reason":null,"usage":{"input_tokens":187,"output_tokens":1}}}'

@@ -1,0 +1,371 @@
+"""Chat request → generateContent request.
+
+The top level of the body is cut into fields without decoding their values, and each known field has its function in
+one table. What has no counterpart is named in `Outbound.dropped`; values are never clamped. The model and whether to
+stream are not in the body: Google has them in the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.anthropic.parts import Dropped, read
+from adapters.errors import InvalidRequest
+from adapters.gemini.models import traits
+from adapters.gemini.schema import normalized
+from adapters.gemini.tools import Tools
+from adapters.gemini.turns import Conversation
+from adapters.gemini.wire import AudioWish, ImageConfig, JsonSchema, ResponseFormat, Thinking
+from adapters.pivot import BRACE, NULL, first
+from adapters.types import Call, Outbound
+
+_encode = msgspec.json.Encoder().encode
+_decode_str = msgspec.json.Decoder(str).decode
+_decode_int = msgspec.json.Decoder(int).decode
+_decode_float = msgspec.json.Decoder(float).decode
+_decode_bool = msgspec.json.Decoder(bool).decode
+_decode_stop = msgspec.json.Decoder(str | list[str]).decode
+_decode_strings = msgspec.json.Decoder(list[str]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_format = msgspec.json.Decoder(ResponseFormat).decode
+_decode_thinking = msgspec.json.Decoder(Thinking).decode
+_decode_image_config = msgspec.json.Decoder(ImageConfig).decode
+_decode_audio = msgspec.json.Decoder(AudioWish).decode
+
+_ABSENT = (Raw(b"null"), Raw(_encode(peek.DEFAULT)))
+
+_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
+"""Thinking tokens for each `reasoning_effort`, as Google's own OpenAI-compatible endpoint has them."""
+_LEVELS = {
+    "minimal": ("minimal", "low"),
+    "low": ("low",),
+    "medium": ("medium", "high"),
+    "high": ("high",),
+    "xhigh": ("high",),
+    "max": ("high",),
+}
+"""The thinking levels for each `reasoning_effort`: the first that the model knows."""
+
+_TIERS = {"auto": None, "default": None, "standard": "standard", "flex": "flex", "priority": "priority"}
+"""OpenAI's service tiers in Google's words; None is what Google does anyway."""
+
+_JSON = "application/json"
+_JSON_LINE = "Answer with one valid JSON value and nothing else: no prose around it and no code fence."
+
+
+class Build:
+    """A request in the making. `out` is the body, `config` its generationConfig; the rest waits for `finish`."""
+
+    __slots__ = (
+        "call",
+        "config",
+        "conversation",
+        "dropped",
+        "effort",
+        "max_completion_tokens",
+        "max_tokens",
+        "out",
+        "schema",
+        "single",
+        "thinking",
+        "tools",
+        "traits",
+        "wants_json",
+    )
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.traits = traits(call.model)
+        self.out: dict[str, Any] = {}
+        self.config: dict[str, Any] = {}
+        self.dropped: Dropped = {}
+        self.tools = Tools(self.dropped)
+        self.conversation: Conversation | None = None
+        self.single = False
+        self.max_tokens: Raw | None = None
+        self.max_completion_tokens: Raw | None = None
+        self.effort: str | None = None
+        self.thinking: Any = None
+        self.wants_json = False
+        self.schema: JsonSchema | None = None
+
+    def finish(self) -> bytes:
+        """Settles what depends on several fields; returns the body."""
+        conversation, out, config = self.conversation, self.out, self.config
+        if conversation is None:
+            raise InvalidRequest("The request needs `messages`.", "messages")
+        limit = self.max_completion_tokens or self.max_tokens
+        if limit is not None:
+            config["maxOutputTokens"] = limit
+        self._think()
+        system = conversation.system + self._json()
+        body: dict[str, Any] = {"contents": conversation.turns}
+        if system:
+            body["systemInstruction"] = {"parts": system}
+        self.tools.settle(body, single=self.single, mixed=self.traits.signed)
+        if config:
+            body["generationConfig"] = config
+        body.update(out)
+        return _encode(body)
+
+    def _think(self) -> None:
+        if self.thinking is not None:
+            if self.effort not in (None, "none"):
+                self.dropped["reasoning_effort"] = None
+            self.config["thinkingConfig"] = self.thinking
+            return
+        effort, how = self.effort, self.traits.reasoning
+        if effort is None:
+            return
+        if how is None:
+            if effort != "none":
+                self.dropped["reasoning_effort"] = None
+            return
+        made: dict[str, Any] = {}
+        if effort == "none":
+            least = self.traits.unthinking
+            if least is None:
+                self.dropped["reasoning_effort"] = None
+                return
+            made["thinkingLevel" if how == "level" else "thinkingBudget"] = least
+        elif how == "budget":
+            made["thinkingBudget"] = _BUDGETS[effort]
+        else:
+            made["thinkingLevel"] = next(word for word in _LEVELS[effort] if word in self.traits.levels)
+        if self.call.shows_blocks and effort != "none":
+            made["includeThoughts"] = True
+        self.config["thinkingConfig"] = made
+
+    def _json(self) -> list[Any]:
+        """Asks for JSON: in the request's own words, or, where the model takes those beside no tools, in a prompt."""
+        if not self.wants_json:
+            return []
+        schema = None
+        if self.schema is not None:
+            schema = normalized(self.schema.schema, "response_format.json_schema.schema")
+        if self.traits.json_with_tools or not (self.tools.declarations or self.tools.native):
+            self.config["responseMimeType"] = _JSON
+            if schema is not None:
+                self.config["responseJsonSchema"] = schema
+            return []
+        self.dropped["response_format"] = None
+        if schema is None:
+            return [{"text": _JSON_LINE}]
+        return [{"text": f"{_JSON_LINE} It must fit this JSON schema:\n{bytes(schema).decode()}"}]
+
+
+def translate(call: Call) -> Outbound:
+    """The generateContent request for `call`. Raises InvalidRequest with the path of the field at fault."""
+    body = call.body
+    if not body.isascii():
+        # Strings that are passed on as they are would carry broken bytes to the provider.
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise peek.malformed(error) from error
+    build = Build(call)
+    for name, raw in peek.fields(body).items():
+        if raw in _ABSENT:
+            continue
+        put = _FIELDS.get(name)
+        if put is not None:
+            put(build, name, raw)
+        elif raw not in _HARMLESS.get(name, ()):
+            build.dropped[name] = None
+    return Outbound(build.finish(), (), tuple(build.dropped))
+
+
+def _messages(build: Build, name: str, raw: Raw) -> None:
+    build.conversation = Conversation(build.traits, build.dropped)
+    build.conversation.add_all(raw)
+
+
+def _ignore(build: Build, name: str, raw: Raw) -> None:
+    """Known from elsewhere: the model and the stream flag from the call, the stream options when the answer comes."""
+
+
+def _max_tokens(build: Build, name: str, raw: Raw) -> None:
+    read(_decode_int, raw, name)
+    setattr(build, name, raw)
+
+
+def _configured(google: str, decode: Callable[[Raw], Any]) -> Callable[[Build, str, Raw], None]:
+    """A field that goes to generationConfig under another name, checked by `decode` and otherwise as it is."""
+
+    def put(build: Build, name: str, raw: Raw) -> None:
+        read(decode, raw, name)
+        build.config[google] = raw
+
+    return put
+
+
+def _forwarded(google: str) -> Callable[[Build, str, Raw], None]:
+    """A field of Google's own."""
+
+    def put(build: Build, name: str, raw: Raw) -> None:
+        build.out[google] = raw
+
+    return put
+
+
+def _stop(build: Build, name: str, raw: Raw) -> None:
+    stop = read(_decode_stop, raw, name)
+    build.config["stopSequences"] = [stop] if isinstance(stop, str) else stop
+
+
+def _choices(build: Build, name: str, raw: Raw) -> None:
+    if read(_decode_int, raw, name) != 1:
+        build.config["candidateCount"] = raw
+
+
+def _logprobs(build: Build, name: str, raw: Raw) -> None:
+    if read(_decode_bool, raw, name):
+        build.config["responseLogprobs"] = True
+
+
+def _top_logprobs(build: Build, name: str, raw: Raw) -> None:
+    if read(_decode_int, raw, name):
+        build.config["logprobs"] = raw
+
+
+def _tools(build: Build, name: str, raw: Raw) -> None:
+    build.tools.add_all(raw)
+
+
+def _functions(build: Build, name: str, raw: Raw) -> None:
+    build.tools.add_functions(raw)
+
+
+def _tool_choice(build: Build, name: str, raw: Raw) -> None:
+    build.tools.choose(raw, name)
+
+
+def _parallel(build: Build, name: str, raw: Raw) -> None:
+    build.single = not read(_decode_bool, raw, name)
+
+
+def _web_search(build: Build, name: str, raw: Raw) -> None:
+    for option in read(_decode_object, raw, name):
+        build.dropped[f"{name}.{option}"] = None
+    build.tools.search()
+
+
+def _response_format(build: Build, name: str, raw: Raw) -> None:
+    wanted = read(_decode_format, raw, name)
+    if wanted.type == "text":
+        return
+    if wanted.type not in ("json_object", "json_schema"):
+        raise InvalidRequest(f"There is no response format `{wanted.type[:40]}`.", "response_format.type")
+    build.wants_json = True
+    if wanted.type == "json_object":
+        return
+    if wanted.json_schema is None:
+        raise InvalidRequest("The response format needs `json_schema`.", "response_format.json_schema")
+    kind = first(wanted.json_schema.schema)
+    if kind == BRACE:
+        build.schema = wanted.json_schema
+    elif kind != NULL:
+        raise InvalidRequest("The schema must be an object.", "response_format.json_schema.schema")
+
+
+def _reasoning_effort(build: Build, name: str, raw: Raw) -> None:
+    effort = read(_decode_str, raw, name)
+    if effort != "none" and effort not in _BUDGETS:
+        known = ", ".join(("none", *_BUDGETS))
+        raise InvalidRequest(f"There is no reasoning effort `{effort[:40]}`; there are {known}.", name)
+    build.effort = effort
+
+
+def _thinking(build: Build, name: str, raw: Raw) -> None:
+    thinking = read(_decode_thinking, raw, name)
+    if thinking.type == "disabled":
+        build.effort = "none"
+        return
+    build.thinking = {"includeThoughts": True}
+    if thinking.budget_tokens is not None:
+        build.thinking["thinkingBudget"] = thinking.budget_tokens
+
+
+def _thinking_config(build: Build, name: str, raw: Raw) -> None:
+    build.thinking = raw
+
+
+def _modalities(build: Build, name: str, raw: Raw) -> None:
+    build.config["responseModalities"] = [word.upper() for word in read(_decode_strings, raw, name)]
+
+
+def _image_config(build: Build, name: str, raw: Raw) -> None:
+    wanted = read(_decode_image_config, raw, name)
+    made = {"aspectRatio": wanted.aspect_ratio, "imageSize": wanted.image_size}
+    build.config["imageConfig"] = {name: value for name, value in made.items() if first(value) != NULL}
+
+
+def _audio(build: Build, name: str, raw: Raw) -> None:
+    wanted = read(_decode_audio, raw, name)
+    if wanted.voice is not None:
+        voice = {"prebuiltVoiceConfig": {"voiceName": wanted.voice}}
+        build.config["speechConfig"] = {"voiceConfig": voice}
+    if wanted.format not in (None, "pcm16"):
+        build.dropped["audio.format"] = None
+
+
+def _service_tier(build: Build, name: str, raw: Raw) -> None:
+    tier = read(_decode_str, raw, name)
+    if tier not in _TIERS:
+        build.dropped[name] = None
+    elif _TIERS[tier] is not None:
+        build.out["serviceTier"] = _TIERS[tier]
+
+
+_FIELDS: dict[str, Callable[[Build, str, Raw], None]] = {
+    "model": _ignore,
+    "stream": _ignore,
+    "stream_options": _ignore,
+    "messages": _messages,
+    "max_tokens": _max_tokens,
+    "max_completion_tokens": _max_tokens,
+    "temperature": _configured("temperature", _decode_float),
+    "top_p": _configured("topP", _decode_float),
+    "top_k": _configured("topK", _decode_float),
+    "seed": _configured("seed", _decode_int),
+    "n": _choices,
+    "presence_penalty": _configured("presencePenalty", _decode_float),
+    "frequency_penalty": _configured("frequencyPenalty", _decode_float),
+    "stop": _stop,
+    "logprobs": _logprobs,
+    "top_logprobs": _top_logprobs,
+    "tools": _tools,
+    "functions": _functions,
+    "tool_choice": _tool_choice,
+    "function_call": _tool_choice,
+    "parallel_tool_calls": _parallel,
+    "web_search_options": _web_search,
+    "response_format": _response_format,
+    "reasoning_effort": _reasoning_effort,
+    "thinking": _thinking,
+    "modalities": _modalities,
+    "image_config": _image_config,
+    "audio": _audio,
+    "service_tier": _service_tier,
+    # Google's own.
+    "thinking_config": _thinking_config,
+    "thinkingConfig": _thinking_config,
+    "safety_settings": _forwarded("safetySettings"),
+    "safetySettings": _forwarded("safetySettings"),
+    "cached_content": _forwarded("cachedContent"),
+    "cachedContent": _forwarded("cachedContent"),
+    "labels": _forwarded("labels"),
+}
+"""Every field with a meaning upstream; the others are dropped by name."""
+
+_HARMLESS: dict[str, tuple[Raw, ...]] = {
+    "logit_bias": (Raw(b"{}"),),
+    "store": (Raw(b"false"),),
+    "metadata": (Raw(b"{}"),),
+}
+"""Values that ask for nothing: leaving them out loses nothing, so they are not reported."""

@@ -1,0 +1,154 @@
+"""generateContent answer → chat completion."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+from adapters.errors import BadAnswer
+from adapters.gemini.blocks import Blocks, folded
+from adapters.gemini.grounding import citations, logprobs
+from adapters.gemini.wire import (
+    EMPTY_STRING,
+    FINISH,
+    Answer,
+    AnswerPart,
+    AudioOut,
+    Called,
+    CalledFunction,
+    Candidate,
+    Completion,
+    NamedCompletion,
+    OutChoice,
+    OutMessage,
+    OutToolCall,
+    RawAnswer,
+    Tokens,
+    Wish,
+    counted,
+    told,
+)
+from adapters.pivot import BRACE, NULL, QUOTE, UNREADABLE, first, joined
+from adapters.types import Call, Reply
+
+_encode = msgspec.json.Encoder().encode
+_answer = msgspec.json.Decoder(Answer).decode
+_raws = msgspec.json.Decoder(RawAnswer).decode
+_wish = msgspec.json.Decoder(Wish).decode
+_str = msgspec.json.Decoder(str).decode
+
+_NULL = Raw(b"null")
+_NO_WISH = Wish()
+_NO_TOKENS = Tokens()
+
+
+def wish_of(call: Call) -> Wish:
+    """What the request says about the form of its answer."""
+    try:
+        return _wish(call.body)
+    except UNREADABLE:
+        return _NO_WISH
+
+
+def translate(call: Call, body: bytes) -> Reply:
+    """The chat completion for an answer. Raises BadAnswer when the body is not one."""
+    try:
+        if not body.isascii():
+            # Text is passed on undecoded; broken bytes must not hide in it.
+            body.decode()
+        answer = _answer(body)
+        if answer.candidates is None and answer.prompt_feedback is None:
+            raise BadAnswer("The provider's answer has no candidates.")
+        raws = _raws(body).parts() if call.shows_blocks else {}
+        choices = [_choice(call, each, raws.get(each.index)) for each in answer.candidates or ()]
+    except UNREADABLE as error:
+        raise BadAnswer(f"The answer is not one of Gemini's: {error}.") from error
+    if not choices:
+        choices = [OutChoice(0, OutMessage("assistant", EMPTY_STRING, None), None, blocked(answer, call.strict))]
+    tokens = answer.usage_metadata
+    make = Completion if call.strict else NamedCompletion
+    completion = make(
+        answer.response_id or f"chatcmpl-{call.id}",
+        "chat.completion",
+        call.created,
+        answer.model_version or call.model,
+        choices,
+        told(tokens or _NO_TOKENS),
+    )
+    return Reply(_encode(completion), None if tokens is None else counted(tokens))
+
+
+def blocked(answer: Answer, strict: bool) -> str:
+    """The finish reason of an answer without candidates: its prompt was refused, or nothing was said at all."""
+    reason = None if answer.prompt_feedback is None else answer.prompt_feedback.block_reason
+    if reason is None:
+        return "stop"
+    return "content_filter" if strict else reason
+
+
+def finish(reason: str | None, calls: int, strict: bool, legacy: bool) -> str:
+    """Gemini's finish reason in OpenAI's words. Gemini says STOP where it calls tools; a client waits for the word."""
+    if not strict and reason is not None and not (calls and reason == "STOP"):
+        return reason
+    word = FINISH.get(reason or "", "stop")
+    if calls and word == "stop":
+        return "function_call" if legacy else "tool_calls"
+    return word
+
+
+def call_id(call: Call, called: Called, number: int) -> str:
+    """The provider's own id of a tool call, else one of ours; `number` counts the calls of the answer."""
+    return called.id or f"call_{call.id[-24:]}_{number}"
+
+
+def arguments(called: Called) -> str:
+    """The arguments of a call as the text that OpenAI's clients parse."""
+    return str(called.args, "utf-8") if first(called.args) == BRACE else "{}"
+
+
+def text_of(part: AnswerPart) -> Raw:
+    """The text of a part, a JSON string. Raises ValidationError where it is anything else."""
+    if first(part.text) != QUOTE:
+        raise msgspec.ValidationError("a part's text is not a string")
+    return part.text
+
+
+def _choice(call: Call, candidate: Candidate, raws: list[Raw] | None) -> OutChoice:
+    parts = candidate.content.parts if candidate.content is not None else []
+    texts = [text_of(part) for part in parts if part.text and not part.thought]
+    calls = [
+        _call(call, part, part.function_call, number, candidate.index)
+        for number, part in enumerate(part for part in parts if part.function_call is not None)
+        if part.function_call is not None
+    ]
+    content = joined(texts) if texts else (_NULL if calls else EMPTY_STRING)
+    message = OutMessage("assistant", content, None)
+    legacy = bool(calls) and first(wish_of(call).functions) != NULL
+    if legacy:
+        message.function_call = calls[0].function
+    elif calls:
+        message.tool_calls = calls
+    for part in parts:
+        if part.inline_data is not None and part.inline_data.mime_type.startswith("audio/"):
+            message.audio = AudioOut(f"audio_{call.id[-24:]}", part.inline_data.data, call.created + 3600, "")
+    if candidate.grounding_metadata or candidate.citation_metadata:
+        text = _str(content) if texts else ""
+        message.annotations = citations(candidate.grounding_metadata, candidate.citation_metadata, text) or None
+    if raws is not None:
+        blocks = Blocks()
+        deltas = [blocks.deltas(part, raw) for part, raw in zip(parts, raws, strict=True)]
+        message.content_blocks = folded([delta for each in deltas for delta in each])
+    reason = finish(candidate.finish_reason, len(calls), call.strict, legacy)
+    choice = OutChoice(candidate.index, message, logprobs(candidate.logprobs_result), reason)
+    if not call.strict:
+        choice.grounding_metadata = candidate.grounding_metadata
+    return choice
+
+
+def _call(call: Call, part: AnswerPart, called: Called, number: int, choice: int) -> OutToolCall:
+    if not called.name:
+        raise BadAnswer("The provider's answer has a function call without a name.")
+    function = CalledFunction(called.name, arguments(called))
+    if call.shows_blocks:
+        function.thought_signature = part.thought_signature
+    return OutToolCall(call_id(call, called, choice * 100 + number), "function", function)

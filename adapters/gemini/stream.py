@@ -1,0 +1,268 @@
+"""streamGenerateContent events → chat completion chunks.
+
+Every event is a whole answer of its own, with what is new in it. There is no end marker: a stream is complete when it
+ends after every candidate had its finish reason, so finish, usage and `[DONE]` are told at the end. A function call
+comes whole, in one event. What a chunk has around its delta is built once for each candidate; a text delta then costs
+one decode of the event, and its text crosses as the JSON it came in.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+from adapters import google_errors
+from adapters.framing.machine import Machine
+from adapters.framing.sse import Event
+from adapters.gemini.blocks import Blocks
+from adapters.gemini.grounding import citations, logprobs
+from adapters.gemini.response import arguments, blocked, call_id, finish, wish_of
+from adapters.gemini.wire import (
+    EMPTY_STRING,
+    Answer,
+    AnswerPart,
+    CalledFunction,
+    Candidate,
+    Inline,
+    OutToolCall,
+    RawAnswer,
+    Tokens,
+    Wish,
+    counted,
+    told,
+)
+from adapters.pivot import NULL, QUOTE, UNREADABLE, first
+from adapters.types import Call, Usage, bodiless
+
+_encode = msgspec.json.Encoder().encode
+_answer = msgspec.json.Decoder(Answer).decode
+_raws = msgspec.json.Decoder(RawAnswer).decode
+_str = msgspec.json.Decoder(str).decode
+
+_KEPT_LIMIT = 4 * 1024 * 1024
+"""Bytes of text kept to turn places in it from bytes into characters; beyond that they stay bytes."""
+_SEARCHES = (b"earch", b"ontext", b"aps")
+"""Inside of names of tools whose answers say what they rest on."""
+
+
+class _Choice:
+    """One candidate under way: what stands around its deltas, and how far it is."""
+
+    __slots__ = ("blocks", "calls", "head", "kept", "reason", "refused", "size", "text_head")
+
+    def __init__(self, head: bytes, index: int, keeps: bool) -> None:
+        self.head = b'%b{"index":%d,"delta":' % (head, index)
+        self.text_head = self.head + b'{"content":'
+        self.blocks = Blocks()
+        self.calls = 0
+        self.reason: str | None = None
+        self.refused = False
+        self.kept: list[Raw] | None = [] if keeps else None
+        self.size = 0
+
+
+class GeminiStream(Machine):
+    """Translates one streamed answer. See `adapters.types.StreamDecoder`."""
+
+    __slots__ = (
+        "_call",
+        "_choices",
+        "_head",
+        "_include_usage",
+        "_keeps",
+        "_legacy",
+        "_shows",
+        "_tail",
+        "_tokens",
+    )
+    _tokens: Tokens | None
+
+    def __init__(self, call: Call) -> None:
+        wish: Wish = wish_of(call)
+        options = wish.stream_options
+        super().__init__()
+        self._call = bodiless(call)
+        self._shows = call.shows_blocks
+        self._include_usage = options is not None and bool(options.include_usage)
+        self._legacy = first(wish.functions) != NULL
+        self._keeps = any(word in bytes(wish.tools) + bytes(wish.web_search_options) for word in _SEARCHES)
+        self._choices: dict[int, _Choice] = {}
+        self._head = b""
+        self._tail = b',"finish_reason":null}]%b}\n\n' % (b',"usage":null' if self._include_usage else b"")
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider counted so far. Every event says it anew, so it is worked out only when asked for."""
+        return None if self._tokens is None else counted(self._tokens)
+
+    @usage.setter
+    def usage(self, value: Usage | None) -> None:
+        self._tokens = None  # a machine is made without any
+
+    def close(self) -> bytes:
+        """The rest: finish reasons, usage and `[DONE]` where every candidate came to its end; else sets `error`."""
+        if self._over:
+            return b""
+        out: list[bytes] = []
+        try:
+            self._take(self._events.close(), out)
+        except UNREADABLE:
+            # Half an event: the stream was cut, which is said below.
+            pass
+        else:
+            if self._choices and all(each.reason for each in self._choices.values()):
+                self._complete(out)
+        self._fail("The upstream ended the stream early.")
+        return b"".join(out)
+
+    def _take(self, events: list[Event], out: list[bytes]) -> None:
+        for _, data in events:
+            if not data.isascii():
+                # Text is passed on undecoded; broken bytes must not hide in it.
+                data.decode()
+            if data[:1] == b"[":
+                self._end(google_errors.read_event(data))
+                return
+            answer = _answer(data)
+            if answer.error:
+                self._end(google_errors.read_event(data))
+                return
+            tokens = answer.usage_metadata
+            if tokens is not None:
+                self._tokens = tokens
+            candidates = answer.candidates
+            if candidates:
+                for candidate in candidates:
+                    self._add(candidate, answer, data, out)
+            elif answer.prompt_feedback is not None and answer.prompt_feedback.block_reason:
+                choice = self._choices.get(0) or self._open(0, answer, out)
+                choice.reason = blocked(answer, self._call.strict)
+                choice.refused = True
+
+    def _open(self, index: int, answer: Answer, out: list[bytes]) -> _Choice:
+        if not self._head:
+            call = self._call
+            self._head = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,%b"choices":[' % (
+                _encode(answer.response_id or f"chatcmpl-{call.id}"),
+                call.created,
+                _encode(answer.model_version or call.model),
+                b"" if call.strict else b'"provider":"google",',
+            )
+        choice = self._choices[index] = _Choice(self._head, index, self._keeps)
+        self._send(choice, b'{"role":"assistant","content":""}', out)
+        return choice
+
+    def _send(self, choice: _Choice, delta: bytes, out: list[bytes]) -> None:
+        out += (choice.head, delta, self._tail)
+
+    def _add(self, candidate: Candidate, answer: Answer, data: bytes, out: list[bytes]) -> None:
+        choice = self._choices.get(candidate.index)
+        if choice is None:
+            choice = self._open(candidate.index, answer, out)
+        content = candidate.content
+        if content is not None:
+            parts = content.parts
+            if self._shows:
+                self._show(candidate.index, choice, parts, data, out)
+            else:
+                for part in parts:
+                    text = part.text
+                    if text:
+                        self._say(choice, part, text, b"", out)
+                    elif part.function_call is not None:
+                        self._call_function(choice, candidate.index, part, b"", out)
+                    elif part.inline_data is not None:
+                        self._sound(choice, part.inline_data, b"", out)
+        if candidate.finish_reason is not None:
+            choice.reason = candidate.finish_reason
+        if candidate.logprobs_result:
+            self._tell_logprobs(choice, candidate, out)
+        if candidate.grounding_metadata or candidate.citation_metadata:
+            self._cite(choice, candidate, out)
+
+    def _say(self, choice: _Choice, part: AnswerPart, text: Raw, blocks: bytes, out: list[bytes]) -> None:
+        if first(text) != QUOTE:
+            raise msgspec.ValidationError("a part's text is not a string")
+        if part.thought or text == EMPTY_STRING:
+            if blocks:
+                self._send(choice, b"{%b}" % blocks[1:], out)
+            return
+        out += (choice.text_head, text, blocks, b"}", self._tail)
+        kept = choice.kept
+        if kept is not None:
+            # A copy: the text would keep the whole event that it is a piece of.
+            kept.append(text.copy())
+            choice.size += len(text)
+            if choice.size > _KEPT_LIMIT:
+                choice.kept = None
+
+    def _show(self, index: int, choice: _Choice, parts: list[AnswerPart], data: bytes, out: list[bytes]) -> None:
+        """As `_add` does it, with `content_blocks` beside."""
+        raws: list[Raw] | None = None
+        for number, part in enumerate(parts):
+            raw = None
+            if not part.text and part.function_call is None and part.inline_data is None:
+                raws = _raws(data).parts()[index] if raws is None else raws
+                raw = raws[number]
+            deltas = choice.blocks.deltas(part, raw)
+            blocks = b',"content_blocks":[%b]' % b",".join(deltas) if deltas else b""
+            if part.text:
+                self._say(choice, part, part.text, blocks, out)
+            elif part.function_call is not None:
+                self._call_function(choice, index, part, blocks, out)
+            elif part.inline_data is not None:
+                self._sound(choice, part.inline_data, blocks, out)
+            elif blocks:
+                self._send(choice, b"{%b}" % blocks[1:], out)
+
+    def _sound(self, choice: _Choice, data: Inline, blocks: bytes, out: list[bytes]) -> None:
+        if data.mime_type.startswith("audio/"):
+            audio = {"id": f"audio_{self._call.id[-24:]}", "data": data.data}
+            self._send(choice, b'{"audio":%b%b}' % (_encode(audio), blocks), out)
+        elif blocks:
+            self._send(choice, b"{%b}" % blocks[1:], out)
+
+    def _call_function(self, choice: _Choice, index: int, part: AnswerPart, blocks: bytes, out: list[bytes]) -> None:
+        called = part.function_call
+        assert called is not None
+        if not called.name:
+            self._fail("The provider's answer has a function call without a name.")
+            return
+        function = CalledFunction(called.name, arguments(called))
+        if self._shows:
+            function.thought_signature = part.thought_signature
+        number = choice.calls
+        choice.calls += 1
+        if not self._legacy:
+            call = OutToolCall(call_id(self._call, called, index * 100 + number), "function", function)
+            # The index, which whole answers do not have, goes first.
+            told_call = b'{"index":%d,%b' % (number, _encode(call)[1:])
+            self._send(choice, b'{"tool_calls":[%b]%b}' % (told_call, blocks), out)
+        elif number == 0:
+            self._send(choice, b'{"function_call":%b%b}' % (_encode(function), blocks), out)
+
+    def _tell_logprobs(self, choice: _Choice, candidate: Candidate, out: list[bytes]) -> None:
+        found = logprobs(candidate.logprobs_result)
+        if found is not None:
+            out += (choice.head, b'{},"logprobs":', _encode(found), self._tail)
+
+    def _cite(self, choice: _Choice, candidate: Candidate, out: list[bytes]) -> None:
+        text = None if choice.kept is None else "".join(map(_str, choice.kept))
+        found = citations(candidate.grounding_metadata, candidate.citation_metadata, text)
+        if found:
+            self._send(choice, b'{"annotations":%b}' % _encode(found), out)
+
+    def _complete(self, out: list[bytes]) -> None:
+        strict, tokens = self._call.strict, self._tokens
+        usage = b',"usage":null' if self._include_usage else b""
+        if not self._include_usage and not strict and tokens is not None:
+            usage = b',"usage":%b' % _encode(told(tokens))
+        for choice in self._choices.values():
+            reason = choice.reason
+            if not choice.refused:
+                reason = finish(reason, choice.calls, strict, self._legacy)
+            out += (choice.head, b'{},"finish_reason":%b}]%b}\n\n' % (_encode(reason), usage))
+        if self._include_usage and tokens is not None:
+            out.append(b'%b],"usage":%b}\n\n' % (self._head, _encode(told(tokens))))
+        out.append(b"data: [DONE]\n\n")
+        self._end()

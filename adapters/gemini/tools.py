@@ -1,0 +1,196 @@
+"""Tools and the choice among them: functions become declarations, Google's own tools pass under any of their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters.anthropic.parts import Dropped, read
+from adapters.errors import InvalidRequest
+from adapters.gemini.schema import normalized
+from adapters.gemini.wire import EMPTY_OBJECT, Function
+from adapters.pivot import ABSENT, BRACE, NULL, first
+
+_decode_raws = msgspec.json.Decoder(list[Raw]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_decode_str = msgspec.json.Decoder(str).decode
+_decode_function = msgspec.json.Decoder(Function).decode
+_decode_choice = msgspec.json.Decoder(str | dict[str, Raw]).decode
+
+_NULL = Raw(b"null")
+
+NATIVE: dict[str, str] = {
+    "google_search": "googleSearch",
+    "googleSearch": "googleSearch",
+    "web_search": "googleSearch",
+    "web_search_preview": "googleSearch",
+    "google_search_retrieval": "googleSearchRetrieval",
+    "googleSearchRetrieval": "googleSearchRetrieval",
+    "enterprise_web_search": "enterpriseWebSearch",
+    "enterpriseWebSearch": "enterpriseWebSearch",
+    "code_execution": "codeExecution",
+    "codeExecution": "codeExecution",
+    "code_interpreter": "codeExecution",
+    "url_context": "urlContext",
+    "urlContext": "urlContext",
+    "google_maps": "googleMaps",
+    "googleMaps": "googleMaps",
+    "file_search": "fileSearch",
+    "fileSearch": "fileSearch",
+    "computer_use": "computerUse",
+    "computerUse": "computerUse",
+}
+"""Google's own tools by the names that clients give them."""
+
+_FOREIGN_OPTIONS = frozenset(("web_search", "web_search_preview", "code_interpreter", "file_search"))
+"""Names of OpenAI's, whose options mean nothing to Google."""
+
+_MODES = {"auto": "AUTO", "required": "ANY", "any": "ANY", "none": "NONE"}
+
+
+class Tools:
+    """The tools of a request in the making. `strict` says whether some function wants its schema kept to."""
+
+    __slots__ = ("_chosen", "declarations", "dropped", "native", "strict")
+
+    def __init__(self, dropped: Dropped) -> None:
+        self.dropped = dropped
+        self.declarations: list[dict[str, Any]] = []
+        self.native: list[Any] = []
+        self.strict = False
+        self._chosen: dict[str, Any] | None = None
+
+    def add_all(self, raw: Raw) -> None:
+        """Adds `tools`. Raises InvalidRequest with the path of what is wrong."""
+        for index, each in enumerate(read(_decode_raws, raw, "tools")):
+            self._add(each, f"tools[{index}]")
+
+    def add_functions(self, raw: Raw) -> None:
+        """Adds the `functions` that clients sent before there were tools."""
+        for index, each in enumerate(read(_decode_raws, raw, "functions")):
+            self._function(each, f"functions[{index}]")
+
+    def search(self) -> None:
+        """Adds the web search that `web_search_options` asks for."""
+        self._own("googleSearch", EMPTY_OBJECT)
+
+    def _add(self, raw: Raw, path: str) -> None:
+        tool = read(_decode_object, raw, path)
+        if "cache_control" in tool:
+            self.dropped["cache_control"] = None
+        if "function" in tool:
+            self._function(tool["function"], f"{path}.function")
+            return
+        if "type" not in tool:
+            # Gemini's own form, such as {"googleSearch": {}}.
+            for name, options in tool.items():
+                if name not in NATIVE:
+                    raise InvalidRequest("A tool needs `type`.", f"{path}.type")
+                self._own(NATIVE[name], options)
+            return
+        kind = read(_decode_str, tool["type"], f"{path}.type")
+        if kind == "function":
+            raise InvalidRequest("A function tool needs `function`.", f"{path}.function")
+        base = kind.partition("_20")[0]  # some carry a date
+        if base not in NATIVE:
+            raise InvalidRequest(f"A tool of type `{kind[:40]}` cannot reach Google's models.", f"{path}.type")
+        options = tool.get(kind, ABSENT)
+        if kind not in tool and base in _FOREIGN_OPTIONS:
+            for name in tool:
+                if name not in ("type", "name", "cache_control"):
+                    self.dropped[f"tools[].{name}"] = None
+        self._own(NATIVE[base], options if first(options) == BRACE else EMPTY_OBJECT)
+
+    def _own(self, name: str, options: Raw) -> None:
+        if not any(name in tool for tool in self.native):
+            self.native.append({name: options})
+
+    def _function(self, raw: Raw, path: str) -> None:
+        function = read(_decode_function, raw, path)
+        parameters = function.parameters
+        kind = first(parameters)
+        if function.name in NATIVE and (kind == NULL or not _is_schema(parameters)):
+            # A function without parameters and of such a name means Google's own tool.
+            self._own(NATIVE[function.name], parameters if kind == BRACE else EMPTY_OBJECT)
+            return
+        made: dict[str, Any] = {"name": function.name}
+        if first(function.description) != NULL:
+            made["description"] = function.description
+        if kind == BRACE:
+            if parameters != EMPTY_OBJECT:
+                made["parametersJsonSchema"] = normalized(parameters, f"{path}.parameters")
+        elif kind != NULL:
+            raise InvalidRequest("The parameters must be a JSON schema object.", f"{path}.parameters")
+        if function.strict:
+            self.strict = True
+        if first(function.cache_control) != NULL:
+            self.dropped["cache_control"] = None
+        self.declarations.append(made)
+
+    # -- the choice
+
+    def choose(self, raw: Raw, path: str) -> None:
+        """Takes OpenAI's `tool_choice` or `function_call`."""
+        choice = read(_decode_choice, raw, path)
+        if isinstance(choice, str):
+            if choice not in _MODES:
+                raise InvalidRequest(f"There is no tool choice `{choice[:40]}`.", path)
+            self._chosen = {"mode": _MODES[choice]}
+            return
+        if "type" not in choice and "name" in choice:
+            # The legacy form of function_call.
+            self._name([read(_decode_str, choice["name"], f"{path}.name")])
+            return
+        kind = read(_decode_str, choice.get("type", _NULL), f"{path}.type")
+        if kind == "function":
+            self._name([_name_of(choice, path)])
+        elif kind == "allowed_tools":
+            self._allow(read(_decode_object, choice.get(kind, _NULL), f"{path}.{kind}"), f"{path}.{kind}")
+        else:
+            raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", f"{path}.type")
+
+    def _allow(self, allowed: dict[str, Raw], path: str) -> None:
+        tools = read(_decode_objects, allowed.get("tools", _NULL), f"{path}.tools")
+        names = [_name_of(tool, f"{path}.tools[{index}]") for index, tool in enumerate(tools)]
+        required = read(_decode_str, allowed.get("mode", Raw(b'"auto"')), f"{path}.mode") == "required"
+        self._name(names, "ANY" if required else "VALIDATED")
+
+    def _name(self, names: list[str], mode: str = "ANY") -> None:
+        self._chosen = {"mode": mode, "allowedFunctionNames": names}
+
+    def settle(self, out: dict[str, Any], *, single: bool, mixed: bool) -> None:
+        """Puts tools and choice into the request. `single`: at most one call may come, which Gemini cannot be told.
+        `mixed`: the model takes Google's own tools beside functions, and must be asked to."""
+        tools = ([{"functionDeclarations": self.declarations}] if self.declarations else []) + self.native
+        if tools:
+            out["tools"] = tools
+        chosen = self._chosen
+        if not self.declarations:
+            if chosen is not None and chosen["mode"] not in ("AUTO", "NONE"):
+                self.dropped["tool_choice"] = None
+            return
+        if single:
+            self.dropped["parallel_tool_calls"] = None
+        if self.strict and (chosen is None or chosen["mode"] == "AUTO"):
+            # Calls are held to their schemas in every mode but AUTO.
+            chosen = {"mode": "VALIDATED"}
+        config: dict[str, Any] = {} if chosen is None else {"functionCallingConfig": chosen}
+        if self.native and mixed:
+            config["includeServerSideToolInvocations"] = True
+        if config:
+            out["toolConfig"] = config
+
+
+def _is_schema(parameters: Raw) -> bool:
+    if first(parameters) != BRACE:
+        return True
+    fields = read(_decode_object, parameters, "tools")
+    return first(fields.get("properties", ABSENT)) == BRACE and fields["properties"] != EMPTY_OBJECT
+
+
+def _name_of(choice: dict[str, Raw], path: str) -> str:
+    function = read(_decode_object, choice.get("function", _NULL), f"{path}.function")
+    return read(_decode_str, function.get("name", _NULL), f"{path}.function.name")

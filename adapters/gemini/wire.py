@@ -1,0 +1,369 @@
+"""The types and tables of both sides: OpenAI's chat request and answer, Gemini's generateContent answer and its events.
+
+Only the fields that matter are named. `Raw` values keep the JSON text they came in; an empty `Raw` means absent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from adapters.pivot import ABSENT
+from adapters.types import Usage
+
+EMPTY_STRING = Raw(b'""')
+EMPTY_OBJECT = Raw(b"{}")
+
+SIGNED = "google:"
+"""Stands before the signature in a `thinking` block of ours: signatures of other makers, which Gemini would refuse, are
+told apart by its absence. Base64 has no colon."""
+
+UNSIGNED = "skip_thought_signature_validator"
+"""What Google tells to send for a call that another model made: newer models refuse a call without any signature."""
+
+
+# What the client sends.
+
+
+class GoogleExtra(Struct, gc=False):
+    thought_signature: str | None = None
+
+
+class ExtraContent(Struct, gc=False):
+    """Where Google's own OpenAI-compatible endpoint keeps the signature of a call."""
+
+    google: GoogleExtra | None = None
+
+
+class FunctionCall(Struct, gc=False):
+    name: str
+    arguments: str | None = None
+    thought_signature: str | None = None
+
+
+class ToolCall(Struct, gc=False):
+    id: str
+    function: FunctionCall
+    extra_content: ExtraContent | None = None
+    cache_control: Raw = ABSENT
+
+    @property
+    def signature(self) -> str | None:
+        """The thought signature that the model gave with this call."""
+        extra = self.extra_content
+        given = self.function.thought_signature
+        return given if given or extra is None or extra.google is None else extra.google.thought_signature
+
+
+class Message(Struct, forbid_unknown_fields=True):
+    """A message with the fields that OpenAI, and this gateway's own answers, give it."""
+
+    role: str
+    content: Raw = ABSENT
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    function_call: FunctionCall | None = None
+    content_blocks: Raw = ABSENT
+    cache_control: Raw = ABSENT
+    is_error: bool | None = None
+    refusal: Raw = ABSENT
+    audio: Raw = ABSENT
+    # Came with an answer and says nothing that `content` does not say.
+    annotations: Raw = ABSENT
+
+
+class LenientMessage(Message, forbid_unknown_fields=False):
+    """The same, whatever else is in it."""
+
+
+class Url(Struct, gc=False):
+    url: str
+    detail: str | None = None
+    mime_type: str | None = None
+
+
+class File(Struct, gc=False):
+    file_url: str | None = None
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+    mime_type: str | None = None
+
+
+class Audio(Struct, gc=False):
+    data: Raw
+    format: str
+
+
+class Part(Struct, gc=False):
+    """Any content part or block: the union of the fields that some type of it has."""
+
+    type: str
+    text: Raw = ABSENT
+    refusal: Raw = ABSENT
+    image_url: Url | str | None = None
+    video_url: Url | str | None = None
+    input_audio: Audio | None = None
+    file: File | None = None
+    thinking: Raw = ABSENT
+    signature: str = ""
+    part: Raw = ABSENT
+    cache_control: Raw = ABSENT
+
+
+class Function(Struct, gc=False):
+    name: str
+    description: Raw = ABSENT
+    parameters: Raw = ABSENT
+    strict: bool | None = None
+    cache_control: Raw = ABSENT
+
+
+class JsonSchema(Struct, gc=False):
+    name: str | None = None
+    schema: Raw = ABSENT
+
+
+class ResponseFormat(Struct, gc=False):
+    type: str
+    json_schema: JsonSchema | None = None
+
+
+class Thinking(Struct, gc=False):
+    type: str
+    budget_tokens: int | None = None
+
+
+class ImageConfig(Struct, gc=False):
+    aspect_ratio: Raw = ABSENT
+    image_size: Raw = ABSENT
+
+
+class AudioWish(Struct, gc=False):
+    voice: str | None = None
+    format: str | None = None
+
+
+class StreamOptions(Struct, gc=False):
+    include_usage: bool | None = None
+
+
+class Wish(Struct, gc=False):
+    """The fields of a chat request that its answer depends on."""
+
+    stream_options: StreamOptions | None = None
+    functions: Raw = ABSENT
+    tools: Raw = ABSENT
+    web_search_options: Raw = ABSENT
+
+
+# What Gemini gets.
+
+
+class Turn(Struct):
+    """One content. Each part is a dict, or `Raw` where the client wrote Gemini's own."""
+
+    role: str
+    parts: list[Any]
+
+
+# What Gemini answers.
+
+
+class Called(Struct, gc=False):
+    name: str = ""
+    args: Raw = ABSENT
+    id: str | None = None
+
+
+class Inline(Struct, gc=False, rename="camel"):
+    mime_type: str = ""
+    data: str = ""
+
+
+class AnswerPart(Struct, gc=False, rename="camel"):
+    text: Raw = ABSENT
+    thought: bool = False
+    thought_signature: str = ""
+    function_call: Called | None = None
+    inline_data: Inline | None = None
+
+
+class Content(Struct, gc=False):
+    parts: list[AnswerPart] = []
+
+
+class Candidate(Struct, gc=False, rename="camel"):
+    content: Content | None = None
+    finish_reason: str | None = None
+    index: int = 0
+    grounding_metadata: Raw = ABSENT
+    citation_metadata: Raw = ABSENT
+    logprobs_result: Raw = ABSENT
+
+
+class Feedback(Struct, gc=False, rename="camel"):
+    block_reason: str | None = None
+    block_reason_message: str | None = None
+
+
+class Modality(Struct, gc=False, rename="camel"):
+    modality: str = ""
+    token_count: int = 0
+
+
+class Tokens(Struct, gc=False, rename="camel"):
+    prompt_token_count: int = 0
+    candidates_token_count: int = 0
+    thoughts_token_count: int = 0
+    tool_use_prompt_token_count: int = 0
+    cached_content_token_count: int = 0
+    prompt_tokens_details: list[Modality] | None = None
+    candidates_tokens_details: list[Modality] | None = None
+
+
+class Answer(Struct, gc=False, rename="camel"):
+    candidates: list[Candidate] | None = None
+    prompt_feedback: Feedback | None = None
+    usage_metadata: Tokens | None = None
+    model_version: str | None = None
+    response_id: str | None = None
+    error: Raw = ABSENT
+
+
+class RawContent(Struct, gc=False):
+    parts: list[Raw] = []
+
+
+class RawCandidate(Struct, gc=False):
+    content: RawContent | None = None
+    index: int = 0
+
+
+class RawAnswer(Struct, gc=False):
+    """The same, for the parts that cross whole."""
+
+    candidates: list[RawCandidate] | None = None
+
+    def parts(self) -> dict[int, list[Raw]]:
+        """Each candidate's parts, by the candidate's index."""
+        return {each.index: each.content.parts for each in self.candidates or () if each.content is not None}
+
+
+# What the client gets.
+
+
+class CalledFunction(Struct, omit_defaults=True, gc=False):
+    name: str
+    arguments: str
+    thought_signature: str = ""
+
+
+class OutToolCall(Struct, gc=False):
+    id: str
+    type: str
+    function: CalledFunction
+
+
+class AudioOut(Struct, gc=False):
+    id: str
+    data: str
+    expires_at: int
+    transcript: str
+
+
+class OutMessage(Struct, omit_defaults=True):
+    role: str
+    content: Raw
+    refusal: Any
+    tool_calls: list[OutToolCall] | None = None
+    function_call: CalledFunction | None = None
+    annotations: list[Any] | None = None
+    audio: AudioOut | None = None
+    content_blocks: list[Any] | None = None
+
+
+class OutChoice(Struct, omit_defaults=True):
+    index: int
+    message: OutMessage
+    logprobs: Any
+    finish_reason: str
+    grounding_metadata: Raw = msgspec.field(default=ABSENT, name="groundingMetadata")
+
+
+class PromptDetails(Struct, omit_defaults=True, gc=False):
+    cached_tokens: int
+    audio_tokens: int = 0
+
+
+class CompletionDetails(Struct, omit_defaults=True, gc=False):
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+
+
+class OutUsage(Struct, omit_defaults=True, gc=False):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails | None = None
+
+
+class Completion(Struct):
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[OutChoice]
+    usage: OutUsage
+
+
+class NamedCompletion(Completion):
+    """What a client that did not ask for strict compliance gets: it also says who answered."""
+
+    provider: str = "google"
+
+
+def counted(tokens: Tokens) -> Usage:
+    """Gemini's token counts in OpenAI's meaning: what its own tools read counts as input, thoughts as output."""
+    return Usage(
+        tokens.prompt_token_count + tokens.tool_use_prompt_token_count,
+        tokens.candidates_token_count + tokens.thoughts_token_count,
+        tokens.cached_content_token_count,
+        0,
+        tokens.thoughts_token_count,
+    )
+
+
+def told(tokens: Tokens) -> OutUsage:
+    """The usage object a client gets."""
+    usage = counted(tokens)
+    prompt = PromptDetails(usage.cached, _spoken(tokens.prompt_tokens_details))
+    out = OutUsage(usage.input, usage.output, usage.input + usage.output, prompt)
+    spoken = _spoken(tokens.candidates_tokens_details)
+    if usage.reasoning or spoken:
+        out.completion_tokens_details = CompletionDetails(usage.reasoning, spoken)
+    return out
+
+
+def _spoken(details: list[Modality] | None) -> int:
+    return sum(each.token_count for each in details or () if each.modality == "AUDIO")
+
+
+# Tables.
+
+FINISH: dict[str, str] = {
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "LANGUAGE": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+}
+"""Gemini's finish reasons in OpenAI's words. What is not listed means `stop`, or `tool_calls` where there are calls."""
