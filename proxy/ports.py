@@ -1,4 +1,4 @@
-"""What the floors above expect of stores: rows and the Protocol that SQLite implements today and PostgreSQL will.
+"""What the floors above expect of stores: rows and the Protocol that every database implements.
 
 The configuration file and the store both give these rows; compilation (`config/compile.py`) sees no difference but
 `origin`.

@@ -17,7 +17,7 @@ import click
 from proxy.admin.scene import Scene, audit
 from proxy.errors import Refused, StoreError
 from proxy.store import default_url, migrate, open_store
-from proxy.store.location import sqlite_path
+from proxy.store.location import is_postgres, sqlite_path
 from proxy.vault import Vault
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ SET = "Any other field of the admin API, its value as JSON or text; repeatable."
 def run(data: str, operation: Callable[[Scene], Awaitable[T]], *, make: bool = False) -> T:
     """Runs an operation on the store of a data directory. `make`: the store is created where there is none."""
     url = default_url(data, os.environ)
-    if not make and not sqlite_path(url).exists():
+    if not make and not is_postgres(url) and not sqlite_path(url).exists():
         raise StoreError(f"there is no store at {sqlite_path(url)}; --data or LOOPWAY_DATA says where it is")
     vault = Vault.open(data, os.environ)
     migrate(url)

@@ -1,4 +1,4 @@
-"""Rows as columns and back, and the SQL that every database shares.
+"""Rows as columns and back, and the SQL, which every database shares.
 
 Structured values are JSON text, times integers, flags 0 or 1. What may hold a credential is sealed by the vault: a
 virtual key's credential, provider fields and custom headers, and config objects as a whole (their targets may name
@@ -80,6 +80,12 @@ def _select(table: str, columns: tuple[str, ...]) -> str:
 READ_SEQ = "SELECT seq FROM changes WHERE id = 1"
 RAISE_SEQ = "UPDATE changes SET seq = seq + 1 WHERE id = 1"
 
+FIND_TABLE = {
+    "sqlite": "SELECT 1 AS found FROM sqlite_master WHERE type = 'table' AND name = :name",
+    "postgresql": "SELECT 1 AS found FROM pg_catalog.pg_tables WHERE tablename = :name "
+    "AND schemaname = ANY (current_schemas(false))",
+}
+
 READ_META = "SELECT value FROM meta WHERE name = :name"
 ADD_META = "INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING"
 WRITE_META = "UPDATE meta SET value = :value WHERE name = :name"
@@ -91,7 +97,7 @@ WRITE_API_KEY = _update("api_keys", _API_KEY_COLUMNS)
 DELETE_API_KEY = "DELETE FROM api_keys WHERE id = :key"
 # A token may be nobody else's, neither now nor in the overlap of a rotation.
 FIND_SHARED_DIGEST = """
-    SELECT 1 FROM api_keys WHERE id <> :id
+    SELECT 1 AS found FROM api_keys WHERE id <> :id
     AND (digest IN (:digest, :previous_digest) OR previous_digest IN (:digest, :previous_digest))
 """
 
