@@ -16,12 +16,21 @@ def bearer(credential: str) -> Headers:
 
 def x_api_key(credential: str) -> Headers:
     """Anthropic's `x-api-key`; a `Bearer ` in front, as SDKs add it, is dropped."""
-    return (("x-api-key", credential[7:] if credential[:7].lower() == "bearer " else credential),)
+    return (("x-api-key", _bare(credential)),)
 
 
 def x_goog_api_key(credential: str) -> Headers:
-    """Google's `x-goog-api-key`; a `Bearer ` in front, as SDKs add it, is dropped."""
-    return (("x-goog-api-key", credential[7:] if credential[:7].lower() == "bearer " else credential),)
+    """Google's `x-goog-api-key`; the same."""
+    return (("x-goog-api-key", _bare(credential)),)
+
+
+def api_key(credential: str) -> Headers:
+    """Azure's `api-key`; the same."""
+    return (("api-key", _bare(credential)),)
+
+
+def _bare(credential: str) -> str:
+    return credential[7:] if credential[:7].lower() == "bearer " else credential
 
 
 def none(credential: str) -> Headers:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from adapters import auth
+from adapters import auth, azure
 from adapters.types import Dialect
 
 Paths = Mapping[Dialect, str]
@@ -29,6 +29,8 @@ _TEXT: Paths = {**_CHAT, Dialect.OPENAI_COMPLETIONS: "/completions"}
 _EMBED: Paths = {**_CHAT, Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
 _ALL: Paths = {**_TEXT, Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
 
+_CHAT_ONLY = ("gpt-3.5-turbo", "gpt-3.5-turbo-[01]*", "gpt-4*", "gpt-5*", "chatgpt-*", "o[1-9]*")
+
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One provider. `paths` says which dialects it speaks, and where below `base_url`.
@@ -40,6 +42,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     of its patterns. `defaults` are values of provider fields that nobody gave. `signer` names how a request is
     authenticated where a fixed header line cannot do it (`proxy.config.signing` has the table). `variant` gives the row
     that is meant by the fields: another address for another kind of deployment, say. It raises InvalidRequest.
+
+    `url_field` is a provider field that holds the whole address, as `custom_host` would. `query` is added to paths that
+    are only passed through and bring none; `passed` gives the beginnings of such paths that are elsewhere here.
+    `naming` gives the name that a model has in the paths of a dialect, where that is not its name.
     """
 
     name: str
@@ -58,6 +64,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     defaults: tuple[tuple[str, str], ...] = ()
     signer: str | None = None
     variant: Variant | None = None
+    url_field: str | None = None
+    query: str = ""
+    passed: Mapping[str, str] = {}
+    naming: Mapping[Dialect, Callable[[str], str]] = {}
 
     @property
     def takes_fields(self) -> bool:
@@ -87,7 +97,7 @@ _ROWS: tuple[Provider, ...] = (
         key_env="OPENAI_API_KEY",
         docs="https://platform.openai.com/docs/api-reference",
         paths=_ALL,
-        chat_only=("gpt-3.5-turbo", "gpt-3.5-turbo-[01]*", "gpt-4*", "gpt-5*", "chatgpt-*", "o[1-9]*"),
+        chat_only=_CHAT_ONLY,
     ),
     Provider(
         name="anthropic",
@@ -130,6 +140,53 @@ _ROWS: tuple[Provider, ...] = (
         paths=_ALL,
         key_required=False,
     ),
+    Provider(
+        name="azure-openai",
+        base_url="https://{azure_resource_name}.openai.azure.com/openai",
+        key_env="AZURE_OPENAI_API_KEY",
+        docs="https://learn.microsoft.com/azure/ai-foundry/openai/reference",
+        auth=auth.api_key,
+        paths=azure.DEPLOYED,
+        key_required=False,
+        defaults=(("azure_api_version", azure.VERSION),),
+        signer="azure",
+        variant=azure.openai,
+        query="api-version={azure_api_version}",
+        passed=azure.PASSED,
+        chat_only=_CHAT_ONLY,
+    ),
+    Provider(
+        name="azure-ai",
+        base_url="",
+        key_env="AZURE_AI_API_KEY",
+        docs="https://learn.microsoft.com/rest/api/aifoundry/modelinference/",
+        auth=auth.api_key,
+        paths=azure.FOUNDRY,
+        key_required=False,
+        defaults=(("azure_api_version", azure.FOUNDRY_VERSION),),
+        signer="azure-ai",
+        variant=azure.foundry,
+        url_field="azure_foundry_url",
+        query="api-version={azure_api_version}",
+    ),
+    Provider(
+        name="sagemaker",
+        base_url="https://runtime.sagemaker.{aws_region}.amazonaws.com",
+        key_env="AWS_SECRET_ACCESS_KEY",
+        docs="https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html",
+        paths={},
+        key_required=False,
+        defaults=(("aws_region", "us-east-1"),),
+        signer="sagemaker",
+    ),
+    Provider(
+        name="cortex",
+        base_url="https://{snowflake_account}.snowflakecomputing.com/api/v2",
+        key_env="SNOWFLAKE_TOKEN",
+        docs="https://docs.snowflake.com/user-guide/snowflake-cortex/cortex-rest-api",
+        paths={Dialect.OPENAI_CHAT: "/cortex/v1/chat/completions"},
+    ),
+    _row("github", "https://models.inference.ai.azure.com", "https://docs.github.com/github-models", _EMBED),
     _row("302ai", "https://api.302.ai/v1", "https://doc.302.ai"),
     _row("aibadgr", "https://aibadgr.com/api/v1", "https://aibadgr.com"),
     _row("anyscale", "https://api.endpoints.anyscale.com/v1", "https://docs.anyscale.com", _ALL),

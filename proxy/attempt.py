@@ -111,7 +111,7 @@ class Attempts:
             body, dropped = sent.body, sent.dropped
             lines += b"".join([f"{name}: {value}\r\n".encode("latin-1") for name, value in sent.headers])
         if target.signing is not None:
-            lines += await self._signed(target, "POST", wire.path, body)
+            lines += await self._signed(target, "POST", wire.path, "application/json", body)
         head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
         reply = await self._transport.send(target.origin, head, body, self._timeouts)
         try:
@@ -120,14 +120,14 @@ class Attempts:
             reply.finish()
             raise
 
-    async def _signed(self, target: Target, method: str, path: str, body: bytes) -> bytes:
+    async def _signed(self, target: Target, method: str, path: str, content_type: str, body: bytes) -> bytes:
         """The header lines that authenticate this very request; waits only where a credential must be fetched."""
         assert self._credentials is not None
         signer = self._credentials.signer_of(target)
-        lines = signer.lines(method, path, body)
+        lines = signer.lines(method, path, content_type, body)
         while lines is None:
             await signer.wait()
-            lines = signer.lines(method, path, body)
+            lines = signer.lines(method, path, content_type, body)
         return lines
 
     async def _answer(
@@ -186,7 +186,12 @@ class Attempts:
         """Any other path below /v1: body and answer stream, with the stored credential."""
         head, path, body = outbound.pass_through_head(x, leaf, model)
         if leaf.target.signing is not None:
-            head += await self._signed(leaf.target, x.method, path, body if isinstance(body, bytes) else b"")
+            if not isinstance(body, bytes):
+                # A signature is over the whole body, so this one is held before it is sent.
+                body = x.body = await x.client.body(self._whole_limit)
+                head = outbound.with_length(head, len(body))
+            content_type = x.headers.get(b"content-type", b"").decode("latin-1")
+            head += await self._signed(leaf.target, x.method, path, content_type, body)
         reply = await self._transport.send(leaf.target.origin, head + b"\r\n", body, self._timeouts)
         try:
             if reply.status >= 300:

@@ -151,9 +151,7 @@ def pass_through_head(x: Exchange, leaf: Leaf, model: str) -> tuple[bytes, str, 
     """Head (without its last, empty line), path and body of a request that only passes through; a body not held
     already streams."""
     target = leaf.target
-    path = target.base_path + _below_version(x.path)
-    if x.query:
-        path = f"{path}?{x.query}"
+    path = target.passed_path(_below_version(x.path), x.query, model)
     content_type = x.headers.get(b"content-type", b"").decode("latin-1")
     head, defaults = target.request_head(x.method, path, content_type)
     length = x.headers.get(b"content-length")
@@ -172,6 +170,11 @@ def pass_through_head(x: Exchange, leaf: Leaf, model: str) -> tuple[bytes, str, 
     if encoding is not None:
         framing += b"content-encoding: %b\r\n" % encoding
     return b"%b%b%b" % (head, extra_lines(x, leaf, defaults), framing), path, body
+
+
+def with_length(head: bytes, length: int) -> bytes:
+    """The head of a request whose body was to stream and is now held."""
+    return head.replace(b"transfer-encoding: chunked\r\n", b"content-length: %d\r\n" % length)
 
 
 def _below_version(path: str) -> str:

@@ -33,7 +33,7 @@ FLOOR_OF = {name if name == "adapters" else f"proxy.{name}": floor for floor, ro
 PURE = frozenset(
     (
         "__future__", "base64", "binascii", "collections", "dataclasses", "enum", "fnmatch", "functools", "hashlib",
-        "itertools", "json", "math", "msgspec", "re", "string", "struct", "types", "typing",
+        "hmac", "itertools", "json", "math", "msgspec", "re", "string", "struct", "types", "typing",
     )
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from adapters import azure
 from adapters.auth import Headers
 from adapters.errors import InvalidRequest, Kind
 from adapters.providers import PROVIDERS, Fields, Provider, matches
@@ -49,6 +50,19 @@ _FIELD_HEADERS: dict[str, str] = {
     "openai_beta": "openai-beta",
     "anthropic_beta": "anthropic-beta",
     "anthropic_version": "anthropic-version",
+    **{
+        f"amzn_sagemaker_{name}": f"x-amzn-sagemaker-{name.replace('_', '-')}"
+        for name in (
+            "custom_attributes",
+            "target_model",
+            "target_variant",
+            "target_container_hostname",
+            "inference_id",
+            "enable_explanations",
+            "inference_component",
+            "session_id",
+        )
+    },
 }
 
 
@@ -127,6 +141,11 @@ class Target:
         fields = fields or {}
         if provider.takes_fields:
             provider, fields = _variant(provider, fields)
+            address = fields.get(provider.url_field or "")
+            if address and not custom_host:
+                custom_host, guarded = address, not operator
+            listed, default = _deployments(fields)
+            aliases, default_model = {**listed, **(aliases or {})}, default_model or default
         self.provider = provider
         self._fields = fields
         self.prices = Book(provider.name, ()) if prices is None else prices
@@ -238,7 +257,9 @@ class Target:
             return None
         path = self.provider.stream_paths.get(upstream) if streamed else None
         path = path or self.provider.paths[upstream]
-        wire = self._compiled(client, upstream, path.replace(templates.MODEL, templates.segment(model, "model")))
+        naming = self.provider.naming.get(upstream)
+        named = templates.segment(model if naming is None else naming(model), "model")
+        wire = self._compiled(client, upstream, path.replace(templates.MODEL, named))
         if len(model) <= _LONGEST_MODEL:
             # Models are the clients' words: no more of them are remembered than a busy target has.
             if len(self._of_models) >= _MODELS:
@@ -250,6 +271,16 @@ class Target:
         path = self.base_path + templates.in_path(path, self.provider, self._fields)
         head, defaults = self.request_head("POST", path, "application/json")
         return Wire(codec(client, upstream), upstream, path, head, defaults)
+
+    def passed_path(self, path: str, query: str, model: str) -> str:
+        """The path and query of a request that only passes through; `path` is what stands below the version."""
+        row = self.provider
+        for beginning, place in row.passed.items():
+            if path.startswith(beginning) and (model or templates.MODEL not in place):
+                named = place.replace(templates.MODEL, templates.segment(model, "model"))
+                path = templates.in_path(named, row, self._fields) + path[len(beginning) :]
+        query = query or templates.in_path(row.query, row, self._fields)
+        return f"{self.base_path}{path}?{query}" if query else self.base_path + path
 
     def request_head(
         self, method: str, path: str, content_type: str | None
@@ -287,11 +318,27 @@ def provider_row(name: str) -> Provider:
 
 def _variant(provider: Provider, fields: Fields) -> tuple[Provider, Fields]:
     """The row that the fields mean, and the fields with its defaults."""
+    fields = {_OLD_NAMES.get(name, name): value for name, value in fields.items() if value != ""}
     try:
         row = provider if provider.variant is None else provider.variant(provider, fields)
     except InvalidRequest as error:
         raise Refused(Kind.INVALID_REQUEST, error.message, param=error.param, code=error.code) from error
-    return row, {**dict(row.defaults), **{name: value for name, value in fields.items() if value != ""}}
+    return row, {**dict(row.defaults), **fields}
+
+
+def _deployments(fields: Fields) -> tuple[dict[str, str], str | None]:
+    try:
+        return azure.deployments(fields.get("deployments"))
+    except InvalidRequest as error:
+        raise Refused(Kind.INVALID_REQUEST, error.message, param=error.param) from error
+
+
+# Names of Azure's fields from before other providers had any.
+_OLD_NAMES = {
+    "resource_name": "azure_resource_name",
+    "deployment_id": "azure_deployment_id",
+    "api_version": "azure_api_version",
+}
 
 
 def _shown(provider: Provider, credential: str, fields: Fields, operator: bool) -> tuple[Signing | None, Headers]:
@@ -310,7 +357,8 @@ def _address(
     url = custom_host or templates.filled(provider.base_url, provider, fields)
     if not url:
         raise Refused(
-            Kind.INVALID_REQUEST, f"The provider {provider.name!r} has no address of its own: set custom_host."
+            Kind.INVALID_REQUEST,
+            f"The provider {provider.name!r} has no address of its own: set {provider.url_field or 'custom_host'}.",
         )
     if len(url) > 2048 or not url.isascii() or any(c <= " " or c in '<>{}|\\^`"' for c in url):
         raise _bad_host("it contains characters that no URL may have")
@@ -332,7 +380,7 @@ def _address(
         check_host(host, trusted=listed)
         guarded = not listed
     path = parts.path.rstrip("/") or templates.path_of(provider.base_url, provider, fields)
-    if not parts.path.strip("/") and not provider.base_url:
+    if not parts.path.strip("/") and not provider.base_url and provider.url_field is None:
         path = "/v1"
     origin = Origin(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], guarded=guarded)
     return origin, path

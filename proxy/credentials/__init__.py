@@ -9,16 +9,33 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic, time
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from proxy.config.signing import BearerToken, GoogleAccount, Signing, Source
+from proxy.config.signing import (
+    AwsAssumed,
+    AwsKeys,
+    AwsMachine,
+    AzureMachine,
+    AzureWorkload,
+    Entra,
+    GoogleAccount,
+    GoogleMachine,
+    KeysOf,
+    Signing,
+    SigV4,
+    TokenOf,
+)
 from proxy.config.target import Target
-from proxy.credentials import google
+from proxy.credentials import aws, azure, google
+from proxy.credentials.aws import Keys
 from proxy.credentials.source import Fetched, Fixed, Renewed, TokenSource
 from proxy.credentials.web import Web
 from proxy.seams import Transport
 
 __all__ = ["Credentials", "Fetched", "Fixed", "Renewed", "Signer", "TokenSource", "Web"]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _MOST = 1024  # descriptions remembered: clients with credentials of their own may come without end
 
@@ -26,7 +43,7 @@ _MOST = 1024  # descriptions remembered: clients with credentials of their own m
 class Signer(Protocol):
     """Authenticates a target's requests."""
 
-    def lines(self, method: str, path: str, body: bytes) -> bytes | None:
+    def lines(self, method: str, path: str, content_type: str, body: bytes) -> bytes | None:
         """Header lines for one request, each with its line end; None while the credential is not here: `wait`."""
 
     async def wait(self) -> None:
@@ -52,40 +69,80 @@ class Credentials:
         self._environment = environment
         self._now = now
         self._clock = clock
-        self._bearers: dict[Source, Renewed[bytes]] = {}
+        self._tokens: dict[TokenOf, Renewed[bytes]] = {}
+        self._keys: dict[KeysOf, Renewed[Keys]] = {}
 
     def signer_of(self, target: Target) -> Signer:
         """The signer of a target that is signed, made at its first request."""
         signer: Signer | None = target.signer
         if signer is None:
             assert target.signing is not None
-            signer = target.signer = self._signer(target.signing)
+            signer = target.signer = self._signer(target, target.signing)
         return signer
 
     def close(self) -> None:
         """Stops what is under way."""
-        for source in self._bearers.values():
-            source.close()
+        for token in self._tokens.values():
+            token.close()
+        for keys in self._keys.values():
+            keys.close()
 
-    def _signer(self, signing: Signing) -> Signer:
-        return _BearerSigner(self._bearer(signing))
+    def _signer(self, target: Target, signing: Signing) -> Signer:
+        if isinstance(signing, SigV4):
+            host = target.origin.authority
+            return aws.SigV4Signer(self._keys_of(signing.source), host, signing.region, signing.service, self._clock)
+        return _BearerSigner(self._token_of(signing.source))
 
-    def _bearer(self, signing: BearerToken) -> Renewed[bytes]:
-        source = signing.source
-        found = self._bearers.get(source)
+    def _token_of(self, source: TokenOf) -> TokenSource[bytes]:
+        found = self._tokens.get(source)
         if found is None:
-            if len(self._bearers) >= _MOST:
-                del self._bearers[next(iter(self._bearers))]
-            name, fetch = self._fetcher(source)
-            found = self._bearers[source] = Renewed(name, fetch, self._now)
+            found = Renewed(_NAMES[type(source)], lambda: _line(self._fetch_token(source)), self._now)
+            _keep(self._tokens, source, found)
         return found
 
-    def _fetcher(self, source: Source) -> tuple[str, Callable[[], Awaitable[Fetched[bytes]]]]:
-        web, environment, clock = self._web, self._environment, self._clock
-        if isinstance(source, GoogleAccount):
-            account = source
-            return "Google service account", lambda: _line(google.of_account(account, web, clock))
-        return "Google metadata service", lambda: _line(google.of_machine(web, environment))
+    def _keys_of(self, source: KeysOf) -> TokenSource[Keys]:
+        if isinstance(source, AwsKeys):
+            return Fixed(Keys(source.id, source.secret.reveal(), source.token.reveal()))
+        found = self._keys.get(source)
+        if found is None:
+            found = Renewed(_NAMES[type(source)], lambda: self._fetch_keys(source), self._now)
+            _keep(self._keys, source, found)
+        return found
+
+    def _fetch_token(self, source: TokenOf) -> Awaitable[Fetched[str]]:
+        match source:
+            case GoogleAccount():
+                return google.of_account(source, self._web, self._clock)
+            case GoogleMachine():
+                return google.of_machine(self._web, self._environment)
+            case Entra():
+                return azure.of_client(source, self._web, self._environment)
+            case AzureMachine():
+                return azure.of_machine(source, self._web, self._environment, self._clock)
+            case AzureWorkload():
+                return azure.of_workload(source, self._web, self._environment)
+
+    def _fetch_keys(self, source: AwsMachine | AwsAssumed) -> Awaitable[Fetched[Keys]]:
+        if isinstance(source, AwsAssumed):
+            return aws.of_role(source, self._keys_of(source.base), self._web, self._environment, self._clock)
+        return aws.of_machine(self._web, source.region, self._environment, self._clock)
+
+
+_NAMES: dict[type, str] = {
+    GoogleAccount: "Google service account",
+    GoogleMachine: "Google metadata service",
+    Entra: "Microsoft Entra client credentials",
+    AzureMachine: "Azure managed identity",
+    AzureWorkload: "Azure workload identity",
+    AwsMachine: "AWS role of this machine",
+    AwsAssumed: "AWS role",
+}
+
+
+def _keep(kept: dict[K, Renewed[V]], key: K, value: Renewed[V]) -> None:
+    if len(kept) >= _MOST:
+        del kept[next(iter(kept))]
+    kept[key] = value
 
 
 async def _line(fetching: Awaitable[Fetched[str]]) -> Fetched[bytes]:
@@ -101,7 +158,7 @@ class _BearerSigner:
     def __init__(self, source: TokenSource[bytes]) -> None:
         self._source = source
 
-    def lines(self, method: str, path: str, body: bytes) -> bytes | None:
+    def lines(self, method: str, path: str, content_type: str, body: bytes) -> bytes | None:
         """The line."""
         return self._source.ready()
 

@@ -41,7 +41,7 @@ class Web:
             raise UpstreamFailure(Kind.INVALID_REQUEST, "the address of the issuer is not a URL", sent=False)
         origin = Origin(parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme])
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        lines = [f"{method} {path} HTTP/1.1", f"host: {origin.authority}", "accept: application/json"]
+        lines = [f"{method} {path} HTTP/1.1", f"host: {origin.authority}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines += ["accept-encoding: identity", "connection: close", f"content-length: {len(body)}", "", ""]
         if any("\r" in line or "\n" in line for line in lines):
@@ -61,13 +61,14 @@ class Web:
 
     async def form(self, url: str, fields: Mapping[str, str]) -> Issued:
         """Posts a form, as OAuth 2.0 has it."""
-        headers = {"content-type": "application/x-www-form-urlencoded"}
+        headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
         return await self.ask("POST", url, headers, urlencode(fields).encode())
 
 
 class _OAuth(msgspec.Struct):
     access_token: str
-    expires_in: float | str = 3600
+    expires_in: float | str | None = None
+    expires_on: float | str | None = None
 
 
 class _OAuthError(msgspec.Struct):
@@ -75,17 +76,21 @@ class _OAuthError(msgspec.Struct):
     error_description: str = ""
 
 
-def oauth_token(host: str, answer: Issued) -> tuple[str, float]:
-    """Token and seconds to live of an OAuth 2.0 answer (RFC 6749, 5.1). Raises UpstreamFailure with the issuer's own
-    words: 401 where it refused, 502 where its answer makes no sense."""
+def oauth_token(host: str, answer: Issued, now: float = 0.0) -> tuple[str, float]:
+    """Token and seconds to live of an OAuth 2.0 answer (RFC 6749, 5.1); `now` is Unix time, for issuers that only tell
+    when the token ends. Raises UpstreamFailure with the issuer's own words: 401 where it refused, 502 where its answer
+    makes no sense."""
     if answer.status != 200:
         raise refusal(host, answer.status, _words(answer.body))
     try:
         token = msgspec.json.decode(answer.body, type=_OAuth)
-        life = float(token.expires_in)
+        if token.expires_in is None and token.expires_on is not None:
+            life = float(token.expires_on) - now
+        else:
+            life = float(3600 if token.expires_in is None else token.expires_in)
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UpstreamFailure(Kind.BAD_UPSTREAM, f"{host} gave an answer without a token", sent=True) from error
-    if not token.access_token.isascii() or not token.access_token.isprintable() or not 0 < life < 1e9:
+    if not token.access_token.isascii() or not token.access_token.isprintable() or not 0 < life < 1e10:
         raise UpstreamFailure(Kind.BAD_UPSTREAM, f"{host} gave a token that cannot be used", sent=True)
     return token.access_token, life
 

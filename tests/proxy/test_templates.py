@@ -20,10 +20,10 @@ ROW = Provider(
     key_env="",
     docs="",
     auth=auth.bearer,
-    paths={CHAT: "/{model}/chat?api-version={api_version}", Dialect.OPENAI_EMBEDDINGS: "/embed"},
+    paths={CHAT: "/{model}/chat?api-version={azure_api_version}", Dialect.OPENAI_EMBEDDINGS: "/embed"},
     stream_paths={CHAT: "/{model}/chat:stream"},
     only={Dialect.OPENAI_EMBEDDINGS: ("embed-*",)},
-    defaults=(("api_version", "1"),),
+    defaults=(("azure_api_version", "1"),),
 )
 FIELDS = {"azure_resource_name": "acme", "vertex_project_id": "p 1"}
 
@@ -43,7 +43,7 @@ def test_fields_fill_the_address_and_defaults_stand_in_for_them() -> None:
     made = target()
     assert (made.origin.host, made.base_path) == ("acme.cloud.example", "/v1/projects/p%201")
     assert line(made) == "/v1/projects/p%201/m/chat?api-version=1"
-    assert line(target(fields={**FIELDS, "api_version": "2&x=/"})).endswith("?api-version=2%26x%3D%2F")
+    assert line(target(fields={**FIELDS, "azure_api_version": "2&x=/"})).endswith("?api-version=2%26x%3D%2F")
 
 
 def test_the_model_is_one_segment_of_the_path_whatever_is_in_it() -> None:
@@ -96,13 +96,13 @@ def test_a_custom_host_needs_no_field_of_the_rows_own() -> None:
 
 def test_a_variant_of_the_row_may_follow_from_the_fields() -> None:
     def variant(row: Provider, fields: Fields) -> Provider:
-        if fields.get("api_version") == "bad":
-            raise InvalidRequest("no such version", "api_version")
+        if fields.get("azure_api_version") == "bad":
+            raise InvalidRequest("no such version", "azure_api_version")
         plain = Provider(name=row.name, base_url="https://else.example/v2", key_env="", docs="", paths={CHAT: "/chat"})
-        return plain if fields.get("api_version") == "v1" else row
+        return plain if fields.get("azure_api_version") == "v1" else row
 
     row = Provider(**{name: getattr(ROW, name) for name in ROW.__struct_fields__} | {"variant": variant})
-    assert line(target(row, {"api_version": "v1"})) == "/v2/chat"
+    assert line(target(row, {"azure_api_version": "v1"})) == "/v2/chat"
     assert line(target(row)).startswith("/v1/projects")
     with pytest.raises(Refused, match="no such version"):
-        target(row, {"api_version": "bad"})
+        target(row, {"azure_api_version": "bad"})
