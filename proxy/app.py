@@ -20,6 +20,7 @@ from adapters.errors import Kind
 from proxy import __version__, keys, loglevel, models, openapi
 from proxy.address import AddressPolicy
 from proxy.admin import ROUTES as ADMIN_ROUTES
+from proxy.cache.answers import AnswerCache
 from proxy.config.file import FileConfig
 from proxy.credentials import Credentials
 from proxy.dispatch import Router
@@ -69,7 +70,10 @@ class Gateway:
         self.metrics = Metrics()
         self.ledger = Ledger(store.append_usage, stdout_log() if file.logs.access else None)
         self.credentials = Credentials(self.transport, self._machine_transport)
-        forwarder = Forwarder(self.transport, timeouts, upstream.max_response_size, credentials=self.credentials)
+        self.cache = AnswerCache(file.cache.max_size, file.cache.max_age, loop)
+        forwarder = Forwarder(
+            self.transport, timeouts, upstream.max_response_size, credentials=self.credentials, cache=self.cache
+        )
         self.pipeline = Pipeline(forwarder, self._settle, server.max_body_size, loop)
         self.catalog = models.Catalog(self.transport, timeouts)
         self.edge = Edge(

@@ -12,6 +12,7 @@ from time import monotonic
 
 from adapters import observe
 from proxy.attempt import Attempts
+from proxy.cache.answers import AnswerCache
 from proxy.config.facts import Facts
 from proxy.config.leaf import Leaf, Steps
 from proxy.config.plan import Plan
@@ -36,9 +37,11 @@ class Forwarder:
         whole_limit: int = _WHOLE_LIMIT,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         credentials: Credentials | None = None,
+        cache: AnswerCache | None = None,
     ) -> None:
         self._attempts = Attempts(transport, timeouts, whole_limit, credentials)
         self._sleep = sleep
+        self._cache = cache
 
     async def run(self, x: Exchange, plan: Plan) -> None:
         """Tries the plan and delivers the answer. Raises Refused for the gateway's own refusals; whatever else goes
@@ -46,10 +49,10 @@ class Forwarder:
         leaf = plan.single
         if leaf is None:
             outcome = await self._walk(x, plan.root.steps(Facts(x)))
-        elif leaf.attempts == 0:
+        elif leaf.plain:
             outcome = await self._attempts.once(x, leaf)
         else:
-            outcome = await self._retried(x, leaf, "first")
+            outcome = await self._asked(x, leaf, "first")
         try:
             await self._deliver(x, outcome)
         finally:
@@ -62,7 +65,7 @@ class Forwarder:
         while True:
             assert leaf is not None
             try:
-                outcome = await self._retried(x, leaf, reason)
+                outcome = await self._asked(x, leaf, reason)
             except Refused as refused:
                 outcome = of_refusal(x, refused)
                 outcome.leaf = leaf
@@ -72,6 +75,12 @@ class Forwarder:
                 return outcome
             outcome.close()
             reason = "fallback"
+
+    async def _asked(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
+        """What a leaf answers, or the cache in its place."""
+        if leaf.cache is None or self._cache is None:
+            return await self._retried(x, leaf, reason)
+        return await self._cache.outcome(x, leaf, lambda fx: self._retried(fx, leaf, reason), self._deliver)
 
     async def _retried(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
         """Attempts at one leaf, as its policy has it."""

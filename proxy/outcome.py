@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from email.utils import parsedate_to_datetime
 from time import time
+from typing import Protocol
 
 import msgspec
 
@@ -16,12 +17,22 @@ from proxy.config.leaf import Leaf
 from proxy.errors import Refused, Source, UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.limits import Permit
-from proxy.relay import Body, Events
 from proxy.seams import Reply
 
 JSON = b"content-type: application/json\r\n"
 _NUMBER = re.compile(rb"[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.,\[\]-]")
+
+
+class Relay(Protocol):
+    """A body that follows: see `proxy.relay`."""
+
+    async def deliver(self, status: int, head: bytes) -> None:
+        """Sends head and body, and returns after the last byte."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider counted, as far as it came."""
 
 
 class Outcome(msgspec.Struct, eq=False):
@@ -36,7 +47,7 @@ class Outcome(msgspec.Struct, eq=False):
     head: bytes = b""
     kind: Kind | None = None
     body: bytes | None = None
-    relay: Events | Body | None = None
+    relay: Relay | None = None
     usage: Usage | None = None
     retry_after: float | None = None
     permit: Permit | None = None

@@ -51,7 +51,8 @@ class Pipeline:
             try:
                 await self._forwarder.run(x, plan)
             finally:
-                permit.leave(x.usage, 200 <= x.status < 300)
+                # A kept answer used nothing: no attempt was made for it.
+                permit.leave(x.usage, bool(x.attempts) and 200 <= x.status < 300)
         except Refused as refused:
             refuse(x, refused)
         except asyncio.CancelledError:

@@ -102,8 +102,15 @@ class ApiKeyRow(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int = 0
     updated_at: int = 0
     origin: Origin = "store"
-    # What the SDKs sent and read back, kept verbatim: rate_limits, usage_limits, alert_emails, rotation_policy.
+    # What the SDKs sent and read back, kept verbatim: rate_limits, usage_limits, alert_emails, rotation_policy; and
+    # cache_group.
     extra: dict[str, Any] = {}
+
+    @property
+    def cache_group(self) -> str | None:
+        """The group of keys with which this one shares kept answers, None: with no other."""
+        group = self.extra.get("cache_group")
+        return group if isinstance(group, str) and group else None
 
 
 class VirtualKeyRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
+import msgspec
+
 from adapters.errors import Kind
 from adapters.peek import DEFAULT
 from adapters.providers import PROVIDERS
 from proxy.config.fields import PROVIDER_FIELDS
-from proxy.config.nodes import Node, model_slug
+from proxy.config.nodes import Cache, Node, model_slug
 from proxy.config.plan import Leaf, Plan
 from proxy.config.snapshot import Key, Snapshot
 from proxy.config.target import Target
@@ -32,6 +34,8 @@ def resolve(x: Exchange, key: Key) -> Plan:
         _strip_slug(x)
         return config
     plan = _addressed(x, key)
+    if b"x-portkey-cache" in x.headers:
+        config = _legacy_cache(x, config)
     if config is None:
         return plan
     assert plan.single is not None
@@ -53,6 +57,15 @@ def _config(x: Exchange, key: Key) -> Plan | Node | None:
     if key.config is not None:
         return x.snapshot.saved(key.config)
     return None
+
+
+def _legacy_cache(x: Exchange, config: Node | None) -> Node | None:
+    """The older way to ask for a cache: `x-portkey-cache: true` (or a mode), where no config says anything of it."""
+    if x.headers[b"x-portkey-cache"] not in (b"true", b"simple", b"semantic"):
+        return config
+    if config is None:
+        return Node(cache=Cache("simple"), identity="x-portkey-cache")
+    return config if config.cache is not None else msgspec.structs.replace(config, cache=Cache("simple"))
 
 
 def _strip_slug(x: Exchange) -> None:

@@ -60,6 +60,19 @@ class Sink(Protocol):
         """The body broke off; nothing follows."""
 
 
+class Flow(Protocol):
+    """Where an answer's bytes come from, as their reader sees it."""
+
+    def pause(self) -> None:
+        """Stops: the reader is slow."""
+
+    def resume(self) -> None:
+        """Goes on."""
+
+    def cut(self, failure: UpstreamFailure) -> None:
+        """Ends the answer as if its source had broken off with this failure."""
+
+
 class Reply(Protocol):
     """An upstream's answer, from its head on."""
 
@@ -124,7 +137,7 @@ class Client(Protocol):
     def abort(self) -> None:
         """Cuts the connection: the only honest end of an answer whose declared length cannot be kept."""
 
-    def feed_from(self, reply: Reply | None) -> None:
+    def feed_from(self, source: Flow | None) -> None:
         """Whom to pause while this client reads too slowly (None: nobody any more)."""
 
     @property

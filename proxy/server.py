@@ -30,7 +30,7 @@ from adapters.errors import Kind
 from proxy import headers
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
-from proxy.seams import Reply
+from proxy.seams import Flow
 
 _READ_LIMIT = 1 << 18
 _HEAD_LIMIT = 65536
@@ -200,7 +200,7 @@ class Door(RequestHandler):
         self._edge = edge
         self._messages = []  # type: ignore[assignment] # a list: a deque would be 700 bytes for each connection
         self._payload: StreamReader = EMPTY_PAYLOAD
-        self._source: Reply | None = None
+        self._source: Flow | None = None
         self._serving = False
         self._keep = True
         self._pipelined = False
@@ -511,11 +511,11 @@ class Door(RequestHandler):
         if self._link is not None:
             self._link.abort()
 
-    def feed_from(self, reply: Reply | None) -> None:
+    def feed_from(self, source: Flow | None) -> None:
         """Whom to pause while the client reads too slowly."""
-        self._source = reply
-        if reply is not None and self._paused:
-            reply.pause()
+        self._source = source
+        if source is not None and self._paused:
+            source.pause()
 
     @property
     def answered(self) -> bool:

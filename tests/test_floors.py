@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("config", "vault"),  # raw → validated → compiled
     ("keys", "routing", "usage", "metrics", "models", "loglevel"),  # policy: state, no sockets
     ("transport", "store", "redis_link"),  # bytes to providers and to disk
-    ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "forward"),  # attempts and bodies
+    ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "cache", "forward"),  # attempts and bodies
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin"),  # the life of a request
     ("server",),  # the edge
     ("app", "supervisor", "workers", "cli", "mock", "__main__"),  # assembly

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from adapters.replay.form import UNREADABLE, Assembled, Form, Json, cut, encode, grow, grown, read
+from adapters.types import Usage
 
 _ACTS = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
 _GROWS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
@@ -93,7 +94,7 @@ _ON = {
 class MessageForm:
     """See `adapters.replay.form.Form`."""
 
-    def whole(self, stream: bytes, request: bytes) -> Assembled | None:
+    def whole(self, stream: bytes, request: bytes, usage: Usage | None) -> Assembled | None:
         """The message that the events tell."""
         under_way = _Grown()
         try:

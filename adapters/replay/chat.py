@@ -18,7 +18,9 @@ from adapters.replay.form import (
     guessed_input,
     guessed_output,
     read,
+    told,
 )
+from adapters.types import Usage
 
 _CALLS = ("tool_calls", "function_call")
 
@@ -69,16 +71,15 @@ def _grow_blocks(blocks: list[Json], deltas: list[Any]) -> None:
 class ChatForm:
     """See `adapters.replay.form.Form`."""
 
-    def whole(self, stream: bytes, request: bytes) -> Assembled | None:
+    def whole(self, stream: bytes, request: bytes, usage: Usage | None) -> Assembled | None:
         """The completion that the chunks tell."""
         try:
-            return self._whole(stream, request)
+            return self._whole(stream, request, None if usage is None else told(usage))
         except UNREADABLE:
             return None
 
-    def _whole(self, stream: bytes, request: bytes) -> Assembled | None:
+    def _whole(self, stream: bytes, request: bytes, usage: Json | None) -> Assembled | None:
         top: Json = {}
-        usage: Json | None = None
         under_way: dict[int, _Grown] = {}
         for _, data in cut(stream):
             if data.strip() == b"[DONE]":

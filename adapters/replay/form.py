@@ -9,6 +9,7 @@ import msgspec
 from adapters import estimate
 from adapters.errors import InvalidRequest
 from adapters.framing.sse import Event, Events
+from adapters.types import Usage
 
 _STREAM_LIMIT = 64 << 20
 
@@ -31,8 +32,11 @@ class Assembled(msgspec.Struct, frozen=True, gc=False):
 class Form(Protocol):
     """One dialect's answers as streams and as wholes."""
 
-    def whole(self, stream: bytes, request: bytes) -> Assembled | None:
-        """A complete stream as a whole answer; None if it may not be kept or is not readable. Never raises."""
+    def whole(self, stream: bytes, request: bytes, usage: Usage | None) -> Assembled | None:
+        """A complete stream as a whole answer; None if it may not be kept or is not readable. Never raises.
+
+        `usage` is what the provider counted, where the stream does not tell its client.
+        """
 
     def keeps(self, body: bytes) -> bool:
         """Whether a whole answer may be kept: readable, no error, no tool called. Never raises."""
@@ -44,7 +48,7 @@ class Form(Protocol):
 class Plain:
     """Answers that are never streamed."""
 
-    def whole(self, stream: bytes, request: bytes) -> Assembled | None:
+    def whole(self, stream: bytes, request: bytes, usage: Usage | None) -> Assembled | None:
         """None."""
         return None
 
@@ -70,6 +74,20 @@ def cut(stream: bytes) -> list[Event]:
     """The events of a whole stream."""
     events = Events(_STREAM_LIMIT)
     return events.feed(stream) + events.close()
+
+
+def told(usage: Usage) -> Json:
+    """Counted tokens in OpenAI's words."""
+    said: Json = {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+    }
+    if usage.cached:
+        said["prompt_tokens_details"] = {"cached_tokens": usage.cached}
+    if usage.reasoning:
+        said["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    return said
 
 
 def guessed_input(request: bytes) -> int:

@@ -17,7 +17,9 @@ from adapters.replay.form import (
     guessed_input,
     guessed_output,
     read,
+    told,
 )
+from adapters.types import Usage
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -33,16 +35,15 @@ _decode_chunk = msgspec.json.Decoder(Json).decode
 class TextForm:
     """See `adapters.replay.form.Form`."""
 
-    def whole(self, stream: bytes, request: bytes) -> Assembled | None:
+    def whole(self, stream: bytes, request: bytes, usage: Usage | None) -> Assembled | None:
         """The completion that the chunks tell."""
         try:
-            return self._whole(stream, request)
+            return self._whole(stream, request, None if usage is None else told(usage))
         except UNREADABLE:
             return None
 
-    def _whole(self, stream: bytes, request: bytes) -> Assembled | None:
+    def _whole(self, stream: bytes, request: bytes, usage: Json | None) -> Assembled | None:
         top: Json = {}
-        usage: Json | None = None
         texts: dict[int, list[str]] = {}
         choices: dict[int, _Choice] = {}
         for _, data in cut(stream):

@@ -30,7 +30,7 @@ _TYPES = ("workspace", "organisation", "organization")
 _SUB_TYPES = ("service", "user")
 _HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _IGNORED = ("type", "sub-type", "sub_type", "organisation_id", "id", "object")
-_KEPT = ("workspace_id", "user_id", "alert_emails", "rotation_policy")
+_KEPT = ("workspace_id", "user_id", "alert_emails", "rotation_policy", "cache_group")
 
 
 class Defaults(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,6 +66,7 @@ class ApiKeyBody(limits.Given, forbid_unknown_fields=True, kw_only=True):
     allow_config_override: bool | UnsetType = UNSET
     workspace_id: str | UnsetType | None = UNSET
     user_id: str | UnsetType | None = UNSET
+    cache_group: str | UnsetType | None = UNSET
     status: Literal["active"] | UnsetType | None = UNSET
     reset_usage: int | bool | UnsetType | None = UNSET
     alert_emails: list[str] | UnsetType | None = UNSET
@@ -195,6 +196,7 @@ def shown(row: ApiKeyRow, now: int) -> dict[str, Any]:
         "limits": limits.shown(row.limits),
         "alert_emails": row.extra.get("alert_emails", []),
         "rotation_policy": row.extra.get("rotation_policy"),
+        "cache_group": row.cache_group,
         "origin": row.origin,
         "object": "api-key",
     }

@@ -12,12 +12,8 @@ from proxy.config.verdict import State, Verdict
 RETRY_CODES = frozenset((429, 500, 502, 503, 504, 529))
 """What is tried again when a config asks for attempts and names no codes."""
 
-_INFO = (
-    b"x-portkey-provider: %b\r\n"
-    b"x-portkey-last-used-option-index: %b\r\n"
-    b"x-portkey-retry-attempt-count: %%d\r\n"
-    b"x-portkey-cache-status: DISABLED\r\n"
-)
+_INFO = b"x-portkey-provider: %b\r\nx-portkey-last-used-option-index: %b\r\nx-portkey-retry-attempt-count: %%d\r\n"
+_NOT_CACHED = b"x-portkey-cache-status: DISABLED\r\n"
 
 Steps = Generator["Leaf", int, int]
 """Yields leaves, is sent their status, returns the status the whole strategy ended with."""
@@ -25,17 +21,21 @@ Steps = Generator["Leaf", int, int]
 
 class Leaf:
     """One target and how to treat it. `where` is its JSON path in the config, as the response header says it; `edits`
-    says whether the request's body changes on its way here, besides its model."""
+    says whether the request's body changes on its way here, besides its model. `plain`: nothing is done with it but one
+    attempt. `cache` is None where answers are not kept; `identity` names the config by its content."""
 
     __slots__ = (
         "attempts",
+        "cache",
         "default_params",
         "drop_params",
         "edits",
         "forward_headers",
+        "identity",
         "info",
         "name",
         "override_params",
+        "plain",
         "retry_codes",
         "strict",
         "target",
@@ -62,6 +62,12 @@ class Leaf:
         self.edits = bool(self.override_params or self.default_params or self.drop_params)
         # The answer's header lines that are the same every time, but for the number of retries.
         self.info = _INFO % (target.provider.name.encode(), where.encode())
+        self.cache = node.cache
+        self.identity = node.identity.encode()
+        self.plain = self.attempts == 0 and self.cache is None
+        if self.cache is None:
+            # Where answers are kept, the cache says itself what it did.
+            self.info += _NOT_CACHED
 
     def __repr__(self) -> str:
         return f"Leaf({self.where}: {self.target.name})"

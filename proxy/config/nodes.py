@@ -73,7 +73,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """One level of a config object. Unset means: inherit, or the gateway's default.
 
     `fields` holds the provider-specific settings by name (`fields.PROVIDER_FIELDS`). `breaker` is the circuit breaker
-    in force for this node's targets, or for a leaf the one above it. `warnings` is filled on the root only.
+    in force for this node's targets, or for a leaf the one above it. `identity` names the config by its content, for
+    every node below as well. `warnings` is filled on the root only.
     """
 
     name: str | None = None
@@ -105,6 +106,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     fetch_integrated_models: bool = False
     fields: dict[str, Any] = {}
     breaker: Breaker | None = None
+    identity: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -174,5 +176,6 @@ def inherit(parent: Node, child: Node) -> Node:
             changes.update({name: getattr(parent, name) for name in phase if getattr(parent, name)})
     own = child.strategy.cb_config if child.strategy else None
     conditional = parent.strategy is not None and parent.strategy.mode == "conditional"
+    changes["identity"] = parent.identity
     changes["breaker"] = own or (None if conditional else parent.breaker)
     return msgspec.structs.replace(child, **changes)

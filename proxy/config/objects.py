@@ -210,6 +210,8 @@ def _max_age(x: Examiner, value: Any, path: Path) -> Any:
 
 def _cache_mode(x: Examiner, value: Any, path: Path) -> Any:
     given = text(x, value, path)
+    if given == "semantic":
+        x.warn(path, "only equal questions are found: 'semantic' works as 'simple' here")
     if given is UNSET or given in ("simple", "semantic"):
         return given
     return x.bad(path, "Invalid 'cache.mode' value. Must be one of: simple, semantic")

@@ -264,6 +264,9 @@ def _api_key_row(**given: Any) -> ApiKeyRow:
     if digest is None:
         digest = given.pop("hash", "").removeprefix("sha256:").lower()
     given.pop("hash", None)
+    group = given.pop("cache_group", None)
+    if group is not None:
+        given["extra"] = {"cache_group": group}
     return ApiKeyRow(id=f"file-{given['name']}", digest=digest, **given, origin="file")
 
 
@@ -278,6 +281,7 @@ _API_KEY = record(
         "config": Field(named),
         "allow_config_override": Field(flag),
         "metadata": Field(mapping(_metadata_value)),
+        "cache_group": Field(named),
         "description": Field(text),
         "expires_at": Field(moment),
         "limits": Field(LIMITS),

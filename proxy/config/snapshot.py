@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from typing import TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ class Key:
 
     __slots__ = (
         "allow_override",
+        "cache_group",
         "config",
         "id",
         "limiter",
@@ -52,6 +54,7 @@ class Key:
         self.config = row.config
         self.allow_override = row.allow_config_override
         self.metadata = row.metadata
+        self.cache_group = row.cache_group
         self.limiter = limiter
         self.until = until
 
@@ -163,7 +166,10 @@ class Snapshot:
         row = self.configs.get(slug)
         if row is None:
             raise _unknown("config", slug, self.configs, "Invalid config id passed")
-        compiled = self._saved[slug] = self._compile(parse_config(row.config), client=None)
+        # By content, so that going back to an older version finds what was kept for it.
+        content = blake2b(msgspec.json.encode(row.config, order="sorted"), digest_size=16).hexdigest()
+        node = msgspec.structs.replace(parse_config(row.config), identity=f"{slug} {content}")
+        compiled = self._saved[slug] = self._compile(node, client=None)
         return compiled
 
     def inline(self, text: bytes, key: Key) -> Plan | Node:
@@ -171,7 +177,8 @@ class Snapshot:
         found = self._inline.get(text)
         if isinstance(found, Plan | Node):
             return found
-        compiled = self._compile(_parsed(lambda: parse_json(text)), client=key)
+        node = msgspec.structs.replace(_parsed(lambda: parse_json(text)), identity=blake2b(text).hexdigest())
+        compiled = self._compile(node, client=key)
         self._inline.keep(text, compiled)
         return compiled
 

@@ -7,6 +7,7 @@ codec, and the head of the request as bytes that only want a length.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -91,6 +92,7 @@ class Target:
     __slots__ = (
         "_by_model",
         "_fields",
+        "_fingerprint",
         "_fixed",
         "_of_models",
         "_secret",
@@ -181,6 +183,7 @@ class Target:
         """Whether any model may be asked for at any time: the common case, decided once."""
         self.vendor = "anthropic" if provider.name == "anthropic" else "openai"
         self._secret = credential.encode("latin-1", "replace") if slug is not None else b""
+        self._fingerprint = b""
         self._wires: dict[tuple[Dialect, Dialect], Wire] = {}
         self._fixed: dict[Dialect, Wire] = {}
         self._by_model = provider.by_model
@@ -193,6 +196,15 @@ class Target:
         """A provider's error without the stored credential: some repeat it to whoever they refuse."""
         secret = self._secret
         return body.replace(secret, b"[hidden]") if secret and secret in body else body
+
+    def fingerprint(self) -> bytes:
+        """Names provider, virtual key, address, credential and fields; equal wherever these are, in any process. Worked
+        out when first asked for."""
+        if not self._fingerprint:
+            where = (self.provider.name, self.slug, self.origin.scheme, self.origin.authority, self.base_path)
+            named = (*where, self.completions_mode, sorted(self._fields.items()), sorted(self.headers.items()))
+            self._fingerprint = blake2b(repr(named).encode() + self._secret, digest_size=16).digest()
+        return self._fingerprint
 
     def model_for(self, asked: str | None) -> str | None:
         """The provider's name for the model a client asked for (aliases and the default resolved)."""

@@ -66,7 +66,7 @@ def test_a_whole_answer_told_as_a_stream_and_put_together_again_is_the_same(name
     dialect, answer = ROUND[name]
     form, body = FORMS[dialect], json.dumps(answer).encode()
     assert form.keeps(body)
-    again = form.whole(form.events(body, COUNTED), b"{}")
+    again = form.whole(form.events(body, COUNTED), b"{}", None)
     assert again is not None
     assert json.loads(again.body) == answer
     assert not again.estimated
@@ -75,11 +75,11 @@ def test_a_whole_answer_told_as_a_stream_and_put_together_again_is_the_same(name
 @given(st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=8))
 def test_any_text_survives_in_every_dialect(texts: list[str]) -> None:
     for form, answer in ((CHAT, _chat(*texts)), (TEXT, _text(*texts))):
-        again = form.whole(form.events(json.dumps(answer).encode(), COUNTED), b"{}")
+        again = form.whole(form.events(json.dumps(answer).encode(), COUNTED), b"{}", None)
         assert again is not None
         assert json.loads(again.body) == answer
     message = _message(*({"type": "text", "text": text} for text in texts))
-    again = MESSAGES.whole(MESSAGES.events(json.dumps(message).encode(), b"{}"), b"{}")
+    again = MESSAGES.whole(MESSAGES.events(json.dumps(message).encode(), b"{}"), b"{}", None)
     assert again is not None
     assert json.loads(again.body) == message
 
@@ -87,7 +87,7 @@ def test_any_text_survives_in_every_dialect(texts: list[str]) -> None:
 @given(st.binary(max_size=300))
 def test_junk_is_never_kept_and_never_raises(junk: bytes) -> None:
     for form in FORMS.values():
-        assert form.whole(b"data: " + junk + b"\n\n", junk) is None
+        assert form.whole(b"data: " + junk + b"\n\n", junk, None) is None
         assert form.keeps(junk) in (False, True)
 
 
@@ -107,7 +107,7 @@ def test_fragments_of_a_stream_become_one_answer() -> None:
         _chunk({}, "length"),
         {"id": "c", "choices": [], "usage": USAGE},
     )
-    whole = CHAT.whole(stream, b"{}")
+    whole = CHAT.whole(stream, b"{}", None)
     assert whole is not None
     answer = json.loads(whole.body)
     assert answer["object"] == "chat.completion"
@@ -118,7 +118,7 @@ def test_fragments_of_a_stream_become_one_answer() -> None:
 
 def test_a_stream_without_counted_tokens_is_given_a_guess_and_says_so() -> None:
     stream = _events(_chunk({"role": "assistant", "content": "Hello, world"}), _chunk({}, "stop"))
-    whole = CHAT.whole(stream, b'{"messages":[{"role":"user","content":"Hello there"}]}')
+    whole = CHAT.whole(stream, b'{"messages":[{"role":"user","content":"Hello there"}]}', None)
     assert whole is not None
     assert whole.estimated
     assert json.loads(whole.body)["usage"]["completion_tokens"] == 3
@@ -135,7 +135,7 @@ def test_a_stream_without_counted_tokens_is_given_a_guess_and_says_so() -> None:
     ],
 )
 def test_cut_failed_and_acting_streams_are_not_kept(stream: bytes) -> None:
-    assert CHAT.whole(stream, b"{}") is None
+    assert CHAT.whole(stream, b"{}", None) is None
 
 
 def test_answers_that_call_tools_are_not_kept() -> None:
@@ -144,7 +144,7 @@ def test_answers_that_call_tools_are_not_kept() -> None:
     assert CHAT.keeps(json.dumps(_chat("a", tool_calls=[])).encode())
     use = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
     assert not MESSAGES.keeps(json.dumps(_message(use)).encode())
-    assert MESSAGES.whole(MESSAGES.events(json.dumps(_message(use)).encode(), b"{}"), b"{}") is None
+    assert MESSAGES.whole(MESSAGES.events(json.dumps(_message(use)).encode(), b"{}"), b"{}", None) is None
 
 
 def test_errors_under_a_good_status_are_not_kept() -> None:
@@ -155,6 +155,6 @@ def test_errors_under_a_good_status_are_not_kept() -> None:
 def test_a_long_stream_is_put_together_in_linear_time() -> None:
     # A hundred thousand fragments: adding them string by string would copy gigabytes.
     piece = b'data: {"choices":[{"index":0,"delta":{"content":"xxxxxxxxxx"}}]}\n\n' * 50_000
-    whole = CHAT.whole(piece + _events(_chunk({}, "stop")), b"{}")
+    whole = CHAT.whole(piece + _events(_chunk({}, "stop")), b"{}", None)
     assert whole is not None
     assert len(whole.body) > 500_000

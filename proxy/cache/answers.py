@@ -1,0 +1,152 @@
+"""What the forwarder asks instead of a target, where a config says `cache`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from time import time
+
+from adapters.replay import FORMS
+from adapters.types import Dialect
+from proxy import outbound
+from proxy.cache.entry import Entry
+from proxy.cache.flight import Deliver, Flight, Try, Whole, answer_lines
+from proxy.cache.key import digest, key_of
+from proxy.cache.memory import Memory
+from proxy.config.leaf import Leaf
+from proxy.exchange import Exchange
+from proxy.outcome import JSON, Outcome
+
+MAX_AGE = (60, 7_776_000)
+"""Seconds that an answer may be kept, at least and at most."""
+
+_FLIGHT_LIMIT = 8 << 20
+_EVENTS = b"content-type: text/event-stream\r\n"
+_MAX_AGE = re.compile(rb"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,10})", re.IGNORECASE)
+_STATUS = {name: b"x-portkey-cache-status: %b\r\n" % name.encode() for name in ("HIT", "MISS", "REFRESH", "DISABLED")}
+
+
+class AnswerCache:
+    """One per worker. `stored` counts answers kept, `joined` the askers who were served by another one's call."""
+
+    def __init__(
+        self, max_size: int, max_age: float, loop: asyncio.AbstractEventLoop, now: Callable[[], float] = time
+    ) -> None:
+        """`max_size` in bytes, `max_age` in seconds; `now` gives Unix time."""
+        self.memory = Memory(max_size)
+        self.stored = 0
+        self.joined = 0
+        self._max_age = int(max_age)
+        self._loop = loop
+        self._now = now
+        self._flights: dict[bytes, Flight] = {}
+
+    @property
+    def flying(self) -> int:
+        """How many calls others may join now."""
+        return len(self._flights)
+
+    async def outcome(self, x: Exchange, leaf: Leaf, attempt: Try, deliver: Deliver) -> Outcome:
+        """What this leaf answers: a kept answer, or that of a call. Raises Refused as the leaf itself does.
+
+        Whether key and target may be used is asked first, for kept answers too.
+        """
+        x.leaf = leaf
+        key, body = None, b""
+        if _may_keep(x):
+            body = outbound.body_for(x, leaf, outbound.admit(x, leaf))
+            key = key_of(x, leaf, body)
+        if key is None:
+            return _marked(x, await attempt(x), "DISABLED")
+        max_age = self._age(x, leaf)
+        refresh = x.headers.get(b"x-portkey-cache-force-refresh") == b"true"
+        if refresh:
+            self.memory.drop(key)
+        else:
+            now = self._now()
+            entry = self.memory.get(key, now)
+            if entry is not None and entry.at + max_age > now:
+                return _hit(x, leaf, entry)
+        flight, joins = self._flight(x, leaf, key, body, refresh=refresh)
+        if joins:
+            self.joined += 1
+        else:
+            flight.start(self._fly(flight, x, key, max_age, attempt, deliver))
+        outcome = await flight.join(x)
+        return _marked(x, outcome, "REFRESH" if refresh else x.cache or "MISS")
+
+    def _flight(self, x: Exchange, leaf: Leaf, key: bytes, body: bytes, *, refresh: bool) -> tuple[Flight, bool]:
+        """The call that this request may share, and whether it is under way already."""
+        options = body if x.streamed and b"stream_options" in body else b""
+        timeout = x.headers.get(b"x-portkey-request-timeout", b"")
+        name = digest(key, b"stream" if x.streamed else b"", options, timeout, b"refresh" if refresh else b"")
+        flight = self._flights.get(name)
+        if flight is not None:
+            return flight, True
+
+        def close() -> None:
+            if self._flights.get(name) is made:
+                del self._flights[name]
+
+        limit = min(_FLIGHT_LIMIT, self.memory.largest)
+        made = self._flights[name] = Flight(leaf, limit, self._loop, close)
+        return made, False
+
+    async def _fly(self, flight: Flight, x: Exchange, key: bytes, max_age: int, attempt: Try, deliver: Deliver) -> None:
+        dialect, request = x.dialect, x.body
+        whole = await flight.call(attempt, deliver)
+        if whole is not None:
+            entry = self._entry(whole, dialect, request, max_age)
+            if entry is not None:
+                self.memory.put(key, entry)
+                self.stored += 1
+        flight.close()
+
+    def _entry(self, whole: Whole, dialect: Dialect, request: bytes, max_age: int) -> Entry | None:
+        form = FORMS[dialect]
+        body, estimated = whole.body, False
+        if whole.stream:
+            assembled = form.whole(body, request, whole.usage)
+            if assembled is None:
+                return None
+            body, estimated = assembled.body, assembled.estimated
+        elif not form.keeps(body):
+            return None
+        at = int(self._now())
+        lines = b"".join([line for line in answer_lines(whole.head).splitlines(keepends=True) if line[:2] == b"x-"])
+        return Entry(whole.status, body, whole.usage, lines, at, at + max_age, estimated)
+
+    def _age(self, x: Exchange, leaf: Leaf) -> int:
+        """Seconds that this request's answer may be old: as its config says, its `cache-control`, or the file."""
+        assert leaf.cache is not None
+        age = leaf.cache.max_age
+        if age is None:
+            asked = _MAX_AGE.search(x.headers.get(b"cache-control", b""))
+            age = self._max_age if asked is None else int(asked[1])
+        return min(max(age, MAX_AGE[0]), MAX_AGE[1])
+
+
+def _may_keep(x: Exchange) -> bool:
+    """Whether an answer to this may be kept at all: `x-portkey-debug: false` asks that no body be."""
+    return x.dialect in FORMS and x.headers.get(b"x-portkey-debug") != b"false"
+
+
+def _marked(x: Exchange, outcome: Outcome, status: str) -> Outcome:
+    x.cache = status
+    outcome.head += _STATUS[status]
+    return outcome
+
+
+def _hit(x: Exchange, leaf: Leaf, entry: Entry) -> Outcome:
+    """A kept answer, whole or told as a stream."""
+    x.leaf, x.saved = leaf, entry.usage
+    body, head = entry.body, JSON
+    if x.streamed:
+        told = FORMS[x.dialect].events(body, x.body)
+        if told is not body:
+            body, head = told, _EVENTS
+    head += entry.lines
+    if entry.estimated:
+        head += b"x-loopway-estimated: true\r\n"
+    return _marked(x, Outcome(entry.status, None, head, None, body, leaf=leaf), "HIT")
