@@ -67,7 +67,7 @@ class AnswerCache:
             now = self._now()
             entry = self.memory.get(key, now)
             if entry is not None and entry.at + max_age > now:
-                return _hit(x, leaf, entry)
+                return _hit(x, leaf, entry, int(now))
         flight, joins = self._flight(x, leaf, key, body, refresh=refresh)
         if joins:
             self.joined += 1
@@ -138,7 +138,7 @@ def _marked(x: Exchange, outcome: Outcome, status: str) -> Outcome:
     return outcome
 
 
-def _hit(x: Exchange, leaf: Leaf, entry: Entry) -> Outcome:
+def _hit(x: Exchange, leaf: Leaf, entry: Entry, now: int) -> Outcome:
     """A kept answer, whole or told as a stream."""
     x.leaf, x.saved = leaf, entry.usage
     body, head = entry.body, JSON
@@ -146,7 +146,7 @@ def _hit(x: Exchange, leaf: Leaf, entry: Entry) -> Outcome:
         told = FORMS[x.dialect].events(body, x.body)
         if told is not body:
             body, head = told, _EVENTS
-    head += entry.lines
+    head += b"%bage: %d\r\n" % (entry.lines, max(0, now - entry.at))
     if entry.estimated:
         head += b"x-loopway-estimated: true\r\n"
     return _marked(x, Outcome(entry.status, None, head, None, body, leaf=leaf), "HIT")
