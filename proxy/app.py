@@ -17,7 +17,7 @@ import msgspec
 from aiohttp.http import RawRequestMessage
 
 from adapters.errors import Kind
-from proxy import __version__, keys, loglevel, models, openapi
+from proxy import __version__, gauges, keys, loglevel, models, openapi
 from proxy.address import AddressPolicy
 from proxy.admin import ROUTES as ADMIN_ROUTES
 from proxy.cache.answers import AnswerCache
@@ -68,7 +68,7 @@ class Gateway:
         )
         timeouts = Timeouts(upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout)
         self.metrics = Metrics()
-        self.ledger = Ledger(store.append_usage, stdout_log() if file.logs.access else None)
+        self.ledger = Ledger(store.append_usage, stdout_log() if file.logs.access else None, [self.metrics.count])
         self.credentials = Credentials(self.transport, self._machine_transport)
         self.cache = AnswerCache(file.cache.max_size, file.cache.max_age, loop)
         forwarder = Forwarder(
@@ -96,6 +96,7 @@ class Gateway:
         self._servers: list[asyncio.AbstractServer] = []
         self.leaving = False
         self._flusher: asyncio.Task[None] | None = None
+        self._pulse = gauges.Pulse(loop, self.metrics.lag)
 
     # -- the route table
 
@@ -125,6 +126,7 @@ class Gateway:
             edge = self._own_edge = Edge(self._begin, self._handle_own, EdgeSettings(), self._loop)
             self._servers += [await self._loop.create_server(edge, sock=sock) for sock in own]
         self._flusher = asyncio.create_task(self._flush_often())
+        self._pulse.start()
         # What start-up made lives for ever: the collector need not look at it again, and young garbage is cheap.
         gc.collect()
         gc.freeze()
@@ -148,6 +150,7 @@ class Gateway:
             server.close()
         if self._own_edge is not None:
             await self._own_edge.drain(0.0)
+        self._pulse.stop()
         await self.live.stop()
         if self._flusher is not None:
             self._flusher.cancel()
@@ -159,7 +162,7 @@ class Gateway:
             await self._machine.close()
         await self.store.close()
         try:
-            retire(self._metrics_file, self.metrics.samples())
+            retire(self._metrics_file, self._samples())
         except OSError as error:
             _log.warning("the counters of this worker are lost: %s", error)
 
@@ -179,7 +182,7 @@ class Gateway:
     async def _flush(self) -> None:
         await self.ledger.flush()
         try:
-            publish(self._metrics_file, self.metrics.samples())
+            publish(self._metrics_file, self._samples())
         except OSError as error:
             _log.warning("metrics cannot be shared between workers: %s", error)
 
@@ -273,12 +276,15 @@ class Gateway:
 
     def _settle(self, x: Exchange, ended: float) -> None:
         self.metrics.in_flight -= 1
-        self.metrics.settle(x, ended)
         self.ledger.put(x, ended)
 
     def metrics_text(self) -> str:
         """All workers' counters as Prometheus text."""
-        return merged(self.metrics.samples(), self._run_dir, self._metrics_file.name)
+        return merged(self._samples(), self._run_dir, self._metrics_file.name)
+
+    def _samples(self) -> dict[str, float]:
+        self.ledger.pump()
+        return self.metrics.samples() | gauges.read(self)
 
 
 class Scope:

@@ -58,9 +58,14 @@ class Attempts:
             timeout = outbound.request_timeout(x, leaf)
             limiter, permit = target.limiter, None
             if limiter is not None:
-                permit = limiter.enter(x, model) or await limiter.wait(x, model)
+                permit = limiter.enter(x, model) or await x.queue(limiter.wait(x, model))
         except Refused as refused:
-            x.attempts.append(Attempt(target.name, leaf.where, refused.status, refused.kind, 0.0, reason, waited))
+            x.attempts.append(
+                Attempt(
+                    target.name, leaf.where, refused.status, refused.kind, 0.0, reason, waited,
+                    target.provider.name, x.model or "", began,
+                )
+            )  # fmt: skip
             raise
         outcome: Outcome | None = None
         try:
@@ -83,7 +88,12 @@ class Attempts:
                     outcome.permit = permit
         outcome.leaf = leaf
         took = monotonic() - began
-        x.attempts.append(Attempt(target.name, leaf.where, outcome.status, outcome.kind, took, reason, waited))
+        x.attempts.append(
+            Attempt(
+                target.name, leaf.where, outcome.status, outcome.kind, took, reason, waited,
+                target.provider.name, model, began,
+            )
+        )  # fmt: skip
         return outcome
 
     async def _exchange(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
@@ -113,7 +123,9 @@ class Attempts:
         if target.signing is not None:
             lines += await self._signed(target, "POST", wire.path, "application/json", body)
         head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
+        asked = monotonic()
         reply = await self._transport.send(target.origin, head, body, self._timeouts)
+        x.upstream += monotonic() - asked
         try:
             return await self._answer(x, wire, call, reply, dropped)
         except BaseException:
@@ -140,7 +152,9 @@ class Attempts:
         content_type = headers.value_of(reply.raw_headers, b"content-type") or b""
         if content_type[:17] == b"text/event-stream":
             relay = Events(x, reply, None if call is None else wire.codec.stream(call), self._loop)
+            asked = monotonic()
             await relay.prime()
+            x.upstream += monotonic() - asked
             if relay.failed_early and relay.error is not None:
                 reply.finish()
                 return of_upstream(x, relay.error)
@@ -148,7 +162,9 @@ class Attempts:
             return Outcome(status, reply, head, relay=relay)
         if call is None:
             return await self._verbatim(x, reply)
+        asked = monotonic()
         raw = await reply.gather(self._whole_limit)
+        x.upstream += monotonic() - asked
         try:
             answer = wire.codec.response(call, raw)
         except BadAnswer as bad:
@@ -206,5 +222,7 @@ class Attempts:
         outcome = Outcome(reply.status, reply, headers.for_client(reply.raw_headers, content_type=True))
         if not reply.complete:
             outcome.relay = relay = Body(x, reply, self._loop)
+            asked = monotonic()
             await relay.prime()
+            x.upstream += monotonic() - asked
         return outcome

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +16,7 @@ from proxy.seams import Client, Lines
 if TYPE_CHECKING:
     from proxy.config.leaf import Leaf
     from proxy.config.snapshot import Key, Snapshot
+    from proxy.limits import Permit
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
@@ -21,6 +24,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
 
     `reason` is why it was made: `first`, `retry`, `fallback`, `hedge` or `continued`; `wait` are the seconds that were
     waited before it. A target that the gateway refused (not allowed, limit reached) counts with the refusal's status.
+    `began` is the monotonic clock.
     """
 
     target: str
@@ -30,6 +34,9 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     duration: float
     reason: str = "first"
     wait: float = 0.0
+    provider: str = "none"
+    model: str = ""
+    began: float = 0.0
 
 
 class Exchange(msgspec.Struct, eq=False):
@@ -40,6 +47,9 @@ class Exchange(msgspec.Struct, eq=False):
     Unix time. `body_model` is the model as the body has it, `model` the one to route by. Once `committed`, bytes of an
     answer have gone to the client; once `consumed`, the request's body has streamed to a provider and is not here any
     more: nothing can be tried again.
+
+    `read` is when the request's body was here (monotonic clock; 0: it streamed), `upstream` the seconds that were
+    waited for providers until the answer began, `queued` those for permits: what else it took, the gateway took itself.
 
     `cache` is what the cache did for this request, in the words of `x-portkey-cache-status`, None where it was not
     asked. For one that it answered, `usage` stays None, because nothing was used, and `saved` is what the kept answer
@@ -78,6 +88,9 @@ class Exchange(msgspec.Struct, eq=False):
     saved: Usage | None = None
     user: bytes = b""
     tags: dict[str, str] | None = None
+    read: float = 0.0
+    upstream: float = 0.0
+    queued: float = 0.0
 
     def __repr__(self) -> str:
         return f"Exchange({self.method} {self.path} → {self.status or '…'})"
@@ -90,6 +103,14 @@ class Exchange(msgspec.Struct, eq=False):
         self.body = b""
         self.headers = {}
         self.raw_headers = ()
+
+    async def queue(self, waiting: Awaitable[Permit]) -> Permit:
+        """Waits for a permit, and knows how long."""
+        began = monotonic()
+        try:
+            return await waiting
+        finally:
+            self.queued += monotonic() - began
 
     @property
     def metadata(self) -> dict[str, str]:

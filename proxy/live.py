@@ -50,6 +50,10 @@ class Live:
         self._stamp: Stamp = None  # so the file is read once more: it may have changed since the supervisor read it
         self.snapshot = Snapshot(Rows(), self.limiters)
         self._watcher: asyncio.Task[None] | None = None
+        self.failing = False
+        """Whether the store does not answer."""
+        self.rejected = False
+        """Whether the file's newest form cannot be used."""
 
     async def start(self) -> None:
         """Reads the store, compiles the first snapshot and begins to watch. Raises StoreError."""
@@ -82,20 +86,19 @@ class Live:
         self.snapshot = snapshot
 
     async def _watch(self) -> None:
-        failing = False
         while True:
             await asyncio.sleep(_LOOK_EVERY)
             try:
                 self._look_at_file()
                 if await self.store.seq() != self._stored.seq:
                     await self.apply()
-                if failing:
+                if self.failing:
                     _log.warning("the store answers again")
-                failing = False
+                self.failing = False
             except StoreError as error:
-                if not failing:
+                if not self.failing:
                     _log.error("the store does not answer; what is known keeps working: %s", error)
-                failing = True
+                self.failing = True
             except Exception as error:  # noqa: BLE001 - a watch that ends would leave revoked keys valid for ever
                 _log.error("a change of the configuration could not be used; the old one stays", exc_info=error)
 
@@ -108,7 +111,9 @@ class Live:
             file = self._load()
         except ConfigError as error:
             _log.error("the configuration file was changed but cannot be used; the old one stays:\n%s", error)
+            self.rejected = True
             return
+        self.rejected = False
         if file.digest != self.file.digest:
             self.file = file
             self._compile()

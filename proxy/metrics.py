@@ -1,4 +1,14 @@
-"""Counters of one worker: plain integers, turned into Prometheus text only when somebody asks."""
+"""What a worker counts, and the Prometheus text of all workers together.
+
+Nothing is counted while a request runs but what is in flight: a settled record says the rest, and records are counted
+in batches, twice a second and before a scrape. Counters are plain integers in dictionaries; text is made only when
+somebody asks. The text format is written by hand because it is ten lines, and because Prometheus' own client would
+bring locks, objects for each series and files of its own for several processes.
+
+Labels have few values each: providers, dialects, outcomes and directions are tables of this gateway, and statuses are
+three digits with a bound for providers that answer with every one there is. Keys, models and users are never labels:
+the ledger tells about those, to those who may ask.
+"""
 
 from __future__ import annotations
 
@@ -6,66 +16,132 @@ import fcntl
 import os
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from proxy.exchange import Exchange
+from proxy.usage import Settled
 
-_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-_MAX_SERIES = 2000
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_FINE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0)
+_MAX_STATUSES = 1000
+MAX_SERIES = 5000
+"""More than all series of a worker can ever be."""
 
-Labels = tuple[str, str, int]
+
+class Histogram:
+    """Observations in buckets; their sum in seconds."""
+
+    __slots__ = ("counts", "edges", "sum")
+
+    def __init__(self, edges: tuple[float, ...]) -> None:
+        self.edges = edges
+        self.counts = [0] * (len(edges) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Counts one observation."""
+        self.sum += value
+        self.counts[bisect_left(self.edges, value)] += 1
+
+    def samples(self, name: str, labels: str = "") -> Iterator[tuple[str, float]]:
+        """`name_bucket{labels,le="…"}` and so on. `labels` is empty or like `a="b",`."""
+        total = 0
+        for edge, count in zip((*map(str, self.edges), "+Inf"), self.counts, strict=True):
+            total += count
+            yield f'{name}_bucket{{{labels}le="{edge}"}}', total
+        tail = f"{{{labels[:-1]}}}" if labels else ""
+        yield f"{name}_sum{tail}", self.sum
+        yield f"{name}_count{tail}", total
+
+
+class Cell:
+    """What is counted of one provider's requests."""
+
+    __slots__ = ("cache_write", "cached", "cost", "duration", "first", "input", "output", "pace", "reasoning")
+
+    def __init__(self) -> None:
+        self.duration = Histogram(_SECONDS)
+        self.first = Histogram(_SECONDS)
+        self.pace = Histogram(_PER_TOKEN)
+        self.input = self.output = self.cached = self.cache_write = self.reasoning = 0
+        self.cost = 0.0
 
 
 class Metrics:
-    """Requests by provider, dialect and status; their durations, tokens and attempts."""
+    """One worker's counters. `in_flight` is kept by the requests themselves."""
 
     def __init__(self) -> None:
-        self.requests: defaultdict[Labels, int] = defaultdict(int)
-        self.buckets = [0] * (len(_BUCKETS) + 1)
-        self.seconds = 0.0
-        self.tokens: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self.attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.in_flight = 0
         self.folded = 0
+        self.requests: defaultdict[tuple[str, str, int], int] = defaultdict(int)
+        self.cells: defaultdict[str, Cell] = defaultdict(Cell)
+        self.attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.reasons: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.cache: defaultdict[str, int] = defaultdict(int)
+        self.overhead = Histogram(_FINE)
+        self.queued = Histogram(_SECONDS)
+        self.lag = Histogram(_FINE)
 
-    def settle(self, x: Exchange, ended: float) -> None:
-        """Counts one finished exchange."""
-        provider = "none" if x.leaf is None else x.leaf.target.provider.name
-        # Labels have few values each: providers and dialects are tables, statuses three digits. The bound is for
-        # providers that answer with every status there is.
-        if len(self.requests) < _MAX_SERIES:
-            self.requests[(provider, x.dialect, x.status)] += 1
-        else:
-            self.folded += 1
-        took = ended - x.started
-        self.seconds += took
-        self.buckets[bisect_left(_BUCKETS, took)] += 1
-        usage = x.usage
-        if usage is not None:
-            self.tokens[(provider, "input")] += usage.input
-            self.tokens[(provider, "output")] += usage.output
-        for attempt in x.attempts:
-            self.attempts[(provider, attempt.kind or "ok")] += 1
+    def count(self, batch: Iterable[Settled]) -> None:
+        """Counts finished requests."""
+        for kept in batch:
+            provider = kept.provider or "none"
+            labels = (provider, kept.dialect, kept.status)
+            if labels in self.requests or len(self.requests) < _MAX_STATUSES:
+                self.requests[labels] += 1
+            else:
+                self.folded += 1
+            cell = self.cells[provider]
+            cell.duration.add(kept.duration)
+            ttfb, usage = kept.ttfb, kept.usage
+            if usage is not None:
+                cell.input += usage.input
+                cell.output += usage.output
+                cell.cached += usage.cached
+                cell.cache_write += usage.cache_write
+                cell.reasoning += usage.reasoning
+            if kept.streamed and ttfb is not None:
+                cell.first.add(ttfb)
+                if usage is not None and usage.output > 1:
+                    cell.pace.add((kept.duration - ttfb) / (usage.output - 1))
+            if kept.queued:
+                self.queued.add(kept.queued)
+            if kept.cache is not None:
+                self.cache[kept.cache] += 1
+            tries = kept.tries
+            for attempt in tries:
+                self.attempts[(attempt.provider, attempt.kind or "ok")] += 1
+                if attempt.reason != "first":
+                    self.reasons[(attempt.provider, attempt.reason)] += 1
+            if kept.overhead is not None:
+                self.overhead.add(kept.overhead)
 
     def samples(self) -> dict[str, float]:
         """Every sample as `name{labels}` → value."""
         out: dict[str, float] = {}
         for (provider, dialect, status), count in self.requests.items():
             out[f'loopway_requests_total{{provider="{provider}",dialect="{dialect}",status="{status}"}}'] = count
-        total = 0
-        for edge, count in zip((*map(str, _BUCKETS), "+Inf"), self.buckets, strict=True):
-            total += count
-            out[f'loopway_request_seconds_bucket{{le="{edge}"}}'] = total
-        out["loopway_request_seconds_sum"] = self.seconds
-        out["loopway_request_seconds_count"] = total
-        for (provider, direction), tokens in self.tokens.items():
-            out[f'loopway_tokens_total{{provider="{provider}",direction="{direction}"}}'] = tokens
+        for provider, cell in self.cells.items():
+            label = f'provider="{provider}",'
+            out.update(cell.duration.samples("loopway_request_seconds", label))
+            out.update(cell.first.samples("loopway_time_to_first_token_seconds", label))
+            out.update(cell.pace.samples("loopway_time_per_output_token_seconds", label))
+            for direction in ("input", "output", "cached", "cache_write", "reasoning"):
+                out[f'loopway_tokens_total{{{label}direction="{direction}"}}'] = getattr(cell, direction)
+            out[f'loopway_cost_usd_total{{provider="{provider}"}}'] = cell.cost
         for (provider, outcome), count in self.attempts.items():
             out[f'loopway_attempts_total{{provider="{provider}",outcome="{outcome}"}}'] = count
+        for (provider, reason), count in self.reasons.items():
+            out[f'loopway_further_attempts_total{{provider="{provider}",reason="{reason}"}}'] = count
+        for result, count in self.cache.items():
+            out[f'loopway_cache_requests_total{{result="{result.lower()}"}}'] = count
+        out.update(self.overhead.samples("loopway_overhead_seconds"))
+        out.update(self.queued.samples("loopway_queue_seconds"))
+        out.update(self.lag.samples("loopway_event_loop_lag_seconds"))
         out["loopway_in_flight"] = self.in_flight
         out["loopway_folded_total"] = self.folded
         return out
@@ -100,15 +176,29 @@ def merged(own: dict[str, float], directory: Path, name: str) -> str:
         for path in directory.glob("metrics-*.json"):
             if path.name != name:
                 _add(total, _read(path), gauges=_alive(path))
-    lines: list[str] = []
-    for metric, (kind, meaning) in _METRICS.items():
-        lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} {kind}"]
-        lines += [
-            f"{sample} {value:.15g}"
-            for sample, value in total.items()
-            if sample.partition("{")[0] in _names(metric, kind)
-        ]
-    return "\n".join(lines) + "\n"
+    return text(total)
+
+
+def text(samples: dict[str, float]) -> str:
+    """The Prometheus text of samples, by family, each with its meaning."""
+    families: dict[str, list[str]] = {name: [] for name in FAMILIES}
+    for sample, value in samples.items():
+        lines = families.get(_family(sample.partition("{")[0]))
+        if lines is not None:
+            lines.append(f"{sample} {value:.15g}")
+    out: list[str] = []
+    for name, lines in families.items():
+        if lines:
+            kind, meaning = FAMILIES[name]
+            out += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", *lines]
+    return "\n".join(out) + "\n"
+
+
+def _family(name: str) -> str:
+    """The family of a sample: a histogram's samples have endings of their own."""
+    if name in FAMILIES:
+        return name
+    return name.rpartition("_")[0]
 
 
 @contextmanager
@@ -127,7 +217,7 @@ def _read(path: Path) -> dict[str, float]:
 
 def _add(total: dict[str, float], samples: dict[str, float], *, gauges: bool) -> None:
     for sample, value in samples.items():
-        if gauges or _METRICS.get(sample, _COUNTED)[0] != "gauge":
+        if gauges or FAMILIES.get(sample.partition("{")[0], _COUNTED)[0] != "gauge":
             total[sample] = total.get(sample, 0) + value
 
 
@@ -148,16 +238,35 @@ def _alive(path: Path) -> bool:
 _LEFT = "metrics-left.json"
 _COUNTED = ("counter", "")
 
-
-def _names(metric: str, kind: str) -> tuple[str, ...]:
-    return (f"{metric}_bucket", f"{metric}_sum", f"{metric}_count") if kind == "histogram" else (metric,)
-
-
-_METRICS: dict[str, tuple[str, str]] = {
+FAMILIES: dict[str, tuple[str, str]] = {
     "loopway_requests_total": ("counter", "Requests answered."),
-    "loopway_request_seconds": ("histogram", "Seconds from a request's head to its answer's last byte."),
-    "loopway_tokens_total": ("counter", "Tokens as providers counted them."),
-    "loopway_attempts_total": ("counter", "Tries at targets."),
+    "loopway_request_seconds": ("histogram", "From a request's head to its answer's last byte."),
+    "loopway_time_to_first_token_seconds": ("histogram", "From a request's head to its stream's first event."),
+    "loopway_time_per_output_token_seconds": ("histogram", "The mean gap between the tokens of a stream."),
+    "loopway_overhead_seconds": ("histogram", "What this gateway added: to the first byte, without waiting."),
+    "loopway_queue_seconds": ("histogram", "Waiting for a permit, of requests that had to."),
+    "loopway_event_loop_lag_seconds": ("histogram", "How much later than due a timer of the event loop came."),
+    "loopway_tokens_total": ("counter", "Tokens as providers counted them; cached ones are among the input."),
+    "loopway_cost_usd_total": ("counter", "What the tokens cost by the price table, in US dollars."),
+    "loopway_attempts_total": ("counter", "Tries at targets, by how they ended."),
+    "loopway_further_attempts_total": ("counter", "Tries after the first: retry, fallback, hedge, continued."),
+    "loopway_cache_requests_total": ("counter", "Requests that asked the cache, by what it said."),
+    "loopway_folded_total": ("counter", "Requests not told apart because there were too many statuses."),
+    "loopway_ledger_dropped_total": ("counter", "Usage records lost because too many waited for the store."),
     "loopway_in_flight": ("gauge", "Requests in flight."),
-    "loopway_folded_total": ("counter", "Requests not told apart because there were too many series."),
+    "loopway_workers": ("gauge", "Worker processes that run."),
+    "loopway_client_connections": ("gauge", "Open connections of clients."),
+    "loopway_upstream_connections": ("gauge", "Connections to providers, busy and idle."),
+    "loopway_permits_held": ("gauge", "Permits held, by the kind of key that limits."),
+    "loopway_queue_length": ("gauge", "Requests that wait for a permit."),
+    "loopway_breakers": ("gauge", "Circuit breakers, by state: one for each target and worker."),
+    "loopway_cache_bytes": ("gauge", "Memory that cached answers take."),
+    "loopway_ledger_waiting": ("gauge", "Usage records that wait for the store."),
+    "loopway_config_rejected": ("gauge", "Workers whose configuration file is bad: the one before holds."),
+    "loopway_store_failing": ("gauge", "Workers that the store does not answer."),
+    "loopway_redis_down": ("gauge", "Workers that Redis does not answer."),
+    "loopway_resident_memory_bytes": ("gauge", "Resident memory of the workers."),
+    "loopway_open_fds": ("gauge", "Open file descriptors of the workers."),
+    "loopway_max_fds": ("gauge", "Descriptors that the workers may have open, in all."),
 }
+"""Every metric there is: kind and meaning. Gauges are those of living workers, added up."""

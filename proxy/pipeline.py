@@ -47,7 +47,7 @@ class Pipeline:
             if limiter is None:
                 await self._forwarder.run(x, plan)
                 return
-            permit = limiter.enter(x, x.model) or await limiter.wait(x, x.model)
+            permit = limiter.enter(x, x.model) or await x.queue(limiter.wait(x, x.model))
             try:
                 await self._forwarder.run(x, plan)
             finally:
@@ -80,6 +80,7 @@ class Pipeline:
             seen = peek.peek(x.body)
         except InvalidRequest as invalid:
             raise Refused(Kind.INVALID_REQUEST, invalid.message, param=invalid.param, code=invalid.code) from invalid
+        x.read = monotonic()
         x.model = x.body_model = seen.model
         x.streamed = seen.stream is True
         if seen.user:

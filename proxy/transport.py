@@ -639,6 +639,16 @@ class HttpTransport:
         await self._exchange(connection, head, body, timeouts)
         return connection
 
+    @property
+    def busy(self) -> int:
+        """Connections with an exchange on them."""
+        return sum(connection._busy for connection in self.active)
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait in the pools for their next exchange."""
+        return sum(len(kept) for pool in (self._operator, self._client) for kept in pool._conns.values())
+
     def prepare(self, origin: Origin) -> Handle:
         """What connecting to an address needs, made once for each: its pool, and aiohttp's forms of it."""
         url = URL.build(scheme=origin.scheme, host=origin.host, port=origin.port)

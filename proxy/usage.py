@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import IO
 
 import msgspec
 
 from adapters.types import Usage
 from proxy.errors import StoreError
-from proxy.exchange import Exchange
+from proxy.exchange import Attempt, Exchange
 
 _KEPT = 100_000  # records waiting for the store at most; beyond that the oldest are dropped and counted
 
@@ -43,6 +43,7 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 
 Record = tuple[object, ...]
 Append = Callable[[list[Record]], Awaitable[None]]
+Sink = Callable[[list["Settled"]], None]
 
 
 class Settled(msgspec.Struct, gc=False, frozen=True):
@@ -61,11 +62,24 @@ class Settled(msgspec.Struct, gc=False, frozen=True):
     path: str
     status: int
     usage: Usage | None
-    attempts: int
+    tries: list[Attempt]
     streamed: bool
     duration: float
     ttfb: float | None
     outcome: str
+    read: float
+    upstream: float
+    queued: float
+    cache: str | None
+
+    @property
+    def overhead(self) -> float | None:
+        """Seconds that the gateway itself took until the answer's first byte, of requests that went to a provider once
+        and well; those of others are not to be told from waiting."""
+        tries, ttfb = self.tries, self.ttfb
+        if len(tries) != 1 or ttfb is None or not self.read or tries[0].kind is not None:
+            return None
+        return max(0.0, ttfb - self.read - self.upstream - self.queued)
 
 
 def settled(x: Exchange, ended: float) -> Settled:
@@ -86,11 +100,15 @@ def settled(x: Exchange, ended: float) -> Settled:
         x.path,
         x.status,
         x.usage,
-        len(x.attempts),
+        x.attempts,
         x.streamed,
         ended - began,
         x.first_byte - began if x.first_byte else None,
         x.kind or "ok",
+        x.read - began if x.read else 0.0,
+        x.upstream,
+        x.queued,
+        x.cache,
     )
 
 
@@ -111,7 +129,7 @@ def record_of(kept: Settled) -> Record:
         kept.path,
         kept.status,
         *counts,
-        kept.attempts,
+        len(kept.tries),
         int(kept.streamed),
         int(kept.duration * 1e6),
         None if ttfb is None else int(ttfb * 1e6),
@@ -129,7 +147,7 @@ def line_of(kept: Settled) -> Line:
         kept.path,
         kept.status,
         round(kept.duration * 1000, 3),
-        kept.attempts,
+        len(kept.tries),
         None if kept.trace_id == kept.request_id else kept.trace_id,
         None if ttfb is None else round(ttfb * 1000, 3),
         kept.key,
@@ -146,12 +164,14 @@ def line_of(kept: Settled) -> Line:
 class Ledger:
     """Takes records on the hot path, writes them in batches off it.
 
-    A store that fails keeps its records waiting, bounded; `dropped` counts what did not fit.
+    A store that fails keeps its records waiting, bounded; `dropped` counts what did not fit. `sinks` are called with
+    each batch, in order: whatever else wants to know of finished requests. They must not fail.
     """
 
-    def __init__(self, append: Append, log: IO[bytes] | None) -> None:
+    def __init__(self, append: Append, log: IO[bytes] | None, sinks: Sequence[Sink] = ()) -> None:
         self._append = append
         self._log = log
+        self.sinks = list(sinks)
         self._waiting: deque[Settled] = deque(maxlen=_KEPT)
         self._unwritten: deque[Record] = deque(maxlen=_KEPT)
         self.dropped = 0
@@ -162,11 +182,20 @@ class Ledger:
             self.dropped += 1
         self._waiting.append(settled(x, ended))
 
-    async def flush(self) -> None:
-        """Writes what is waiting: log lines at once, records to the store. Called by the worker's timer, and last."""
+    @property
+    def waiting(self) -> int:
+        """How many records the store does not have yet."""
+        return len(self._waiting) + len(self._unwritten)
+
+    def pump(self) -> None:
+        """Hands what has finished to the sinks and to the log, and makes it ready for the store."""
         batch = list(self._waiting)
         self._waiting.clear()
-        if batch and self._log is not None:
+        if not batch:
+            return
+        for sink in self.sinks:
+            sink(batch)
+        if self._log is not None:
             try:
                 self._log.write(_encode_lines([line_of(kept) for kept in batch]))
                 self._log.flush()
@@ -174,6 +203,10 @@ class Ledger:
                 self.dropped += len(batch)
         self.dropped += max(0, len(self._unwritten) + len(batch) - _KEPT)
         self._unwritten.extend(map(record_of, batch))
+
+    async def flush(self) -> None:
+        """Writes what is waiting: log lines at once, records to the store. Called by the worker's timer, and last."""
+        self.pump()
         if not self._unwritten:
             return
         rows = list(self._unwritten)

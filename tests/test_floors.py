@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "cache", "forward"),  # attempts and bodies
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin"),  # the life of a request
     ("server",),  # the edge
-    ("app", "supervisor", "workers", "cli", "mock", "__main__"),  # assembly
+    ("app", "gauges", "supervisor", "workers", "cli", "mock", "__main__"),  # assembly
 )
 FLOOR_OF = {name if name == "adapters" else f"proxy.{name}": floor for floor, row in enumerate(FLOORS) for name in row}
 

@@ -1,0 +1,70 @@
+"""What a worker's parts show of themselves, read when somebody scrapes: plain attributes, no cost in between.
+
+Also the pulse that feels the event loop's lag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.metrics import Histogram
+
+if TYPE_CHECKING:
+    from proxy.app import Gateway
+
+_BEAT = 0.1
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_STATM = Path("/proc/self/statm")
+_FDS = "/proc/self/fd"
+
+
+def read(gateway: Gateway) -> dict[str, float]:
+    """Every gauge of a worker as `name{labels}` → value, and the counters that its parts keep themselves."""
+    transport, ledger = gateway.transport, gateway.ledger
+    out: dict[str, float] = {
+        "loopway_workers": 1,
+        "loopway_client_connections": len(gateway.edge.connections),
+        'loopway_upstream_connections{state="busy"}': transport.busy,
+        'loopway_upstream_connections{state="idle"}': transport.idle,
+        "loopway_ledger_waiting": ledger.waiting,
+        "loopway_ledger_dropped_total": ledger.dropped,
+        "loopway_config_rejected": gateway.live.rejected,
+        "loopway_store_failing": gateway.live.failing,
+        "loopway_resident_memory_bytes": int(_STATM.read_text().split()[1]) * _PAGE,
+        "loopway_open_fds": len(os.listdir(_FDS)),
+        "loopway_max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+    }
+    held = {"API key": 0, "virtual key": 0}
+    for (what, _), limiter in gateway.live.limiters.all.items():
+        held[what] += limiter.held
+    for what, count in held.items():
+        out[f'loopway_permits_held{{kind="{what.lower().replace(" ", "_")}"}}'] = count
+    return out
+
+
+class Pulse:
+    """A timer that notes how late it comes: what stands in the way of every request of this worker."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, lag: Histogram) -> None:
+        self._loop = loop
+        self._lag = lag
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begins to beat."""
+        self._due = self._loop.time() + _BEAT
+        self._timer = self._loop.call_at(self._due, self._beat)
+
+    def _beat(self) -> None:
+        self._lag.add(max(0.0, self._loop.time() - self._due))
+        self.start()
+
+    def stop(self) -> None:
+        """Ends."""
+        if self._timer is not None:
+            self._timer.cancel()
