@@ -176,8 +176,11 @@ class Gateway:
     async def _flush_often(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_EVERY)
-            loglevel.follow(self._run_dir, self.live.file.logs.level)
-            await self._flush()
+            try:
+                loglevel.follow(self._run_dir, self.live.file.logs.level)
+                await self._flush()
+            except Exception as error:  # noqa: BLE001 - a timer that ends would keep every later record from the store
+                _log.error("what was counted could not be passed on", exc_info=error)
 
     async def _flush(self) -> None:
         await self.ledger.flush()
