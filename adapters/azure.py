@@ -28,6 +28,8 @@ _OPENAI: dict[Dialect, str] = {
     Dialect.OPENAI_COMPLETIONS: "/completions",
     Dialect.OPENAI_EMBEDDINGS: "/embeddings",
 }
+V1 = {**_OPENAI, Dialect.OPENAI_RESPONSES: "/responses"}
+_RESPONSES_SINCE = "2025-03-01"
 _QUERY = "?api-version={azure_api_version}"
 DEPLOYED: dict[Dialect, str] = {dialect: f"/deployments/{{model}}{path}{_QUERY}" for dialect, path in _OPENAI.items()}
 PASSED: dict[str, str] = {
@@ -41,8 +43,11 @@ def openai(row: Provider, fields: Fields) -> Provider:
     """The row for an api-version and, where the user names one, a deployment for whatever model is asked for."""
     if fields.get("azure_api_version") == "v1":
         return msgspec.structs.replace(
-            row, base_url=f"{row.base_url}/v1", paths={**_OPENAI, Dialect.OPENAI_MODELS: "/models"}, passed={}, query=""
+            row, base_url=f"{row.base_url}/v1", paths={**V1, Dialect.OPENAI_MODELS: "/models"}, passed={}, query=""
         )
+    if str(fields.get("azure_api_version", "")) >= _RESPONSES_SINCE:
+        responses = {**row.paths, Dialect.OPENAI_RESPONSES: f"/responses{_QUERY}"}
+        row = msgspec.structs.replace(row, paths=responses)
     deployment = fields.get("azure_deployment_id")
     if not deployment:
         return row
@@ -77,7 +82,7 @@ def foundry(row: Provider, fields: Fields) -> Provider:
     if fields.get("azure_deployment_name"):
         headers.append(("azureml-model-deployment", str(fields["azure_deployment_name"])))
     if url.rstrip("/").endswith("/openai/v1"):
-        return msgspec.structs.replace(row, paths=dict(_OPENAI), query="")
+        return msgspec.structs.replace(row, paths=V1, query="")
     return msgspec.structs.replace(row, headers=tuple(headers))
 
 

@@ -131,6 +131,16 @@ class _OpenAIEvent(msgspec.Struct):
     error: _OpenAIError
 
 
+class _ResponsesEvent(msgspec.Struct):
+    # OpenAI's own has all of it in `error`; its documentation, and some clients, have it beside.
+    error: _OpenAIError
+    message: str
+    code: str | None
+    param: str | None
+    sequence_number: int = 0
+    type: str = "error"
+
+
 class _AnthropicError(msgspec.Struct):
     type: str
     message: str
@@ -155,7 +165,7 @@ def body(
     code: str | None = None,
     request_id: str | None = None,
 ) -> bytes:
-    """The JSON body of an error answer as clients of that family (`openai` or `anthropic`) read it."""
+    """The JSON body of an error answer as clients of that family (`adapters.types.Dialect.family`) read it."""
     if family == "anthropic":
         return _encode(_AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message), request_id=request_id))
     error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
@@ -176,6 +186,9 @@ def event(
         return b"event: error\ndata: %b\n\n" % _encode(
             _AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message))
         )
+    if family == "responses":
+        error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
+        return b"event: error\ndata: %b\n\n" % _encode(_ResponsesEvent(error, message, code, param))
     return b"data: %b\n\n" % _encode(_OpenAIEvent(_OpenAIError(message, type or TRAITS[kind].openai, param, code)))
 
 

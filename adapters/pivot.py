@@ -139,6 +139,8 @@ _completion = msgspec.json.Decoder(Completion).decode
 _chunk = msgspec.json.Decoder(Chunk).decode
 _head = msgspec.json.Decoder(Head).decode
 _parts = msgspec.json.Decoder(list[ContentPart]).decode
+_str = msgspec.json.Decoder(str).decode
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _block = msgspec.json.Decoder(Block).decode
 _block_delta = msgspec.json.Decoder(BlockDelta).decode
 _raws = msgspec.json.Decoder(list[Raw]).decode
@@ -264,6 +266,25 @@ def calls_of(said: Said) -> list[CallPart]:
     if single is None or not (single.name or len(single.arguments) > len(b'""')):
         return []
     return [CallPart(0, None, single)]
+
+
+def same_call(part: CallPart, function: FunctionPart, id: str, started: bool) -> bool:
+    """Whether a delta at the index of a call with this id, whose arguments have `started`, is more of it. Some
+    providers give all calls one index, or none."""
+    if not function.name:
+        return True
+    if part.id:
+        return part.id == id
+    return part.index is not None or not started
+
+
+def is_complete(fragments: list[Raw]) -> bool:
+    """Whether a call's arguments are an object from brace to brace, after which nothing can follow."""
+    try:
+        _object(_str(joined(fragments)))
+    except UNREADABLE:
+        return False
+    return True
 
 
 class ChatStream(Machine):

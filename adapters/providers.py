@@ -28,6 +28,7 @@ _CHAT: Paths = {Dialect.OPENAI_CHAT: "/chat/completions", Dialect.OPENAI_MODELS:
 _TEXT: Paths = {**_CHAT, Dialect.OPENAI_COMPLETIONS: "/completions"}
 _EMBED: Paths = {**_CHAT, Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
 _ALL: Paths = {**_TEXT, Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
+_RESPONSES: Paths = {Dialect.OPENAI_RESPONSES: "/responses"}
 
 _CHAT_ONLY = ("gpt-3.5-turbo", "gpt-3.5-turbo-[01]*", "gpt-4*", "gpt-5*", "chatgpt-*", "o[1-9]*")
 
@@ -96,7 +97,7 @@ _ROWS: tuple[Provider, ...] = (
         base_url="https://api.openai.com/v1",
         key_env="OPENAI_API_KEY",
         docs="https://platform.openai.com/docs/api-reference",
-        paths=_ALL,
+        paths={**_ALL, **_RESPONSES},
         chat_only=_CHAT_ONLY,
     ),
     Provider(
@@ -197,9 +198,14 @@ _ROWS: tuple[Provider, ...] = (
     _row("deepinfra", "https://api.deepinfra.com/v1/openai", "https://deepinfra.com/docs"),
     _row("deepseek", "https://api.deepseek.com/v1", "https://api-docs.deepseek.com"),
     _row("featherless-ai", "https://api.featherless.ai/v1", "https://featherless.ai/docs", _TEXT),
-    _row("fireworks-ai", "https://api.fireworks.ai/inference/v1", "https://docs.fireworks.ai", _ALL),
-    _row("groq", "https://api.groq.com/openai/v1", "https://console.groq.com/docs"),
-    _row("huggingface", "https://router.huggingface.co/v1", "https://huggingface.co/docs/inference-providers"),
+    _row("fireworks-ai", "https://api.fireworks.ai/inference/v1", "https://docs.fireworks.ai", {**_ALL, **_RESPONSES}),
+    _row("groq", "https://api.groq.com/openai/v1", "https://console.groq.com/docs", {**_CHAT, **_RESPONSES}),
+    _row(
+        "huggingface",
+        "https://router.huggingface.co/v1",
+        "https://huggingface.co/docs/inference-providers",
+        {**_CHAT, **_RESPONSES},
+    ),
     _row("hyperbolic", "https://api.hyperbolic.xyz/v1", "https://docs.hyperbolic.xyz"),
     _row("inference-net", "https://api.inference.net/v1", "https://docs.inference.net"),
     _row("iointelligence", "https://api.intelligence.io.solutions/api/v1", "https://docs.io.net", _EMBED),
@@ -218,7 +224,7 @@ _ROWS: tuple[Provider, ...] = (
     _row("nextbit", "https://api.nextbit256.com/v1", "https://www.nextbit256.com/docs", _TEXT),
     _row("novita-ai", "https://api.novita.ai/v3/openai", "https://novita.ai/docs", _TEXT),
     _row("nscale", "https://inference.api.nscale.com/v1", "https://docs.nscale.com"),
-    _row("openrouter", "https://openrouter.ai/api/v1", "https://openrouter.ai/docs", _TEXT),
+    _row("openrouter", "https://openrouter.ai/api/v1", "https://openrouter.ai/docs", {**_TEXT, **_RESPONSES}),
     _row("ovhcloud", "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", "https://endpoints.ai.cloud.ovh.net"),
     _row("perplexity-ai", "https://api.perplexity.ai", "https://docs.perplexity.ai"),
     _row("sambanova", "https://api.sambanova.ai/v1", "https://docs.sambanova.ai"),
@@ -229,7 +235,7 @@ _ROWS: tuple[Provider, ...] = (
         "voyage", "https://api.voyageai.com/v1", "https://docs.voyageai.com", {Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
     ),
     _row("jina", "https://api.jina.ai/v1", "https://docs.jina.ai", {Dialect.OPENAI_EMBEDDINGS: "/embeddings"}),
-    _row("x-ai", "https://api.x.ai/v1", "https://docs.x.ai", _ALL),
+    _row("x-ai", "https://api.x.ai/v1", "https://docs.x.ai", {**_ALL, **_RESPONSES}),
     _row("z-ai", "https://api.z.ai/api/paas/v4", "https://docs.z.ai"),
     _row("zhipu", "https://open.bigmodel.cn/api/paas/v4", "https://open.bigmodel.cn/dev/api", _EMBED),
 )

@@ -1,4 +1,7 @@
-"""Which codec translates between two dialects: an explicit dictionary, so that grep finds every pair."""
+"""Which codec translates between two dialects.
+
+A dialect is one line: among the clients' or among the upstreams'. Each client reaches each upstream by way of chat.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +13,33 @@ from adapters.chain import Chain, Identity
 from adapters.completions import COMPLETIONS_TO_CHAT
 from adapters.embeddings import TO_FLOATS
 from adapters.gemini import CHAT_TO_GEMINI
+from adapters.responses_client import RESPONSES_TO_CHAT
 from adapters.types import Codec, Dialect
 
 IDENTITY = Identity(openai_errors.read)
 """Both sides speak the same dialect: bodies are not looked into, and errors pass as they came."""
 
+_CLIENTS: dict[Dialect, Codec] = {
+    Dialect.OPENAI_COMPLETIONS: COMPLETIONS_TO_CHAT,
+    Dialect.OPENAI_RESPONSES: RESPONSES_TO_CHAT,
+    Dialect.ANTHROPIC_MESSAGES: MESSAGES_TO_CHAT,
+}
+"""Clients' dialects on chat upstreams."""
+
+_UPSTREAMS: dict[Dialect, Codec] = {
+    Dialect.ANTHROPIC_MESSAGES: CHAT_TO_MESSAGES,
+    Dialect.GEMINI_GENERATE: CHAT_TO_GEMINI,
+}
+"""Upstreams' dialects for chat clients."""
+
 CODECS: dict[tuple[Dialect, Dialect], Codec] = {
-    (Dialect.OPENAI_CHAT, Dialect.OPENAI_CHAT): IDENTITY,
-    (Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES): CHAT_TO_MESSAGES,
-    (Dialect.OPENAI_CHAT, Dialect.GEMINI_GENERATE): CHAT_TO_GEMINI,
-    (Dialect.OPENAI_COMPLETIONS, Dialect.OPENAI_COMPLETIONS): IDENTITY,
-    (Dialect.OPENAI_COMPLETIONS, Dialect.OPENAI_CHAT): COMPLETIONS_TO_CHAT,
+    **{(client, up): Chain(first, second) for client, first in _CLIENTS.items() for up, second in _UPSTREAMS.items()},
+    **{(client, Dialect.OPENAI_CHAT): first for client, first in _CLIENTS.items()},
+    **{(Dialect.OPENAI_CHAT, up): second for up, second in _UPSTREAMS.items()},
+    # What is shorter than by way of chat.
+    **{(each, each): IDENTITY for each in Dialect if each is not Dialect.PASSTHROUGH},
     (Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_COMPLETE): COMPLETIONS_TO_COMPLETE,
-    (Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_MESSAGES): Chain(COMPLETIONS_TO_CHAT, CHAT_TO_MESSAGES),
-    (Dialect.OPENAI_COMPLETIONS, Dialect.GEMINI_GENERATE): Chain(COMPLETIONS_TO_CHAT, CHAT_TO_GEMINI),
-    (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS): IDENTITY,
     (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS): TO_FLOATS,
-    (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES): IDENTITY,
-    (Dialect.ANTHROPIC_MESSAGES, Dialect.OPENAI_CHAT): MESSAGES_TO_CHAT,
-    (Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI_GENERATE): Chain(MESSAGES_TO_CHAT, CHAT_TO_GEMINI),
-    (Dialect.ANTHROPIC_COUNT_TOKENS, Dialect.ANTHROPIC_COUNT_TOKENS): IDENTITY,
 }
 
 

@@ -28,8 +28,15 @@ class Dialect(StrEnum):
 
     @property
     def family(self) -> str:
-        """The vendor whose error shape and model list this dialect's clients expect: `openai` or `anthropic`."""
-        return "anthropic" if self.value.startswith("anthropic") else "openai"
+        """Whose error shape and model list this dialect's clients expect: `openai`, `anthropic`, or `responses`, which
+        is OpenAI's but for the errors within a stream."""
+        return _FAMILIES.get(self.value, "openai")
+
+
+_FAMILIES = {
+    **dict.fromkeys((each.value for each in Dialect if each.value.startswith("anthropic")), "anthropic"),
+    Dialect.OPENAI_RESPONSES.value: "responses",
+}
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

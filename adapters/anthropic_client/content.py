@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 import msgspec
 from msgspec import Raw
 
-from adapters.anthropic_client.reading import Dropped, missing, read, string, under
 from adapters.anthropic_client.wire import (
     Assistant,
     Block,
@@ -32,6 +31,7 @@ from adapters.anthropic_client.wire import (
 from adapters.errors import InvalidRequest
 from adapters.packing import CALL_SIGNATURE, read_head, unpack
 from adapters.pivot import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
+from adapters.reading import Dropped, missing, read, string, under
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode

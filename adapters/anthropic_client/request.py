@@ -15,7 +15,6 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.anthropic_client.content import chat_messages, system_text
-from adapters.anthropic_client.reading import Dropped, member, missing, read, string, under
 from adapters.anthropic_client.wire import (
     ChatRequest,
     Format,
@@ -34,6 +33,7 @@ from adapters.anthropic_client.wire import (
 )
 from adapters.errors import InvalidRequest
 from adapters.pivot import ABSENT, BRACE, NULL, first
+from adapters.reading import Dropped, member, missing, read, string, under
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode

@@ -35,7 +35,6 @@ from adapters.pivot import (
     TEXT,
     THINKING,
     THOUGHT,
-    UNREADABLE,
     CallPart,
     ChatStream,
     Choice,
@@ -44,14 +43,15 @@ from adapters.pivot import (
     Piece,
     calls_of,
     first,
+    is_complete,
     joined,
     on_one_line,
+    same_call,
 )
 from adapters.types import Call
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
-_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _HELD_LIMIT = 32 * 1024 * 1024
 """Bytes of tool arguments and held prose: an upstream that never stops must not fill the memory."""
@@ -128,25 +128,9 @@ class _ToolCall:
         self.fragments: list[Raw] = []
         self.closed = False
 
-    def continued_by(self, part: CallPart, function: FunctionPart) -> bool:
-        """Whether a delta at this call's index is more of it. Some providers give all calls one index, or none."""
-        if not function.name:
-            return True
-        if part.id:
-            return part.id == self.id
-        return part.index is not None or not self.fragments
-
     def opening(self) -> tuple[bytes, bytes]:
         """As for prose."""
         return _encode(ToolUse(self.id, self.name, _NO_INPUT)), b'"input_json_delta","partial_json"'
-
-    def complete(self) -> bool:
-        """Whether the arguments are an object from brace to brace, after which nothing can follow."""
-        try:
-            _object(_str(joined(self.fragments)))
-        except UNREADABLE:
-            return False
-        return True
 
 
 _Block = _Prose | _ToolCall
@@ -245,7 +229,7 @@ class MessageStream(ChatStream):
         function = part.function or _NO_FUNCTION
         key = -1 if part.index is None else part.index
         tool = self._tools.get(key)
-        if tool is None or not tool.continued_by(part, function):
+        if tool is None or not same_call(part, function, tool.id, bool(tool.fragments)):
             tool = _ToolCall(part.id or call_id(self.call, self._calls), function.name or "")
             self._tools[key] = tool
             self._calls += 1
@@ -279,7 +263,7 @@ class MessageStream(ChatStream):
         """Whether the live block can give way to another."""
         if self._held:
             return False
-        return type(self._live) is not _ToolCall or self._live.complete()
+        return type(self._live) is not _ToolCall or is_complete(self._live.fragments)
 
     def _open(self, block: _Block, out: list[bytes]) -> None:
         self._close_live(out)

@@ -27,17 +27,17 @@ from proxy.prices import Book
 from proxy.seams import Origin
 
 # Which upstream dialects can serve a client dialect, the most faithful first.
+_CHATS = (Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI_GENERATE)
 _PREFERENCE: dict[Dialect, tuple[Dialect, ...]] = {
-    Dialect.OPENAI_CHAT: (Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI_GENERATE),
+    Dialect.OPENAI_CHAT: _CHATS,
     Dialect.OPENAI_COMPLETIONS: (
         Dialect.OPENAI_COMPLETIONS,
         Dialect.ANTHROPIC_COMPLETE,
-        Dialect.OPENAI_CHAT,
-        Dialect.ANTHROPIC_MESSAGES,
-        Dialect.GEMINI_GENERATE,
+        *_CHATS,
     ),
+    Dialect.OPENAI_RESPONSES: (Dialect.OPENAI_RESPONSES, *_CHATS),
     Dialect.OPENAI_EMBEDDINGS: (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS),
-    Dialect.ANTHROPIC_MESSAGES: (Dialect.ANTHROPIC_MESSAGES, Dialect.OPENAI_CHAT, Dialect.GEMINI_GENERATE),
+    Dialect.ANTHROPIC_MESSAGES: (Dialect.ANTHROPIC_MESSAGES, *_CHATS),
     Dialect.ANTHROPIC_COUNT_TOKENS: (Dialect.ANTHROPIC_COUNT_TOKENS,),
 }
 _MODELS = 256

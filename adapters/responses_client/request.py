@@ -1,0 +1,223 @@
+"""Responses request → chat request, field by field.
+
+What a chat has no word for is named in `Outbound.dropped`. What would change the meaning of the request is refused:
+above all whatever needs a response that a provider stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.errors import InvalidRequest
+from adapters.pivot import ABSENT, BRACE, NULL, QUOTE, first
+from adapters.reading import Dropped, member, missing, read, under
+from adapters.responses_client.items import Conversation
+from adapters.responses_client.tools import Tools
+from adapters.types import Call, Outbound
+
+_encode = msgspec.json.Encoder().encode
+_bool = msgspec.json.Decoder(bool).decode
+_int = msgspec.json.Decoder(int).decode
+_float = msgspec.json.Decoder(float).decode
+_str = msgspec.json.Decoder(str).decode
+_strings = msgspec.json.Decoder(list[str]).decode
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
+
+LOGPROBS = "message.output_text.logprobs"
+_OURS = frozenset(("reasoning.encrypted_content",))
+"""What `include` may ask for that is there anyway."""
+
+
+class _Request:
+    """One translation under way."""
+
+    __slots__ = ("conversation", "dropped", "instructions", "out", "tools")
+
+    def __init__(self, call: Call) -> None:
+        self.out: dict[str, Any] = {"model": call.model, "messages": []}
+        self.dropped = Dropped(call.blocks)
+        self.conversation = Conversation(self.dropped)
+        self.tools = Tools(self.dropped)
+        self.instructions = ABSENT
+
+    def outbound(self, stream: bool) -> Outbound:
+        messages = self.conversation.messages
+        if len(self.instructions) > len(b'""'):
+            messages.insert(0, {"role": "system", "content": self.instructions})
+        if not messages:
+            raise InvalidRequest("The request needs `input`.", "input", "missing_required_parameter")
+        self.out["messages"] = messages
+        self.tools.settle(self.out)
+        if stream:
+            self.out["stream"] = True
+            self.out["stream_options"] = {"include_usage": True}
+        return Outbound(_encode(self.out), dropped=self.dropped.names())
+
+
+def to_chat(call: Call) -> Outbound:
+    """Builds the chat request for `call.model`. Raises InvalidRequest with the path of the field at fault."""
+    body = call.body
+    if not body.isascii():
+        # Values move undecoded, so nothing else would notice broken UTF-8 before the provider does.
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise peek.malformed(error) from error
+    request = _Request(call)
+    for name, value in peek.fields(body).items():
+        if first(value) == NULL:
+            continue
+        reader = _FIELDS.get(name)
+        if reader is None:
+            request.dropped.add(name)
+            continue
+        try:
+            reader(request, value)
+        except InvalidRequest as error:
+            raise under(name, error) from error
+    return request.outbound(call.stream)
+
+
+def _nothing(request: _Request, value: Raw) -> None:
+    """`model` and `stream` are told by the call; the options of a stream only hide lengths."""
+
+
+def _input(request: _Request, value: Raw) -> None:
+    request.conversation.add_all(value)
+
+
+def _instructions(request: _Request, value: Raw) -> None:
+    if first(value) != QUOTE:
+        raise InvalidRequest("Expected `str`.")
+    request.instructions = value
+
+
+def _same(decode: Callable[[Raw], Any], name: str) -> Callable[[_Request, Raw], None]:
+    """A field that a chat has too, under `name`, as the JSON it came in."""
+
+    def put(request: _Request, value: Raw) -> None:
+        read(decode, value)
+        request.out[name] = value
+
+    return put
+
+
+def _top_logprobs(request: _Request, value: Raw) -> None:
+    if read(_int, value):
+        request.out["top_logprobs"] = value
+        request.out["logprobs"] = True
+
+
+def _reasoning(request: _Request, value: Raw) -> None:
+    for name, field in read(_object, value).items():
+        if name == "effort" and first(field) == QUOTE:
+            request.out["reasoning_effort"] = field
+        elif name not in ("effort", "summary", "generate_summary") and first(field) != NULL:
+            # Summaries are told whenever the model shows its thinking.
+            request.dropped.add(f"reasoning.{name}")
+
+
+def _text(request: _Request, value: Raw) -> None:
+    fields = read(_object, value)
+    for name, field in fields.items():
+        if name == "verbosity":
+            if first(field) == QUOTE:
+                request.out["verbosity"] = field
+        elif name != "format" and first(field) != NULL:
+            request.dropped.add(f"text.{name}")
+    form = member(_object, fields, "format")
+    kind = member(_str, form, "type") if form else None
+    if form is None or kind == "text":
+        return
+    if kind == "json_object":
+        request.out["response_format"] = {"type": "json_object"}
+    elif kind == "json_schema":
+        if first(form.get("schema", ABSENT)) != BRACE:
+            raise missing("schema", "format.schema")
+        schema = {name: field for name, field in form.items() if name != "type" and first(field) != NULL}
+        request.out["response_format"] = {"type": "json_schema", "json_schema": schema}
+    else:
+        raise InvalidRequest(f"There is no text format `{(kind or '')[:40]}`.", "format.type")
+
+
+def _include(request: _Request, value: Raw) -> None:
+    for each in read(_strings, value):
+        if each == LOGPROBS:
+            request.out["logprobs"] = True
+        elif each not in _OURS:
+            request.dropped.add(f"include[].{each}")
+
+
+def _parallel(request: _Request, value: Raw) -> None:
+    if not read(_bool, value):
+        # True is the default, and some hosts know no such field.
+        request.out["parallel_tool_calls"] = value
+
+
+def _tools(request: _Request, value: Raw) -> None:
+    request.tools.read(value)
+
+
+def _tool_choice(request: _Request, value: Raw) -> None:
+    request.tools.choose(value)
+
+
+def _stored(request: _Request, value: Raw) -> None:
+    raise InvalidRequest(
+        "This model's provider stores no responses: send the whole conversation as `input` instead.",
+        code="unsupported_parameter",
+    )
+
+
+def _background(request: _Request, value: Raw) -> None:
+    if read(_bool, value):
+        raise InvalidRequest("This model's provider runs nothing in the background.", code="unsupported_parameter")
+
+
+def _unless(harmless: tuple[bytes, ...], name: str) -> Callable[[_Request, Raw], None]:
+    """A field that cannot survive, and need not where its value asks for nothing."""
+
+    def drop(request: _Request, value: Raw) -> None:
+        if bytes(value) not in harmless:
+            request.dropped.add(name)
+
+    return drop
+
+
+_FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
+    "model": _nothing,
+    "stream": _nothing,
+    "stream_options": _nothing,
+    "input": _input,
+    "instructions": _instructions,
+    "max_output_tokens": _same(_int, "max_completion_tokens"),
+    "temperature": _same(_float, "temperature"),
+    "top_p": _same(_float, "top_p"),
+    "top_logprobs": _top_logprobs,
+    "presence_penalty": _same(_float, "presence_penalty"),
+    "frequency_penalty": _same(_float, "frequency_penalty"),
+    "reasoning": _reasoning,
+    "text": _text,
+    "include": _include,
+    "tools": _tools,
+    "tool_choice": _tool_choice,
+    "parallel_tool_calls": _parallel,
+    "service_tier": _same(_str, "service_tier"),
+    "prompt_cache_key": _same(_str, "prompt_cache_key"),
+    "prompt_cache_retention": _same(_str, "prompt_cache_retention"),
+    "safety_identifier": _same(_str, "safety_identifier"),
+    "user": _same(_str, "user"),
+    "previous_response_id": _stored,
+    "conversation": _stored,
+    "prompt": _stored,
+    "background": _background,
+    "store": _unless((b"false",), "store"),
+    "truncation": _unless((b'"disabled"',), "truncation"),
+    "metadata": _unless((b"{}",), "metadata"),
+}
+"""What is done with each field that is not null; all others are dropped by name."""
