@@ -16,7 +16,13 @@ from tests.fakes.gateway import ADMIN_KEY, ANTHROPIC_SLUG, OPENAI_SLUG, SEED_KEY
 from tests.fakes.raw import Answer, Wire, request
 from tests.security.setup import EXPIRED, MAX_BODY, ROUTES, SCOPES, guarded, only, without
 
-UPSTREAM_ONLY = {Dialect.PASSTHROUGH, Dialect.ANTHROPIC_COMPLETE, Dialect.OPENAI_MODELS}
+UPSTREAM_ONLY = {
+    Dialect.PASSTHROUGH,
+    Dialect.ANTHROPIC_COMPLETE,
+    Dialect.GEMINI_GENERATE,
+    Dialect.OPENAI_MODELS,
+    Dialect.OPENAI_EMBEDDINGS_AS_FLOATS,
+}
 JSON = {"Content_Type": "application/json"}
 BOTH = "lw-both"
 CLOSED = [route for route in ROUTES if route.scope is not None and not route.open_metrics]
