@@ -25,12 +25,17 @@ def x_goog_api_key(credential: str) -> Headers:
 
 
 def api_key(credential: str) -> Headers:
-    """Azure's `api-key`; the same."""
+    """`api-key`, as Azure and vector stores spell it; the same."""
     return (("api-key", _bare(credential)),)
 
 
 def _bare(credential: str) -> str:
     return credential[7:] if credential[:7].lower() == "bearer " else credential
+
+
+def unschemed(credential: str) -> Headers:
+    """`Authorization` with the credential and no scheme, but for one that the user wrote."""
+    return (("authorization", credential),)
 
 
 def none(credential: str) -> Headers:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from adapters import auth, azure
+from adapters.quirks import Quirks
 from adapters.types import Dialect
 
 Paths = Mapping[Dialect, str]
@@ -43,10 +44,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     of its patterns. `defaults` are values of provider fields that nobody gave. `signer` names how a request is
     authenticated where a fixed header line cannot do it (`proxy.config.signing` has the table). `variant` gives the row
     that is meant by the fields: another address for another kind of deployment, say. It raises InvalidRequest.
-
     `url_field` is a provider field that holds the whole address, as `custom_host` would. `query` is added to paths that
     are only passed through and bring none; `passed` gives the beginnings of such paths that are elsewhere here.
     `naming` gives the name that a model has in the paths of a dialect, where that is not its name.
+    `quirks` says, for a dialect, what this provider wants otherwise. A row without `paths` is for passing through only.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     query: str = ""
     passed: Mapping[str, str] = {}
     naming: Mapping[Dialect, Callable[[str], str]] = {}
+    quirks: Mapping[Dialect, Quirks] = {}
 
     @property
     def takes_fields(self) -> bool:
@@ -86,9 +88,32 @@ def matches(model: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(model, pattern) for pattern in patterns)
 
 
-def _row(name: str, base_url: str, docs: str, paths: Paths = _CHAT) -> Provider:
+def _row(
+    name: str,
+    base_url: str,
+    docs: str,
+    paths: Paths = _CHAT,
+    *,
+    quirks: Mapping[Dialect, Quirks] | None = None,
+    shown: auth.Auth = auth.bearer,
+) -> Provider:
+    """An OpenAI-compatible provider, or one that is only passed through to; without an address, one must be given."""
     key_env = name.upper().replace("-", "_") + "_API_KEY"
-    return Provider(name=name, base_url=base_url, key_env=key_env, docs=docs, paths=paths)
+    return Provider(
+        name=name,
+        base_url=base_url,
+        key_env=key_env,
+        docs=docs,
+        paths=paths,
+        auth=shown,
+        host_required=not base_url,
+        quirks=quirks or {},
+    )
+
+
+def _without(*names: str) -> Mapping[Dialect, Quirks]:
+    """Chat parameters that a provider answers with an error."""
+    return {Dialect.OPENAI_CHAT: Quirks(drop=names)}
 
 
 _ROWS: tuple[Provider, ...] = (
@@ -191,7 +216,12 @@ _ROWS: tuple[Provider, ...] = (
     _row("302ai", "https://api.302.ai/v1", "https://doc.302.ai"),
     _row("aibadgr", "https://aibadgr.com/api/v1", "https://aibadgr.com"),
     _row("anyscale", "https://api.endpoints.anyscale.com/v1", "https://docs.anyscale.com", _ALL),
-    _row("cerebras", "https://api.cerebras.ai/v1", "https://inference-docs.cerebras.ai"),
+    _row(
+        "cerebras",
+        "https://api.cerebras.ai/v1",
+        "https://inference-docs.cerebras.ai",
+        quirks=_without("frequency_penalty", "presence_penalty", "logit_bias", "service_tier"),
+    ),
     _row("cometapi", "https://api.cometapi.com/v1", "https://api.cometapi.com", _EMBED),
     _row("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "https://help.aliyun.com", _EMBED),
     _row("deepbricks", "https://api.deepbricks.ai/v1", "https://deepbricks.ai"),
@@ -199,12 +229,20 @@ _ROWS: tuple[Provider, ...] = (
     _row("deepseek", "https://api.deepseek.com/v1", "https://api-docs.deepseek.com"),
     _row("featherless-ai", "https://api.featherless.ai/v1", "https://featherless.ai/docs", _TEXT),
     _row("fireworks-ai", "https://api.fireworks.ai/inference/v1", "https://docs.fireworks.ai", {**_ALL, **_RESPONSES}),
-    _row("groq", "https://api.groq.com/openai/v1", "https://console.groq.com/docs", {**_CHAT, **_RESPONSES}),
     _row(
-        "huggingface",
-        "https://router.huggingface.co/v1",
-        "https://huggingface.co/docs/inference-providers",
+        "groq",
+        "https://api.groq.com/openai/v1",
+        "https://console.groq.com/docs",
         {**_CHAT, **_RESPONSES},
+        quirks=_without("logprobs", "top_logprobs", "logit_bias"),
+    ),
+    Provider(
+        name="huggingface",
+        base_url="https://router.huggingface.co/v1",
+        key_env="HUGGINGFACE_API_KEY",
+        docs="https://huggingface.co/docs/inference-providers",
+        paths={**_CHAT, **_RESPONSES},
+        url_field="huggingface_base_url",
     ),
     _row("hyperbolic", "https://api.hyperbolic.xyz/v1", "https://docs.hyperbolic.xyz"),
     _row("inference-net", "https://api.inference.net/v1", "https://docs.inference.net"),
@@ -217,7 +255,15 @@ _ROWS: tuple[Provider, ...] = (
     _row("lingyi", "https://api.lingyiwanwu.com/v1", "https://platform.lingyiwanwu.com/docs"),
     _row("matterai", "https://api.matterai.so/v1", "https://docs.matterai.so"),
     _row("mistral-ai", "https://api.mistral.ai/v1", "https://docs.mistral.ai", _EMBED),
-    _row("monsterapi", "https://llm.monsterapi.ai/v1", "https://developer.monsterapi.ai"),
+    _row("modal", "", "https://modal.com/docs", _ALL),
+    _row(
+        "monsterapi",
+        "https://llm.monsterapi.ai/v1",
+        "https://developer.monsterapi.ai",
+        quirks={
+            Dialect.OPENAI_CHAT: Quirks(rename={"max_tokens": "max_length", "max_completion_tokens": "max_length"})
+        },
+    ),
     _row("moonshot", "https://api.moonshot.cn/v1", "https://platform.moonshot.cn/docs"),
     _row("ncompass", "https://api.ncompass.tech/v1", "https://docs.ncompass.tech"),
     _row("nebius", "https://api.studio.nebius.ai/v1", "https://docs.nebius.com/studio", _ALL),
@@ -237,7 +283,50 @@ _ROWS: tuple[Provider, ...] = (
     _row("jina", "https://api.jina.ai/v1", "https://docs.jina.ai", {Dialect.OPENAI_EMBEDDINGS: "/embeddings"}),
     _row("x-ai", "https://api.x.ai/v1", "https://docs.x.ai", {**_ALL, **_RESPONSES}),
     _row("z-ai", "https://api.z.ai/api/paas/v4", "https://docs.z.ai"),
+    _row("ai21", "https://api.ai21.com/studio/v1", "https://docs.ai21.com/reference"),
+    _row(
+        "bytez",
+        "https://api.bytez.com/models/v2/openai/v1",
+        "https://docs.bytez.com/http-reference",
+        shown=auth.unschemed,
+    ),
+    _row("databricks", "", "https://docs.databricks.com/machine-learning/model-serving", _ALL),
+    _row("latitude", "", "https://docs.latitude.so", _CHAT),
+    _row("predibase", "", "https://docs.predibase.com/user-guide/inference", _TEXT),
+    _row("reka-ai", "https://api.reka.ai/v1", "https://docs.reka.ai/chat/overview"),
+    _row("recraft-ai", "https://external.api.recraft.ai/v1", "https://www.recraft.ai/docs", {}),
+    Provider(
+        name="oracle",
+        base_url="https://inference.generativeai.{oracle_region}.oci.oraclecloud.com/openai/v1",
+        key_env="ORACLE_API_KEY",
+        docs="https://docs.oracle.com/en-us/iaas/Content/generative-ai/openai-compatible-api.htm",
+        paths={Dialect.OPENAI_CHAT: "/chat/completions", **_RESPONSES},
+        defaults=(("oracle_region", "us-chicago-1"),),
+    ),
+    Provider(
+        name="workers-ai",
+        base_url="https://api.cloudflare.com/client/v4/accounts/{workers_ai_account_id}/ai/v1",
+        key_env="WORKERS_AI_API_KEY",
+        docs="https://developers.cloudflare.com/workers-ai/configuration/open-ai-compatibility",
+        paths={Dialect.OPENAI_CHAT: "/chat/completions", Dialect.OPENAI_EMBEDDINGS: "/embeddings"},
+    ),
+    _row("meshy", "https://api.meshy.ai/openapi/v2", "https://docs.meshy.ai", {}),
+    _row("milvus", "", "https://milvus.io/api-reference/restful", {}),
+    _row("nomic", "https://api-atlas.nomic.ai/v1", "https://docs.nomic.ai/reference/api", {}),
+    _row("pinecone", "https://api.pinecone.io", "https://docs.pinecone.io/reference/api", {}, shown=auth.api_key),
+    _row("qdrant", "", "https://api.qdrant.tech", {}, shown=auth.api_key),
+    _row("replicate", "https://api.replicate.com/v1", "https://replicate.com/docs/reference/http", {}),
+    _row("segmind", "https://api.segmind.com/v1", "https://docs.segmind.com", {}, shown=auth.x_api_key),
+    _row("stability-ai", "https://api.stability.ai", "https://platform.stability.ai/docs/api-reference", {}),
+    _row("triton", "", "https://docs.nvidia.com/deeplearning/triton-inference-server", {}),
+    _row("tripo3d", "https://api.tripo3d.ai/v2/openapi", "https://platform.tripo3d.ai/docs", {}),
     _row("zhipu", "https://open.bigmodel.cn/api/paas/v4", "https://open.bigmodel.cn/dev/api", _EMBED),
 )
 
 PROVIDERS: dict[str, Provider] = {row.name: row for row in _ROWS}
+
+RETIRED: dict[str, str] = {
+    "palm": "Google has switched the PaLM API off; use the provider google with a Gemini model.",
+    "portkey": "Batches run by a hosted gateway are not offered here; name the provider that shall run them.",
+}
+"""Names that programs of the field still use, for APIs that are no more; and what to do instead."""

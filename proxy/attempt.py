@@ -120,6 +120,12 @@ class Attempts:
                 raise invalid(error) from error
             body, dropped = sent.body, sent.dropped
             lines += b"".join([f"{name}: {value}\r\n".encode("latin-1") for name, value in sent.headers])
+        if wire.quirks is not None:
+            try:
+                body, more = wire.quirks.apply(body)
+            except InvalidRequest as error:
+                raise invalid(error) from error
+            dropped += more
         if target.signing is not None:
             lines += await self._signed(target, "POST", wire.path, "application/json", body)
         head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
@@ -161,7 +167,7 @@ class Attempts:
             head = headers.for_client(reply.raw_headers, content_type=True) + dropped_line(dropped)
             return Outcome(status, reply, head, relay=relay)
         if call is None:
-            return await self._verbatim(x, reply)
+            return await self._verbatim(x, reply, dropped)
         asked = monotonic()
         raw = await reply.gather(self._whole_limit)
         x.upstream += monotonic() - asked
@@ -217,9 +223,10 @@ class Attempts:
             reply.finish()
             raise
 
-    async def _verbatim(self, x: Exchange, reply: Reply) -> Outcome:
+    async def _verbatim(self, x: Exchange, reply: Reply, dropped: tuple[str, ...] = ()) -> Outcome:
         """An answer that passes as it is, once its first bytes are here: until then it may still be tried again."""
-        outcome = Outcome(reply.status, reply, headers.for_client(reply.raw_headers, content_type=True))
+        head = headers.for_client(reply.raw_headers, content_type=True)
+        outcome = Outcome(reply.status, reply, head + dropped_line(dropped) if dropped else head)
         if not reply.complete:
             outcome.relay = relay = Body(x, reply, self._loop)
             asked = monotonic()

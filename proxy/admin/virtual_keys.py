@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from adapters.errors import Kind
-from adapters.providers import PROVIDERS
+from adapters.providers import PROVIDERS, RETIRED
 from proxy.admin import fields as provider_fields
 from proxy.admin import limits, masks, slugs
 from proxy.admin.body import bad, given, iso, moment, parse, read, text
@@ -235,6 +235,8 @@ def _complete(row: VirtualKeyRow) -> None:
 
 
 def _provider(name: str) -> str:
+    if name in RETIRED:
+        raise bad("provider", f"the provider '{name}' is no more: {RETIRED[name]}")
     if name not in PROVIDERS:
         raise bad("provider", f"unknown provider '{name}'{hint(name, PROVIDERS)}")
     return name

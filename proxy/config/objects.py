@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from adapters.providers import PROVIDERS
+from adapters.providers import PROVIDERS, RETIRED
 from proxy.config import conditions, hosts
 from proxy.config.checks import (
     Check,
@@ -117,6 +117,8 @@ def _provider(x: Examiner, value: Any, path: Path) -> Any:
         return given
     if given.startswith("@"):
         return given if given[1:].partition("/")[0] else x.bad(path, "a slug must follow '@'")
+    if given in RETIRED:
+        return x.bad(path, f"the provider '{given}' is no more: {RETIRED[given]}")
     near = nearest(given, PROVIDERS)
     message = f"Invalid 'provider' value. Must be one of: {', '.join(PROVIDERS)}"
     return x.bad(path, f"{message}. Did you mean '{near}'?" if near else message)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from adapters.providers import PROVIDERS
+from adapters.providers import PROVIDERS, RETIRED
 from proxy import scopes
 from proxy.config import objects
 from proxy.config.checks import Path
@@ -158,6 +158,8 @@ def _provider(source: Source, value: Value, path: str) -> Any:
     given = text(source, value, path)
     if given is UNSET or given in PROVIDERS:
         return given
+    if given in RETIRED:
+        return source.bad(value, path, f"the provider {given} is no more: {RETIRED[given]}")
     return source.bad(value, path, f"unknown provider{hint(given, PROVIDERS) or '; its id is one such as openai'}")
 
 

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from adapters import azure
 from adapters.auth import Headers
 from adapters.errors import InvalidRequest, Kind
-from adapters.providers import PROVIDERS, Fields, Provider, matches
+from adapters.providers import PROVIDERS, RETIRED, Fields, Provider, matches
+from adapters.quirks import Quirks
 from adapters.registry import codec
 from adapters.types import Codec, Dialect
 from proxy import __version__
@@ -71,19 +72,27 @@ class Wire:
     """How requests of one client dialect go to one target.
 
     `head` lacks its last lines: what the request adds, `content-length`, and the blank line. `defaults` are header
-    lines sent unless the client's own value takes their place. `path` is the head's, for those who sign it.
+    lines sent unless the client's own value takes their place. `path` is the head's, for those who sign it. `quirks`
+    are what the provider wants otherwise than the dialect has it.
     """
 
-    __slots__ = ("codec", "defaults", "dialect", "head", "path")
+    __slots__ = ("codec", "defaults", "dialect", "head", "path", "quirks")
 
     def __init__(
-        self, codec: Codec, dialect: Dialect, path: str, head: bytes, defaults: tuple[tuple[bytes, bytes], ...]
+        self,
+        codec: Codec,
+        dialect: Dialect,
+        path: str,
+        head: bytes,
+        defaults: tuple[tuple[bytes, bytes], ...],
+        quirks: Quirks | None = None,
     ) -> None:
         self.codec = codec
         self.dialect = dialect
         self.path = path
         self.head = head
         self.defaults = defaults
+        self.quirks = quirks
 
 
 class Target:
@@ -282,7 +291,7 @@ class Target:
     def _compiled(self, client: Dialect, upstream: Dialect, path: str) -> Wire:
         path = self.base_path + templates.in_path(path, self.provider, self._fields)
         head, defaults = self.request_head("POST", path, "application/json")
-        return Wire(codec(client, upstream), upstream, path, head, defaults)
+        return Wire(codec(client, upstream), upstream, path, head, defaults, self.provider.quirks.get(upstream))
 
     def passed_path(self, path: str, query: str, model: str) -> str:
         """The path and query of a request that only passes through; `path` is what stands below the version."""
@@ -317,6 +326,14 @@ def provider_row(name: str) -> Provider:
     row = PROVIDERS.get(name)
     if row is not None:
         return row
+    if name in RETIRED:
+        raise Refused(
+            Kind.INVALID_REQUEST,
+            f"The provider {name!r} is no more: {RETIRED[name]}",
+            status=410,
+            param="provider",
+            code="provider_retired",
+        )
     # Imported here, for an error only: difflib costs more to load than a request to serve.
     from proxy.config.near import hint
 

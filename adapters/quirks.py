@@ -1,0 +1,67 @@
+"""What a provider wants otherwise than the dialect it speaks: names to change, parameters it refuses, values it needs.
+
+A body that holds none of them is not touched: it passes byte for byte. Otherwise only the named fields change, and
+what is left out is told to whoever asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from adapters import peek
+from adapters.errors import InvalidRequest
+
+Fields = dict[str, msgspec.Raw]
+Patch = Callable[[Fields], tuple[str, ...]]
+"""Changes the top level of a body in place and returns the names of what could not come along. Pure; may raise
+InvalidRequest."""
+
+
+class Quirks(msgspec.Struct, frozen=True):
+    """The quirks of one provider for one dialect, applied in this order.
+
+    `drop` are parameters that it refuses. `rename` gives its names for others (the provider's own name, if the body has
+    it too, stands). `default` are JSON values of parameters that it needs and nobody gave. `patch` does the rest, for
+    the odd one out, and has nothing to do where none of `touches` is in the body.
+    """
+
+    drop: tuple[str, ...] = ()
+    rename: Mapping[str, str] = {}
+    default: Mapping[str, bytes] = {}
+    patch: Patch | None = None
+    touches: tuple[str, ...] = ()
+
+    def names(self) -> tuple[str, ...]:
+        """Every parameter whose presence makes a difference."""
+        return (*self.drop, *self.rename, *self.touches)
+
+    def apply(self, body: bytes) -> tuple[bytes, tuple[str, ...]]:
+        """The body as this provider wants it, and the names of what was left out. Raises InvalidRequest."""
+        # A search for each name costs less than decoding a body, and nearly no body has one.
+        if not self.default and not any(b'"%b"' % name.encode() in body for name in self.names()):
+            return body, ()
+        fields = peek.fields(body)
+        before = len(fields)
+        dropped = tuple(name for name in self.drop if fields.pop(name, _NULL) != _NULL)
+        changed = len(fields) != before
+        for name, theirs in self.rename.items():
+            if name in fields:
+                value = fields.pop(name)
+                fields.setdefault(theirs, value)
+                changed = True
+        for name, text in self.default.items():
+            if name not in fields:
+                fields[name] = msgspec.Raw(text)
+                changed = True
+        if self.patch is not None and any(name in fields for name in self.touches):
+            try:
+                dropped += self.patch(fields)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raise InvalidRequest("A parameter of the request is malformed.") from error
+            changed = True
+        return (msgspec.json.encode(fields) if changed else body), dropped
+
+
+_NULL = msgspec.Raw(b"null")
