@@ -28,6 +28,7 @@ from proxy.errors import Refused
 from proxy.exchange import Exchange
 from proxy.forward import Forwarder
 from proxy.inference import ROUTES as INFERENCE_ROUTES
+from proxy.limits import Host, Limiters, Memory
 from proxy.live import Live
 from proxy.metrics import Metrics, merged, publish, retire
 from proxy.pipeline import Pipeline, refuse
@@ -56,13 +57,16 @@ class Gateway:
         run_dir: Path,
         bootstrap: tuple[ApiKeyRow, ...],
         loop: asyncio.AbstractEventLoop,
+        memory: Memory | None = None,
     ) -> None:
+        """`memory` is where the workers of this host count together; without it, this one counts alone."""
         server = file.server
         upstream = server.upstream
         trusted = frozenset(name.lower() for name in server.trusted_custom_hosts)
         self._loop = loop
         self.store = store
-        self.live = Live(file, path, load, store, bootstrap, trusted)
+        self.host = Host(memory)
+        self.live = Live(file, path, load, store, bootstrap, trusted, Limiters(self.host))
         self.transport = HttpTransport(
             AddressPolicy(private=True), AddressPolicy(private=False), upstream.keepalive, loop
         )
@@ -119,6 +123,7 @@ class Gateway:
     async def start(self, sockets: list[socket.socket], own: Sequence[socket.socket] = ()) -> None:
         """Reads the configuration and listens: on `sockets` for everything, on `own` for metrics and probes, which are
         open there. Raises StoreError."""
+        self.host.start(self._loop)
         await self.live.start()
         for sock in sockets:
             self._servers.append(await self._loop.create_server(self.edge, sock=sock, backlog=4096))
@@ -152,6 +157,7 @@ class Gateway:
             await self._own_edge.drain(0.0)
         self._pulse.stop()
         await self.live.stop()
+        self.host.stop()
         if self._flusher is not None:
             self._flusher.cancel()
             await asyncio.gather(self._flusher, return_exceptions=True)

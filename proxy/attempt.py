@@ -57,7 +57,10 @@ class Attempts:
             model = outbound.admit(x, leaf)
             timeout = outbound.request_timeout(x, leaf)
             limiter, permit = target.limiter, None
-            if limiter is not None:
+            spender = None if x.key is None else x.key.spender
+            if spender is not None:
+                permit = await x.queue(spender.enter(limiter, x, model))
+            elif limiter is not None:
                 permit = limiter.enter(x, model) or await x.queue(limiter.wait(x, model))
         except Refused as refused:
             x.attempts.append(

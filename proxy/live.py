@@ -38,6 +38,7 @@ class Live:
         store: Store,
         bootstrap: tuple[ApiKeyRow, ...],
         trusted: frozenset[str],
+        limiters: Limiters | None = None,
     ) -> None:
         self.store = store
         self.file = file
@@ -45,7 +46,7 @@ class Live:
         self._load = load
         self._bootstrap = bootstrap
         self._trusted = trusted
-        self.limiters = Limiters()
+        self.limiters = Limiters() if limiters is None else limiters
         self._stored = Rows()
         self._stamp: Stamp = None  # so the file is read once more: it may have changed since the supervisor read it
         self.snapshot = Snapshot(Rows(), self.limiters)

@@ -59,21 +59,43 @@ class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What may be spent in a window: US dollars or tokens."""
+    """What may be spent in a window: US dollars or tokens.
+
+    When `alert_threshold` (in the same unit) is reached, `webhook` is told, once in each window. `unknown_price` says
+    what becomes of requests for models whose price is not known under a budget in dollars: `refuse`, or `allow`, which
+    counts their tokens in the ledger and no money.
+    """
 
     usd: float | None = None
     tokens: int | None = None
     window: str = "monthly"
+    alert_threshold: float | None = None
+    webhook: str | None = None
+    unknown_price: Literal["refuse", "allow"] = "refuse"
+
+
+class ModelLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits of a key for the models that a pattern fits, counted together."""
+
+    concurrency: int | None = None
+    requests: Rates | None = None
+    tokens: Rates | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The limits of an API key or a virtual key. None means unlimited."""
+    """The limits of an API key or a virtual key. None means unlimited.
+
+    `models` limits further by model: the first pattern that fits counts. `priority` is an API key's: how often its
+    requests have their turn where they wait beside others for a virtual key.
+    """
 
     concurrency: int | None = None
     queue: Queue = Queue()
     requests: Rates | None = None
     tokens: Rates | None = None
     budget: Budget | None = None
+    models: dict[str, ModelLimits] = {}
+    priority: Literal["high", "normal", "low"] = "normal"
 
 
 class ApiKeyRow(msgspec.Struct, frozen=True, kw_only=True):

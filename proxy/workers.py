@@ -20,6 +20,7 @@ from gunicorn.workers.base import Worker
 
 from proxy.config.file import FileConfig
 from proxy.errors import LoopwayError, StartupError
+from proxy.limits import Memory
 from proxy.ports import ApiKeyRow
 from proxy.supervisor import RETIRE, Supervisor
 
@@ -41,6 +42,7 @@ class Setup:
         data: Path,
         store_url: str,
         bootstrap: tuple[ApiKeyRow, ...],
+        memory: Memory | None = None,
     ) -> None:
         self.file = file
         self.path = path
@@ -49,6 +51,7 @@ class Setup:
         self.run = data / "run"
         self.store_url = store_url
         self.bootstrap = bootstrap
+        self.memory = memory
 
     @property
     def workers(self) -> int:
@@ -143,7 +146,7 @@ class GatewayWorker(Worker):  # type: ignore[misc]
         self.notify()
         vault = Vault.open(setup.data, os.environ)
         store = open_store(setup.store_url, vault)
-        gateway = Gateway(setup.file, setup.path, setup.load, store, setup.run, setup.bootstrap, loop)
+        gateway = Gateway(setup.file, setup.path, setup.load, store, setup.run, setup.bootstrap, loop, setup.memory)
         listener, *own = [listener.sock for listener in self.sockets]
         await gateway.start([listener], own)
         os.write(self.tmp.fileno(), b"1")

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from proxy.admin.body import bad, parse
+from proxy.config import hosts
 from proxy.ports import Budget, Limits, Rates
 
 UnitName = Literal["rps", "rpm", "rph", "rpd", "rpw"]
@@ -23,7 +24,7 @@ _PERIODS: dict[str, str] = {"rps": "per_second", "rpm": "per_minute", "rph": "pe
 _WINDOW = re.compile(r"daily|weekly|monthly|total|([1-9]\d{0,2})d")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_KEPT = ("alert_threshold", "next_usage_reset_at")
+_KEPT = ("next_usage_reset_at",)
 
 
 class UsageLimits(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,7 +74,11 @@ def shown(limits: Limits) -> dict[str, Any]:
     built: dict[str, Any] = msgspec.to_builtins(limits)
     if limits.queue.size == 0:
         del built["queue"]
-    return {name: _set(value) for name, value in built.items() if value is not None}
+    if limits.priority == "normal":
+        del built["priority"]
+    if limits.budget is not None and limits.budget.unknown_price == "refuse":
+        del built["budget"]["unknown_price"]
+    return {name: set_ for name, value in built.items() if value is not None and (set_ := _set(value)) != {}}
 
 
 def shown_usage(limits: Limits, extra: dict[str, Any]) -> dict[str, Any] | None:
@@ -91,6 +96,8 @@ def shown_usage(limits: Limits, extra: dict[str, Any]) -> dict[str, Any] | None:
         view["periodic_reset_days"] = int(budget.window[:-1])
     elif budget.window != "total":
         view["periodic_reset"] = budget.window
+    if budget.alert_threshold is not None:
+        view["alert_threshold"] = budget.alert_threshold
     return {**view, **kept}
 
 
@@ -106,7 +113,7 @@ def shown_rates(limits: Limits) -> list[dict[str, Any]]:
 
 
 def _set(value: Any) -> Any:
-    return {name: item for name, item in value.items() if item is not None} if isinstance(value, dict) else value
+    return {name: _set(item) for name, item in value.items() if item is not None} if isinstance(value, dict) else value
 
 
 def _budget(usage: UsageLimits | None) -> tuple[Budget | None, dict[str, Any]]:
@@ -120,8 +127,8 @@ def _budget(usage: UsageLimits | None) -> tuple[Budget | None, dict[str, Any]]:
         return None, kept
     window = f"{usage.periodic_reset_days}d" if usage.periodic_reset_days else usage.periodic_reset or "total"
     if usage.type == "tokens":
-        return Budget(tokens=int(usage.credit_limit), window=window), kept
-    return Budget(usd=usage.credit_limit, window=window), kept
+        return Budget(tokens=int(usage.credit_limit), window=window, alert_threshold=usage.alert_threshold), kept
+    return Budget(usd=usage.credit_limit, window=window, alert_threshold=usage.alert_threshold), kept
 
 
 def _rates(limits: list[RateLimit], kind: str) -> Rates | None:
@@ -153,7 +160,10 @@ def _in_range(limits: Limits) -> None:
         ("queue.size", limits.queue.size, 0),
         ("queue.timeout", limits.queue.timeout, 0),
     ]
-    for name, rates in (("requests", limits.requests), ("tokens", limits.tokens)):
+    every = [("", limits), *((f"models.{pattern}.", own) for pattern, own in limits.models.items())]
+    rates_of = [(f"{path}{kind}", getattr(own, kind)) for path, own in every for kind in ("requests", "tokens")]
+    least += [(f"models.{pattern}.concurrency", own.concurrency, 1) for pattern, own in limits.models.items()]
+    for name, rates in rates_of:
         least += [(f"{name}.{period}", getattr(rates, period, None), 1) for period in _PERIODS.values()]
     for name, value, low in least:
         if value is not None and value < low:
@@ -165,5 +175,9 @@ def _in_range(limits: Limits) -> None:
         raise bad("limits.budget", "give usd or tokens")
     if (budget.usd or budget.tokens or 0) <= 0:
         raise bad(f"limits.budget.{'tokens' if budget.usd is None else 'usd'}", "must be above 0")
+    if budget.alert_threshold is not None and budget.alert_threshold <= 0:
+        raise bad("limits.budget.alert_threshold", "must be above 0")
+    if budget.webhook is not None and (fault := hosts.fault(budget.webhook)):
+        raise bad("limits.budget.webhook", f"no usable URL: {fault}")
     if not _WINDOW.fullmatch(budget.window):
         raise bad("limits.budget.window", "must be daily, weekly, monthly, total or a number of days such as 30d")

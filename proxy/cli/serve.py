@@ -102,6 +102,7 @@ def run(
 ) -> None:
     """Prepares the store, binds, and supervises until told to stop. Raises LoopwayError."""
     import proxy.app  # noqa: F401 - loaded before the fork: workers share its memory, and a new one serves at once
+    from proxy.limits import supervisor_memory
     from proxy.workers import Application, Setup, listeners
 
     vendored()  # likewise
@@ -121,6 +122,7 @@ def run(
         click.echo(f"The first start made an admin key. It is shown once:\n\n    {made}\n")
     click.echo(banner(address) if banner else f"Loopway listens on {address} with {setup.workers} worker(s).")
     sys.stdout.flush()
+    setup.memory = supervisor_memory(setup.workers)
     Application(setup, bound).run()
 
 

@@ -43,7 +43,7 @@ from proxy.config.read import (
     text,
 )
 from proxy.config.tree import Value
-from proxy.ports import ApiKeyRow, Budget, ConfigRow, Limits, Queue, Rates, Secret, VirtualKeyRow
+from proxy.ports import ApiKeyRow, Budget, ConfigRow, Limits, ModelLimits, Queue, Rates, Secret, VirtualKeyRow
 
 
 class UpstreamSettings(msgspec.Struct, frozen=True):
@@ -123,7 +123,17 @@ _WINDOW = matching(
     r"daily|weekly|monthly|total|(?:[1-9]|[1-9]\d|[12]\d\d|3[0-5]\d|36[0-5])d",
     "expected daily, weekly, monthly, total, or a number of days such as 14d (1d to 365d)",
 )
-_BUDGET = record({"usd": Field(positive), "tokens": Field(integer(1)), "window": Field(_WINDOW)}, Budget)
+_BUDGET = record(
+    {
+        "usd": Field(positive),
+        "tokens": Field(integer(1)),
+        "window": Field(_WINDOW),
+        "alert_threshold": Field(positive),
+        "webhook": Field(host_url),
+        "unknown_price": Field(choice(("refuse", "allow"))),
+    },
+    Budget,
+)
 
 
 def _budget(source: Source, value: Value, path: str) -> Any:
@@ -133,6 +143,9 @@ def _budget(source: Source, value: Value, path: str) -> Any:
     return budget
 
 
+_MODEL_LIMITS = record(
+    {"concurrency": Field(integer(1)), "requests": Field(_RATES), "tokens": Field(_RATES)}, ModelLimits
+)
 LIMITS = record(
     {
         "concurrency": Field(integer(1)),
@@ -140,6 +153,8 @@ LIMITS = record(
         "requests": Field(_RATES),
         "tokens": Field(_RATES),
         "budget": Field(_budget),
+        "models": Field(mapping(_MODEL_LIMITS)),
+        "priority": Field(choice(("high", "normal", "low"))),
     },
     Limits,
 )

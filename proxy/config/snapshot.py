@@ -17,7 +17,7 @@ from proxy.config.objects import InvalidConfig, parse, parse_json
 from proxy.config.plan import Leaf, Plan, compile_plan
 from proxy.config.target import Target, provider_row
 from proxy.errors import Refused
-from proxy.limits import Limiter, Limiters
+from proxy.limits import WEIGHTS, Limiter, Limiters
 from proxy.ports import ApiKeyRow, ConfigRow, Rows, VirtualKeyRow
 from proxy.prices import Prices
 
@@ -39,9 +39,11 @@ class Key:
         "models",
         "name",
         "scopes",
+        "spender",
         "unrestricted",
         "until",
         "virtual_keys",
+        "weight",
     )
 
     def __init__(self, row: ApiKeyRow, limiter: Limiter | None, until: int | None) -> None:
@@ -56,6 +58,8 @@ class Key:
         self.metadata = row.metadata
         self.cache_group = row.cache_group
         self.limiter = limiter
+        self.spender = None if limiter is None else limiter.spender
+        self.weight = WEIGHTS[row.limits.priority]
         self.until = until
 
     def __repr__(self) -> str:

@@ -6,92 +6,397 @@
     finally:
         permit.leave(usage, answered=True)
 
-Limiters belong to identities, not to configurations: a reload changes a limit and keeps its count.
+One lock is taken to enter: under it the budget, the rates and the concurrency are looked at, and only when all agree
+is anything counted. A limiter belongs to an identity, not to a configuration: a reload changes limits and keeps counts.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from adapters.errors import Kind
+from adapters.providers import matches
 from adapters.types import Usage
-from proxy.errors import Refused, Source
-from proxy.ports import ApiKeyRow, Limits, VirtualKeyRow
+from proxy.errors import Refused
+from proxy.limits import need, refusals
+from proxy.limits.gate import Gate
+from proxy.limits.host import Host
+from proxy.limits.memory import WIDTH
+from proxy.limits.meter import NANO, Meter, Spending, rates_of
+from proxy.limits.need import Need
+from proxy.ports import Limits, Queue
+from proxy.prices import Price
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
 
+_NONE = Need(0, 0, True)
+_PATTERNS_KEPT = 1024
+
 
 class Permit:
-    """What one request holds of one limiter."""
+    """What one request holds of one limiter, and of others beside it (`more`)."""
 
-    __slots__ = ("_limiter",)
+    __slots__ = ("_limiter", "_need", "_price", "_reserved", "more")
 
-    def __init__(self, limiter: Limiter) -> None:
+    def __init__(self, limiter: Limiter, need: Need = _NONE, reserved: int = 0, price: Price | None = None) -> None:
         self._limiter: Limiter | None = limiter
+        self._need = need
+        self._reserved = reserved
+        self._price = price
+        self.more: Permit | None = None
 
     def leave(self, usage: Usage | None, answered: bool) -> None:
         """Gives everything back and settles what was used; idempotent. `answered`: the provider gave an answer that
-        counts, whether or not it told its usage."""
+        counts; if it told no usage, the prompt counts as it was guessed."""
         limiter = self._limiter
-        if limiter is not None:
-            self._limiter = None
-            limiter.held -= 1
+        if limiter is None:
+            return
+        self._limiter = None
+        if limiter.plain and self.more is None:
+            limiter.gate.give()
+            return
+        try:
+            self._settle(limiter, usage, answered)
+        finally:
+            self._give(limiter)
+            if self.more is not None:
+                self.more.leave(usage, answered)
+
+    def _settle(self, limiter: Limiter, usage: Usage | None, answered: bool) -> None:
+        meter = limiter.meter
+        if meter is None:
+            return
+        used = _used(self._need, usage, answered)
+        with limiter.locked():
+            if meter.token_rates:
+                meter.correct(self._need, used.input + used.output)
+            if limiter.spends:
+                limiter.spend(meter, self._reserved, self._price, used)
+
+    def _give(self, limiter: Limiter) -> None:
+        limiter.gate.give()
+
+
+class Reservation(Permit):
+    """What an attempt may cost, held of an API key's budget."""
+
+    __slots__ = ()
+
+    def _settle(self, limiter: Limiter, usage: Usage | None, answered: bool) -> None:
+        if limiter.meter is not None and limiter.meter.spending is not None:
+            with limiter.locked():
+                limiter.spend(limiter.meter, self._reserved, self._price, _used(self._need, usage, answered))
+
+    def _give(self, limiter: Limiter) -> None:
+        """A reservation is no place."""
 
 
 class Limiter:
-    """The limits of one API key or virtual key. Whoever enters leaves, whatever happens in between."""
+    """The limits of one API key or virtual key. Whoever enters leaves, whatever happens in between.
 
-    __slots__ = ("code", "held", "limits", "name", "what")
+    `model` is the pattern where it is for some models only. `spends` says whether its budget is counted with its
+    permits: an API key's budget in dollars is not, because only an attempt knows a price (`Spender`). `plain`: there
+    is nothing but a limit of concurrency.
+    """
 
-    def __init__(self, what: str, name: str, limits: Limits) -> None:
+    __slots__ = (
+        "_address",
+        "_by_model",
+        "_drop",
+        "_host",
+        "_i64",
+        "_identity",
+        "_limit",
+        "_locks",
+        "_memory",
+        "_row_at",
+        "_take",
+        "_u32",
+        "_used",
+        "_used_at",
+        "gate",
+        "limits",
+        "meter",
+        "model",
+        "models",
+        "name",
+        "plain",
+        "spends",
+        "what",
+    )
+
+    def __init__(self, host: Host, what: str, identity: str, name: str, model: str | None = None) -> None:
+        row = host.memory.row(what, identity, *(() if model is None else (model,)))
+        self._host = host
+        self._identity = identity
+        self._locks = host.memory.locks
+        self._take, self._drop = self._locks.take, self._locks.drop
+        self._address = self._locks.address(row.at)
+        self._memory = host.memory
+        self._i64 = host.memory.i64
+        self._used_at = row.used
+        self._u32 = host.memory.u32
+        self._row_at = row.at
+        self._used = row.my_used
         self.what = what
         self.name = name
-        self.limits = limits
-        self.held = 0
+        self.model = model
+        self.limits = Limits()
+        self.gate = Gate(host, row)
+        self.meter: Meter | None = None
+        self.spends = False
+        self.plain = False
+        self._limit = 0
+        self.models: tuple[Limiter, ...] = ()
+        self._by_model: dict[str | None, Limiter | None] = {}
 
     def __repr__(self) -> str:
         return f"Limiter({self.name}: {self.held} of {self.limits.concurrency or '∞'})"
 
+    def set(self, name: str, limits: Limits) -> None:
+        """Changes the limits; counts stay."""
+        if limits == self.limits and name == self.name:
+            return
+        row = self.gate.row
+        self.name, self.limits = name, limits
+        rates = rates_of(row, limits.requests, limits.tokens)
+        spending = None if limits.budget is None else Spending(limits.budget)
+        self.meter = Meter(row, rates, spending) if rates or spending else None
+        self.spends = spending is not None and not (spending.in_money and self.what == refusals.API_KEY)
+        self.gate.set(limits.concurrency, limits.queue.size, limits.queue.timeout)
+        known = {child.model: child for child in self.models}
+        self.models = tuple(
+            known.get(pattern) or Limiter(self._host, self.what, self._identity, name, pattern)
+            for pattern in limits.models
+        )
+        for child in self.models:
+            assert child.model is not None
+            own = limits.models[child.model]
+            queue = limits.queue if own.concurrency is not None else Queue()
+            child.set(name, Limits(concurrency=own.concurrency, queue=queue, requests=own.requests, tokens=own.tokens))
+        self._by_model = {}
+        self.plain = self.meter is None and not self.models and not self.gate.waits and limits.concurrency is not None
+        self._limit = limits.concurrency or 0
+
+    @property
+    def held(self) -> int:
+        """Requests in flight, over all workers of this host."""
+        return self.gate.row.held
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait here, over all workers of this host."""
+        return self.gate.row.queued
+
+    # -- coming and going
+
     def enter(self, x: Exchange, model: str | None) -> Permit | None:
         """Takes a permit, or says by None that it takes waiting. Raises Refused (412, 429)."""
-        limit = self.limits.concurrency
-        if limit is not None and self.held >= limit:
-            raise Refused(
-                Kind.RATE_LIMITED,
-                f"The {self.what} {self.name!r} has its {limit} concurrent requests in flight; try again shortly.",
-                code=f"{self.what.lower().replace(' ', '_')}_concurrency_limit",
-                retry_after=1,
-                source=Source.GATEWAY,
-            )
-        self.held += 1
-        return Permit(self)
+        # A limit of concurrency alone, and no queue: the usual case, without a call that can be spared.
+        if self.plain and not self._take(self._address):
+            memory = self._memory
+            if sum(memory.sums[self._i64[WIDTH]](memory.map, self._used_at)) < self._limit:
+                self._u32[self._used] += 1
+                self._drop(self._address)
+                return Permit(self)
+            self._drop(self._address)
+            raise self._full()
+        permit = self._enter(x, model)
+        if permit is not None and self.models:
+            child = self._for(model)
+            if child is not None:
+                try:
+                    permit.more = child.enter(x, None)
+                except Refused:
+                    permit.leave(None, answered=False)
+                    raise
+                if permit.more is None:
+                    permit.leave(None, answered=False)
+                    return None
+        return permit
 
     async def wait(self, x: Exchange, model: str | None) -> Permit:
         """Takes a permit as soon as there is one. Raises Refused (412, 429)."""
-        raise NotImplementedError
+        child = self._for(model) if self.models else None
+        if not await self._in_turn(x):
+            raise self._full()
+        try:
+            permit = self._admitted(x, model)
+        except BaseException:
+            self.gate.give()
+            raise
+        if child is not None:
+            try:
+                permit.more = child.enter(x, None) or await child.wait(x, None)
+            except BaseException:
+                permit.leave(None, answered=False)
+                raise
+        return permit
 
+    async def _in_turn(self, x: Exchange) -> bool:
+        with self.locked():
+            if self.gate.room():
+                self._u32[self._used] += 1
+                return True
+        key = x.key
+        return await self.gate.wait("" if key is None else key.id, 1 if key is None else key.weight)
 
-class Limiters:
-    """All limiters of a worker by identity."""
+    def _no_place(self) -> None:
+        if not self.gate.waits:
+            raise self._full()
 
-    def __init__(self) -> None:
-        self.all: dict[tuple[str, str], Limiter] = {}
+    def _full(self) -> Refused:
+        limit = self.limits.concurrency or 0
+        return refusals.full(self.what, self.name, limit, self.model, self.gate.waits)
 
-    def api_key(self, row: ApiKeyRow) -> Limiter | None:
-        """The limiter of an API key, with its limits set anew; None without any."""
-        return self._limiter("API key", row.id, row.name, row.limits)
-
-    def virtual_key(self, row: VirtualKeyRow) -> Limiter | None:
-        """The limiter of a virtual key, with its limits set anew; None without any."""
-        return self._limiter("virtual key", row.slug, row.slug, row.limits)
-
-    def _limiter(self, what: str, identity: str, name: str, limits: Limits) -> Limiter | None:
-        known = self.all.get((what, identity))
-        if limits.concurrency is None:
+    def _enter(self, x: Exchange, model: str | None) -> Permit | None:
+        meter = self.meter
+        held = _NONE if meter is None else self._need(x)
+        price = None if meter is None else self._price(x, model)
+        if not self._locks.acquire(self._row_at):
             return None
-        if known is None:
-            known = self.all[(what, identity)] = Limiter(what, name, limits)
-        known.limits = limits
-        known.name = name
-        return known
+        try:
+            if meter is not None:
+                self.check(meter, held)
+            if self.gate.room():
+                self._u32[self._used] += 1
+                reserved = 0 if meter is None else self._count(meter, held, price)
+                return Permit(self, held, reserved, price)
+        finally:
+            self._locks.release(self._row_at)
+        self._no_place()
+        return None
+
+    def _admitted(self, x: Exchange, model: str | None) -> Permit:
+        """The permit of a request that has its place already."""
+        meter = self.meter
+        if meter is None:
+            return Permit(self)
+        held, price = self._need(x), self._price(x, model)
+        with self.locked():
+            self.check(meter, held)
+            return Permit(self, held, self._count(meter, held, price), price)
+
+    # -- rates and budget
+
+    def _need(self, x: Exchange) -> Need:
+        meter = self.meter
+        if meter is None or not (meter.token_rates or self.spends):
+            return _NONE
+        return need.of(x.body, x.dialect)
+
+    def _price(self, x: Exchange, model: str | None) -> Price | None:
+        """The price by which this limiter's budget is counted. Raises Refused (412) where there must be one."""
+        spending = None if self.meter is None or not self.spends else self.meter.spending
+        return None if spending is None or not spending.in_money else self.price_of(x, model)
+
+    def price_of(self, x: Exchange, model: str | None) -> Price | None:
+        """The price of a model at the target that is being tried. Raises Refused (412) where there must be one."""
+        price = None if x.leaf is None or model is None else x.leaf.target.prices.find(model)
+        budget = self.limits.budget
+        if price is None and budget is not None and budget.unknown_price == "refuse":
+            raise refusals.no_price(self.what, self.name, model)
+        return price
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Holds this limiter's lock."""
+        return self._host.memory.locked(self._row_at)
+
+    def check(self, meter: Meter, held: Need, *, rates: bool = True) -> None:
+        """Looks whether budget and rates have room, with the lock held. Raises Refused (412, 429)."""
+        if meter.spending is not None and meter.exhausted(time()):
+            raise refusals.exhausted(self.what, self.name, _spelled(meter.spending))
+        if meter.rates and rates:
+            now = monotonic()
+            refusing = meter.refusing(now, held)
+            if refusing is not None:
+                raise refusals.too_fast(self.what, self.name, *refusing, meter.states(now))
+
+    def _count(self, meter: Meter, held: Need, price: Price | None) -> int:
+        """Counts a request; returns what is reserved of the budget."""
+        if meter.rates:
+            meter.count(monotonic(), held)
+        return self.reserve(meter, held, price) if self.spends else 0
+
+    def reserve(self, meter: Meter, held: Need, price: Price | None) -> int:
+        """Holds the worst case of the budget, with the lock held; returns how much that is."""
+        assert meter.spending is not None
+        amount = _amount(meter.spending, price, held.usage)
+        meter.reserve(amount)
+        return amount
+
+    def spend(self, meter: Meter, reserved: int, price: Price | None, usage: Usage) -> None:
+        """Counts the cost of an answer, with the lock held."""
+        assert meter.spending is not None
+        meter.spend(reserved, _amount(meter.spending, price, usage), time())
+
+    @property
+    def spender(self) -> Spender | None:
+        """Who counts this API key's budget with each attempt; None where that is not needed."""
+        meter = self.meter
+        return None if meter is None or meter.spending is None or self.spends else Spender(self, meter)
+
+    # -- models
+
+    def _for(self, model: str | None) -> Limiter | None:
+        """The limiter of the first pattern that fits a model."""
+        if model is None:
+            return None
+        try:
+            return self._by_model[model]
+        except KeyError:
+            found = next((child for child in self.models if matches(model, (child.model or "",))), None)
+            if len(self._by_model) >= _PATTERNS_KEPT:
+                self._by_model.clear()
+            self._by_model[model] = found
+            return found
+
+
+class Spender:
+    """An API key's budget in dollars: what an attempt may cost at its target is reserved of it, and settled after."""
+
+    __slots__ = ("_limiter", "_meter")
+
+    def __init__(self, limiter: Limiter, meter: Meter) -> None:
+        self._limiter = limiter
+        self._meter = meter
+
+    async def enter(self, target: Limiter | None, x: Exchange, model: str) -> Permit:
+        """Reserves, and enters the target's limiter as well. Raises Refused (412, 429)."""
+        limiter, meter = self._limiter, self._meter
+        held, price = need.of(x.body, x.dialect), limiter.price_of(x, model)
+        with limiter.locked():
+            limiter.check(meter, held, rates=False)
+            permit = Reservation(limiter, held, limiter.reserve(meter, held, price), price)
+        if target is not None:
+            try:
+                permit.more = target.enter(x, model) or await target.wait(x, model)
+            except BaseException:
+                permit.leave(None, answered=False)
+                raise
+        return permit
+
+
+_NOTHING = Usage()
+
+
+def _used(held: Need, usage: Usage | None, answered: bool) -> Usage:
+    """What counts as used: what was told, else the prompt as it was guessed, if it was answered at all."""
+    if usage is not None:
+        return usage
+    return Usage(input=held.input, estimated=True) if answered else _NOTHING
+
+
+def _amount(spending: Spending, price: Price | None, usage: Usage) -> int:
+    """What a usage takes from a budget."""
+    if not spending.in_money:
+        return usage.input + usage.output
+    return 0 if price is None else round(price.cost(usage) * NANO)
+
+
+def _spelled(spending: Spending) -> str:
+    budget = spending.budget
+    amount = f"${budget.usd:g}" if budget.usd is not None else f"{budget.tokens} tokens"
+    return f"{amount} {'in total' if budget.window == 'total' else budget.window}"

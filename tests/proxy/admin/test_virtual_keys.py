@@ -78,7 +78,8 @@ async def test_what_the_sdks_send_is_taken(gateway: Gateway) -> None:
     assert view["workspace_id"] == "ws-1"
     assert view["object"] == "virtual-key"
     assert view["status"] == "active"
-    assert view["limits"] == {"requests": {"per_minute": 100}, "budget": {"usd": 10.0, "window": "monthly"}}
+    budget = {"usd": 10.0, "window": "monthly", "alert_threshold": 9.0}
+    assert view["limits"] == {"requests": {"per_minute": 100}, "budget": budget}
 
 
 async def test_our_own_fields_are_taken_too(gateway: Gateway) -> None:

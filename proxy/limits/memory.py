@@ -1,0 +1,302 @@
+"""The memory in which the workers of one host count together.
+
+The supervisor makes it before it forks. It is an array of rows, one for each identity that has limits, and each row
+has columns, one for each worker: a worker writes its own column and nobody else's, and what is in use is the sum. So a
+count needs its row's lock to be taken (look at the sum, then add) but not to be given back, and a worker that is
+killed leaves nothing but its column, which is set to nothing once it is known to be dead.
+
+That is known from the kernel: a worker holds a record lock on its slot's byte for as long as it lives. One worker, the
+*leader*, holds another one, looks after the others' slots, and does what needs doing once for the host.
+
+    header   the table's lock, number of rows, width (slots ever used), lease of this host, a state for each slot
+    row      lock, name (16 bytes), scalars; then per slot: used, waiting, weight, longest, evict (u32), reserved (i64)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import mmap
+import os
+import secrets
+import tempfile
+from contextlib import suppress
+from struct import Struct
+
+from adapters.errors import Kind
+from proxy.errors import Refused
+from proxy.limits import locks
+
+_VERSION = 1
+WIDTH = 17  # index of the header field that says how many slots were ever used
+_HEADER = 16384
+_SLOT_STATES = 1024  # offset of one u32 a slot: 0 or the pid of its worker
+_LEADER = 1  # bytes of the file that carry record locks
+_SLOTS = 16
+_ROWS = 16384
+VARIABLE = "LOOPWAY_LIMITS_FD"
+"""In the environment of a process that another one became by exec: the memory goes on."""
+
+
+class Full(Exception):
+    """There is no row or no slot left."""
+
+
+class Memory:
+    """The shared memory as one process sees it. Views: `u32`, `i64` and `f64` by index of their own width."""
+
+    # Header fields: byte offsets.
+    COUNT, TERM, LIVE, MODE = 128, 144, 152, 160
+    VALID_UNTIL = 168
+    ID = 192
+
+    # Scalars of a row: byte offsets from its beginning.
+    NAME, TURN, CAPACITY, SHARE, ALERTED = 64, 80, 88, 96, 104
+    TATS = 112  # eight f64
+    WINDOW, SPENT, LEASED = 176, 184, 192
+    POOLS = 208  # eight f64
+    COLUMNS = 272
+
+    def __init__(self, descriptor: int, slots: int) -> None:
+        self.slots = slots
+        self.row_size = -(-(self.COLUMNS + 28 * slots) // 64) * 64
+        self.descriptor = descriptor
+        size = _HEADER + _ROWS * self.row_size
+        os.ftruncate(descriptor, size)
+        self.map = mmap.mmap(descriptor, size)
+        self._base = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+        self.locks = locks.locks(self._base, descriptor)
+        whole = memoryview(self.map)
+        self.u32 = whole.cast("I")
+        self.i64 = whole.cast("q")
+        self.f64 = whole.cast("d")
+        self.slot = -1
+        self._rows: dict[bytes, int] = {}
+        self._suspects: set[int] = set()
+        self.leads = False
+        self.sums = [Struct(f"{width}I").unpack_from for width in range(slots + 1)]
+        self._i64s = [Struct(f"{width}q").unpack_from for width in range(slots + 1)]
+
+    # -- making it
+
+    @classmethod
+    def create(cls, workers: int) -> Memory:
+        """New memory, for this many workers and their successors beside them."""
+        slots = min(3072, max(16, workers * 4))
+        made = cls(_file(), slots)
+        made.u32[0] = 0
+        made.i64[cls.COUNT // 8] = 0
+        made.i64[WIDTH] = 0
+        made.map[cls.ID : cls.ID + 16] = secrets.token_bytes(16)
+        made.i64[(cls.ID + 16) // 8] = slots
+        made.i64[(cls.ID + 24) // 8] = _VERSION
+        made.locks.prepare(0)
+        return made
+
+    @classmethod
+    def inherit(cls, descriptor: int) -> Memory | None:
+        """The memory of the process that this one was; None if it was of another version."""
+        try:
+            head = os.pread(descriptor, 32, cls.ID)
+        except OSError:
+            return None
+        slots, version = Struct("qq").unpack(head[16:]) if len(head) == 32 else (0, 0)
+        return cls(descriptor, slots) if version == _VERSION else None
+
+    @property
+    def id(self) -> str:
+        """Names this memory among all of a host."""
+        return self.map[self.ID : self.ID + 16].hex()
+
+    # -- slots
+
+    def attach(self) -> None:
+        """Takes a slot for this process. Raises Full."""
+        states = _SLOT_STATES // 4
+        pid = os.getpid()
+        with self.locked(0):
+            for slot in range(self.slots):
+                if self.u32[states + slot] == 0 and self._lock_byte(_SLOTS + slot):
+                    self.u32[states + slot] = pid
+                    self.slot = slot
+                    self.i64[WIDTH] = max(self.i64[WIDTH], slot + 1)
+                    return
+        raise Full(f"all {self.slots} slots for workers are taken")
+
+    def detach(self) -> None:
+        """Gives the slot back, with everything in its column."""
+        if self.slot >= 0:
+            self._clear(self.slot)
+            self.slot = -1
+        if self.leads:
+            self.leads = False
+            self._unlock_byte(_LEADER)
+
+    def lead(self) -> bool:
+        """Whether this process is the one that looks after the others; takes the place if it is free."""
+        if not self.leads:
+            self.leads = self._lock_byte(_LEADER)
+        return self.leads
+
+    def sweep(self) -> None:
+        """For the leader, some times a second: clears the columns of workers that are dead.
+
+        Only when the same one was dead the time before: by then the kernel has closed its connections too.
+        """
+        states, pid = _SLOT_STATES // 4, os.getpid()
+        suspects: set[int] = set()
+        for slot in range(self.i64[WIDTH]):
+            if self.u32[states + slot] in (0, pid) or not self._lock_byte(_SLOTS + slot):
+                continue
+            if slot in self._suspects:
+                self._clear(slot)
+            else:
+                suspects.add(slot)
+                self._unlock_byte(_SLOTS + slot)
+        self._suspects = suspects
+
+    def _clear(self, slot: int) -> None:
+        for row in range(self.i64[self.COUNT // 8]):
+            base = (_HEADER + row * self.row_size + self.COLUMNS) // 4
+            for column in range(5):
+                self.u32[base + column * self.slots + slot] = 0
+            self.i64[(_HEADER + row * self.row_size + self.COLUMNS + 20 * self.slots) // 8 + slot] = 0
+        self.u32[_SLOT_STATES // 4 + slot] = 0
+        self._unlock_byte(_SLOTS + slot)
+
+    def _lock_byte(self, byte: int) -> bool:
+        try:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        except OSError:
+            return False
+        return True
+
+    def _unlock_byte(self, byte: int) -> None:
+        fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, byte)
+
+    # -- rows
+
+    def row(self, *name: str) -> Row:
+        """The row of an identity, the same for every process. Raises Full."""
+        digest = hashlib.blake2b("\0".join(name).encode(), digest_size=16).digest()
+        at = self._rows.get(digest)
+        if at is None:
+            with self.locked(0):
+                at = self._find(digest)
+        return Row(self, at)
+
+    def _find(self, digest: bytes) -> int:
+        count = self.i64[self.COUNT // 8]
+        for row in range(len(self._rows), count):
+            at = _HEADER + row * self.row_size
+            self._rows[self.map[at + self.NAME : at + self.NAME + 16]] = at
+        at = self._rows.get(digest, 0)
+        if at:
+            return at
+        if count == _ROWS:
+            raise Full(f"{_ROWS} keys have limits; there is no room for more until the gateway starts again")
+        at = _HEADER + count * self.row_size
+        self.map[at : at + self.row_size] = bytes(self.row_size)
+        self.locks.prepare(at)
+        self.map[at + self.NAME : at + self.NAME + 16] = digest
+        self.i64[(at + self.CAPACITY) // 8] = -1
+        self.i64[(at + self.SHARE) // 8] = -1
+        self.i64[(at + self.WINDOW) // 8] = -1
+        self.i64[self.COUNT // 8] = count + 1
+        self._rows[digest] = at
+        return at
+
+    def locked(self, offset: int) -> _Locked:
+        """Holds a lock: `with memory.locked(offset):`."""
+        return _Locked(self.locks, offset)
+
+    def u32s(self, offset: int) -> tuple[int, ...]:
+        """One u32 of every slot that was ever used."""
+        values: tuple[int, ...] = self.sums[self.i64[WIDTH]](self.map, offset)
+        return values
+
+    def i64s(self, offset: int) -> tuple[int, ...]:
+        """One i64 of every slot that was ever used."""
+        values: tuple[int, ...] = self._i64s[self.i64[WIDTH]](self.map, offset)
+        return values
+
+
+class _Locked:
+    __slots__ = ("_locks", "_offset")
+
+    def __init__(self, locks: locks.Locks, offset: int) -> None:
+        self._locks = locks
+        self._offset = offset
+
+    def __enter__(self) -> None:
+        if not self._locks.acquire(self._offset):
+            raise Refused(Kind.OVERLOADED, "The limits of this key cannot be counted just now.", retry_after=1)
+
+    def __exit__(self, *_: object) -> None:
+        self._locks.release(self._offset)
+
+
+class Row:
+    """Where one identity's numbers are: byte offsets of its columns, indices of its own cells."""
+
+    __slots__ = (
+        "at",
+        "evict",
+        "longest",
+        "memory",
+        "my_evict",
+        "my_longest",
+        "my_reserved",
+        "my_used",
+        "my_waiting",
+        "my_weight",
+        "reserved",
+        "used",
+        "waiting",
+        "weight",
+    )
+
+    def __init__(self, memory: Memory, at: int) -> None:
+        self.memory = memory
+        self.at = at
+        columns, width = at + memory.COLUMNS, 4 * memory.slots
+        self.used, self.waiting, self.weight, self.longest, self.evict, self.reserved = (
+            columns + width * index for index in range(6)
+        )
+        slot = memory.slot
+        self.my_used = self.used // 4 + slot
+        self.my_waiting = self.waiting // 4 + slot
+        self.my_weight = self.weight // 4 + slot
+        self.my_longest = self.longest // 4 + slot
+        self.my_evict = self.evict // 4 + slot
+        self.my_reserved = self.reserved // 8 + slot
+
+    @property
+    def held(self) -> int:
+        """Permits in use, over all workers."""
+        return sum(self.memory.u32s(self.used))
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait, over all workers."""
+        return sum(self.memory.u32s(self.waiting))
+
+
+def _file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("loopway-limits")
+    with tempfile.TemporaryFile(prefix="loopway-limits") as file:
+        return os.dup(file.fileno())
+
+
+def supervisor_memory(workers: int) -> Memory:
+    """The memory for a supervisor: what it inherited from the one before it, or new; and named for the one after."""
+    memory = None
+    with suppress(KeyError, ValueError):
+        memory = Memory.inherit(int(os.environ[VARIABLE]))
+    if memory is None:
+        memory = Memory.create(workers)
+    os.set_inheritable(memory.descriptor, True)
+    os.environ[VARIABLE] = str(memory.descriptor)
+    return memory

@@ -1,0 +1,181 @@
+"""Rates and budgets of one identity, in its row of the shared memory. Everything here runs with the row's lock held.
+
+A rate is a GCRA: one number, the *theoretical arrival time*, says how full its bucket is. A bucket holds what one
+period may bring and drains evenly over the period; so at once there may come what the period allows, and afterwards as
+much as drains. Times are the monotonic clock's, which no change of the wall clock moves and all workers share.
+
+A budget counts what was spent in its window and, in each worker's column, what requests in flight may still spend. A
+request is let in while the sum is below the limit: so the limit is passed by one reservation at most, however many
+arrive together. Money is in billionths of a US dollar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from proxy.limits import windows
+from proxy.limits.memory import Memory, Row
+from proxy.limits.need import Need
+from proxy.ports import Budget, Rates
+
+NANO = 1_000_000_000
+_PERIODS: dict[str, float] = {"per_second": 1.0, "per_minute": 60.0, "per_hour": 3600.0, "per_day": 86_400.0}
+_PART = 4  # an answer without a limit of its own reserves this part of a rate at most
+_SLACK = 1e-6  # seconds: what rounding may take from a full bucket
+
+
+class Rate:
+    """One rate: `limit` in `period` seconds. `cell` is where its arrival time is kept, `pool` its lease."""
+
+    __slots__ = ("cell", "index", "interval", "limit", "per", "period", "pool", "tokens")
+
+    def __init__(self, row: Row, tokens: bool, per: str, limit: int) -> None:
+        self.tokens = tokens
+        self.per = per
+        self.limit = limit
+        self.period = _PERIODS[per]
+        self.interval = self.period / limit
+        self.index = 4 * tokens + list(_PERIODS).index(per)
+        self.cell = (row.at + Memory.TATS) // 8 + self.index
+        self.pool = (row.at + Memory.POOLS) // 8 + self.index
+
+    def amount(self, need: Need) -> int:
+        """What a request takes from this rate: never more than the whole bucket, so that a large one can come too."""
+        if not self.tokens:
+            return 1
+        output = need.output if need.capped else min(need.output, self.limit // _PART)
+        return min(need.input + output, self.limit)
+
+    def wait(self, arrival: float, now: float, amount: int) -> float:
+        """Seconds until there is room for `amount`; 0 or less: now."""
+        return max(arrival, now) + amount * self.interval - now - self.period - _SLACK
+
+    def remaining(self, arrival: float, now: float) -> int:
+        """How much could come now."""
+        return max(0, int((self.period - max(0.0, arrival - now)) / self.interval + _SLACK))
+
+
+class Spending:
+    """One budget. `limit` and all amounts are billionths of a dollar, or tokens."""
+
+    __slots__ = ("alert", "budget", "in_money", "limit", "window")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.in_money = budget.usd is not None
+        scale = NANO if self.in_money else 1
+        self.limit = round((budget.usd if budget.usd is not None else budget.tokens or 0) * scale)
+        self.alert = None if budget.alert_threshold is None else round(budget.alert_threshold * scale)
+        self.window = budget.window
+
+
+class State(msgspec.Struct, frozen=True):
+    """How a rate stands, as headers tell it: `reset` is in seconds until its bucket is empty."""
+
+    tokens: bool
+    limit: int
+    remaining: int
+    reset: float
+
+
+def rates_of(row: Row, requests: Rates | None, tokens: Rates | None) -> tuple[Rate, ...]:
+    """The rates that are set."""
+
+    def found() -> Iterator[Rate]:
+        for kind, rates in ((False, requests), (True, tokens)):
+            for per in _PERIODS:
+                limit = getattr(rates, per, None)
+                if limit is not None:
+                    yield Rate(row, kind, per, limit)
+
+    return tuple(found())
+
+
+class Meter:
+    """Rates and a budget over one row."""
+
+    __slots__ = ("_f64", "_i64", "memory", "rates", "row", "spending", "token_rates")
+
+    def __init__(self, row: Row, rates: tuple[Rate, ...], spending: Spending | None) -> None:
+        self.memory = row.memory
+        self._i64 = row.memory.i64
+        self._f64 = row.memory.f64
+        self.row = row
+        self.rates = rates
+        self.token_rates = any(rate.tokens for rate in rates)
+        self.spending = spending
+
+    # -- rates
+
+    def refusing(self, now: float, need: Need) -> tuple[Rate, float] | None:
+        """The rate that has no room for one more request, and for how long; of several, the one that lasts longest."""
+        worst: tuple[Rate, float] | None = None
+        for rate in self.rates:
+            wait = rate.wait(self._f64[rate.cell], now, rate.amount(need))
+            if wait > 0 and (worst is None or wait > worst[1]):
+                worst = (rate, wait)
+        return worst
+
+    def count(self, now: float, need: Need) -> None:
+        """Puts one request into every bucket."""
+        for rate in self.rates:
+            self._f64[rate.cell] = max(self._f64[rate.cell], now) + rate.amount(need) * rate.interval
+
+    def correct(self, need: Need, used: int) -> None:
+        """Puts into the token buckets what was used in the place of what was reserved."""
+        for rate in self.rates:
+            if rate.tokens:
+                self._f64[rate.cell] += (used - rate.amount(need)) * rate.interval
+
+    def states(self, now: float) -> list[State]:
+        """How the rates stand: of requests and of tokens the one with the least room."""
+        tightest: dict[bool, State] = {}
+        for rate in self.rates:
+            arrival = self._f64[rate.cell]
+            state = State(rate.tokens, rate.limit, rate.remaining(arrival, now), max(0.0, arrival - now))
+            known = tightest.get(rate.tokens)
+            if known is None or state.remaining < known.remaining:
+                tightest[rate.tokens] = state
+        return list(tightest.values())
+
+    # -- the budget
+
+    def roll(self, wall: float) -> None:
+        """Begins a new window if it is time. A clock that was set back changes nothing."""
+        assert self.spending is not None
+        cell = (self.row.at + Memory.WINDOW) // 8
+        window = windows.window_id(self.spending.window, wall)
+        known = self._i64[cell]
+        if window > known or window >> 40 != known >> 40:
+            self._i64[cell + 1] = 0  # first, so that whoever dies here leaves a window that begins anew
+            self._i64[cell] = window
+
+    @property
+    def spent(self) -> int:
+        """What was spent in this window."""
+        spent: int = self._i64[(self.row.at + Memory.SPENT) // 8]
+        return spent
+
+    @property
+    def reserved(self) -> int:
+        """What requests in flight may still spend."""
+        return sum(self.memory.i64s(self.row.reserved))
+
+    def exhausted(self, wall: float) -> bool:
+        """Whether nothing more may be spent."""
+        if self.spending is None:
+            return False
+        self.roll(wall)
+        return self.spent + self.reserved >= self.spending.limit
+
+    def reserve(self, amount: int) -> None:
+        """Holds an amount for a request."""
+        self._i64[self.row.my_reserved] += amount
+
+    def spend(self, reserved: int, used: int, wall: float) -> None:
+        """Counts what was used in the place of what was reserved, in the window that is now."""
+        self.roll(wall)
+        self._i64[self.row.my_reserved] -= reserved
+        self._i64[(self.row.at + Memory.SPENT) // 8] += used

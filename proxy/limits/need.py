@@ -1,0 +1,67 @@
+"""What a request may use, guessed before it is sent: worst case, cheaply, from its body."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from adapters.types import Dialect, Usage
+
+_BYTES_PER_TOKEN = 4
+_IMAGE = 1600  # tokens for each run of base64, whatever its size
+_BASE64 = re.compile(rb"[A-Za-z0-9+/=]{1024,}")
+OUTPUT = 4096
+"""Tokens that an answer is taken to have at most where the request sets no limit."""
+_NO_OUTPUT = frozenset((Dialect.OPENAI_EMBEDDINGS, Dialect.ANTHROPIC_COUNT_TOKENS))
+
+
+class _Generation(msgspec.Struct):
+    maxOutputTokens: int | None = None
+
+
+class _Limits(msgspec.Struct):
+    max_completion_tokens: int | None = None
+    max_tokens: int | None = None
+    max_output_tokens: int | None = None
+    max_tokens_to_sample: int | None = None
+    generationConfig: _Generation | None = None
+    n: int | None = None
+
+
+_decode = msgspec.json.Decoder(_Limits).decode
+
+
+class Need(msgspec.Struct, frozen=True, gc=False):
+    """Tokens: `input` from the body's length, `output` as limited by the request, or `OUTPUT` (`capped` False)."""
+
+    input: int
+    output: int
+    capped: bool
+
+    @property
+    def usage(self) -> Usage:
+        """The same as a usage, for a price."""
+        return Usage(input=self.input, output=self.output)
+
+
+def of(body: bytes, dialect: Dialect) -> Need:
+    """What a request may use. Never raises: a body that cannot be read is refused elsewhere."""
+    size = len(body)
+    if size > 4096:
+        runs = _BASE64.findall(body)
+        size += sum(_IMAGE * _BYTES_PER_TOKEN - len(run) for run in runs)
+    tokens = -(-size // _BYTES_PER_TOKEN)
+    if dialect in _NO_OUTPUT:
+        return Need(tokens, 0, True)
+    try:
+        given = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Need(tokens, OUTPUT, False)
+    gemini = None if given.generationConfig is None else given.generationConfig.maxOutputTokens
+    limit = given.max_completion_tokens or given.max_tokens or given.max_output_tokens
+    limit = limit or given.max_tokens_to_sample or gemini
+    choices = min(max(given.n or 1, 1), 128)
+    if limit is None or limit < 0:
+        return Need(tokens, OUTPUT * choices, False)
+    return Need(tokens, limit * choices, True)

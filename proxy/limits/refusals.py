@@ -1,0 +1,115 @@
+"""How limits say no: statuses, codes and words, for API keys (the door's) and virtual keys (a target's)."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from adapters.errors import Kind
+from proxy.errors import Refused, Source
+from proxy.limits.meter import Rate, State
+
+API_KEY = "API key"
+VIRTUAL_KEY = "virtual key"
+_PER = {"per_second": "second", "per_minute": "minute", "per_hour": "hour", "per_day": "day"}
+
+
+def _retry(seconds: float) -> tuple[tuple[str, str], ...]:
+    return (("retry-after-ms", str(max(1, ceil(seconds * 1000)))),)
+
+
+def full(what: str, name: str, limit: int, model: str | None, waited: bool) -> Refused:
+    """Too many at once, and no place or no more time to wait."""
+    subject = f"The {what} {name!r}" + (f" for models like {model!r}" if model else "")
+    how = "none ended in time" if waited else "try again shortly"
+    return Refused(
+        Kind.RATE_LIMITED,
+        f"{subject} has its {limit} concurrent requests in flight; {how}.",
+        code=f"{what.lower().replace(' ', '_')}_concurrency_limit",
+        retry_after=1,
+        headers=(
+            *_retry(1),
+            ("x-ratelimit-limit-concurrency", str(limit)),
+            ("x-ratelimit-remaining-concurrency", "0"),
+        ),
+        source=Source.GATEWAY,
+    )
+
+
+def too_fast(what: str, name: str, rate: Rate, wait: float, states: list[State]) -> Refused:
+    """A rate is used up for `wait` seconds."""
+    kind = "tokens" if rate.tokens else "requests"
+    message = f"Rate limit reached for the {what} {name!r}: {rate.limit} {kind} per {_PER[rate.per]}. Try again in "
+    message += f"{span(wait)}."
+    at_the_door = what == API_KEY
+    return Refused(
+        Kind.RATE_LIMITED,
+        f"Portkey Error: {message} Error Code: 05" if at_the_door else message,
+        type=f"{what.lower().replace(' ', '_')}_rate_limit_error",
+        code="05" if at_the_door else None,
+        retry_after=ceil(wait),
+        headers=(*_retry(wait), *headers(states)),
+        source=Source.GATEWAY,
+    )
+
+
+def exhausted(what: str, name: str, limit: str) -> Refused:
+    """A budget is spent."""
+    message = f"The budget of the {what} {name!r} is exhausted: {limit}."
+    at_the_door = what == API_KEY
+    return Refused(
+        Kind.QUOTA_EXCEEDED,
+        f"Portkey Error: {message} Error Code: 04" if at_the_door else message,
+        type=f"{what.lower().replace(' ', '_')}_exhaust_error",
+        code="04",
+        headers=(("x-should-retry", "false"),),
+        source=Source.GATEWAY,
+    )
+
+
+def no_price(what: str, name: str, model: str | None) -> Refused:
+    """A budget in dollars, and a model whose price nobody knows."""
+    return Refused(
+        Kind.QUOTA_EXCEEDED,
+        f"The {what} {name!r} has a budget in US dollars, and the price of the model {model or ''!r} is not known. "
+        "Name its price in the configuration (prices), or allow such models (budget.unknown_price: allow).",
+        type="unknown_price_error",
+        code="unknown_price",
+        headers=(("x-should-retry", "false"),),
+        source=Source.GATEWAY,
+    )
+
+
+def unreachable() -> Refused:
+    """Limits cannot be counted now, and the strict policy lets nobody in uncounted."""
+    return Refused(
+        Kind.OVERLOADED,
+        "The limits of this key cannot be counted now, because Redis does not answer; try again shortly.",
+        code="limits_unavailable",
+        retry_after=1,
+        headers=_retry(1),
+        source=Source.GATEWAY,
+    )
+
+
+def headers(states: list[State]) -> tuple[tuple[str, str], ...]:
+    """`x-ratelimit-*` as OpenAI's clients read them."""
+    lines: list[tuple[str, str]] = []
+    for state in states:
+        kind = "tokens" if state.tokens else "requests"
+        lines += [
+            (f"x-ratelimit-limit-{kind}", str(state.limit)),
+            (f"x-ratelimit-remaining-{kind}", str(state.remaining)),
+            (f"x-ratelimit-reset-{kind}", span(state.reset)),
+        ]
+    return tuple(lines)
+
+
+def span(seconds: float) -> str:
+    """A duration as OpenAI writes it: `250ms`, `1.5s`, `6m0s`, `1h0m0s`."""
+    if seconds < 1:
+        return f"{ceil(seconds * 1000)}ms"
+    if seconds < 60:
+        return f"{ceil(seconds * 1000) / 1000:g}s"
+    whole = ceil(seconds)
+    minutes = f"{whole // 60 % 60}m{whole % 60}s"
+    return minutes if whole < 3600 else f"{whole // 3600}h{minutes}"

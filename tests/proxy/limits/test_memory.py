@@ -1,0 +1,141 @@
+"""The memory that workers share: one row for one identity, and nothing of a dead worker stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from proxy.errors import Refused
+from proxy.limits.memory import Full, Memory
+
+
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    memory = Memory.create(2)
+    memory.attach()
+    yield memory
+    memory.detach()
+
+
+def child(work: Callable[[], None]) -> int:
+    """A process that does this and then stays until it is killed; it has done it when this returns."""
+    ready, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os.write(done, b"x")
+            time.sleep(60)
+        finally:
+            os._exit(1)
+    os.close(done)
+    assert os.read(ready, 1) == b"x"
+    os.close(ready)
+    return pid
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_a_name_is_one_row_in_every_process(memory: Memory) -> None:
+    mine = memory.row("API key", "a")
+
+    def work() -> None:
+        memory.attach()
+        row = memory.row("API key", "a")
+        assert row.at == mine.at
+        memory.u32[row.my_used] = 3
+        other = memory.row("API key", "b")
+        memory.u32[other.my_used] = 5
+
+    pid = child(work)
+    try:
+        memory.u32[mine.my_used] = 1
+        assert mine.held == 4
+        assert memory.row("API key", "b").held == 5
+        assert memory.row("virtual key", "b").held == 0
+    finally:
+        kill(pid)
+
+
+def test_a_killed_workers_column_is_cleared_at_the_second_look(memory: Memory) -> None:
+    row = memory.row("API key", "a")
+
+    def work() -> None:
+        memory.attach()
+        own = memory.row("API key", "a")
+        memory.u32[own.my_used] = 3
+        memory.i64[own.my_reserved] = 1 << 40
+
+    pid = child(work)
+    assert memory.lead()
+    for _ in range(3):
+        memory.sweep()
+    assert row.held == 3
+    kill(pid)
+    memory.sweep()
+    assert row.held == 3
+    memory.sweep()
+    assert row.held == 0
+    assert sum(memory.i64s(row.reserved)) == 0
+    memory.u32[row.my_used] = 1
+    memory.sweep()
+    assert row.held == 1, "one's own is never cleared"
+
+
+def test_whoever_leads_and_dies_is_followed_by_another(memory: Memory) -> None:
+    def work() -> None:
+        memory.attach()
+        assert memory.lead()
+
+    pid = child(work)
+    assert not memory.lead()
+    kill(pid)
+    assert memory.lead()
+
+
+def test_a_lock_whose_holder_was_killed_opens_again(memory: Memory) -> None:
+    row = memory.row("API key", "a")
+
+    def work() -> None:
+        memory.attach()
+        assert memory.locks.acquire(row.at)
+
+    pid = child(work)
+    with pytest.raises(Refused, match="cannot be counted"), memory.locked(row.at):
+        pass
+    kill(pid)
+    for _ in range(3):
+        with memory.locked(row.at):
+            pass
+
+
+def test_a_slot_is_used_again_and_there_is_an_end_of_them(memory: Memory) -> None:
+    others = [Memory.inherit(os.dup(memory.descriptor)) for _ in range(memory.slots - 1)]
+    for other in others:
+        assert other is not None
+        other.attach()
+    last = Memory.inherit(os.dup(memory.descriptor))
+    assert last is not None
+    with pytest.raises(Full):
+        last.attach()
+    assert others[3] is not None
+    slot = others[3].slot
+    others[3].detach()
+    last.attach()
+    assert last.slot == slot
+
+
+def test_memory_of_another_version_is_not_inherited(memory: Memory) -> None:
+    again = Memory.inherit(memory.descriptor)
+    assert again is not None
+    assert (again.id, again.slots) == (memory.id, memory.slots)
+    memory.i64[(Memory.ID + 24) // 8] = 99
+    assert Memory.inherit(memory.descriptor) is None
+    assert Memory.inherit(100_000) is None
