@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from time import time
 
-from adapters import peek
+from adapters import params, peek
 from adapters.errors import InvalidRequest, Kind
 from adapters.types import Dialect
 from proxy import headers
@@ -86,7 +86,7 @@ def body_for(x: Exchange, leaf: Leaf, model: str) -> bytes:
     body = x.body
     try:
         if leaf.edits:
-            body = _edited(body, leaf)
+            body = params.edited(body, leaf.default_params, leaf.override_params, leaf.drops)
         if _DEFAULTED in body:
             # What the SDKs send for a parameter that the user left out is left out here as well.
             names = tuple(name for name, value in peek.fields(body).items() if bytes(value) == _DEFAULTED)
@@ -96,16 +96,6 @@ def body_for(x: Exchange, leaf: Leaf, model: str) -> bytes:
     except InvalidRequest as error:
         raise invalid(error) from error
     return body
-
-
-def _edited(body: bytes, leaf: Leaf) -> bytes:
-    if leaf.default_params:
-        present = peek.fields(body)
-        body = peek.with_params(body, {k: v for k, v in leaf.default_params.items() if k not in present})
-    if leaf.override_params:
-        body = peek.with_params(body, leaf.override_params)
-    # Deeper paths than the top level belong to the config objects' own pass.
-    return peek.without(body, tuple(leaf.drop_params)) if leaf.drop_params else body
 
 
 def strict(x: Exchange, leaf: Leaf) -> bool:

@@ -14,9 +14,11 @@ from proxy.cache.entry import Entry
 from proxy.cache.flight import Deliver, Flight, Try, Whole, answer_lines
 from proxy.cache.key import digest, key_of
 from proxy.cache.memory import Memory
+from proxy.cache.shared import Shared
 from proxy.config.leaf import Leaf
 from proxy.exchange import Exchange
 from proxy.outcome import JSON, Outcome
+from proxy.redis_link import RedisLink
 
 MAX_AGE = (60, 7_776_000)
 """Seconds that an answer may be kept, at least and at most."""
@@ -31,10 +33,17 @@ class AnswerCache:
     """One per worker. `stored` counts answers kept, `joined` the askers who were served by another one's call."""
 
     def __init__(
-        self, max_size: int, max_age: float, loop: asyncio.AbstractEventLoop, now: Callable[[], float] = time
+        self,
+        max_size: int,
+        max_age: float,
+        loop: asyncio.AbstractEventLoop,
+        link: RedisLink | None = None,
+        now: Callable[[], float] = time,
     ) -> None:
-        """`max_size` in bytes, `max_age` in seconds; `now` gives Unix time."""
+        """`max_size` in bytes, `max_age` in seconds; with a `link` answers are kept in Redis as well. `now` gives Unix
+        time."""
         self.memory = Memory(max_size)
+        self.shared = None if link is None else Shared(link, self.memory.largest)
         self.stored = 0
         self.joined = 0
         self._max_age = int(max_age)
@@ -67,14 +76,19 @@ class AnswerCache:
             now = self._now()
             entry = self.memory.get(key, now)
             if entry is not None and entry.at + max_age > now:
-                return _hit(x, leaf, entry, int(now))
+                return _marked(x, _hit(x, leaf, entry, now), "HIT")
         flight, joins = self._flight(x, leaf, key, body, refresh=refresh)
         if joins:
             self.joined += 1
         else:
-            flight.start(self._fly(flight, x, key, max_age, attempt, deliver))
+            flight.start(self._fly(flight, x, leaf, key, max_age, attempt, deliver))
         outcome = await flight.join(x)
         return _marked(x, outcome, "REFRESH" if refresh else x.cache or "MISS")
+
+    async def close(self) -> None:
+        """Writes what is still on its way to Redis."""
+        if self.shared is not None:
+            await self.shared.settle()
 
     def _flight(self, x: Exchange, leaf: Leaf, key: bytes, body: bytes, *, refresh: bool) -> tuple[Flight, bool]:
         """The call that this request may share, and whether it is under way already."""
@@ -93,14 +107,29 @@ class AnswerCache:
         made = self._flights[name] = Flight(leaf, limit, self._loop, close)
         return made, False
 
-    async def _fly(self, flight: Flight, x: Exchange, key: bytes, max_age: int, attempt: Try, deliver: Deliver) -> None:
-        dialect, request = x.dialect, x.body
+    async def _fly(
+        self, flight: Flight, x: Exchange, leaf: Leaf, key: bytes, max_age: int, attempt: Try, deliver: Deliver
+    ) -> None:
+        dialect, request, shared = x.dialect, x.body, self.shared
+        if shared is not None:
+            if x.headers.get(b"x-portkey-cache-force-refresh") == b"true":
+                await shared.drop(key)
+            else:
+                now = self._now()
+                kept = await shared.get(key, now)
+                if kept is not None and kept.at + max_age > now:
+                    found = kept
+                    self.memory.put(key, found)
+                    flight.give(lambda other: _hit(other, leaf, found, now))
+                    return
         whole = await flight.call(attempt, deliver)
         if whole is not None:
             entry = self._entry(whole, dialect, request, max_age)
             if entry is not None:
                 self.memory.put(key, entry)
                 self.stored += 1
+                if shared is not None:
+                    shared.put(key, entry)
         flight.close()
 
     def _entry(self, whole: Whole, dialect: Dialect, request: bytes, max_age: int) -> Entry | None:
@@ -138,15 +167,15 @@ def _marked(x: Exchange, outcome: Outcome, status: str) -> Outcome:
     return outcome
 
 
-def _hit(x: Exchange, leaf: Leaf, entry: Entry, now: int) -> Outcome:
+def _hit(x: Exchange, leaf: Leaf, entry: Entry, now: float) -> Outcome:
     """A kept answer, whole or told as a stream."""
-    x.leaf, x.saved = leaf, entry.usage
+    x.leaf, x.saved, x.cache = leaf, entry.usage, "HIT"
     body, head = entry.body, JSON
     if x.streamed:
         told = FORMS[x.dialect].events(body, x.body)
         if told is not body:
             body, head = told, _EVENTS
-    head += b"%bage: %d\r\n" % (entry.lines, max(0, now - entry.at))
+    head += b"%bage: %d\r\n" % (entry.lines, max(0, int(now) - entry.at))
     if entry.estimated:
         head += b"x-loopway-estimated: true\r\n"
-    return _marked(x, Outcome(entry.status, None, head, None, body, leaf=leaf), "HIT")
+    return Outcome(entry.status, None, head, None, body, leaf=leaf)

@@ -278,6 +278,14 @@ class Flight:
                 outcome.close()
         return None
 
+    def give(self, make: Callable[[Exchange], Outcome]) -> None:
+        """Ends without a call: everybody gets what `make` makes for them."""
+        self.close()
+        for follower in tuple(self._followers):
+            if not follower.outcome.done():
+                follower.outcome.set_result(make(follower.x))
+        self._followers.clear()
+
     def _refuse(self, refused: Refused) -> None:
         self.close()
         for follower in tuple(self._followers):

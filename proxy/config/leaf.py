@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from adapters.params import Drops
 from proxy.config.facts import Facts
 from proxy.config.nodes import Node, Retry
 from proxy.config.target import Target
@@ -28,7 +29,7 @@ class Leaf:
         "attempts",
         "cache",
         "default_params",
-        "drop_params",
+        "drops",
         "edits",
         "forward_headers",
         "identity",
@@ -56,10 +57,10 @@ class Leaf:
         self.timeout = None if node.request_timeout is None else node.request_timeout / 1000
         self.override_params = node.override_params
         self.default_params = node.default_params
-        self.drop_params = node.drop_params or ()
+        self.drops = Drops(node.drop_params or ())
         self.forward_headers = node.forward_headers or ()
         self.strict = node.strict_open_ai_compliance
-        self.edits = bool(self.override_params or self.default_params or self.drop_params)
+        self.edits = bool(self.override_params or self.default_params or self.drops)
         # The answer's header lines that are the same every time, but for the number of retries.
         self.info = _INFO % (target.provider.name.encode(), where.encode())
         self.cache = node.cache

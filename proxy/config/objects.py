@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
+from adapters import params
 from adapters.providers import PROVIDERS, RETIRED
 from proxy.config import conditions, hosts
 from proxy.config.checks import (
@@ -329,7 +330,7 @@ _NODE: dict[str, Check] = {
     "default_params": mapping,
     "drop_params": listing(
         pattern(
-            r"[^\s.\[\]]+(?:\[(?:\d+|\*)\])*(?:\.[^\s.\[\]]+(?:\[(?:\d+|\*)\])*)*",
+            params.PATH,
             "must be a path such as a.b, a[0].b or a[*].b",
         )
     ),
