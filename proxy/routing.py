@@ -1,8 +1,9 @@
 """Where a request goes: its headers, its model and its key's default, resolved to a plan.
 
-First match wins: a config (the request's, else the key's default) decides alone, unless it names no target; then, as
-without any config, the `@slug` provider header, the virtual-key header, `@slug/model` in the body, `?model=@slug/…`,
-a plain provider with the client's own credential, and last the virtual key that claims the model.
+First match wins: a config (the request's, else the key's default) decides alone, unless it names no target or has a
+`passthrough` one; then, as without any config, the `@slug` provider header, the virtual-key header, `@slug/model` in
+the body, `?model=@slug/…`, a plain provider with the client's own credential, and last the virtual key that claims the
+model.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ def resolve(x: Exchange, key: Key) -> Plan:
     if config is None:
         return plan
     assert plan.single is not None
-    return Plan(Leaf(plan.single.target, "config", config))
+    target = plan.single.target
+    if config.targets:
+        inline = x.headers.get(b"x-portkey-config", b"")[:1] == b"{"
+        return x.snapshot.passing(config, target, key if inline else None)
+    return Plan(Leaf(target, "config", config))
 
 
 def _config(x: Exchange, key: Key) -> Plan | Node | None:

@@ -10,7 +10,13 @@ What the configuration file defines is listed and never changed here; what is cr
 
 from __future__ import annotations
 
-from proxy.admin import api_keys, configs, providers, virtual_keys
+from proxy.admin import api_keys, config_versions, configs, providers, virtual_keys
 from proxy.routes import Route
 
-ROUTES: tuple[Route, ...] = (*virtual_keys.ROUTES, *api_keys.ROUTES, *configs.ROUTES, *providers.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *virtual_keys.ROUTES,
+    *api_keys.ROUTES,
+    *configs.ROUTES,
+    *config_versions.ROUTES,
+    *providers.ROUTES,
+)

@@ -57,7 +57,7 @@ async def create(scene: Scene, raw: dict[str, Any]) -> ConfigRow:
     row = ConfigRow(
         slug=slug,
         name=name,
-        config=_checked(scene, masks.unmask(_object(body.config), {})),
+        config=checked(scene, masks.unmask(_object(body.config), {})),
         id=slugs.new_id(),
         version_id=slugs.new_id(),
         is_default=_is_default(body) or False,
@@ -85,7 +85,7 @@ async def update(scene: Scene, slug: str, raw: dict[str, Any]) -> ConfigRow:
             values["is_default"] = _is_default(body)
         if given is not None:
             restored = masks.unmask(given, old.config, _tag(old))
-            values |= {"config": _checked(scene, restored), "version_id": slugs.new_id()}
+            values |= {"config": checked(scene, restored), "version_id": slugs.new_id()}
         return msgspec.structs.replace(old, **values)
 
     return await scene.store.edit_config(row.slug, change)
@@ -140,6 +140,11 @@ def shown(row: ConfigRow) -> dict[str, Any]:
     }
 
 
+def warnings(row: ConfigRow) -> list[str]:
+    """What is odd about a config that can be used all the same: keys that nobody knows, settings without effect."""
+    return list(objects.parse(row.config).warnings)
+
+
 def _tag(row: ConfigRow) -> str:
     return f"@{row.version}"
 
@@ -160,7 +165,7 @@ def _object(config: dict[str, Any] | str) -> dict[str, Any]:
         raise bad("config", error.message) from None
 
 
-def _checked(scene: Scene, config: dict[str, Any]) -> dict[str, Any]:
+def checked(scene: Scene, config: dict[str, Any]) -> dict[str, Any]:
     """The object, if it can be used: its schema, and the virtual keys that it names."""
     try:
         node = objects.parse(config)
@@ -192,7 +197,7 @@ async def _create(context: AdminContext, request: AdminRequest) -> Answer:
     row = await create(await enter(context, request), read(request.body))
     await leave(context, request, "configs.create", row.slug)
     named = {"id": row.id, "version_id": row.version_id, "slug": row.slug}
-    return Answer({"success": True, "data": named, **named, "object": "config"})
+    return Answer({"success": True, "data": named, **named, "object": "config", "warnings": warnings(row)})
 
 
 async def _list(context: AdminContext, request: AdminRequest) -> Answer:
@@ -209,7 +214,7 @@ async def _update(context: AdminContext, request: AdminRequest) -> Answer:
     row = await update(await enter(context, request), request.params["slug"], read(request.body))
     await leave(context, request, "configs.update", row.slug)
     named = {"version_id": row.version_id, "slug": row.slug}
-    return Answer({"success": True, "data": named, **named, "object": "config"})
+    return Answer({"success": True, "data": named, **named, "object": "config", "warnings": warnings(row)})
 
 
 async def _delete(context: AdminContext, request: AdminRequest) -> Answer:

@@ -32,7 +32,7 @@ COMMANDS: dict[str, Entry] = {
     "explain": Entry("proxy.cli.explain:explain", "Say which target a request would reach, and why."),
     "keys": Entry("proxy.cli.entities:keys", "Create, list, show, update, rotate and delete API keys."),
     "virtual-keys": Entry("proxy.cli.entities:virtual_keys", "The same for stored provider credentials."),
-    "configs": Entry("proxy.cli.entities:configs", "The same for saved configs."),
+    "configs": Entry("proxy.cli.configs:configs", "The same for saved configs, and their versions."),
     "mock": Entry("proxy.cli:mock", "Run a deterministic provider, for demos and tests."),
     "version": Entry("proxy.cli:version", "Print the version."),
 }

@@ -140,6 +140,13 @@ def model_slug(model: str) -> str | None:
     return slug if slug and slash and slug not in ("cf", "hf") else None
 
 
+def passes_through(node: Node) -> bool:
+    """Whether a target below takes its provider from the request."""
+    if node.targets:
+        return any(passes_through(target) for target in node.targets)
+    return node.passthrough and node.slug is None and node.provider is None
+
+
 BEFORE = ("before_request_hooks", "input_guardrails", "input_mutators")
 AFTER = ("after_request_hooks", "output_guardrails", "output_mutators")
 _INHERITED = (

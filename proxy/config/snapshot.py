@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import TypeVar
@@ -12,7 +13,7 @@ from adapters.errors import Kind
 from adapters.providers import matches
 from proxy import scopes
 from proxy.config.near import hint
-from proxy.config.nodes import Node, model_slug
+from proxy.config.nodes import Node, model_slug, passes_through
 from proxy.config.objects import InvalidConfig, parse, parse_json
 from proxy.config.plan import Leaf, Plan, compile_plan
 from proxy.config.target import Target, provider_row
@@ -21,6 +22,8 @@ from proxy.limits import WEIGHTS, Limiter, Limiters
 from proxy.ports import ApiKeyRow, ConfigRow, Rows, VirtualKeyRow
 from proxy.prices import Prices
 
+_WARNED = 10  # of what is odd about one config, as log lines at most
+_log = logging.getLogger("loopway")
 _CACHED = 1024  # inline configs and ad-hoc credentials kept compiled per worker
 
 T = TypeVar("T")
@@ -103,6 +106,7 @@ class Snapshot:
         self.configs: dict[str, ConfigRow] = {row.slug: row for row in rows.configs}
         self._saved: dict[str, Plan | Node] = {}
         self._inline: Bounded[bytes] = Bounded()
+        self._passing: Bounded[tuple[str, bytes]] = Bounded()
         self._adhoc: Bounded[tuple[str, str, str, tuple[tuple[str, str], ...]]] = Bounded()
         for key_row in rows.api_keys:
             self._add_key(key_row, limiters)
@@ -184,11 +188,27 @@ class Snapshot:
         node = msgspec.structs.replace(_parsed(lambda: parse_json(text)), identity=blake2b(text).hexdigest())
         compiled = self._compile(node, client=key)
         self._inline.keep(text, compiled)
+        for warning in node.warnings[:_WARNED]:
+            _log.warning("a config in a request of the API key %r: %.300r", key.name, warning)
         return compiled
+
+    def passing(self, node: Node, target: Target, client: Key | None) -> Plan:
+        """The plan of a config with `passthrough` targets, for a request that names this one."""
+        identity = (node.identity, target.fingerprint())
+        found = self._passing.get(identity)
+        if isinstance(found, Plan):
+            return found
+        plan = compile_plan(
+            node, lambda leaf, where: self._resolve(leaf, where, client) or (target if leaf.passthrough else None)
+        )
+        self._passing.keep(identity, plan)
+        return plan
 
     def _compile(self, node: Node, *, client: Key | None) -> Plan | Node:
         """`client` is the key of the request that wrote this config, None for a saved one."""
         if not node.targets and node.slug is None and node.provider is None:
+            return node
+        if passes_through(node):
             return node
         return compile_plan(node, lambda leaf, where: self._resolve(leaf, where, client))
 

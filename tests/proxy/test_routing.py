@@ -20,6 +20,10 @@ CONFIGS = {
         "strategy": {"mode": "fallback"},
         "targets": [{"virtual_key": "in-config"}, {"virtual_key": "in-body"}],
     },
+    "pc-passing": {
+        "strategy": {"mode": "fallback"},
+        "targets": [{"passthrough": True, "retry": {"attempts": 1}}, {"virtual_key": "in-config"}],
+    },
 }
 
 
@@ -126,3 +130,19 @@ def test_a_key_with_an_allow_list_brings_no_credential_of_its_own(snapshot: Snap
     with pytest.raises(Refused) as refused:
         ask(snapshot, token="narrow", provider="openai")
     assert (refused.value.status, refused.value.code) == (403, "virtual_key_not_allowed")
+
+
+def test_a_passthrough_target_takes_its_provider_from_the_request(snapshot: Snapshot) -> None:
+    way = {"config": "pc-passing"}
+    assert ask(snapshot, **way, **HEADER) == ("in-header", "gpt-4o", "config.targets[0]")
+    assert ask(snapshot, "@in-body/gpt", **way) == ("in-body", "gpt", "config.targets[0]")
+    assert ask(snapshot, "@in-body/gpt", **way, **PROVIDER)[0] == "in-provider"
+    with pytest.raises(Refused):
+        ask(snapshot, "unknown", **way)
+
+
+def test_a_passthrough_target_is_compiled_once_for_each_provider(snapshot: Snapshot) -> None:
+    for _ in range(3):
+        ask(snapshot, config="pc-passing", **HEADER)
+        ask(snapshot, config="pc-passing", **PROVIDER)
+    assert len(snapshot._passing) == 2

@@ -193,7 +193,8 @@ def test_every_command_has_help_with_an_example(group: str, capsys: pytest.Captu
     listed = capsys.readouterr().out
     assert f"Example: loopway {group}" in listed
     commands = [line.split()[0] for line in listed.partition("Commands:")[2].splitlines() if line.strip()]
-    wanted = {"create", "list", "show", "update", "delete"} | ({"rotate"} if group != "configs" else set())
+    more = {"versions", "diff", "rollback"} if group == "configs" else {"rotate"}
+    wanted = {"create", "list", "show", "update", "delete"} | more
     assert set(commands) == wanted
     for command in commands:
         main([group, command, "--help"])
@@ -204,3 +205,21 @@ def test_the_command_works_as_a_process(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "proxy", "keys", "create", "a", "--json", "--data", str(tmp_path / "data")]
     done = subprocess.run(words, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
     assert json.loads(done.stdout)["name"] == "a"
+
+
+def test_versions_of_a_config_are_listed_compared_and_gone_back_to(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"retry": {"attempts": 1}}')
+    shell.run("configs", "create", "a", "--file", str(file), "--slug", "pc-a")
+    file.write_text('{"retry": {"attempts": 3}}')
+    shell.run("configs", "update", "pc-a", "--file", str(file))
+    assert [row["version"] for row in shell.json("configs", "versions", "pc-a")] == [2, 1]
+    assert shell.run("configs", "diff", "pc-a").splitlines() == [
+        "pc-a: version 1 -> 2",
+        "- config.retry.attempts: 1",
+        "+ config.retry.attempts: 3",
+    ]
+    assert shell.json("configs", "diff", "pc-a", "2", "2")["changes"] == []
+    assert shell.json("configs", "rollback", "pc-a", "1")["version"] == 3
+    assert shell.json("configs", "show", "pc-a")["config"] == {"retry": {"attempts": 1}}
+    assert "no version '9'" in shell.fails("configs", "rollback", "pc-a", "9")
