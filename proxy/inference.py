@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adapters.types import Dialect
+from proxy.capabilities import ROUTES as CAPABILITIES
 from proxy.models import list_models
 from proxy.routes import Route
 
@@ -38,5 +39,6 @@ ROUTES: tuple[Route, ...] = (
         handler=list_models,
         exchange=True,
     ),
+    *CAPABILITIES,
     *(_passes(method, "/v1/{rest*}") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
 )

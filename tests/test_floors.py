@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "ports", "seams", "scopes", "usage_columns", "routes", "address", "metadata", "prices"),  # nouns
     ("limits", "exchange", "headers"),
     ("config", "vault"),  # raw → validated → compiled
-    ("keys", "routing", "usage", "metrics", "models", "loglevel"),  # policy: state, no sockets
+    ("keys", "routing", "usage", "metrics", "models", "capabilities", "loglevel"),  # policy: state, no sockets
     ("transport", "store", "redis_link"),  # bytes to providers and to disk
     ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "cache", "forward"),  # attempts and bodies
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin"),  # the life of a request

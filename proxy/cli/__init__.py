@@ -33,6 +33,7 @@ COMMANDS: dict[str, Entry] = {
     "keys": Entry("proxy.cli.entities:keys", "Create, list, show, update, rotate and delete API keys."),
     "virtual-keys": Entry("proxy.cli.entities:virtual_keys", "The same for stored provider credentials."),
     "configs": Entry("proxy.cli.configs:configs", "The same for saved configs, and their versions."),
+    "providers": Entry("proxy.cli.providers:providers", "List the providers and what they can be asked for."),
     "mock": Entry("proxy.cli:mock", "Run a deterministic provider, for demos and tests."),
     "version": Entry("proxy.cli:version", "Print the version."),
 }

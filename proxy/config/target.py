@@ -29,7 +29,7 @@ from proxy.seams import Origin
 
 # Which upstream dialects can serve a client dialect, the most faithful first.
 _CHATS = (Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI_GENERATE)
-_PREFERENCE: dict[Dialect, tuple[Dialect, ...]] = {
+SERVED_BY: dict[Dialect, tuple[Dialect, ...]] = {
     Dialect.OPENAI_CHAT: _CHATS,
     Dialect.OPENAI_COMPLETIONS: (
         Dialect.OPENAI_COMPLETIONS,
@@ -229,7 +229,7 @@ class Target:
         """The upstream dialect that serves a client dialect for this model, or None."""
         paths, only = self.provider.paths, self.provider.only
         legacy = client is Dialect.OPENAI_COMPLETIONS and not self._bridges(model)
-        for dialect in _PREFERENCE.get(client, ()):
+        for dialect in SERVED_BY.get(client, ()):
             if dialect not in paths or (dialect in only and not matches(model, only[dialect])):
                 continue
             if client is Dialect.OPENAI_COMPLETIONS and dialect in _LEGACY_TEXT and not legacy:
