@@ -1,0 +1,158 @@
+"""The files below deploy/ are what their tools take, and name only what exists."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from proxy.config.file import load
+from proxy.metrics import FAMILIES
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+CHART = DEPLOY / "helm" / "loopway"
+
+
+def tool(name: str, *arguments: object, **more: Any) -> str:
+    """Runs a real tool and gives what it prints. Raises AssertionError if it is missing or complains."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    assert found, f"{name} is missing; tests/services.sh and make setup install it"
+    ran = subprocess.run([found, *map(str, arguments)], capture_output=True, text=True, check=False, **more)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def test_compose_is_what_its_specification_says() -> None:
+    tool("check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    for name in ("gateway-1", "gateway-2"):
+        assert services[name]["read_only"]
+        assert services[name]["cap_drop"] == ["ALL"]
+    for service in services.values():
+        for mount in service.get("volumes", ()):
+            place = mount.split(":")[0]
+            # The configuration is the operator's own.
+            assert not place.startswith("./") or place == "./loopway.yaml" or (DEPLOY / place).exists(), mount
+
+
+@pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.y*ml")), ids=lambda path: str(path.relative_to(DEPLOY)))
+def test_yaml_is_tidy(path: Path) -> None:
+    if path.parent.name == "templates":
+        return  # rendered by helm first, below
+    off = ", ".join(f"{rule}: disable" for rule in ("braces", "document-start", "comments"))
+    tool("yamllint", "-d", f"{{extends: default, rules: {{line-length: {{max: 160}}, {off}}}}}", path)
+
+
+def test_haproxy_takes_its_configuration_without_a_warning() -> None:
+    more = {"BIND": "127.0.0.1:1", "STATS": "127.0.0.1:2", "GATEWAY_1": "127.0.0.1:3", "GATEWAY_2": "127.0.0.1:4"}
+    tool("haproxy", "-c", "-q", "-dW", "-f", DEPLOY / "haproxy" / "haproxy.cfg", env=os.environ | more)
+
+
+def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
+    main = tmp_path / "nginx.conf"
+    parts = "".join(
+        f"{name}_temp_path {tmp_path}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    main.write_text(
+        f"pid {tmp_path}/pid; error_log {tmp_path}/errors; events {{}} "
+        f"http {{ access_log off; {parts} include {DEPLOY}/nginx/loopway.conf; }}"
+    )
+    tool("nginx", "-t", "-q", "-c", main)
+
+
+def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        return  # not on every machine, and nothing that installs for a test
+    for name in ("loopway.service", "loopway.socket"):
+        text = (DEPLOY / "systemd" / name).read_text()
+        (tmp_path / name).write_text(text.replace("/opt/loopway/bin/loopway", "/bin/true"))
+    tool("systemd-analyze", "verify", tmp_path / "loopway.service", tmp_path / "loopway.socket")
+
+
+# Prometheus and Grafana
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def known(expression: str) -> None:
+    """Raises AssertionError for a metric or a label value that this gateway does not have."""
+    names = {*FAMILIES, *(f"{name}_bucket" for name, (kind, _) in FAMILIES.items() if kind == "histogram")}
+    assert set(re.findall(r"loopway_\w+", expression)) <= names, expression
+
+
+def test_alerts_are_good_rules_that_fire_when_they_should() -> None:
+    tool("promtool", "check", "rules", DEPLOY / "prometheus" / "alerts.yml")
+    tool("promtool", "test", "rules", "alerts.test.yml", cwd=DEPLOY / "prometheus")
+    for alert in alerts().values():
+        known(alert["expr"])
+
+
+def test_the_runbook_has_every_alert_and_no_other() -> None:
+    sections = re.findall(r"^### (\w+)$", (DEPLOY / "RUNBOOK.md").read_text(), re.MULTILINE)
+    assert sections == list(alerts())
+    for name, alert in alerts().items():
+        assert alert["annotations"]["runbook"] == f"RUNBOOK.md#{name.lower()}"
+
+
+def test_the_dashboard_asks_for_metrics_that_exist_and_leaves_none_out() -> None:
+    dashboard = json.loads((DEPLOY / "grafana" / "loopway.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    for expression in expressions:
+        known(expression)
+    asked = {re.sub(r"_bucket$", "", name) for each in expressions for name in re.findall(r"loopway_\w+", each)}
+    assert asked == set(FAMILIES)
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+# Kubernetes
+
+
+def test_the_values_of_the_chart_are_what_their_schema_says() -> None:
+    tool("check-jsonschema", "--schemafile", CHART / "values.schema.json", CHART / "values.yaml")
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert schema["properties"].keys() - {"global"} == yaml.safe_load((CHART / "values.yaml").read_text()).keys()
+
+
+def test_templates_use_values_that_exist() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    for template in (CHART / "templates").iterdir():
+        for path in re.findall(r"\.Values((?:\.\w+)+)", template.read_text()):
+            at: Any = values
+            for step in path.strip(".").split("."):
+                assert step in at, f"{template.name}: .Values{path}"
+                at = at[step]
+
+
+def test_the_alerts_in_the_chart_are_the_alerts() -> None:
+    assert (CHART / "alerts.yml").read_bytes() == (DEPLOY / "prometheus" / "alerts.yml").read_bytes()
+
+
+ALL = "autoscaling.enabled=true,ingress.enabled=true,ingress.tlsSecret=tls,metrics.podMonitor=true,metrics.rules=true"
+
+
+@pytest.mark.parametrize("more", [[], ["--set", ALL]], ids=["plain", "everything"])
+def test_helm_makes_manifests_of_it(more: list[str], tmp_path: Path) -> None:
+    if shutil.which("helm") is None:
+        return  # no package registry has it; where it is, it is used
+    tool("helm", "lint", "--strict", CHART, *more)
+    rendered = tool("helm", "template", "test", CHART, "--kube-version", "1.30.0", *more)
+    manifests = {each["kind"]: each for each in yaml.safe_load_all(rendered) if each}
+    file = tmp_path / "loopway.yaml"
+    file.write_text(manifests["ConfigMap"]["data"]["loopway.yaml"])
+    config = load(file, {})
+    pod = manifests["Deployment"]["spec"]["template"]["spec"]
+    needed = 5 + config.server.drain_delay + config.server.drain_timeout
+    assert pod["terminationGracePeriodSeconds"] >= needed
+    assert config.telemetry.metrics_port == 9100
