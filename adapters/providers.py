@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from adapters import auth, azure
+from adapters.bedrock.models import without_region
 from adapters.quirks import Quirks
 from adapters.types import Dialect
 
@@ -116,6 +117,13 @@ def _without(*names: str) -> Mapping[Dialect, Quirks]:
     return {Dialect.OPENAI_CHAT: Quirks(drop=names)}
 
 
+def _aws(row: Provider, fields: Fields) -> Provider:
+    """AWS's regions in China have a domain of their own."""
+    if not str(fields.get("aws_region", "")).startswith("cn-"):
+        return row
+    return msgspec.structs.replace(row, base_url=f"{row.base_url}.cn")
+
+
 _ROWS: tuple[Provider, ...] = (
     Provider(
         name="openai",
@@ -196,6 +204,34 @@ _ROWS: tuple[Provider, ...] = (
         query="api-version={azure_api_version}",
     ),
     Provider(
+        name="bedrock",
+        base_url="https://bedrock-runtime.{aws_region}.amazonaws.com",
+        key_env="AWS_BEARER_TOKEN_BEDROCK",
+        docs="https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html",
+        paths={
+            Dialect.BEDROCK_CONVERSE: "/model/{model}/converse",
+            Dialect.BEDROCK_ANTHROPIC: "/model/{model}/invoke",
+            Dialect.BEDROCK_COUNT_TOKENS: "/model/{model}/count-tokens",
+            Dialect.BEDROCK_TITAN_EMBEDDINGS: "/model/{model}/invoke",
+            Dialect.BEDROCK_COHERE_EMBEDDINGS: "/model/{model}/invoke",
+        },
+        stream_paths={
+            Dialect.BEDROCK_CONVERSE: "/model/{model}/converse-stream",
+            Dialect.BEDROCK_ANTHROPIC: "/model/{model}/invoke-with-response-stream",
+        },
+        only={
+            Dialect.BEDROCK_ANTHROPIC: ("*anthropic.claude*",),
+            Dialect.BEDROCK_COUNT_TOKENS: ("*anthropic.claude*",),
+            Dialect.BEDROCK_TITAN_EMBEDDINGS: ("*amazon.titan-embed*",),
+            Dialect.BEDROCK_COHERE_EMBEDDINGS: ("*cohere.embed*",),
+        },
+        naming={Dialect.BEDROCK_COUNT_TOKENS: without_region},
+        key_required=False,
+        defaults=(("aws_region", "us-east-1"),),
+        signer="bedrock",
+        variant=_aws,
+    ),
+    Provider(
         name="sagemaker",
         base_url="https://runtime.sagemaker.{aws_region}.amazonaws.com",
         key_env="AWS_SECRET_ACCESS_KEY",
@@ -204,6 +240,7 @@ _ROWS: tuple[Provider, ...] = (
         key_required=False,
         defaults=(("aws_region", "us-east-1"),),
         signer="sagemaker",
+        variant=_aws,
     ),
     Provider(
         name="cortex",

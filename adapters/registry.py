@@ -9,6 +9,13 @@ from adapters import openai_errors
 from adapters.anthropic import CHAT_TO_MESSAGES
 from adapters.anthropic_client import MESSAGES_TO_CHAT
 from adapters.anthropic_text import COMPLETIONS_TO_COMPLETE
+from adapters.bedrock import (
+    CHAT_TO_CONVERSE,
+    COUNT_TO_COUNT,
+    EMBEDDINGS_TO_COHERE,
+    EMBEDDINGS_TO_TITAN,
+    MESSAGES_TO_INVOKE,
+)
 from adapters.chain import Chain, Identity
 from adapters.completions import COMPLETIONS_TO_CHAT
 from adapters.embeddings import TO_FLOATS
@@ -29,6 +36,7 @@ _CLIENTS: dict[Dialect, Codec] = {
 _UPSTREAMS: dict[Dialect, Codec] = {
     Dialect.ANTHROPIC_MESSAGES: CHAT_TO_MESSAGES,
     Dialect.GEMINI_GENERATE: CHAT_TO_GEMINI,
+    Dialect.BEDROCK_CONVERSE: CHAT_TO_CONVERSE,
 }
 """Upstreams' dialects for chat clients."""
 
@@ -38,6 +46,10 @@ CODECS: dict[tuple[Dialect, Dialect], Codec] = {
     **{(Dialect.OPENAI_CHAT, up): second for up, second in _UPSTREAMS.items()},
     # What is shorter than by way of chat.
     **{(each, each): IDENTITY for each in Dialect if each is not Dialect.PASSTHROUGH},
+    (Dialect.ANTHROPIC_MESSAGES, Dialect.BEDROCK_ANTHROPIC): MESSAGES_TO_INVOKE,
+    (Dialect.ANTHROPIC_COUNT_TOKENS, Dialect.BEDROCK_COUNT_TOKENS): COUNT_TO_COUNT,
+    (Dialect.OPENAI_EMBEDDINGS, Dialect.BEDROCK_TITAN_EMBEDDINGS): EMBEDDINGS_TO_TITAN,
+    (Dialect.OPENAI_EMBEDDINGS, Dialect.BEDROCK_COHERE_EMBEDDINGS): EMBEDDINGS_TO_COHERE,
     (Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_COMPLETE): COMPLETIONS_TO_COMPLETE,
     (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS): TO_FLOATS,
 }

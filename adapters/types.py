@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -23,6 +23,11 @@ class Dialect(StrEnum):
     ANTHROPIC_MESSAGES = "anthropic.messages"
     ANTHROPIC_COUNT_TOKENS = "anthropic.count_tokens"
     ANTHROPIC_COMPLETE = "anthropic.complete"
+    BEDROCK_CONVERSE = "bedrock.converse"
+    BEDROCK_ANTHROPIC = "bedrock.anthropic"
+    BEDROCK_COUNT_TOKENS = "bedrock.count_tokens"
+    BEDROCK_TITAN_EMBEDDINGS = "bedrock.titan_embeddings"
+    BEDROCK_COHERE_EMBEDDINGS = "bedrock.cohere_embeddings"
     GEMINI_GENERATE = "gemini.generate"
     PASSTHROUGH = "passthrough"
 
@@ -69,7 +74,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     received, or with `model` and parameters already replaced. `id` (no prefix) and `created` (Unix seconds) name
     answers whose upstream gives no such thing. `strict` asks for OpenAI's shape and nothing beside it, its words for
     finish reasons among them. `blocks` asks for `content_blocks` (thinking with signatures, images …) all the same: the
-    middle of a chain always does, so that what OpenAI's shape cannot say reaches a client whose dialect can.
+    middle of a chain always does, so that what OpenAI's shape cannot say reaches a client whose dialect can. `betas`
+    are the words of the client's `anthropic-beta` header, for clouds that want them in the body.
     """
 
     dialect: Dialect
@@ -80,6 +86,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     created: int
     strict: bool = True
     blocks: bool = False
+    betas: tuple[str, ...] = ()
 
     @property
     def shows_blocks(self) -> bool:
@@ -93,11 +100,16 @@ def bodiless(call: Call) -> Call:
 
 
 class Outbound(msgspec.Struct, frozen=True, gc=False):
-    """What goes to the provider: the body, extra header lines, and the names of parameters that could not survive."""
+    """What goes to the provider: the body, extra header lines, and the names of parameters that could not survive.
+
+    `more` are the bodies of further calls, where the provider takes one input for each and the client gave several. A
+    codec that makes them has `combined`, which takes the answers to all of them (see `Several`).
+    """
 
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
+    more: tuple[bytes, ...] = ()
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -144,3 +156,11 @@ class Codec(Protocol):
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """Reads a non-2xx answer of the upstream dialect. Never raises."""
+
+
+@runtime_checkable
+class Several(Protocol):
+    """A codec that may make several calls of one request."""
+
+    def combined(self, call: Call, bodies: list[bytes]) -> Reply:
+        """One answer of the answers to all calls, in their order. Raises `adapters.errors.BadAnswer`."""

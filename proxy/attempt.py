@@ -10,9 +10,11 @@ import asyncio
 from math import ceil
 from time import monotonic
 
+import msgspec
+
 from adapters import errors
 from adapters.errors import BadAnswer, InvalidRequest, Kind
-from adapters.types import Call, Dialect
+from adapters.types import Call, Dialect, Outbound, Several
 from proxy import headers, outbound
 from proxy.config.leaf import Leaf
 from proxy.config.target import Target, Wire
@@ -34,6 +36,10 @@ from proxy.relay import Body, Events
 from proxy.seams import Reply, Timeouts, Transport
 
 _ERROR_BODY = 1 << 20
+_BETAS_IN_BODY = (Dialect.BEDROCK_ANTHROPIC, Dialect.BEDROCK_COUNT_TOKENS)
+_AT_ONCE = 8  # calls of one request that are under way at a time
+_FRAMES = b"application/vnd.amazon.eventstream"
+_EVENTS = b"content-type: text/event-stream\r\n"
 
 
 class Attempts:
@@ -117,12 +123,16 @@ class Attempts:
         dropped: tuple[str, ...] = ()
         if not wire.codec.identity:
             call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), outbound.strict(x, leaf))
+            if wire.dialect in _BETAS_IN_BODY:
+                call = msgspec.structs.replace(call, betas=outbound.betas(x, target))
             try:
                 sent = wire.codec.request(call)
             except InvalidRequest as error:
                 raise invalid(error) from error
             body, dropped = sent.body, sent.dropped
             lines += b"".join([f"{name}: {value}\r\n".encode("latin-1") for name, value in sent.headers])
+            if sent.more:
+                return await self._several(x, target, wire, call, lines, sent)
         if wire.quirks is not None:
             try:
                 body, more = wire.quirks.apply(body)
@@ -137,6 +147,56 @@ class Attempts:
         x.upstream += monotonic() - asked
         try:
             return await self._answer(x, wire, call, reply, dropped)
+        except BaseException:
+            reply.finish()
+            raise
+
+    async def _several(
+        self, x: Exchange, target: Target, wire: Wire, call: Call, lines: bytes, sent: Outbound
+    ) -> Outcome:
+        """One request that is several calls, a few at a time: all their answers become one, or the first error."""
+        assert isinstance(wire.codec, Several)
+        bodies = (sent.body, *sent.more)
+        found: list[bytes] = []
+        last: Reply | None = None
+        for start in range(0, len(bodies), _AT_ONCE):
+            if last is not None:
+                last.finish()
+            made = await asyncio.gather(
+                *(self._call(target, wire, lines, body) for body in bodies[start : start + _AT_ONCE]),
+                return_exceptions=True,
+            )
+            bad = next((each for each in made if isinstance(each, BaseException) or each[1] is None), None)
+            for each in made:
+                if each is not bad and not isinstance(each, BaseException):
+                    each[0].finish()
+            if isinstance(bad, BaseException):
+                raise bad
+            if bad is not None:
+                try:
+                    return await self._error(x, wire, bad[0])
+                except BaseException:
+                    bad[0].finish()
+                    raise
+            done = [each for each in made if not isinstance(each, BaseException)]
+            found += [raw for _, raw in done if raw is not None]
+            last = done[-1][0]
+        assert last is not None
+        try:
+            answer = wire.codec.combined(call, found)
+        except BadAnswer as error:
+            raise UpstreamFailure(Kind.BAD_UPSTREAM, str(error), sent=True) from error
+        head = JSON + headers.for_client(last.raw_headers, content_type=False) + dropped_line(sent.dropped)
+        return Outcome(200, last, head, None, answer.body, usage=answer.usage)
+
+    async def _call(self, target: Target, wire: Wire, lines: bytes, body: bytes) -> tuple[Reply, bytes | None]:
+        """One of several calls: its answer, and the whole body unless it is an error."""
+        if target.signing is not None:
+            lines += await self._signed(target, "POST", wire.path, "application/json", body)
+        head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
+        reply = await self._transport.send(target.origin, head, body, self._timeouts)
+        try:
+            return reply, await reply.gather(self._whole_limit) if 200 <= reply.status < 300 else None
         except BaseException:
             reply.finish()
             raise
@@ -159,7 +219,7 @@ class Attempts:
         if not 200 <= status < 300:
             return await self._error(x, wire, reply)
         content_type = headers.value_of(reply.raw_headers, b"content-type") or b""
-        if content_type[:17] == b"text/event-stream":
+        if content_type[:17] == b"text/event-stream" or (call is not None and content_type[:34] == _FRAMES):
             relay = Events(x, reply, None if call is None else wire.codec.stream(call), self._loop)
             asked = monotonic()
             await relay.prime()
@@ -167,7 +227,10 @@ class Attempts:
             if relay.failed_early and relay.error is not None:
                 reply.finish()
                 return of_upstream(x, relay.error)
-            head = headers.for_client(reply.raw_headers, content_type=True) + dropped_line(dropped)
+            if content_type[:34] == _FRAMES:
+                head = _EVENTS + headers.for_client(reply.raw_headers, content_type=False) + dropped_line(dropped)
+            else:
+                head = headers.for_client(reply.raw_headers, content_type=True) + dropped_line(dropped)
             return Outcome(status, reply, head, relay=relay)
         if call is None:
             return await self._verbatim(x, reply, dropped)

@@ -155,6 +155,7 @@ _ANSWER = frozenset(
     (
         b"content-type", b"content-encoding", b"content-disposition", b"retry-after", b"retry-after-ms",
         b"x-should-retry", b"request-id", b"x-request-id", b"openai-processing-ms", b"openai-version",
+        b"x-amzn-requestid", b"apim-request-id",
     )
 )  # fmt: skip
 _OF_THE_BODY = frozenset((b"content-type", b"content-encoding", b"content-disposition"))

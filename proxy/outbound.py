@@ -137,6 +137,12 @@ def extra_lines(x: Exchange, leaf: Leaf, defaults: tuple[tuple[bytes, bytes], ..
     return b"".join(lines)
 
 
+def betas(x: Exchange, target: Target) -> tuple[str, ...]:
+    """The words of `anthropic-beta`: the client's header's, else the target's own."""
+    sent = x.header(b"anthropic-beta") or x.header(b"x-portkey-anthropic-beta") or target.headers.get("anthropic-beta")
+    return tuple(word.strip() for word in sent.split(",") if word.strip()) if sent else ()
+
+
 def pass_through_head(x: Exchange, leaf: Leaf, model: str) -> tuple[bytes, str, bytes | AsyncIterator[bytes]]:
     """Head (without its last, empty line), path and body of a request that only passes through; a body not held
     already streams."""

@@ -7,7 +7,7 @@ does not have is taken for one of Anthropic's own blocks and forwarded as it is.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -20,6 +20,8 @@ from adapters.errors import InvalidRequest
 Block: TypeAlias = Raw | dict[str, Any]
 Dropped: TypeAlias = dict[str, None]
 """The names of parameters that could not survive, in the order met."""
+Make: TypeAlias = Callable[[Part, Raw, str, Dropped], Block | None]
+"""Makes a block of one part; the path is for errors. None: nothing comes of it."""
 
 _T = TypeVar("_T")
 
@@ -41,11 +43,13 @@ def read(decode: Callable[[Raw], _T], raw: Raw, path: str) -> _T:
         raise InvalidRequest(found.message, f"{path}{joint}{rest}", found.code) from error
 
 
-def blocks(raw: Raw, path: str, dropped: Dropped) -> list[Block]:
-    """The blocks for a JSON array of content parts. Empty texts, which Anthropic refuses, are left out."""
+def blocks(raw: Raw, path: str, dropped: Dropped, table: Mapping[str, Make] | None = None) -> list[Block]:
+    """The blocks for a JSON array of content parts. Empty texts, which Anthropic refuses, are left out. `table` holds
+    the types of parts that a cloud's own dialect around these blocks reads differently."""
+    table = PARTS if table is None else table
     made: list[Block] = []
     for index, (part, each) in enumerate(zip(read(_decode_parts, raw, path), _decode_raws(raw), strict=True)):
-        make = _PARTS.get(part.type)
+        make = table.get(part.type)
         block = each if make is None else make(part, each, f"{path}[{index}]", dropped)
         if block is not None:
             made.append(block)
@@ -116,7 +120,7 @@ def _audio(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
     raise InvalidRequest("Anthropic's models take no audio.", f"{path}.type")
 
 
-_PARTS: dict[str, Callable[[Part, Raw, str, Dropped], Block | None]] = {
+PARTS: dict[str, Make] = {
     "text": _text,
     "refusal": _refusal,
     "image_url": _image,

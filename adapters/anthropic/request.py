@@ -39,7 +39,7 @@ _decode_format = msgspec.json.Decoder(ResponseFormat).decode
 
 _ABSENT = (NULL, Raw(_encode(peek.DEFAULT)))
 
-_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
+BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 """Thinking tokens for each `reasoning_effort`, for models that do not take the word itself."""
 
 _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
@@ -156,7 +156,7 @@ class _Build:
         if how == "effort":
             self._configure("effort", "low" if effort == "minimal" else effort)
             return
-        budget = _BUDGETS[effort]
+        budget = BUDGETS[effort]
         if how is None or "thinking" in out or thoughtless or self.tool_choice.forced:
             self.dropped["reasoning_effort"] = None
             return
@@ -207,7 +207,7 @@ def translate(call: Call) -> Outbound:
         put = _FIELDS.get(name)
         if put is not None:
             put(build, name, raw)
-        elif raw not in _HARMLESS.get(name, ()):
+        elif raw not in HARMLESS.get(name, ()):
             build.dropped[name] = None
     if call.stream:
         build.out["stream"] = True
@@ -290,25 +290,29 @@ def _parallel(build: _Build, name: str, raw: Raw) -> None:
 
 
 def _response_format(build: _Build, name: str, raw: Raw) -> None:
+    build.json_mode, build.format = wanted_format(raw, name)
+
+
+def wanted_format(raw: Raw, name: str) -> tuple[bool, JsonSchema | None]:
+    """What a response format asks for: any JSON, or JSON of a schema. Raises InvalidRequest."""
     wanted = read(_decode_format, raw, name)
     if wanted.type == "text":
-        return
+        return False, None
     if wanted.type not in ("json_object", "json_schema"):
         raise InvalidRequest(f"There is no response format `{wanted.type[:40]}`.", "response_format.type")
     if wanted.type == "json_schema" and wanted.json_schema is None:
         raise InvalidRequest("The response format needs `json_schema`.", "response_format.json_schema")
     if wanted.type == "json_object" or wanted.json_schema is None or wanted.json_schema.schema == NULL:
-        build.json_mode = True
-        return
+        return True, None
     if first(wanted.json_schema.schema) != BRACE:
         raise InvalidRequest("The schema must be an object.", "response_format.json_schema.schema")
-    build.format = wanted.json_schema
+    return False, wanted.json_schema
 
 
 def _reasoning_effort(build: _Build, name: str, raw: Raw) -> None:
     effort = read(_decode_str, raw, name)
-    if effort != "none" and effort not in _BUDGETS:
-        known = ", ".join(("none", *_BUDGETS))
+    if effort != "none" and effort not in BUDGETS:
+        known = ", ".join(("none", *BUDGETS))
         raise InvalidRequest(f"There is no reasoning effort `{effort[:40]}`; there are {known}.", name)
     build.effort = effort
 
@@ -360,7 +364,7 @@ _FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
 """Every field with a meaning upstream; the others are dropped by name."""
 
 _NO, _ZERO = (Raw(b"false"),), (Raw(b"0"), Raw(b"0.0"))
-_HARMLESS: dict[str, tuple[Raw, ...]] = {
+HARMLESS: dict[str, tuple[Raw, ...]] = {
     "n": (Raw(b"1"),),
     "logprobs": _NO,
     "top_logprobs": _ZERO,

@@ -52,6 +52,9 @@ class Conversation:
 
     __slots__ = ("_function_id", "dropped", "system", "thoughtless", "turns")
 
+    blocks = staticmethod(parts.blocks)
+    """Content parts → blocks; a dialect around Anthropic's blocks has its own."""
+
     def __init__(self, dropped: Dropped) -> None:
         self.system: list[Block] = []
         self.turns: list[Turn] = []
@@ -100,7 +103,7 @@ class Conversation:
             return [parts.text(content, message.cache_control)]
         if message.cache_control != NULL:
             self.dropped["messages[].cache_control"] = None
-        return parts.blocks(content, f"messages[{index}].content", self.dropped)
+        return self.blocks(content, f"messages[{index}].content", self.dropped)
 
     def _system(self, message: Message, index: int) -> None:
         _need_content(message, index)
@@ -134,7 +137,7 @@ class Conversation:
             blocks = self._content(message, index)
             return blocks or ([parts.text(message.refusal)] if message.refusal else [])
         path = f"messages[{index}].content_blocks"
-        blocks = parts.blocks(message.content_blocks, path, self.dropped)
+        blocks = self.blocks(message.content_blocks, path, self.dropped)
         # The blocks of an answer hold its text too; a client that kept only the thinking still sends it in `content`.
         if not any(each.type == "text" for each in _decode_types(message.content_blocks)):
             blocks += self._content(message, index)
@@ -167,7 +170,7 @@ class Conversation:
         if first(content) == QUOTE:
             block["content"] = content
         elif content != NULL:
-            block["content"] = parts.blocks(content, f"messages[{index}].content", self.dropped)
+            block["content"] = self.blocks(content, f"messages[{index}].content", self.dropped)
         if message.is_error:
             block["is_error"] = True
         self._add("user", [parts.cached(block, message.cache_control)])

@@ -1,7 +1,10 @@
-"""What every machine over server-sent events does alike: it never raises, stops at the first error, and calls a stream
+"""What every machine over a stream of events does alike: it never raises, stops at the first error, and calls a stream
 without its end marker cut short."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -12,6 +15,27 @@ from adapters.types import Usage
 _JUNK = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
+class Framing(Protocol):
+    """Cuts a byte stream into events, however it was cut before."""
+
+    overflow: bool
+    """Whether the stream cannot be read any further; `fault` says why."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes of an unfinished event are held."""
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the stream."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Takes the next bytes; returns the events they complete, in order."""
+
+    def close(self) -> list[Event]:
+        """What is left at the end."""
+
+
 class Machine:
     """A stream decoder without its dialect. A subclass gives `_take`, and sets `_over` when the end marker came.
 
@@ -20,10 +44,13 @@ class Machine:
 
     __slots__ = ("_events", "_over", "error", "usage")
 
+    framing: Callable[[], Framing] = Events
+    """What cuts the stream into events."""
+
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.error: UpstreamError | None = None
-        self._events = Events()
+        self._events = type(self).framing()
         self._over = False
 
     def feed(self, data: bytes) -> bytes:
@@ -37,7 +64,7 @@ class Machine:
         except _JUNK:
             self._fail("The provider sent an event that is not of its dialect.")
         if events.overflow:
-            self._fail("The provider sent an event that is too large.")
+            self._fail(events.fault)
         return b"".join(out)
 
     def close(self) -> bytes:

@@ -28,6 +28,9 @@ class Events:
 
     __slots__ = ("_after_cr", "_head", "_limit", "_started", "_tail", "overflow")
 
+    fault = "The provider sent an event that is too large."
+    """What `overflow` means here."""
+
     def __init__(self, limit: int = EVENT_LIMIT) -> None:
         self.overflow = False
         self._limit = limit

@@ -28,7 +28,12 @@ from proxy.prices import Book
 from proxy.seams import Origin
 
 # Which upstream dialects can serve a client dialect, the most faithful first.
-_CHATS = (Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI_GENERATE)
+_CHATS = (
+    Dialect.OPENAI_CHAT,
+    Dialect.ANTHROPIC_MESSAGES,
+    Dialect.GEMINI_GENERATE,
+    Dialect.BEDROCK_CONVERSE,
+)
 SERVED_BY: dict[Dialect, tuple[Dialect, ...]] = {
     Dialect.OPENAI_CHAT: _CHATS,
     Dialect.OPENAI_COMPLETIONS: (
@@ -37,9 +42,14 @@ SERVED_BY: dict[Dialect, tuple[Dialect, ...]] = {
         *_CHATS,
     ),
     Dialect.OPENAI_RESPONSES: (Dialect.OPENAI_RESPONSES, *_CHATS),
-    Dialect.OPENAI_EMBEDDINGS: (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS),
-    Dialect.ANTHROPIC_MESSAGES: (Dialect.ANTHROPIC_MESSAGES, *_CHATS),
-    Dialect.ANTHROPIC_COUNT_TOKENS: (Dialect.ANTHROPIC_COUNT_TOKENS,),
+    Dialect.OPENAI_EMBEDDINGS: (
+        Dialect.OPENAI_EMBEDDINGS,
+        Dialect.OPENAI_EMBEDDINGS_AS_FLOATS,
+        Dialect.BEDROCK_TITAN_EMBEDDINGS,
+        Dialect.BEDROCK_COHERE_EMBEDDINGS,
+    ),
+    Dialect.ANTHROPIC_MESSAGES: (Dialect.ANTHROPIC_MESSAGES, Dialect.BEDROCK_ANTHROPIC, *_CHATS),
+    Dialect.ANTHROPIC_COUNT_TOKENS: (Dialect.ANTHROPIC_COUNT_TOKENS, Dialect.BEDROCK_COUNT_TOKENS),
 }
 _MODELS = 256
 _LONGEST_MODEL = 256

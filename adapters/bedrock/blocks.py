@@ -1,0 +1,244 @@
+"""Anthropic's content blocks → Converse's, and the parts of chat messages that only Converse takes: audio, video,
+objects in S3."""
+
+from __future__ import annotations
+
+import re
+from binascii import b2a_base64
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters.anthropic import parts
+from adapters.anthropic.parts import Dropped, Make
+from adapters.anthropic.turns import Conversation
+from adapters.anthropic.wire import EMPTY_STRING, NULL, QUOTE, Part, first
+from adapters.bedrock.wire import closed
+from adapters.errors import InvalidRequest
+
+CACHE_POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
+
+_FORMATS = {
+    "text/plain": "txt",
+    "text/markdown": "md",
+    "application/msword": "doc",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+    "application/vnd.ms-excel": "xls",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    "image/jpg": "jpeg",
+    "video/quicktime": "mov",
+    "video/x-matroska": "mkv",
+    "video/3gpp": "three_gp",
+    "audio/mpeg": "mp3",
+    "audio/x-wav": "wav",
+}
+"""Formats that are not the media type's own second half."""
+
+_EXTENSIONS = {"jpg": "jpeg", "3gp": "three_gp", "markdown": "md", "htm": "html"}
+_IMAGES = ("png", "jpeg", "gif", "webp")
+_VIDEOS = ("mkv", "mov", "mp4", "webm", "flv", "mpeg", "mpg", "wmv", "three_gp")
+_unfit = re.compile(r"[^A-Za-z0-9\s()\[\]-]+").sub
+_S3 = "s3://"
+
+
+class _Source(msgspec.Struct, gc=False):
+    type: str = ""
+    media_type: str = ""
+    data: str = ""
+    url: str = ""
+    uri: str = ""
+
+
+class _Block(msgspec.Struct, gc=False):
+    """Any of Anthropic's blocks: the union of the fields that some type of block has."""
+
+    type: str
+    text: Raw = NULL
+    source: _Source | None = None
+    title: str | None = None
+    id: str = ""
+    name: str = ""
+    input: Raw = NULL
+    tool_use_id: str = ""
+    content: Raw = NULL
+    is_error: bool | None = None
+    thinking: str = ""
+    signature: str | None = None
+    data: str = ""
+    cache_control: Raw = NULL
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_block = msgspec.json.Decoder(_Block).decode
+_decode_raws = msgspec.json.Decoder(list[Raw]).decode
+
+
+class Blocks:
+    """Translates blocks. One per request: names of documents must differ within one."""
+
+    __slots__ = ("_names", "dropped")
+
+    def __init__(self, dropped: Dropped) -> None:
+        self.dropped = dropped
+        self._names: set[str] = set()
+
+    def all(self, content: Any, path: str) -> list[dict[str, Any]]:
+        """Converse's blocks for the content of a turn: a JSON string, or a list of blocks."""
+        if isinstance(content, Raw):
+            if first(content) == QUOTE:
+                return [{"text": content}]
+            content = _decode_raws(content)
+        made: list[dict[str, Any]] = []
+        for index, each in enumerate(content):
+            block = parts.read(_decode_block, each if isinstance(each, Raw) else Raw(_encode(each)), f"{path}[{index}]")
+            make = _BLOCKS.get(block.type)
+            if make is None:
+                self.dropped[f"messages[].content[].{block.type[:40]}"] = None
+                continue
+            made.append(make(self, block, f"{path}[{index}]"))
+            if block.cache_control != NULL:
+                made.append(CACHE_POINT)
+        return made
+
+    def _text(self, block: _Block, path: str) -> dict[str, Any]:
+        return {"text": block.text}
+
+    def _media(self, block: _Block, path: str) -> dict[str, Any]:
+        source = block.source
+        if source is None:
+            raise InvalidRequest("The block needs `source`.", f"{path}.source")
+        kind, form = _kind(source, block.type)
+        made: dict[str, Any] = {"format": form, "source": _bytes(source, path)}
+        if kind == "document":
+            made["name"] = self._name(block.title)
+        return {kind: made}
+
+    def _name(self, title: str | None) -> str:
+        # The service wants names of few characters, and no two alike; a name also speaks to the model.
+        wanted = " ".join(_unfit(" ", title or "").split())[:180] or "document"
+        name, count = wanted, 1
+        while name in self._names:
+            count += 1
+            name = f"{wanted} {count}"
+        self._names.add(name)
+        return name
+
+    def _tool_use(self, block: _Block, path: str) -> dict[str, Any]:
+        given = Raw(b"{}") if block.input == NULL else block.input
+        return {"toolUse": {"toolUseId": block.id, "name": block.name, "input": given}}
+
+    def _tool_result(self, block: _Block, path: str) -> dict[str, Any]:
+        content = block.content
+        said = [] if content in (NULL, EMPTY_STRING) else self.all(content, f"{path}.content")
+        result: dict[str, Any] = {"toolUseId": block.tool_use_id, "content": [b for b in said if b is not CACHE_POINT]}
+        if block.is_error:
+            result["status"] = "error"
+        return {"toolResult": result}
+
+    def _thinking(self, block: _Block, path: str) -> dict[str, Any]:
+        text: dict[str, Any] = {"text": block.thinking}
+        if block.signature:
+            text["signature"] = block.signature
+        return {"reasoningContent": {"reasoningText": text}}
+
+    def _redacted(self, block: _Block, path: str) -> dict[str, Any]:
+        return {"reasoningContent": {"redactedContent": closed(block.data)}}
+
+
+_BLOCKS: dict[str, Callable[[Blocks, _Block, str], dict[str, Any]]] = {
+    "text": Blocks._text,
+    "image": Blocks._media,
+    "document": Blocks._media,
+    "audio": Blocks._media,
+    "tool_use": Blocks._tool_use,
+    "tool_result": Blocks._tool_result,
+    "thinking": Blocks._thinking,
+    "redacted_thinking": Blocks._redacted,
+}
+
+
+def _kind(source: _Source, kind: str) -> tuple[str, str]:
+    """What the source is, and its format in the service's words."""
+    if source.uri:
+        ending = source.uri.rpartition(".")[2].lower()
+        form = _EXTENSIONS.get(ending, ending)
+        if form in _IMAGES or form in _VIDEOS:
+            kind = "image" if form in _IMAGES else "video"
+        return kind, form
+    if source.type == "text":
+        return "document", "txt"
+    media = source.media_type.partition(";")[0].strip().lower()
+    form = _FORMATS.get(media) or media.rpartition("/")[2]
+    top = media.partition("/")[0]
+    return (top if top in ("image", "video", "audio") else "document"), form
+
+
+def _bytes(source: _Source, path: str) -> dict[str, Any]:
+    if source.uri:
+        return {"s3Location": {"uri": source.uri}}
+    if source.type == "text":
+        return {"bytes": b2a_base64(source.data.encode(), newline=False).decode()}
+    if source.type == "base64":
+        return {"bytes": source.data}
+    raise InvalidRequest(
+        "Bedrock fetches no addresses: send the data itself as a data URL, or an s3:// address.", f"{path}.source"
+    )
+
+
+# Parts of chat messages that Anthropic's own API reads differently.
+
+
+def _s3(kind: str, uri: str, part: Part, title: str | None = None) -> dict[str, Any]:
+    made: dict[str, Any] = {"type": kind, "source": {"type": "s3", "uri": uri}}
+    if title:
+        made["title"] = title
+    return parts.cached(made, part.cache_control)
+
+
+def _image(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block | None:
+    image = part.image_url
+    url = image if isinstance(image, str) else "" if image is None else image.url
+    if url.startswith(_S3):
+        return _s3("image", url, part)
+    return parts.PARTS["image_url"](part, raw, path, dropped)
+
+
+def _file(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block | None:
+    file = part.file
+    if file is not None and file.file_url is not None and file.file_url.startswith(_S3):
+        return _s3("document", file.file_url, part, file.filename)
+    return parts.PARTS["file"](part, raw, path, dropped)
+
+
+class _Audio(msgspec.Struct, gc=False):
+    data: str
+    format: str = "wav"
+
+
+class _AudioPart(msgspec.Struct, gc=False):
+    input_audio: _Audio
+
+
+_decode_audio = msgspec.json.Decoder(_AudioPart).decode
+
+
+def _audio(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block:
+    audio = parts.read(_decode_audio, raw, path).input_audio
+    source = {"type": "base64", "media_type": f"audio/{audio.format}", "data": audio.data}
+    return parts.cached({"type": "audio", "source": source}, part.cache_control)
+
+
+_PARTS: dict[str, Make] = {**parts.PARTS, "image_url": _image, "file": _file, "input_audio": _audio}
+
+
+class Turns(Conversation):
+    """A conversation in Anthropic's blocks, with what only Converse takes."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def blocks(raw: Raw, path: str, dropped: Dropped) -> list[parts.Block]:  # type: ignore[override]
+        """Content parts → blocks."""
+        return parts.blocks(raw, path, dropped, _PARTS)

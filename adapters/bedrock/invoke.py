@@ -1,0 +1,151 @@
+"""Anthropic's clients on Anthropic's models: InvokeModel takes Messages requests as they are, and answers so.
+
+Of the request only `model` and `stream` go (they are in the path) and `anthropic_version` comes; betas that the client
+named in its header go into the body, where Bedrock wants them. Answers pass byte for byte; of a streamed one every
+event does, out of the base64 that Bedrock wraps it in.
+
+https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html and
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.html
+"""
+
+from __future__ import annotations
+
+from binascii import Error, a2b_base64, b2a_base64
+from collections.abc import Mapping
+
+import msgspec
+
+from adapters import observe, peek
+from adapters.anthropic.wire import MessageDelta, MessageStart, Typed, counted
+from adapters.bedrock import response
+from adapters.chain import Verbatim
+from adapters.errors import BadAnswer, UpstreamError
+from adapters.framing.eventstream import FAILED, Frames
+from adapters.framing.machine import Machine
+from adapters.framing.sse import Event
+from adapters.types import Call, Outbound, Reply, StreamDecoder
+
+VERSION = "bedrock-2023-05-31"
+_COUNTED_LIMIT = 1024
+"""`max_tokens` of a request that is only counted, which Bedrock wants as well; it counts for nothing."""
+
+_encode = msgspec.json.Encoder().encode
+_decode_type = msgspec.json.Decoder(Typed).decode
+_decode_start = msgspec.json.Decoder(MessageStart).decode
+_decode_delta = msgspec.json.Decoder(MessageDelta).decode
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    bytes: str
+
+
+class _Count(msgspec.Struct, rename="camel", gc=False):
+    input_tokens: int
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_count = msgspec.json.Decoder(_Count).decode
+
+
+def _bare(call: Call) -> bytes:
+    """The request without what is in the path, with what Bedrock wants in the body."""
+    body = peek.without(call.body, ("model", "stream"))
+    present = peek.fields(body)
+    added: dict[str, object] = {}
+    if "anthropic_version" not in present:
+        added["anthropic_version"] = VERSION
+    if call.betas and "anthropic_beta" not in present:
+        added["anthropic_beta"] = list(call.betas)
+    return peek.with_params(body, added) if added else body
+
+
+class MessagesToInvoke:
+    """See `adapters.types.Codec`."""
+
+    identity = False
+
+    def request(self, call: Call) -> Outbound:
+        """The same request, but for the model, the stream flag, the version and betas. Raises InvalidRequest."""
+        return Outbound(_bare(call))
+
+    def response(self, call: Call, body: bytes) -> Reply:
+        """The body as it is. Raises BadAnswer when it is no message."""
+        try:
+            typed = _decode_type(body)
+        except response.UNREADABLE as error:
+            raise BadAnswer("The answer is not an Anthropic message.") from error
+        if typed.type != "message":
+            raise BadAnswer("The answer is not an Anthropic message.")
+        return Reply(body, observe.usage_of(body))
+
+    def stream(self, call: Call) -> StreamDecoder:
+        """The machine that unwraps events."""
+        return InvokeStream()
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """Reads AWS's error."""
+        return response.error(status, headers, body)
+
+
+class InvokeStream(Machine):
+    """Event stream of wrapped events → Anthropic's server-sent events. See `adapters.types.StreamDecoder`."""
+
+    __slots__ = ()
+
+    framing = Frames
+
+    def _take(self, events: list[Event], out: list[bytes]) -> None:
+        for name, data in events:
+            if name == b"chunk":
+                try:
+                    self._pass(a2b_base64(_decode_chunk(data).bytes), out)
+                except Error as error:
+                    raise msgspec.DecodeError("not base64") from error
+            elif name[:1] == FAILED:
+                self._end(response.event_error(name[1:], data))
+            if self._over:
+                return
+
+    def _pass(self, event: bytes, out: list[bytes]) -> None:
+        event.decode()
+        kind = _decode_type(event).type
+        if b"\n" in event:
+            event = msgspec.json.format(event, indent=-1)
+        if kind == "message_start":
+            usage = _decode_start(event).message.usage
+            self.usage = self.usage if usage is None else counted(usage)
+        elif kind == "message_delta":
+            usage = _decode_delta(event).usage
+            self.usage = self.usage if usage is None else counted(usage, self.usage)
+        out.append(b"event: %b\ndata: %b\n\n" % (kind.encode().replace(b"\n", b""), event))
+        if kind == "message_stop":
+            self._end()
+
+
+class CountTokens:
+    """Anthropic's count of tokens on Bedrock's CountTokens. See `adapters.types.Codec`."""
+
+    identity = False
+
+    def request(self, call: Call) -> Outbound:
+        """The request to count, wrapped. Raises InvalidRequest."""
+        body = _bare(call)
+        if "max_tokens" not in peek.fields(body):
+            body = peek.with_params(body, {"max_tokens": _COUNTED_LIMIT})
+        wrapped = b2a_base64(body, newline=False).decode()
+        return Outbound(_encode({"input": {"invokeModel": {"body": wrapped}}}))
+
+    def response(self, call: Call, body: bytes) -> Reply:
+        """The count. Raises BadAnswer."""
+        try:
+            return Reply(b'{"input_tokens":%d}' % _decode_count(body).input_tokens)
+        except response.UNREADABLE as error:
+            raise BadAnswer("The provider's answer holds no count of tokens.") from error
+
+    def stream(self, call: Call) -> StreamDecoder:
+        """Counts do not stream."""
+        return Verbatim()
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """Reads AWS's error."""
+        return response.error(status, headers, body)

@@ -1,0 +1,422 @@
+"""Chat request → Converse request.
+
+Each known field has its function in one table. What every model takes has its place in the request; what only some do
+goes to `additionalModelRequestFields`, by the table of families. What has no counterpart is named in
+`Outbound.dropped`; values are never clamped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.anthropic import tools
+from adapters.anthropic.models import traits
+from adapters.anthropic.parts import Dropped, read
+from adapters.anthropic.request import BUDGETS, HARMLESS, wanted_format
+from adapters.anthropic.wire import JSON_TOOL, NULL, JsonSchema
+from adapters.bedrock.blocks import CACHE_POINT, Blocks, Turns
+from adapters.bedrock.models import family
+from adapters.errors import InvalidRequest
+from adapters.types import Call, Outbound
+
+_encode = msgspec.json.Encoder().encode
+_decode_any = msgspec.json.Decoder().decode
+_decode_str = msgspec.json.Decoder(str).decode
+_decode_int = msgspec.json.Decoder(int).decode
+_decode_float = msgspec.json.Decoder(float).decode
+_decode_bool = msgspec.json.Decoder(bool).decode
+_decode_stop = msgspec.json.Decoder(str | list[str]).decode
+_decode_betas = msgspec.json.Decoder(str | list[str]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_system = msgspec.json.Decoder(str | list[Raw]).decode
+_decode_tool = msgspec.json.Decoder(dict[str, Raw]).decode
+
+_ABSENT = (NULL, Raw(_encode(peek.DEFAULT)))
+_TIERS = {"auto": "default", "default": "default", "flex": "flex", "priority": "priority", "reserved": "reserved"}
+_LABEL = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
+"""What the service takes as request metadata."""
+
+_JSON_LINE = "Answer with one valid JSON object and nothing else: no prose around it and no code fence."
+
+
+class _Build:
+    """A Converse request in the making. `more` are the fields of the model's own; the rest waits for `finish`."""
+
+    __slots__ = (
+        "config",
+        "conversation",
+        "dropped",
+        "effort",
+        "family",
+        "format",
+        "json_mode",
+        "model",
+        "more",
+        "out",
+        "system",
+        "tool_choice",
+        "tools",
+    )
+
+    def __init__(self, call: Call) -> None:
+        self.model = call.model
+        self.family = family(call.model)
+        self.out: dict[str, Any] = {}
+        self.config: dict[str, Any] = {}
+        self.more: dict[str, Any] = {}
+        self.dropped: Dropped = {}
+        self.conversation: Turns | None = None
+        self.system: str | list[Raw] | None = None
+        self.tools: list[tools.Tool] = []
+        self.tool_choice = tools.Choice()
+        self.effort: str | None = None
+        self.format: JsonSchema | None = None
+        self.json_mode = False
+
+    def finish(self) -> bytes:
+        """Settles what depends on several fields; returns the body."""
+        conversation, out = self.conversation, self.out
+        if conversation is None:
+            raise InvalidRequest("The request needs `messages`.", "messages")
+        blocks = Blocks(self.dropped)
+        lines = self._schema()
+        system = self._system(conversation, blocks) + [{"text": line} for line in lines]
+        if system:
+            out["system"] = system
+        out["messages"] = [
+            {"role": turn.role, "content": blocks.all(turn.content, f"messages[{index}].content")}
+            for index, turn in enumerate(conversation.turns)
+        ]
+        if self.effort is not None:
+            self._reason(self.effort, conversation.thoughtless)
+        self._tool_config()
+        if self.config:
+            out["inferenceConfig"] = self.config
+        if self.more:
+            out["additionalModelRequestFields"] = self.more
+        return _encode(out)
+
+    def _system(self, conversation: Turns, blocks: Blocks) -> list[dict[str, Any]]:
+        own = self.system
+        found = [{"text": own}] if isinstance(own, str) else blocks.all(own, "system") if own else []
+        return found + blocks.all(conversation.system, "system")
+
+    def _schema(self) -> list[str]:
+        """Asks for JSON as the family has it; returns lines for the system prompt."""
+        if self.json_mode:
+            return [_JSON_LINE]
+        wanted = self.format
+        if wanted is None:
+            return []
+        how = self.family.schema
+        if how == "native":
+            schema = bytes(wanted.schema).decode()
+            structure = {"name": wanted.name or "answer", "schema": schema}
+            textual = {"type": "json_schema", "structure": {"jsonSchema": structure}}
+            self.out["outputConfig"] = {"textFormat": textual}
+            return []
+        if how == "prompt":
+            # The model is told, and nobody makes sure.
+            self.dropped["response_format"] = None
+            return [f"{_JSON_LINE} It must fit this JSON schema: {bytes(wanted.schema).decode()}"]
+        if any(tools.name_of(tool) == JSON_TOOL for tool in self.tools):
+            raise InvalidRequest(f"A tool of the name `{JSON_TOOL}` cannot stand beside a response format.", "tools")
+        self.tool_choice.need_answer(JSON_TOOL, bool(self.tools))
+        description = "Gives the answer. Call it exactly once, with the whole answer as its input."
+        self.tools.append({"name": JSON_TOOL, "description": description, "input_schema": wanted.schema})
+        return []
+
+    def _tool_config(self) -> None:
+        choice = self.tool_choice.settle(bool(self.tools)) or {}
+        kind = choice.get("type")
+        if choice.get("disable_parallel_tool_use"):
+            self.dropped["parallel_tool_calls"] = None
+        specs: list[dict[str, Any]] = []
+        native: list[Raw] = []
+        for tool in self.tools:
+            given = read(_decode_tool, tool if isinstance(tool, Raw) else Raw(_encode(tool)), "tools")
+            if "type" in given and "input_schema" not in given:
+                native.append(Raw(_encode(given)))
+                continue
+            specs += _spec(given, self.dropped)
+        if native and self.family.name == "anthropic":
+            self.more["tools"] = native
+        elif native:
+            self.dropped["tools[].type"] = None
+        used = _used(self.out["messages"])
+        if kind == "none":
+            if not used:
+                return
+            # Without tools the service refuses a history that has called some.
+            self.dropped["tool_choice"] = None
+        if not specs and used:
+            empty = Raw(b'{"type":"object"}')
+            specs = [{"toolSpec": {"name": name, "inputSchema": {"json": empty}}} for name in used]
+        if not specs:
+            return
+        config: dict[str, Any] = {"tools": specs}
+        if kind in ("any", "auto"):
+            config["toolChoice"] = {kind: {}}
+        elif kind == "tool":
+            config["toolChoice"] = {"tool": {"name": choice["name"]}}
+        self.out["toolConfig"] = config
+
+    def _reason(self, effort: str, thoughtless: bool) -> None:
+        path = self.family.effort
+        if path is None or (effort == "none" and self.family.name != "openai"):
+            if effort != "none":
+                self.dropped["reasoning_effort"] = None
+        elif self.family.name == "anthropic":
+            self._think(effort, thoughtless)
+        elif self.family.name == "nova":
+            level = effort if effort in ("low", "medium", "high") else "low" if effort == "minimal" else "high"
+            self.more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": level}
+        else:
+            self.more[path[0]] = effort
+
+    def _think(self, effort: str, thoughtless: bool) -> None:
+        how, more = traits(self.model).reasoning, self.more
+        if how == "effort":
+            level = "low" if effort == "minimal" else effort
+            more["output_config"] = {"effort": level, **more.get("output_config", {})}
+            more.setdefault("thinking", {"type": "adaptive"})
+            return
+        limit = self.config.get("maxTokens")
+        budget = BUDGETS[effort]
+        if limit is not None and limit <= budget:
+            budget = max(1024, limit // 2)
+        if how is None or "thinking" in more or thoughtless or self.tool_choice.forced or (limit or 2048) <= 1024:
+            self.dropped["reasoning_effort"] = None
+            return
+        more["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+
+def _spec(given: dict[str, Raw], dropped: Dropped) -> list[dict[str, Any]]:
+    spec: dict[str, Any] = {"name": given["name"], "inputSchema": {"json": given["input_schema"]}}
+    if "description" in given:
+        spec["description"] = given["description"]
+    if given.get("strict", NULL) == b"true":
+        spec["strict"] = True
+    for name in given.keys() - {"name", "input_schema", "description", "strict", "cache_control", "type"}:
+        dropped[f"tools[].{name}"] = None
+    cached = "cache_control" in given
+    return [{"toolSpec": spec}, CACHE_POINT] if cached else [{"toolSpec": spec}]
+
+
+def _used(messages: list[dict[str, Any]]) -> list[str]:
+    """The names of tools that the history has called."""
+    return list(
+        dict.fromkeys(block["toolUse"]["name"] for turn in messages for block in turn["content"] if "toolUse" in block)
+    )
+
+
+def translate(call: Call) -> Outbound:
+    """The Converse request for `call`. Raises InvalidRequest with the path of the field at fault."""
+    body = call.body
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise peek.malformed(error) from error
+    build = _Build(call)
+    for name, raw in peek.fields(body).items():
+        if raw in _ABSENT:
+            continue
+        put = _FIELDS.get(name)
+        if put is not None:
+            put(build, name, raw)
+        elif raw not in HARMLESS.get(name, ()):
+            build.dropped[name] = None
+    return Outbound(build.finish(), (), tuple(build.dropped))
+
+
+def _messages(build: _Build, name: str, raw: Raw) -> None:
+    build.conversation = Turns(build.dropped)
+    build.conversation.add_all(raw)
+
+
+def _ignore(build: _Build, name: str, raw: Raw) -> None:
+    """In the path (model, stream), or known when the answer comes (stream options)."""
+
+
+def _max_tokens(build: _Build, name: str, raw: Raw) -> None:
+    limit = read(_decode_int, raw, name)
+    if name == "max_completion_tokens" or "maxTokens" not in build.config:
+        build.config["maxTokens"] = limit
+
+
+def _config(key: str) -> Callable[[_Build, str, Raw], None]:
+    def put(build: _Build, name: str, raw: Raw) -> None:
+        read(_decode_float, raw, name)
+        build.config[key] = raw
+
+    return put
+
+
+def _stop(build: _Build, name: str, raw: Raw) -> None:
+    stop = read(_decode_stop, raw, name)
+    build.config["stopSequences"] = [stop] if isinstance(stop, str) else stop
+
+
+def _top_k(build: _Build, name: str, raw: Raw) -> None:
+    read(_decode_int, raw, name)
+    path = build.family.top_k
+    if path is None:
+        build.dropped[name] = None
+    elif len(path) == 1:
+        build.more[path[0]] = raw
+    else:
+        build.more[path[0]] = {path[1]: raw}
+
+
+def _own_system(build: _Build, name: str, raw: Raw) -> None:
+    build.system = read(_decode_system, raw, name)
+
+
+def _user(build: _Build, name: str, raw: Raw) -> None:
+    user = read(_decode_str, raw, name)
+    if build.family.name != "anthropic":
+        build.dropped[name] = None
+    else:
+        build.more.setdefault("metadata", {"user_id": user})
+
+
+def _metadata(build: _Build, name: str, raw: Raw) -> None:
+    """Labels for the service's own log of invocations; Anthropic's user id among them is for the model."""
+    labels: dict[str, str] = {}
+    for key, value in read(_decode_object, raw, name).items():
+        text = _decode_any(value)
+        if key == "user_id" and build.family.name == "anthropic":
+            build.more["metadata"] = {"user_id": text}
+        elif isinstance(text, str) and len(labels) < 16 and key and _fits(key) and _fits(text):
+            labels[key] = text
+        else:
+            build.dropped[f"metadata.{key}"] = None
+    if labels:
+        build.out["requestMetadata"] = labels
+
+
+def _fits(text: str) -> bool:
+    return _LABEL.fullmatch(text) is not None
+
+
+def _tools(build: _Build, name: str, raw: Raw) -> None:
+    build.tools += tools.translate(raw, True, build.dropped)
+
+
+def _functions(build: _Build, name: str, raw: Raw) -> None:
+    build.tools += tools.legacy(raw, build.dropped)
+
+
+def _tool_choice(build: _Build, name: str, raw: Raw) -> None:
+    build.tool_choice.read(raw, name)
+
+
+def _parallel(build: _Build, name: str, raw: Raw) -> None:
+    if not read(_decode_bool, raw, name):
+        build.tool_choice.single = True
+
+
+def _response_format(build: _Build, name: str, raw: Raw) -> None:
+    build.json_mode, build.format = wanted_format(raw, name)
+
+
+def _effort(build: _Build, name: str, raw: Raw) -> None:
+    effort = read(_decode_str, raw, name)
+    if effort != "none" and effort not in BUDGETS:
+        known = ", ".join(("none", *BUDGETS))
+        raise InvalidRequest(f"There is no reasoning effort `{effort[:40]}`; there are {known}.", name)
+    build.effort = effort
+
+
+def _tier(build: _Build, name: str, raw: Raw) -> None:
+    tier = _TIERS.get(read(_decode_str, raw, name))
+    if tier is None:
+        build.dropped[name] = None
+    elif tier != "default":
+        build.out["serviceTier"] = {"type": tier}
+
+
+def _betas(build: _Build, name: str, raw: Raw) -> None:
+    betas = read(_decode_betas, raw, name)
+    found = betas.split(",") if isinstance(betas, str) else betas
+    build.more[name] = [beta.strip() for beta in found if beta.strip()]
+
+
+def _of_model(build: _Build, name: str, raw: Raw) -> None:
+    """A field of Anthropic's own, for its models and no other."""
+    if build.family.name != "anthropic":
+        build.dropped[name] = None
+    elif name == "output_config":
+        build.more[name] = read(_decode_object, raw, name)
+    else:
+        build.more[name] = raw
+
+
+def _own(key: str) -> Callable[[_Build, str, Raw], None]:
+    def put(build: _Build, name: str, raw: Raw) -> None:
+        build.out[key] = raw
+
+    return put
+
+
+def _more(build: _Build, name: str, raw: Raw) -> None:
+    build.more.update(read(_decode_object, raw, name))
+
+
+_FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
+    "model": _ignore,
+    "stream": _ignore,
+    "stream_options": _ignore,
+    "messages": _messages,
+    "max_tokens": _max_tokens,
+    "max_completion_tokens": _max_tokens,
+    "temperature": _config("temperature"),
+    "top_p": _config("topP"),
+    "top_k": _top_k,
+    "stop": _stop,
+    "stop_sequences": _stop,
+    "user": _user,
+    "safety_identifier": _user,
+    "metadata": _metadata,
+    "tools": _tools,
+    "functions": _functions,
+    "tool_choice": _tool_choice,
+    "function_call": _tool_choice,
+    "parallel_tool_calls": _parallel,
+    "response_format": _response_format,
+    "reasoning_effort": _effort,
+    "service_tier": _tier,
+    # Anthropic's own, for its models.
+    "system": _own_system,
+    "thinking": _of_model,
+    "output_config": _of_model,
+    "context_management": _of_model,
+    "anthropic_version": _of_model,
+    "anthropic_beta": _betas,
+    # Bedrock's own, in the spelling of either side.
+    **{
+        spelling: _own(key)
+        for key, *spellings in (
+            ("guardrailConfig", "guardrail_config", "guardrailConfig"),
+            ("performanceConfig", "performance_config", "performanceConfig"),
+            ("requestMetadata", "request_metadata", "requestMetadata"),
+            ("promptVariables", "prompt_variables", "promptVariables"),
+            (
+                "additionalModelResponseFieldPaths",
+                "additional_model_response_field_paths",
+                "additionalModelResponseFieldPaths",
+            ),
+        )
+        for spelling in spellings
+    },
+    "additional_model_request_fields": _more,
+    "additionalModelRequestFields": _more,
+}
+"""Every field with a meaning upstream; the others are dropped by name."""

@@ -1,0 +1,425 @@
+"""Chat requests → Converse requests, and the answers back."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.bedrock import (
+    CHAT_TO_CONVERSE,
+    COUNT_TO_COUNT,
+    EMBEDDINGS_TO_COHERE,
+    EMBEDDINGS_TO_TITAN,
+    MESSAGES_TO_INVOKE,
+)
+from adapters.errors import BadAnswer, InvalidRequest, Kind
+from adapters.types import Dialect, Usage
+from tests.adapters.bedrock.streams import USAGE, call
+
+PNG = "data:image/png;base64,aGk="
+PDF = "data:application/pdf;base64,cGRm"
+TOOL = {"type": "function", "function": {"name": "a", "description": "d", "parameters": {"type": "object"}}}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "city", "schema": {"type": "object", "properties": {}}}}
+
+
+def sent(**body: Any) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(CHAT_TO_CONVERSE.request(call(body)).body)
+    return made
+
+
+def dropped(**body: Any) -> tuple[str, ...]:
+    return CHAT_TO_CONVERSE.request(call(body)).dropped
+
+
+def test_a_conversation_keeps_its_order_and_joins_neighbours() -> None:
+    made = sent(
+        messages=[
+            {"role": "system", "content": "S"},
+            {"role": "user", "content": "a"},
+            {"role": "developer", "content": [{"type": "text", "text": "D", "cache_control": {"type": "ephemeral"}}]},
+            {"role": "user", "content": "b"},
+            {"role": "assistant", "content": "c"},
+        ],
+        max_tokens=5,
+        temperature=0.5,
+        top_p=0.9,
+        stop="x",
+    )
+    assert made == {
+        "system": [{"text": "S"}, {"text": "D"}, {"cachePoint": {"type": "default"}}],
+        "messages": [
+            {"role": "user", "content": [{"text": "a"}, {"text": "b"}]},
+            {"role": "assistant", "content": [{"text": "c"}]},
+        ],
+        "inferenceConfig": {"maxTokens": 5, "temperature": 0.5, "topP": 0.9, "stopSequences": ["x"]},
+    }
+
+
+def test_images_documents_audio_and_video_have_their_blocks() -> None:
+    content = [
+        {"type": "text", "text": "look"},
+        {"type": "image_url", "image_url": {"url": PNG}},
+        {"type": "file", "file": {"file_data": PDF, "filename": "my report (1).pdf"}},
+        {"type": "file", "file": {"file_data": PDF, "filename": "my report (1).pdf"}},
+        {"type": "file", "file": {"file_data": "data:text/plain;base64,aGk="}},
+        {"type": "file", "file": {"file_data": "data:video/mp4;base64,bXA0"}},
+        {"type": "input_audio", "input_audio": {"data": "d2F2", "format": "wav"}},
+        {"type": "image_url", "image_url": {"url": "s3://bucket/a.jpg"}},
+        {"type": "file", "file": {"file_url": "s3://bucket/a.pdf"}},
+    ]
+    made = sent(messages=[{"role": "user", "content": content}])["messages"][0]["content"]
+    assert made == [
+        {"text": "look"},
+        {"image": {"format": "png", "source": {"bytes": "aGk="}}},
+        {"document": {"format": "pdf", "source": {"bytes": "cGRm"}, "name": "my report (1) pdf"}},
+        {"document": {"format": "pdf", "source": {"bytes": "cGRm"}, "name": "my report (1) pdf 2"}},
+        {"document": {"format": "txt", "source": {"bytes": "aGk="}, "name": "document"}},
+        {"video": {"format": "mp4", "source": {"bytes": "bXA0"}}},
+        {"audio": {"format": "wav", "source": {"bytes": "d2F2"}}},
+        {"image": {"format": "jpeg", "source": {"s3Location": {"uri": "s3://bucket/a.jpg"}}}},
+        {"document": {"format": "pdf", "source": {"s3Location": {"uri": "s3://bucket/a.pdf"}}, "name": "document 2"}},
+    ]
+
+
+def test_an_address_on_the_web_is_refused_and_says_what_to_do() -> None:
+    content = [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]
+    with pytest.raises(InvalidRequest, match="data URL") as refused:
+        sent(messages=[{"role": "user", "content": content}])
+    assert refused.value.param == "messages[0].content[0].source"
+
+
+def test_tool_calls_and_results_with_images_and_errors() -> None:
+    made = sent(
+        messages=[
+            {"role": "user", "content": "go"},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [
+                    {"id": "t1", "type": "function", "function": {"name": "a", "arguments": '{"x":1}'}},
+                    {"id": "t2", "type": "function", "function": {"name": "a", "arguments": ""}},
+                ],
+            },
+            {"role": "tool", "tool_call_id": "t1", "content": [{"type": "image_url", "image_url": {"url": PNG}}]},
+            {"role": "tool", "tool_call_id": "t2", "content": "boom", "is_error": True},
+        ],
+        tools=[{**TOOL, "cache_control": {"type": "ephemeral"}}],
+        tool_choice="required",
+    )
+    assert made["messages"][1]["content"] == [
+        {"toolUse": {"toolUseId": "t1", "name": "a", "input": {"x": 1}}},
+        {"toolUse": {"toolUseId": "t2", "name": "a", "input": {}}},
+    ]
+    image = {"image": {"format": "png", "source": {"bytes": "aGk="}}}
+    assert made["messages"][2]["content"] == [
+        {"toolResult": {"toolUseId": "t1", "content": [image]}},
+        {"toolResult": {"toolUseId": "t2", "content": [{"text": "boom"}], "status": "error"}},
+    ]
+    spec = {"name": "a", "description": "d", "inputSchema": {"json": {"type": "object"}}}
+    assert made["toolConfig"] == {
+        "tools": [{"toolSpec": spec}, {"cachePoint": {"type": "default"}}],
+        "toolChoice": {"any": {}},
+    }
+
+
+def test_tool_choices() -> None:
+    chosen = {"type": "function", "function": {"name": "a"}}
+    assert sent(tools=[TOOL], tool_choice=chosen)["toolConfig"]["toolChoice"] == {"tool": {"name": "a"}}
+    assert sent(tools=[TOOL], tool_choice="auto")["toolConfig"]["toolChoice"] == {"auto": {}}
+    assert "toolChoice" not in sent(tools=[TOOL])["toolConfig"]
+    assert "toolConfig" not in sent(tools=[TOOL], tool_choice="none")
+    assert dropped(tools=[TOOL], parallel_tool_calls=False) == ("parallel_tool_calls",)
+
+
+def test_a_history_of_tool_calls_always_has_its_tools() -> None:
+    history = [
+        {"role": "user", "content": "go"},
+        {"role": "assistant", "tool_calls": [{"id": "t", "function": {"name": "old", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "t", "content": "done"},
+    ]
+    assert sent(messages=history)["toolConfig"]["tools"] == [
+        {"toolSpec": {"name": "old", "inputSchema": {"json": {"type": "object"}}}}
+    ]
+    none = call({"messages": history, "tools": [TOOL], "tool_choice": "none"})
+    assert CHAT_TO_CONVERSE.request(none).dropped == ("tool_choice",)
+
+
+def test_thinking_of_an_earlier_turn_goes_back_with_its_signature() -> None:
+    blocks = [
+        {"type": "thinking", "thinking": "hm", "signature": "sig"},
+        {"type": "redacted_thinking", "data": "opaque"},
+        {"type": "text", "text": "yes"},
+    ]
+    made = sent(
+        messages=[{"role": "user", "content": "q"}, {"role": "assistant", "content": "yes", "content_blocks": blocks}]
+    )
+    assert made["messages"][1]["content"] == [
+        {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "sig"}}},
+        {"reasoningContent": {"redactedContent": base64.b64encode(b"opaque").decode()}},
+        {"text": "yes"},
+    ]
+
+
+def test_each_family_gets_its_own_fields() -> None:
+    def more(model: str, **body: Any) -> Any:
+        return sent(model=model, **body).get("additionalModelRequestFields")
+
+    assert more("us.anthropic.claude-sonnet-4-5", top_k=3, user="u") == {"top_k": 3, "metadata": {"user_id": "u"}}
+    assert more("us.amazon.nova-micro-v1:0", top_k=20) == {"inferenceConfig": {"topK": 20}}
+    assert more("cohere.command-r-v1:0", top_k=3) == {"k": 3}
+    assert more("openai.gpt-oss-120b-1:0", reasoning_effort="high") == {"reasoning_effort": "high"}
+    assert more("qwen.qwen3-32b-v1:0", reasoning_effort="high") == {"reasoning_config": "high"}
+    assert more("anthropic.claude-sonnet-4-20250514-v1:0", reasoning_effort="low") == {
+        "thinking": {"type": "enabled", "budget_tokens": 1024}
+    }
+    assert more("anthropic.claude-opus-4-6-v1", reasoning_effort="high") == {
+        "thinking": {"type": "adaptive"},
+        "output_config": {"effort": "high"},
+    }
+    thinking = {"type": "enabled", "budget_tokens": 2000}
+    assert more("anthropic.claude-3-7-sonnet", thinking=thinking, anthropic_beta="a, b") == {
+        "thinking": thinking,
+        "anthropic_beta": ["a", "b"],
+    }
+    assert dropped(model="meta.llama3", top_k=1, user="u", reasoning_effort="low") == (
+        "top_k",
+        "user",
+        "reasoning_effort",
+    )
+
+
+def test_json_schemas_are_asked_for_as_the_family_has_it() -> None:
+    native = sent(model="anthropic.claude-sonnet-4-5", response_format=SCHEMA)
+    structure = native["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
+    assert structure["name"] == "city"
+    assert json.loads(structure["schema"]) == SCHEMA["json_schema"]["schema"]  # type: ignore[index]
+    tool = sent(model="amazon.nova-pro-v1:0", response_format=SCHEMA)["toolConfig"]
+    assert tool["toolChoice"] == {"tool": {"name": "respond_with_json"}}
+    prompt = CHAT_TO_CONVERSE.request(call({"model": "meta.llama3-70b", "response_format": SCHEMA}))
+    assert prompt.dropped == ("response_format",)
+    assert "JSON schema" in json.loads(prompt.body)["system"][0]["text"]
+    assert "JSON" in sent(response_format={"type": "json_object"})["system"][0]["text"]
+
+
+def test_bedrocks_own_settings_have_their_places() -> None:
+    guardrail = {"guardrailIdentifier": "g", "guardrailVersion": "1"}
+    made = sent(
+        guardrail_config=guardrail,
+        performanceConfig={"latency": "optimized"},
+        additional_model_response_field_paths=["/stop"],
+        additional_model_request_fields={"own": 1},
+        service_tier="flex",
+        metadata={"team": "a"},
+    )
+    assert made["guardrailConfig"] == guardrail
+    assert made["performanceConfig"] == {"latency": "optimized"}
+    assert made["additionalModelResponseFieldPaths"] == ["/stop"]
+    assert made["additionalModelRequestFields"] == {"own": 1}
+    assert made["serviceTier"] == {"type": "flex"}
+    assert made["requestMetadata"] == {"team": "a"}
+
+
+def test_what_cannot_come_along_is_named() -> None:
+    assert dropped(seed=1, logprobs=True, n=2, frequency_penalty=1.0, logit_bias={}) == (
+        "seed",
+        "logprobs",
+        "n",
+        "frequency_penalty",
+    )
+    with pytest.raises(InvalidRequest) as refused:
+        sent(messages=None)
+    assert refused.value.param == "messages"
+
+
+# -- answers
+
+
+def answer(content: list[dict[str, Any]], reason: str = "end_turn", **more: Any) -> bytes:
+    message = {"role": "assistant", "content": content}
+    return json.dumps({"output": {"message": message}, "stopReason": reason, "usage": USAGE, **more}).encode()
+
+
+def test_an_answer_is_a_completion_in_openais_words() -> None:
+    reply = CHAT_TO_CONVERSE.response(call(), answer([{"text": "a"}, {"text": "b"}]))
+    made = json.loads(reply.body)
+    assert made["id"] == "chatcmpl-id"
+    assert made["choices"][0]["message"]["content"] == "ab"
+    assert made["choices"][0]["finish_reason"] == "stop"
+    assert made["usage"]["prompt_tokens"] == 15
+    assert "provider" not in made
+    assert reply.usage == Usage(15, 7, 4, 6)
+
+
+def test_tools_thinking_and_images_of_an_answer() -> None:
+    content = [
+        {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "sig"}}},
+        {"text": "x"},
+        {"toolUse": {"toolUseId": "t", "name": "a", "input": {"b": [1]}, "type": "tool_use"}},
+        {"image": {"format": "png", "source": {"bytes": "aGk="}}},
+    ]
+    made = json.loads(CHAT_TO_CONVERSE.response(call(strict=False), answer(content, "tool_use")).body)
+    message = made["choices"][0]["message"]
+    assert message["tool_calls"][0]["id"] == "t"
+    assert json.loads(message["tool_calls"][0]["function"]["arguments"]) == {"b": [1]}
+    assert message["content_blocks"] == [
+        {"type": "thinking", "thinking": "hm", "signature": "sig"},
+        {"type": "text", "text": "x"},
+        {"type": "image_url", "image_url": {"url": PNG}},
+    ]
+    assert made["provider"] == "bedrock"
+    assert made["choices"][0]["finish_reason"] == "tool_use"
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("max_tokens", "length"),
+        ("tool_use", "tool_calls"),
+        ("guardrail_intervened", "content_filter"),
+        ("content_filtered", "content_filter"),
+        ("model_context_window_exceeded", "length"),
+        ("something_new", "stop"),
+    ],
+)
+def test_stop_reasons(reason: str, finish: str) -> None:
+    made = json.loads(CHAT_TO_CONVERSE.response(call(), answer([{"text": "x"}], reason)).body)
+    assert made["choices"][0]["finish_reason"] == finish
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"message":"no"}', b"\xff", b'{"output":{}}'])
+def test_a_body_that_is_no_answer_is_not_made_one(body: bytes) -> None:
+    with pytest.raises(BadAnswer):
+        CHAT_TO_CONVERSE.response(call(), body)
+
+
+ERRORS = {
+    "a throttled one": (429, "ThrottlingException:http://x", Kind.RATE_LIMITED, "ThrottlingException"),
+    "an expired token": (403, "ExpiredTokenException", Kind.UNAUTHENTICATED, "ExpiredTokenException"),
+    "no access": (403, "AccessDeniedException", Kind.FORBIDDEN, "AccessDeniedException"),
+    "a model that failed": (424, "ModelErrorException", Kind.BAD_UPSTREAM, "ModelErrorException"),
+    "no type": (400, "", Kind.INVALID_REQUEST, None),
+    "no type, 500": (500, "", Kind.BAD_UPSTREAM, None),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_keep_status_type_and_message(case: str) -> None:
+    status, header, kind, type = ERRORS[case]
+    error = CHAT_TO_CONVERSE.error(status, {"x-amzn-errortype": header}, b'{"message":"why"}')
+    assert (error.kind, error.status, error.message, error.type) == (kind, status, "why", type)
+    for body in (b"", b"<html>", b"\xff", b"[1]"):
+        assert CHAT_TO_CONVERSE.error(status, {}, body).status == status
+
+
+# -- what both can say survives the round trip
+
+_texts = st.text(min_size=1, max_size=20).filter(str.strip)
+_inputs = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5) | st.booleans(), max_size=3)
+_blocks = st.one_of(
+    st.builds(lambda text: {"text": text}, _texts),
+    st.builds(
+        lambda text, signature: {"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}},
+        _texts,
+        _texts,
+    ),
+    st.builds(
+        lambda data: {"reasoningContent": {"redactedContent": base64.b64encode(data).decode()}},
+        st.binary(min_size=1, max_size=20),
+    ),
+)
+_calls = st.builds(
+    lambda number, name, given: {"toolUse": {"toolUseId": f"t{number}", "name": name, "input": given}},
+    st.integers(0, 99),
+    st.sampled_from(["a", "b"]),
+    _inputs,
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(_blocks, min_size=1, max_size=4), st.lists(_calls, max_size=3))
+def test_an_answer_sent_back_is_the_answer(said: list[dict[str, Any]], calls: list[dict[str, Any]]) -> None:
+    reply = json.loads(CHAT_TO_CONVERSE.response(call(blocks=True), answer([*said, *calls], "tool_use")).body)
+    history = [{"role": "user", "content": "q"}, reply["choices"][0]["message"]]
+    back = sent(messages=history)["messages"][1]["content"]
+    if not any("text" in block for block in said) and reply["choices"][0]["message"]["content"] == "":
+        back = [block for block in back if block != {"text": ""}]
+    assert back == [*said, *calls]
+
+
+# -- Anthropic's clients
+
+MESSAGE = {"model": "m", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "ä"}], "own": [1.10]}
+
+
+def test_a_messages_request_passes_but_for_what_bedrock_has_elsewhere() -> None:
+    body = json.dumps(MESSAGE).encode()
+    of = call(dialect=Dialect.ANTHROPIC_MESSAGES, raw=body, betas=("x", "y"))
+    made = MESSAGES_TO_INVOKE.request(of).body
+    assert b"1.1" in made
+    assert json.loads(made) == {
+        "max_tokens": 9,
+        "messages": MESSAGE["messages"],
+        "own": [1.10],
+        "anthropic_version": "bedrock-2023-05-31",
+        "anthropic_beta": ["x", "y"],
+    }
+
+
+def test_a_message_comes_back_byte_for_byte() -> None:
+    body = b'{"type":"message", "content":[],"usage":{"input_tokens":3,"output_tokens":4} }'
+    reply = MESSAGES_TO_INVOKE.response(call(dialect=Dialect.ANTHROPIC_MESSAGES), body)
+    assert reply.body is body
+    assert reply.usage == Usage(3, 4)
+    with pytest.raises(BadAnswer):
+        MESSAGES_TO_INVOKE.response(call(), b'{"message":"no"}')
+
+
+def test_tokens_are_counted_by_bedrock() -> None:
+    of = call(dialect=Dialect.ANTHROPIC_COUNT_TOKENS, raw=b'{"model":"m","messages":[]}')
+    wrapped = json.loads(COUNT_TO_COUNT.request(of).body)["input"]["invokeModel"]["body"]
+    assert json.loads(base64.b64decode(wrapped)) == {
+        "messages": [],
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 1024,
+    }
+    assert COUNT_TO_COUNT.response(of, b'{"inputTokens":12}').body == b'{"input_tokens":12}'
+
+
+# -- embeddings
+
+
+def embed(**body: Any) -> Any:
+    return call(dialect=Dialect.OPENAI_EMBEDDINGS, raw=json.dumps({"model": "m", **body}).encode())
+
+
+def test_titan_gets_one_call_for_each_input() -> None:
+    of = embed(input=["a", "b"], dimensions=256, normalize=True, user="u")
+    made = EMBEDDINGS_TO_TITAN.request(of)
+    assert [json.loads(body) for body in (made.body, *made.more)] == [
+        {"inputText": text, "dimensions": 256, "normalize": True} for text in "ab"
+    ]
+    assert made.dropped == ("user",)
+    bodies = [b'{"embedding":[1.0],"inputTextTokenCount":2}', b'{"embedding":[2.0],"inputTextTokenCount":3}']
+    reply = EMBEDDINGS_TO_TITAN.combined(of, bodies)
+    assert [each["embedding"] for each in json.loads(reply.body)["data"]] == [[1.0], [2.0]]
+    assert reply.usage == Usage(5)
+    assert EMBEDDINGS_TO_TITAN.request(embed(input="a")).more == ()
+    with pytest.raises(InvalidRequest, match="At most 96"):
+        EMBEDDINGS_TO_TITAN.request(embed(input=["x"] * 97))
+
+
+def test_cohere_gets_all_inputs_at_once() -> None:
+    of = embed(input=["a", "b"], input_type="search_query", encoding_format="base64")
+    assert json.loads(EMBEDDINGS_TO_COHERE.request(of).body) == {"texts": ["a", "b"], "input_type": "search_query"}
+    for body in (b'{"embeddings":[[1.0],[2.0]]}', b'{"embeddings":{"float":[[1.0],[2.0]],"int8":[[1]]}}'):
+        data = json.loads(EMBEDDINGS_TO_COHERE.response(of, body).body)["data"]
+        assert data[0]["embedding"] == "AACAPw=="
+    with pytest.raises(BadAnswer):
+        EMBEDDINGS_TO_COHERE.response(of, b'{"embeddings":[[1.0]]}')
