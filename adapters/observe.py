@@ -186,6 +186,15 @@ class Tap:
         marks = _OPENAI_ENDS if self._head is None else _ANTHROPIC_ENDS
         return marks[0] in tail or any(mark in tail.replace(b"\r", b"\n") for mark in marks)
 
+    def failed(self) -> bool:
+        """Whether the provider's own error event is what ended it."""
+        tail = b"\n" + self.tail() if self._whole else self.tail()
+        marks = _OPENAI_ENDS if self._head is None else _ANTHROPIC_ENDS
+        if marks[0] in tail:
+            return False
+        tail = tail.replace(b"\r", b"\n")
+        return any(mark in tail for mark in marks if b"error" in mark)
+
     def finished(self) -> bool:
         """Whether a finish reason was seen. Some OpenAI-compatible hosts end without `[DONE]`; it is their proof of
         completeness, as far as the framing of the body agrees."""
@@ -196,24 +205,30 @@ class ResponsesTap(Tap):
     """The same for OpenAI's Responses, whose last event holds the whole answer again: its start is far from the
     stream's end, so it is looked for as it passes."""
 
-    __slots__ = ("_ended", "_seam")
+    __slots__ = ("_ended", "_failed", "_seam")
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
-        self._ended = False
+        self._ended = self._failed = False
         self._seam = b"\n"
 
     def feed(self, data: bytes) -> None:
         """As the other's."""
         super().feed(data)
         seam = self._seam + data
-        if _RESPONSES_END.search(seam) is not None:
+        found = _RESPONSES_END.search(seam)
+        if found is not None:
             self._ended = True
+            self._failed = b"failed" in found[0] or b"error" in found[0]
         self._seam = seam[-_LONGEST_END:]
 
     def ended(self) -> bool:
         """Whether the event came that ends the answer, for good or ill."""
         return self._ended
+
+    def failed(self) -> bool:
+        """Whether the event that ended it tells of a failure."""
+        return self._failed
 
     def finished(self) -> bool:
         """Nothing but the last event proves a Response whole."""

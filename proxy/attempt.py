@@ -7,8 +7,10 @@ the outcome is closed.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from math import ceil
 from time import monotonic
+from typing import Any
 
 import msgspec
 
@@ -21,6 +23,7 @@ from proxy.config.target import Target, Wire
 from proxy.credentials import Credentials
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Attempt, Exchange
+from proxy.health import Health, Visit
 from proxy.outcome import (
     JSON,
     Outcome,
@@ -28,11 +31,13 @@ from proxy.outcome import (
     invalid,
     of_estimate,
     of_failure,
+    of_refusal,
     of_timeout,
     of_upstream,
     retry_after,
 )
 from proxy.relay import Body, Events
+from proxy.retry import time_left, too_late
 from proxy.seams import Reply, Timeouts, Transport
 
 _ERROR_BODY = 1 << 20
@@ -46,64 +51,87 @@ class Attempts:
     """Makes attempts. One per worker; holds no request's state."""
 
     def __init__(
-        self, transport: Transport, timeouts: Timeouts, whole_limit: int, credentials: Credentials | None = None
+        self,
+        transport: Transport,
+        timeouts: Timeouts,
+        whole_limit: int,
+        credentials: Credentials | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._transport = transport
+        self._clock = clock
         self._credentials = credentials
         self._timeouts = timeouts
         self._whole_limit = whole_limit
         self._loop = asyncio.get_running_loop()
 
     async def once(self, x: Exchange, leaf: Leaf, reason: str = "first", waited: float = 0.0) -> Outcome:
-        """One try at one target, with its permit held until the outcome is closed."""
+        """One try at one target, kept in the exchange's attempts however it ends. Raises Refused."""
         x.leaf = leaf
         target = leaf.target
-        began = monotonic()
+        began = self._clock()
+        status, kind, model = 499, Kind.CANCELLED, x.model or ""
         try:
             model = outbound.admit(x, leaf)
-            timeout = outbound.request_timeout(x, leaf)
-            limiter, permit = target.limiter, None
-            spender = None if x.key is None else x.key.spender
-            if spender is not None:
-                permit = await x.queue(spender.enter(limiter, x, model))
-            elif limiter is not None:
-                permit = limiter.enter(x, model) or await x.queue(limiter.wait(x, model))
+            outcome = await self._try(x, leaf, model, began, reason)
+            outcome.leaf = leaf
+            status, kind = outcome.status, outcome.kind  # type: ignore[assignment]
         except Refused as refused:
+            status, kind = refused.status, refused.kind
+            raise
+        finally:
+            took = self._clock() - began
             x.attempts.append(
                 Attempt(
-                    target.name, leaf.where, refused.status, refused.kind, 0.0, reason, waited,
-                    target.provider.name, x.model or "", began,
+                    target.name, leaf.where, status, kind, took, reason, waited, target.provider.name, model, began
                 )
             )  # fmt: skip
-            raise
+        return outcome
+
+    async def _try(self, x: Exchange, leaf: Leaf, model: str, began: float, reason: str) -> Outcome:
+        """The same, with the target's permit held until the outcome is closed."""
+        target = leaf.target
+        limit = outbound.request_timeout(x, leaf)
+        left = None if leaf.total is None else time_left(x, leaf, began)
+        limiter, permit = target.limiter, None
+        spender = None if x.key is None else x.key.spender
+        if spender is not None:
+            permit = await x.queue(spender.enter(limiter, x, model))
+        elif limiter is not None:
+            permit = limiter.enter(x, model) or await x.queue(limiter.wait(x, model))
+        visit = None if target.health is None else self._visit(target.health, x, leaf, reason)
         outcome: Outcome | None = None
         try:
             passing = x.dialect is Dialect.PASSTHROUGH
             work = self._pass_through(x, leaf, model) if passing else self._exchange(x, leaf, model)
-            if timeout is None:
+            if limit is None and left is None:
                 outcome = await work
             else:
-                async with asyncio.timeout(timeout):
-                    outcome = await work
+                outcome = await _within(limit, left, x, leaf, work)
         except UpstreamFailure as failure:
             outcome = of_failure(x, failure)
-        except TimeoutError:
-            outcome = of_timeout(x, timeout or 0)
         finally:
+            if visit is not None:
+                self._seen(visit, outcome)
             if permit is not None:
                 if outcome is None or outcome.reply is None:
                     permit.leave(None, answered=False)
                 else:
                     outcome.permit = permit
-        outcome.leaf = leaf
-        took = monotonic() - began
-        x.attempts.append(
-            Attempt(
-                target.name, leaf.where, outcome.status, outcome.kind, took, reason, waited,
-                target.provider.name, model, began,
-            )
-        )  # fmt: skip
         return outcome
+
+    def _visit(self, health: Health, x: Exchange, leaf: Leaf, reason: str) -> Visit:
+        speed = None if leaf.track is None else leaf.track.speed(x.streamed)
+        return Visit(health, leaf.circuit, speed, self._clock, reason == "retry")
+
+    def _seen(self, visit: Visit, outcome: Outcome | None) -> None:
+        """Tells the target's health what came of a request; the rest when the outcome is closed."""
+        if outcome is not None:
+            visit.answered(outcome.status, outcome.retry_after)
+            if outcome.reply is not None:
+                outcome.visit = visit
+                return
+        visit.leave()
 
     async def _exchange(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
         """One request in a dialect that the gateway knows."""
@@ -132,7 +160,7 @@ class Attempts:
             body, dropped = sent.body, sent.dropped
             lines += b"".join([f"{name}: {value}\r\n".encode("latin-1") for name, value in sent.headers])
             if sent.more:
-                return await self._several(x, target, wire, call, lines, sent)
+                return await self._several(x, leaf, wire, call, lines, sent)
         if wire.quirks is not None:
             try:
                 body, more = wire.quirks.apply(body)
@@ -143,17 +171,15 @@ class Attempts:
             lines += await self._signed(target, "POST", wire.path, "application/json", body)
         head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
         asked = monotonic()
-        reply = await self._transport.send(target.origin, head, body, self._timeouts)
+        reply = await self._transport.send(target.origin, head, body, self._timeouts_of(leaf))
         x.upstream += monotonic() - asked
         try:
-            return await self._answer(x, wire, call, reply, dropped)
+            return await self._answer(x, leaf, wire, call, reply, dropped)
         except BaseException:
             reply.finish()
             raise
 
-    async def _several(
-        self, x: Exchange, target: Target, wire: Wire, call: Call, lines: bytes, sent: Outbound
-    ) -> Outcome:
+    async def _several(self, x: Exchange, leaf: Leaf, wire: Wire, call: Call, lines: bytes, sent: Outbound) -> Outcome:
         """One request that is several calls, a few at a time: all their answers become one, or the first error."""
         assert isinstance(wire.codec, Several)
         bodies = (sent.body, *sent.more)
@@ -163,7 +189,7 @@ class Attempts:
             if last is not None:
                 last.finish()
             made = await asyncio.gather(
-                *(self._call(target, wire, lines, body) for body in bodies[start : start + _AT_ONCE]),
+                *(self._call(leaf, wire, lines, body) for body in bodies[start : start + _AT_ONCE]),
                 return_exceptions=True,
             )
             bad = next((each for each in made if isinstance(each, BaseException) or each[1] is None), None)
@@ -174,7 +200,7 @@ class Attempts:
                 raise bad
             if bad is not None:
                 try:
-                    return await self._error(x, wire, bad[0])
+                    return await self._error(x, leaf, wire, bad[0])
                 except BaseException:
                     bad[0].finish()
                     raise
@@ -189,17 +215,22 @@ class Attempts:
         head = JSON + headers.for_client(last.raw_headers, content_type=False) + dropped_line(sent.dropped)
         return Outcome(200, last, head, None, answer.body, usage=answer.usage)
 
-    async def _call(self, target: Target, wire: Wire, lines: bytes, body: bytes) -> tuple[Reply, bytes | None]:
+    async def _call(self, leaf: Leaf, wire: Wire, lines: bytes, body: bytes) -> tuple[Reply, bytes | None]:
         """One of several calls: its answer, and the whole body unless it is an error."""
+        target = leaf.target
         if target.signing is not None:
             lines += await self._signed(target, "POST", wire.path, "application/json", body)
         head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
-        reply = await self._transport.send(target.origin, head, body, self._timeouts)
+        reply = await self._transport.send(target.origin, head, body, self._timeouts_of(leaf))
         try:
             return reply, await reply.gather(self._whole_limit) if 200 <= reply.status < 300 else None
         except BaseException:
             reply.finish()
             raise
+
+    def _timeouts_of(self, leaf: Leaf) -> Timeouts:
+        timeouts, idle = self._timeouts, leaf.idle
+        return timeouts if idle is None else Timeouts(timeouts.connect, timeouts.first_byte, idle)
 
     async def _signed(self, target: Target, method: str, path: str, content_type: str, body: bytes) -> bytes:
         """The header lines that authenticate this very request; waits only where a credential must be fetched."""
@@ -212,17 +243,17 @@ class Attempts:
         return lines
 
     async def _answer(
-        self, x: Exchange, wire: Wire, call: Call | None, reply: Reply, dropped: tuple[str, ...]
+        self, x: Exchange, leaf: Leaf, wire: Wire, call: Call | None, reply: Reply, dropped: tuple[str, ...]
     ) -> Outcome:
         """From an answer's head to an outcome. `call` is None where both sides speak the same dialect."""
         status = reply.status
         if not 200 <= status < 300:
-            return await self._error(x, wire, reply)
+            return await self._error(x, leaf, wire, reply)
         content_type = headers.value_of(reply.raw_headers, b"content-type") or b""
         if content_type[:17] == b"text/event-stream" or (call is not None and content_type[:34] == _FRAMES):
             relay = Events(x, reply, None if call is None else wire.codec.stream(call), self._loop)
             asked = monotonic()
-            await relay.prime()
+            await relay.prime(leaf.holds)
             x.upstream += monotonic() - asked
             if relay.failed_early and relay.error is not None:
                 reply.finish()
@@ -231,6 +262,12 @@ class Attempts:
                 head = _EVENTS + headers.for_client(reply.raw_headers, content_type=False) + dropped_line(dropped)
             else:
                 head = headers.for_client(reply.raw_headers, content_type=True) + dropped_line(dropped)
+            early = relay.early
+            if early is not None:
+                if leaf.cache is not None:  # whoever shares an answer gets it whole
+                    reply.finish()
+                    return of_upstream(x, early)
+                return Outcome(early.status, reply, head, early.kind, relay=relay, shown=status)
             return Outcome(status, reply, head, relay=relay)
         if call is None:
             return await self._verbatim(x, reply, dropped)
@@ -244,12 +281,10 @@ class Attempts:
         head = JSON + headers.for_client(reply.raw_headers, content_type=False) + dropped_line(dropped)
         return Outcome(status, reply, head, None, answer.body, usage=answer.usage)
 
-    async def _error(self, x: Exchange, wire: Wire | None, reply: Reply) -> Outcome:
+    async def _error(self, x: Exchange, leaf: Leaf, wire: Wire | None, reply: Reply) -> Outcome:
         """An error answer: verbatim in the same dialect, else in the client's words."""
         status = reply.status
-        raw = await reply.gather(_ERROR_BODY)
-        if x.leaf is not None:
-            raw = x.leaf.target.hide(raw)
+        raw = leaf.target.hide(await reply.gather(_ERROR_BODY))
         if status < 400:
             message = "The provider answered with a redirect, which is not followed."
             raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
@@ -280,10 +315,10 @@ class Attempts:
                 head = outbound.with_length(head, len(body))
             content_type = x.headers.get(b"content-type", b"").decode("latin-1")
             head += await self._signed(leaf.target, x.method, path, content_type, body)
-        reply = await self._transport.send(leaf.target.origin, head + b"\r\n", body, self._timeouts)
+        reply = await self._transport.send(leaf.target.origin, head + b"\r\n", body, self._timeouts_of(leaf))
         try:
             if reply.status >= 300:
-                return await self._error(x, None, reply)
+                return await self._error(x, leaf, None, reply)
             return await self._verbatim(x, reply)
         except BaseException:
             reply.finish()
@@ -299,3 +334,15 @@ class Attempts:
             await relay.prime()
             x.upstream += monotonic() - asked
         return outcome
+
+
+async def _within(
+    limit: float | None, left: float | None, x: Exchange, leaf: Leaf, work: Coroutine[Any, Any, Outcome]
+) -> Outcome:
+    """What `work` gives, within the `limit` of the attempt and what is `left` of the whole request's time."""
+    total = left is not None and (limit is None or left < limit)
+    try:
+        async with asyncio.timeout(left if total else limit):
+            return await work
+    except TimeoutError:
+        return of_refusal(x, too_late(leaf)) if total else of_timeout(x, limit or 0)

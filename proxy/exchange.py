@@ -25,6 +25,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     `reason` is why it was made: `first`, `retry`, `fallback`, `hedge` or `continued`; `wait` are the seconds that were
     waited before it. A target that the gateway refused (not allowed, limit reached) counts with the refusal's status.
     `began` is the monotonic clock.
+    `cost` (US dollars, an estimate) is what a try that was given up for another's answer may have cost.
     """
 
     target: str
@@ -37,6 +38,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     provider: str = "none"
     model: str = ""
     began: float = 0.0
+    cost: float | None = None
 
 
 class Exchange(msgspec.Struct, eq=False):

@@ -11,15 +11,17 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 
 from adapters import observe
+from adapters.errors import TRAITS, Kind
+from proxy import race
 from proxy.attempt import Attempts
 from proxy.cache.answers import AnswerCache
 from proxy.config.facts import Facts
-from proxy.config.leaf import Leaf, Steps
+from proxy.config.leaf import Leaf, Race, Steps
 from proxy.config.plan import Plan
 from proxy.credentials import Credentials
-from proxy.errors import Refused
+from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
-from proxy.outcome import Outcome, info_lines, of_refusal
+from proxy.outcome import Outcome, info_lines, of_refusal, tried_enough
 from proxy.retry import wait_before
 from proxy.seams import Reply, Timeouts, Transport
 
@@ -38,17 +40,19 @@ class Forwarder:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         credentials: Credentials | None = None,
         cache: AnswerCache | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._attempts = Attempts(transport, timeouts, whole_limit, credentials)
+        self._attempts = Attempts(transport, timeouts, whole_limit, credentials, clock)
         self._sleep = sleep
         self._cache = cache
+        self._clock = clock
 
     async def run(self, x: Exchange, plan: Plan) -> None:
         """Tries the plan and delivers the answer. Raises Refused for the gateway's own refusals; whatever else goes
         wrong upstream becomes an answer, in the client's dialect."""
         leaf = plan.single
         if leaf is None:
-            outcome = await self._walk(x, plan.root.steps(Facts(x)))
+            outcome = await self._walk(x, plan.steps(Facts(x, self._clock())))
         elif leaf.plain:
             outcome = await self._attempts.once(x, leaf)
         else:
@@ -58,23 +62,29 @@ class Forwarder:
         finally:
             outcome.close()
 
-    async def _walk(self, x: Exchange, steps: Steps) -> Outcome:
-        """Follows a strategy's steps to their end; returns the last outcome, the others are closed."""
-        leaf: Leaf | None = next(steps)
-        reason = "first"
-        while True:
-            assert leaf is not None
-            try:
-                outcome = await self._asked(x, leaf, reason)
-            except Refused as refused:
-                outcome = of_refusal(x, refused)
-                outcome.leaf = leaf
-            leaf = None if x.consumed else _following(steps, outcome.status)
-            if leaf is None:
-                steps.close()  # it may hold the request's body, decoded; a stream that follows may last
-                return outcome
-            outcome.close()
+    async def _walk(self, x: Exchange, steps: Steps, reason: str = "first") -> Outcome:
+        """Follows a strategy's steps to their end; returns the last outcome, the others are closed. `reason` is why
+        the first attempt is made."""
+        step: Leaf | Race | None = next(steps)
+        while step is not None:
+            outcome = await (
+                self._tried(x, step, reason) if isinstance(step, Leaf) else race.run(x, step, self._walk, reason)
+            )
+            step = None if x.consumed else _following(steps, outcome.status)
+            if step is not None:
+                outcome.close()
             reason = "fallback"
+        steps.close()  # it may hold the request's body, decoded; a stream that follows may last
+        return outcome
+
+    async def _tried(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
+        """What came of a leaf within a strategy: one that may not be used ends like one that answered so."""
+        try:
+            return await self._asked(x, leaf, reason)
+        except Refused as refused:
+            outcome = of_refusal(x, refused)
+            outcome.leaf = leaf
+            return outcome
 
     async def _asked(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
         """What a leaf answers, or the cache in its place."""
@@ -84,31 +94,33 @@ class Forwarder:
 
     async def _retried(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
         """Attempts at one leaf, as its policy has it."""
+        outcome = await self._attempts.once(x, leaf, reason)
         tried = 0
-        waited = wait = 0.0
-        while True:
-            outcome = await self._attempts.once(x, leaf, reason, wait)
-            outcome.retries = tried
-            if leaf.attempts == 0 or outcome.status not in leaf.retry_codes:
-                return outcome
-            next_wait = None if tried == leaf.attempts or x.consumed else wait_before(tried, waited, leaf, outcome)
-            if next_wait is None:
+        waited = 0.0
+        while leaf.attempts and outcome.status in leaf.retry_codes:
+            wait = wait_before(x, leaf, outcome, tried, waited, self._clock())
+            if wait is None:
                 outcome.retries = -1
-                return outcome
+                break
             outcome.close()
-            wait = next_wait
             tried += 1
             waited += wait
-            reason = "retry"
             await self._sleep(wait)
+            outcome = await self._attempts.once(x, leaf, "retry", wait)
+            outcome.retries = tried
+        return outcome
 
     async def _deliver(self, x: Exchange, outcome: Outcome) -> None:
         """Sends what an attempt has brought, to its last byte."""
-        x.status = outcome.status
+        x.status = outcome.status if outcome.shown is None else outcome.shown
         x.kind = outcome.kind
         leaf = x.leaf = outcome.leaf
         x.retries = outcome.retries
-        head = outcome.head if leaf is None else outcome.head + info_lines(leaf, x.retries)
+        head = outcome.head
+        if len(x.attempts) > 1 and outcome.status >= 400:
+            head = tried_enough(head)
+        if leaf is not None:
+            head += info_lines(leaf, x.retries)
         x.first_byte = monotonic()
         reply: Reply | None = outcome.reply
         body, relay = outcome.body, outcome.relay
@@ -124,13 +136,25 @@ class Forwarder:
         assert relay is not None
         outcome.head = b""
         x.let_go()
+        expiry = None if leaf is None or leaf.total is None else self._expire(x, leaf.total, reply)
         try:
-            await relay.deliver(outcome.status, head)
+            await relay.deliver(x.status, head)
         finally:
             x.usage = outcome.usage = relay.usage
+            if expiry is not None:
+                expiry.cancel()
+            if outcome.visit is not None and x.kind is not None and TRAITS[x.kind].unhealthy:
+                outcome.visit.broke()
+
+    def _expire(self, x: Exchange, total: float, reply: Reply | None) -> asyncio.TimerHandle:
+        """Ends an answer that is still on its way when its request's whole time is over."""
+        assert reply is not None
+        failure = UpstreamFailure(Kind.TIMEOUT, f"The answer took longer than {round(total * 1000)} ms.", sent=True)
+        left = max(0.0, total - (self._clock() - x.started))
+        return asyncio.get_running_loop().call_later(left, reply.cut, failure)
 
 
-def _following(steps: Steps, status: int) -> Leaf | None:
+def _following(steps: Steps, status: int) -> Leaf | Race | None:
     try:
         return steps.send(status)
     except StopIteration:

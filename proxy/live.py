@@ -16,6 +16,7 @@ from typing import TypeVar
 from proxy.config.file import FileConfig
 from proxy.config.snapshot import Snapshot
 from proxy.errors import ConfigError, StoreError
+from proxy.health import Healths
 from proxy.limits import Limiters
 from proxy.ports import ApiKeyRow, Rows, Store
 from proxy.prices import Prices, vendored
@@ -47,9 +48,10 @@ class Live:
         self._bootstrap = bootstrap
         self._trusted = trusted
         self.limiters = Limiters() if limiters is None else limiters
+        self.healths = Healths()
         self._stored = Rows()
         self._stamp: Stamp = None  # so the file is read once more: it may have changed since the supervisor read it
-        self.snapshot = Snapshot(Rows(), self.limiters)
+        self.snapshot = Snapshot(Rows(), self.limiters, healths=self.healths)
         self._watcher: asyncio.Task[None] | None = None
         self.failing = False
         """Whether the store does not answer."""
@@ -81,7 +83,8 @@ class Live:
             _merged(file.virtual_keys, stored.virtual_keys, lambda row: row.slug),
             _merged(file.configs, stored.configs, lambda row: row.slug),
         )
-        snapshot = Snapshot(rows, self.limiters, self._trusted, Prices((*file.prices.tables, vendored())))
+        prices = Prices((*file.prices.tables, vendored()))
+        snapshot = Snapshot(rows, self.limiters, self._trusted, prices, self.healths)
         for problem in snapshot.problems:
             _log.warning("left out: %s", problem)
         self.snapshot = snapshot

@@ -16,6 +16,7 @@ from proxy import headers
 from proxy.config.leaf import Leaf
 from proxy.errors import Refused, Source, UpstreamFailure
 from proxy.exchange import Exchange
+from proxy.health import Visit
 from proxy.limits import Permit
 from proxy.seams import Reply
 
@@ -39,7 +40,8 @@ class Outcome(msgspec.Struct, eq=False):
     """How an attempt ended: a status to decide by, and an answer: `body`, else `relay`, else what `reply` holds whole.
 
     `head` are the header lines for the client, `leaf` is whose answer it is, `retries` what the header
-    `x-portkey-retry-attempt-count` says about them. `close` gives back what the attempt holds: connection and permit.
+    `x-portkey-retry-attempt-count` says about them. `shown` is the status that the client gets, where it is another
+    one. `close` gives back what the attempt holds: connection, permit, and its place among the target's requests.
     """
 
     status: int
@@ -53,6 +55,8 @@ class Outcome(msgspec.Struct, eq=False):
     permit: Permit | None = None
     leaf: Leaf | None = None
     retries: int = 0
+    visit: Visit | None = None
+    shown: int | None = None
 
     def __repr__(self) -> str:
         return f"Outcome({self.status} {self.kind or 'ok'})"
@@ -67,6 +71,10 @@ class Outcome(msgspec.Struct, eq=False):
         if permit is not None:
             self.permit = None
             permit.leave(self.usage, 200 <= self.status < 300)
+        visit = self.visit
+        if visit is not None:
+            self.visit = None
+            visit.leave()
 
 
 def dropped_line(names: tuple[str, ...]) -> bytes:
@@ -80,6 +88,15 @@ def dropped_line(names: tuple[str, ...]) -> bytes:
 def info_lines(leaf: Leaf, retries: int) -> bytes:
     """What every answer says about how it came to be."""
     return leaf.info % retries
+
+
+_RETRY_WORD = re.compile(rb"x-should-retry:[^\n]*\n", re.IGNORECASE)
+
+
+def tried_enough(head: bytes) -> bytes:
+    """The header lines with the word that tells the SDKs not to try again what was tried again here: attempts of
+    both would multiply."""
+    return _RETRY_WORD.sub(b"", head) + b"x-should-retry: false\r\n"
 
 
 def _error(x: Exchange, status: int, kind: Kind, message: str, **words: str | None) -> Outcome:

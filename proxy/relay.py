@@ -16,6 +16,7 @@ import msgspec
 from adapters import errors
 from adapters.errors import Kind, UpstreamError
 from adapters.observe import tap
+from adapters.opening import NOTHING, look
 from adapters.types import StreamDecoder, Usage
 from proxy import headers
 from proxy.errors import UpstreamFailure
@@ -31,10 +32,12 @@ class Events:
     """An event stream. First `prime` until there is something to send or it has failed; then `deliver`."""
 
     __slots__ = (
+        "_begun",
         "_decoder",
         "_ended",
         "_held",
         "_held_size",
+        "_hold",
         "_live",
         "_loop",
         "_passing",
@@ -44,6 +47,7 @@ class Events:
         "_tap",
         "_waiter",
         "_x",
+        "early",
         "error",
     )
 
@@ -60,21 +64,28 @@ class Events:
         self._held_size = 0
         self._tail = b""
         self._ready = b""
+        self._hold = False
+        self._begun = False  # whether an event has said something of the answer; those before it are held
         self._live = False
         self._ended = False
         self._waiter: asyncio.Future[None] | None = None
         self.error: UpstreamError | None = None
+        self.early: UpstreamError | None = None
+        """The provider's own error event, where it comes before anything else: a failure, to be tried again or
+        elsewhere; but who wants no such thing gets the provider's own bytes."""
 
-    async def prime(self) -> None:
-        """Waits for the first events. Afterwards `failed_early` tells whether it broke before it said anything."""
+    async def prime(self, hold: bool = False) -> None:
+        """Waits for the first event; to `hold` means for the first that says something of the answer, because until
+        then another try is possible. Afterwards `failed_early` tells whether the stream broke before."""
+        self._hold = hold
         self._reply.pour(self)
-        if not self._ready and not self._ended:
+        if not self._begun and not self._ended:
             await self._wait()
 
     @property
     def failed_early(self) -> bool:
-        """Whether the stream failed before its first event: nothing is lost by trying elsewhere."""
-        return self.error is not None and not self._ready
+        """Whether the stream failed before it said anything: nothing is lost by trying elsewhere."""
+        return self.error is not None and not self._begun
 
     async def deliver(self, status: int, head: bytes) -> None:
         """Sends the head and everything, and returns after the last byte. The client's going away cancels it."""
@@ -123,6 +134,8 @@ class Events:
             self.error = decoder.error
             if end and self.error is None:
                 out += self._closed(decoder)
+        if not self._begun and out:
+            self._opening(out)
         if end or self.error is not None:
             self._end(out)
         elif out:
@@ -130,7 +143,8 @@ class Events:
                 self._x.client.write(out)
             else:
                 self._ready += out
-                self._wake()
+                if self._begun:
+                    self._wake()
                 if len(self._ready) > _ENOUGH:
                     self._reply.pause()
 
@@ -143,6 +157,13 @@ class Events:
         self._end(b"")
 
     # -- inside
+
+    def _opening(self, out: bytes) -> None:
+        """Looks at a stream's first events, until one says something."""
+        opening = look(self._x.dialect, out)
+        if self._decoder is None:
+            self.early = opening.error
+        self._begun = not self._hold or opening is not NOTHING or len(self._ready) + len(out) > _ENOUGH
 
     def _closed(self, decoder: StreamDecoder) -> bytes:
         """The rest of a translated stream whose upstream ended."""
@@ -205,6 +226,8 @@ class Events:
     def _finish(self, out: bytes) -> None:
         client = self._x.client
         if self.error is None:
+            if self._decoder is None and self._tap.failed():
+                self._x.kind = Kind.BAD_UPSTREAM
             client.write(out, end=True)
             return
         self._x.kind = self.error.kind

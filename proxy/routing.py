@@ -44,7 +44,9 @@ def resolve(x: Exchange, key: Key) -> Plan:
     if config.targets:
         inline = x.headers.get(b"x-portkey-config", b"")[:1] == b"{"
         return x.snapshot.passing(config, target, key if inline else None)
-    return Plan(Leaf(target, "config", config))
+    leaf = Leaf(target, "config", config)
+    leaf.watch(x.snapshot.healths, config, frozenset())
+    return Plan(leaf)
 
 
 def _config(x: Exchange, key: Key) -> Plan | Node | None:

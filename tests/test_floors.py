@@ -18,10 +18,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("adapters",),
     ("errors", "ports", "seams", "scopes", "usage_columns", "routes", "address", "metadata", "prices"),  # nouns
     ("limits", "exchange", "headers"),
-    ("config", "vault"),  # raw → validated → compiled
+    ("config", "health", "vault"),  # raw → validated → compiled
     ("keys", "routing", "usage", "metrics", "models", "capabilities", "loglevel"),  # policy: state, no sockets
     ("transport", "store", "redis_link"),  # bytes to providers and to disk
-    ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "cache", "forward"),  # attempts and bodies
+    ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "race", "cache", "forward"),
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin"),  # the life of a request
     ("server",),  # the edge
     ("app", "gauges", "supervisor", "workers", "cli", "mock", "__main__"),  # assembly

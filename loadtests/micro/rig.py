@@ -98,7 +98,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def stream_parts(dialect: str) -> tuple[bytes, bytes, bytes]:
-    """Head with the first event, one text event, and the end of a streamed answer."""
+    """Head with the first events up to some text, one text event, and the end of a streamed answer."""
     head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{_COMMON}transfer-encoding: chunked\r\n\r\n".encode()
     if dialect == "openai":
         base = (
@@ -131,7 +131,11 @@ def stream_parts(dialect: str) -> tuple[bytes, bytes, bytes]:
             'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"},'
             '"usage":{"output_tokens":92}}\n\nevent: message_stop\ndata: {"type":"message_stop"}\n\n'
         )
-    return head + chunk(first.encode()), chunk(text.encode()), chunk(last.encode()) + b"0\r\n\r\n"
+    return (
+        head + chunk(first.encode()) + chunk(text.encode()),
+        chunk(text.encode()),
+        chunk(last.encode()) + b"0\r\n\r\n",
+    )
 
 
 class FakeSocket:

@@ -113,7 +113,7 @@ def _report(x: Exchange, key: Key, plan: Plan, reason: str) -> Iterator[str]:
     yield f"request   POST {x.path}, model {x.model or '(none)'}, by {key.name}"
     yield f"because   {reason}"
     leaves = plan.root.leaves()
-    first = next(plan.root.steps(Facts(x)))
+    first = next(plan.steps(Facts(x)))
     certain = not isinstance(plan.root, Balance)
     strategy = "none" if plan.single is not None else type(plan.root).__name__.lower()
     yield f"strategy  {strategy}, {len(leaves)} target(s)"

@@ -16,14 +16,14 @@ _decode = msgspec.json.Decoder().decode
 class Facts:
     """One request as strategies see it. Reading it changes nothing, so an explanation may ask the same questions."""
 
-    __slots__ = ("_headers", "_params", "now", "panic", "x")
+    __slots__ = ("_headers", "_params", "guarded", "now", "x")
 
     def __init__(self, x: Exchange, now: float | None = None) -> None:
         """`now` is the monotonic clock, in seconds."""
         self.x = x
         self.now = monotonic() if now is None else now
-        self.panic = False
-        """Whether every target is left out, so that none is."""
+        self.guarded = False
+        """Whether circuit breakers count: not where there is none, nor where every target is out, so that none is."""
         self._headers: dict[str, str] | None = None
         self._params: dict[str, Any] | None = None
 
@@ -31,6 +31,11 @@ class Facts:
     def path(self) -> str:
         """The path of the request's URL."""
         return self.x.path
+
+    @property
+    def wall(self) -> float:
+        """Unix time of the request, in seconds."""
+        return self.x.at
 
     @property
     def tenant(self) -> str:

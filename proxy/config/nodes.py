@@ -16,11 +16,12 @@ from proxy.ports import Secret
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """How often a target is tried again. `on_status_codes` None: the usual ones."""
+    """How often a target is tried again. `on_status_codes` None: the usual ones; `base_wait` in milliseconds."""
 
     attempts: int
     on_status_codes: tuple[int, ...] | None = None
     use_retry_after_header: bool = False
+    base_wait: int = 1000
 
 
 class Cache(msgspec.Struct, frozen=True):
@@ -53,6 +54,15 @@ class Breaker(msgspec.Struct, frozen=True):
     cooldown_interval: int = 30_000
     failure_status_codes: tuple[int, ...] | None = None
     minimum_requests: int = 5
+    consecutive_failures: int | None = None
+
+
+class Hedge(msgspec.Struct, frozen=True):
+    """When the next target is asked too: when the one before has not begun to answer within this `quantile` of its own
+    latency, or within `delay` (milliseconds) while too little is known of it."""
+
+    quantile: float = 0.95
+    delay: int = 1000
 
 
 class Strategy(msgspec.Struct, frozen=True):
@@ -64,6 +74,8 @@ class Strategy(msgspec.Struct, frozen=True):
     default: str | None = None
     sticky: Sticky | None = None
     cb_config: Breaker | None = None
+    hedge: Hedge | None = None
+    continue_stream: bool = False
 
 
 MODES = ("single", "loadbalance", "fallback", "conditional", "least_busy", "lowest_latency", "cheapest", "hedge")

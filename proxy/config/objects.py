@@ -36,7 +36,7 @@ from proxy.config.checks import (
 )
 from proxy.config.fields import PROVIDER_FIELDS
 from proxy.config.near import nearest
-from proxy.config.nodes import MODES, Breaker, Cache, Condition, Node, Retry, Sticky, Strategy, inherit
+from proxy.config.nodes import MODES, Breaker, Cache, Condition, Hedge, Node, Retry, Sticky, Strategy, inherit
 from proxy.errors import LoopwayError
 from proxy.ports import Secret
 
@@ -47,6 +47,9 @@ MAX_DEPTH = 16
 MAX_FINDINGS = 100
 MAX_AGE = (60, 7_776_000)
 MIN_COOLDOWN = 30_000
+MAX_WAIT = 60_000
+EJECT_AFTER = 5
+"""Failures in a row that open a circuit breaker whose config says nothing of when."""
 
 
 class InvalidConfig(LoopwayError):
@@ -197,6 +200,7 @@ _RETRY: dict[str, Check] = {
     "attempts": number(0, MAX_ATTEMPTS),
     "on_status_codes": _codes,
     "use_retry_after_header": flag,
+    "base_wait": number(1, MAX_WAIT),
 }
 
 
@@ -248,6 +252,7 @@ _STICKY: dict[str, Check] = {
     "ttl": number(0, whole=False, above=True),
 }
 _BREAKER: dict[str, Check] = {
+    "consecutive_failures": number(1),
     "failure_threshold": number(1),
     "failure_threshold_percentage": number(0, 100, whole=False, above=True),
     "cooldown_interval": number(MIN_COOLDOWN),
@@ -265,9 +270,20 @@ def _breaker(x: Examiner, value: Any, path: Path) -> Any:
     given = record(x, value, path, _BREAKER)
     if given is UNSET:
         return UNSET
-    if not {"failure_threshold", "failure_threshold_percentage"} & given.keys():
-        x.warn(path, "never opens without failure_threshold or failure_threshold_percentage")
+    if not {"consecutive_failures", "failure_threshold", "failure_threshold_percentage"} & given.keys():
+        given["consecutive_failures"] = EJECT_AFTER
     return Breaker(**given)
+
+
+def _hedge(x: Examiner, value: Any, path: Path) -> Any:
+    given = record(x, value, path, _HEDGE)
+    return given if given is UNSET else Hedge(**given)
+
+
+_HEDGE: dict[str, Check] = {
+    "quantile": number(0, 1, whole=False, above=True),
+    "delay": number(1, 600_000),
+}
 
 
 def _query(x: Examiner, value: Any, path: Path) -> Any:
@@ -293,6 +309,8 @@ _STRATEGY: dict[str, Check] = {
     "default": text,
     "sticky": _sticky,
     "cb_config": _breaker,
+    "hedge": _hedge,
+    "continue_stream": flag,
 }
 
 

@@ -11,11 +11,14 @@ from collections.abc import Callable
 from adapters.errors import Kind
 from proxy.config.facts import Facts
 from proxy.config.leaf import RETRY_CODES, Leaf, Steps
-from proxy.config.nodes import Node, inherit
-from proxy.config.strategies import Balance, Fallback, Single, Step
+from proxy.config.measured import Hedged, Ranked
+from proxy.config.nodes import Hedge, Node, Strategy, inherit
+from proxy.config.queries import compile_query
+from proxy.config.strategies import Balance, Conditional, Fallback, Single, Step, Sticking
 from proxy.config.target import Target
 from proxy.config.verdict import State, Verdict
 from proxy.errors import Refused
+from proxy.health import Healths
 
 _MAX_LEAVES = 64
 
@@ -24,27 +27,41 @@ Resolve = Callable[[Node, str], Target | None]
 
 
 class Plan:
-    """What a request follows. `single` is the only leaf where there is no strategy: the common case, told apart."""
+    """What a request follows. `single` is the only leaf where there is no strategy: the common case, told apart.
+    `guarded` says whether any target has a circuit breaker."""
 
-    __slots__ = ("root", "single")
+    __slots__ = ("guarded", "root", "single")
 
     def __init__(self, root: Step) -> None:
         self.root = root
         self.single = root if isinstance(root, Leaf) else None
+        self.guarded = self.single is None and any(leaf.circuit is not None for leaf in root.leaves())
 
     def __repr__(self) -> str:
         return f"Plan({', '.join(leaf.target.name for leaf in self.root.leaves())})"
 
+    def steps(self, facts: Facts) -> Steps:
+        """The leaves that a request is sent to, one after the other. Where every target is left out, none is."""
+        self._guard(facts)
+        return self.root.steps(facts)
+
     def explain(self, facts: Facts) -> Verdict:
         """What would happen to a request, and why, without any effect."""
+        self._guard(facts)
         return self.root.explain(facts, State.CHOSEN, "the only target" if self.single is not None else "the config")
 
+    def _guard(self, facts: Facts) -> None:
+        if self.guarded:
+            facts.guarded = True
+            facts.guarded = self.root.usable(facts)
 
-def compile_plan(root: Node, resolve: Resolve) -> Plan:
+
+def compile_plan(root: Node, resolve: Resolve, healths: Healths | None = None) -> Plan:
     """Compiles a config tree, each node with what it inherits. Raises Refused (400)."""
     count = 0
+    known = Healths() if healths is None else healths
 
-    def step(node: Node, where: str) -> Step:
+    def step(node: Node, where: str, above: frozenset[str]) -> Step:
         nonlocal count
         if not node.targets:
             count += 1
@@ -55,29 +72,51 @@ def compile_plan(root: Node, resolve: Resolve) -> Plan:
                 raise Refused(
                     Kind.INVALID_REQUEST, f"The config's target {where} names no provider and no virtual key."
                 )
-            return Leaf(target, where, node)
-        children = [step(inherit(node, child), f"{where}.targets[{index}]") for index, child in enumerate(node.targets)]
+            leaf = Leaf(target, where, node)
+            leaf.watch(known, node, above)
+            return leaf
+        within = above | {mode_of(node)}
+        children = [
+            step(inherit(node, child), f"{where}.targets[{index}]", within) for index, child in enumerate(node.targets)
+        ]
         return _strategy(node, children, where)
 
-    return Plan(step(root, "config"))
+    return Plan(step(root, "config", frozenset()))
+
+
+def mode_of(node: Node) -> str:
+    """A node's mode; without a strategy, single."""
+    return "single" if node.strategy is None else node.strategy.mode
 
 
 def _strategy(node: Node, children: list[Step], where: str) -> Step:
-    strategy = node.strategy
-    mode = "single" if strategy is None else strategy.mode
-    if mode == "single":
-        return Single(children, where, node.name)
-    if mode == "fallback":
-        codes = strategy.on_status_codes if strategy is not None else None
-        return Fallback(children, None if codes is None else frozenset(codes), where, node.name)
-    if mode == "loadbalance":
-        return Balance(children, [child.weight for child in node.targets], where=where, name=node.name)
-    raise Refused(
-        Kind.INVALID_REQUEST,
-        f"The strategy mode {mode!r} at {where} is not available in this version: use single, fallback or loadbalance.",
-        param=f"{where}.strategy.mode",
-        code="unsupported_strategy",
-    )
+    strategy = node.strategy or Strategy("single")
+    codes = None if strategy.on_status_codes is None else frozenset(strategy.on_status_codes)
+    weights = [child.weight for child in node.targets]
+    match strategy.mode:
+        case "fallback":
+            return Fallback(children, codes, where, node.name, continues=strategy.continue_stream)
+        case "loadbalance":
+            if not any(weights):
+                raise Refused(Kind.INVALID_REQUEST, "The weights add up to 0.", param=f"{where}.targets")
+            if strategy.sticky is not None and strategy.sticky.enabled:
+                return Sticking(children, weights, strategy.sticky, where, node.name)
+            return Balance(children, weights, where=where, name=node.name)
+        case "conditional":
+            return _conditional(strategy, children, where, node.name)
+        case "least_busy" | "lowest_latency" | "cheapest":
+            return Ranked(strategy.mode, children, codes, where, node.name)
+        case "hedge":
+            return Hedged(children, strategy.hedge or Hedge(), codes, where, node.name)
+    return Single(children, where, node.name)
+
+
+def _conditional(strategy: Strategy, children: list[Step], where: str, name: str | None) -> Step:
+    # Of two targets with one name the first counts, as everywhere in the field.
+    named = {child.name: at for at, child in reversed(list(enumerate(children)))}
+    tests = [(compile_query(condition.query), named[condition.then]) for condition in strategy.conditions]
+    default = None if strategy.default is None else named[strategy.default]
+    return Conditional(children, tests, default, where, name)
 
 
 __all__ = ["RETRY_CODES", "Balance", "Fallback", "Leaf", "Plan", "Resolve", "Single", "Step", "Steps", "compile_plan"]

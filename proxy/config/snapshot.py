@@ -18,6 +18,7 @@ from proxy.config.objects import InvalidConfig, parse, parse_json
 from proxy.config.plan import Leaf, Plan, compile_plan
 from proxy.config.target import Target, provider_row
 from proxy.errors import Refused
+from proxy.health import Healths
 from proxy.limits import WEIGHTS, Limiter, Limiters
 from proxy.ports import ApiKeyRow, ConfigRow, Rows, VirtualKeyRow
 from proxy.prices import Prices
@@ -91,7 +92,12 @@ class Snapshot:
     """Compiled rows and the caches that live and die with them."""
 
     def __init__(
-        self, rows: Rows, limiters: Limiters, trusted: frozenset[str] = frozenset(), prices: Prices | None = None
+        self,
+        rows: Rows,
+        limiters: Limiters,
+        trusted: frozenset[str] = frozenset(),
+        prices: Prices | None = None,
+        healths: Healths | None = None,
     ) -> None:
         """`trusted` are the private hosts that clients may name. Without `prices` no model's price is known.
 
@@ -100,6 +106,7 @@ class Snapshot:
         self.rows = rows
         self.trusted = trusted
         self.prices = Prices() if prices is None else prices
+        self.healths = Healths() if healths is None else healths
         self.problems: list[str] = []
         self.keys: dict[bytes, Key] = {}
         self.targets: dict[str, Target] = {}
@@ -112,7 +119,8 @@ class Snapshot:
             self._add_key(key_row, limiters)
         for row in rows.virtual_keys:
             try:
-                self.targets[row.slug] = _target(row, limiters, self.prices)
+                target = self.targets[row.slug] = _target(row, limiters, self.prices)
+                target.health = self.healths.find(target.identity)
             except Refused as refused:
                 self.problems.append(f"virtual key {row.slug}: {refused.message}")
         self.plans: dict[str, Plan] = {slug: Plan(Leaf(target)) for slug, target in self.targets.items()}
@@ -199,7 +207,9 @@ class Snapshot:
         if isinstance(found, Plan):
             return found
         plan = compile_plan(
-            node, lambda leaf, where: self._resolve(leaf, where, client) or (target if leaf.passthrough else None)
+            node,
+            lambda leaf, where: self._resolve(leaf, where, client) or (target if leaf.passthrough else None),
+            self.healths,
         )
         self._passing.keep(identity, plan)
         return plan
@@ -210,7 +220,7 @@ class Snapshot:
             return node
         if passes_through(node):
             return node
-        return compile_plan(node, lambda leaf, where: self._resolve(leaf, where, client))
+        return compile_plan(node, lambda leaf, where: self._resolve(leaf, where, client), self.healths)
 
     def _resolve(self, leaf: Node, where: str, client: Key | None) -> Target | None:
         slug = leaf.slug

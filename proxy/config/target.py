@@ -23,6 +23,7 @@ from proxy.address import check_host
 from proxy.config import templates
 from proxy.config.signing import SIGNERS, Signing
 from proxy.errors import Refused
+from proxy.health import Health
 from proxy.limits import Limiter
 from proxy.prices import Book
 from proxy.seams import Origin
@@ -122,6 +123,8 @@ class Target:
         "default_model",
         "expires_at",
         "headers",
+        "health",
+        "identity",
         "limiter",
         "models",
         "name",
@@ -178,6 +181,11 @@ class Target:
         """The form that `proxy.credentials` gives `signing`, made at the first request."""
         self.signing, shown = _shown(provider, credential, fields, operator)
         self.origin.credential = hash((slug, credential, self.signing, shown))
+        self.identity = _identity(provider.name, self.origin, self.base_path, credential, fields)
+        """Provider, address and credential in one word that tells none of them: what is known of a target's health
+        belongs to it."""
+        self.health: Health | None = None
+        """Set when a config asks to know how this target does."""
         self.models = models
         self.aliases = dict(aliases or {})
         self.default_model = default_model
@@ -423,6 +431,12 @@ def _address(
         path = "/v1"
     origin = Origin(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], guarded=guarded)
     return origin, path
+
+
+def _identity(provider: str, origin: Origin, path: str, credential: str, fields: Mapping[str, Any]) -> str:
+    named = sorted((name, str(value)) for name, value in fields.items())
+    text = repr((provider, origin.scheme, origin.authority, path, credential, named))
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _bad_host(why: str) -> Refused:

@@ -7,7 +7,7 @@ import email.utils
 import json
 import random
 from collections import Counter
-from time import time
+from time import monotonic, time
 from typing import Any, cast
 
 import pytest
@@ -47,13 +47,18 @@ class Statuses:
 
 
 class Clock:
-    """Takes the place of sleeping; remembers how long it would have been."""
+    """Takes the place of sleeping: time passes at once, and it remembers how long it would have been."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
+        self.passed = 0.0
 
     async def __call__(self, seconds: float) -> None:
         self.slept.append(seconds)
+        self.passed += seconds
+
+    def time(self) -> float:
+        return monotonic() + self.passed
 
 
 class Scene:
@@ -73,7 +78,9 @@ class Scene:
             **self._more,
         )
         await self.rig.__aenter__()
-        self.rig.gateway.pipeline._forwarder._sleep = self.clock
+        forwarder = self.rig.gateway.pipeline._forwarder
+        forwarder._sleep = self.clock
+        forwarder._clock = forwarder._attempts._clock = self.clock.time
         return self
 
     async def __aexit__(self, *error: Any) -> None:
@@ -317,6 +324,7 @@ async def test_waits_double_from_one_second_with_a_fifth_of_jitter() -> None:
     async with Scene(Statuses(openai=[500])) as scene:
         for _ in range(40):
             await scene.rig.chat(config=retried(5))
+            scene.clock.passed += 10  # or the budget of retries would end them
         by_try = [scene.clock.slept[n::5] for n in range(5)]
         for n, waits in enumerate(by_try):
             assert all(0.8 * 2**n <= wait <= 1.2 * 2**n for wait in waits)

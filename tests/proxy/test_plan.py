@@ -43,7 +43,7 @@ def compiled(config: dict[str, Any]) -> Plan:
 
 def followed(plan: Plan, statuses: Iterator[int]) -> tuple[list[str], int]:
     """The leaves that are asked, and the status of the whole."""
-    steps = plan.root.steps(FACTS)
+    steps = plan.steps(FACTS)
     asked = []
     try:
         leaf = next(steps)
@@ -139,7 +139,7 @@ def test_whatever_has_no_weight_is_never_drawn_where_something_has(weights: list
 def test_a_weight_that_is_not_given_is_one() -> None:
     plan = compiled({"strategy": {"mode": "loadbalance"}, "targets": [LEAF, {**LEAF, "weight": 3}]})
     assert isinstance(plan.root, Balance)
-    assert plan.root._cumulative == [1, 4]
+    assert plan.root.weights == [1, 3]
 
 
 # -- explaining

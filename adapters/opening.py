@@ -1,0 +1,117 @@
+"""When a stream has begun in earnest: its first event that says something of the answer, or an error.
+
+Providers open streams before they know whether they can serve them: with the role of a message without any text, the
+start of a message, a ping. Until something follows, nothing is lost by asking somebody else. A stream's first events
+are looked at here, in the client's dialect; once one of them has said something, no other is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from adapters import openai_errors
+from adapters.anthropic.wire import ERRORS
+from adapters.errors import UpstreamError
+from adapters.types import Dialect
+
+
+class Opening(NamedTuple):
+    """What some events of a stream's beginning say: whether there is anything to tell, and if it is an `error`."""
+
+    begun: bool = False
+    error: UpstreamError | None = None
+
+
+NOTHING = Opening()
+BEGUN = Opening(True)
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_BLANK = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r)+")
+_LINE = re.compile(rb"\r\n|\n|\r")
+
+
+def look(dialect: Dialect, events: bytes) -> Opening:
+    """Looks at whole events, the first ones of a stream or those that follow them. Never raises."""
+    empty = _EMPTY.get(dialect)
+    if empty is None:
+        return BEGUN if events.strip() else NOTHING
+    for name, data in _events(events):
+        if data == b"[DONE]":
+            return BEGUN
+        try:
+            value = _decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return BEGUN
+        if name == b"error" or value.get("error") or value.get("type") == "error":
+            found = openai_errors.read_event(data)
+            return BEGUN if found is None else Opening(True, _of(dialect, found))
+        if not empty(value):
+            return BEGUN
+    return NOTHING
+
+
+def _of(dialect: Dialect, error: UpstreamError) -> UpstreamError:
+    if dialect.family == "anthropic" and error.type in ERRORS:
+        kind, status = ERRORS[error.type]
+        return msgspec.structs.replace(error, kind=kind, status=status)
+    return error
+
+
+def _events(text: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The name and data of each event; comments are none."""
+    for block in _BLANK.split(text):
+        name, data = b"", []
+        for line in _LINE.split(block):
+            field, _, value = line.partition(b":")
+            value = value[1:] if value[:1] == b" " else value
+            if field == b"event":
+                name = value
+            elif field == b"data":
+                data.append(value)
+        if data:
+            yield name, b"\n".join(data)
+
+
+# -- whether an event says nothing yet
+
+
+def _chat(event: Mapping[str, Any]) -> bool:
+    return all(map(_empty_choice, event.get("choices") or ()))
+
+
+def _empty_choice(choice: Any) -> bool:
+    if not isinstance(choice, dict) or choice.get("finish_reason") or choice.get("text"):
+        return False
+    delta = choice.get("delta")
+    return not isinstance(delta, dict) or not any(value for name, value in delta.items() if name != "role")
+
+
+def _messages(event: Mapping[str, Any]) -> bool:
+    kind = event.get("type")
+    if kind == "content_block_start":
+        block = event.get("content_block")
+        return isinstance(block, dict) and not any(block.get(name) for name in ("text", "thinking", "data", "content"))
+    return kind in ("message_start", "ping")
+
+
+def _responses(event: Mapping[str, Any]) -> bool:
+    return event.get("type") in _RESPONSES
+
+
+_RESPONSES = frozenset(
+    (
+        "response.created", "response.queued", "response.in_progress", "response.output_item.added",
+        "response.content_part.added", "response.reasoning_summary_part.added", "keepalive",
+    )
+)  # fmt: skip
+_EMPTY: dict[Dialect, Callable[[Mapping[str, Any]], bool]] = {
+    Dialect.OPENAI_CHAT: _chat,
+    Dialect.OPENAI_COMPLETIONS: _chat,
+    Dialect.OPENAI_RESPONSES: _responses,
+    Dialect.ANTHROPIC_MESSAGES: _messages,
+}
+"""Dialects that are not here have no such events: their streams begin with their first event."""
