@@ -134,17 +134,20 @@ _TIER = re.compile(rb'"service_tier"[ \t]*:[ \t]*"([a-z_-]{1,32})"')
 class Tap:
     """Watches one verbatim stream. `feed` costs a few references per call; the rest waits for the end."""
 
-    __slots__ = ("_before", "_earlier", "_head", "_last", "_whole")
+    __slots__ = ("_before", "_earlier", "_head", "_last", "_whole", "events")
 
     def __init__(self, dialect: Dialect) -> None:
         # Anthropic tells the input tokens in its first event: None says that nobody need keep it.
         self._head: bytes | None = b"" if dialect.family == "anthropic" else None
         self._earlier = self._before = self._last = b""
         self._whole = True  # whether nothing was let go yet
+        self.events = 0
+        """How many events have passed."""
 
     def feed(self, data: bytes) -> None:
         """Takes the bytes just relayed. Every open stream holds on to what is kept here, so it is the last three reads
         and of small ones a few kilobytes joined, of large ones their end."""
+        self.events += data.count(b"\n\n")
         if self._head is not None and len(self._head) < _HEAD:
             self._head += data[:_HEAD]
         if len(data) < _SMALL:

@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic, time
 from urllib.parse import parse_qsl
@@ -24,10 +24,11 @@ from proxy.cache.answers import AnswerCache
 from proxy.config.file import FileConfig
 from proxy.credentials import Credentials
 from proxy.dispatch import Router
-from proxy.errors import Refused
+from proxy.errors import Refused, Source
 from proxy.exchange import Exchange
 from proxy.forward import Forwarder
 from proxy.inference import ROUTES as INFERENCE_ROUTES
+from proxy.journal import Journal
 from proxy.limits import Host, Limiters, Memory
 from proxy.live import Live
 from proxy.metrics import Metrics, merged, publish, retire
@@ -72,13 +73,22 @@ class Gateway:
         )
         timeouts = Timeouts(upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout)
         self.metrics = Metrics()
-        self.ledger = Ledger(store.append_usage, stdout_log() if file.logs.access else None, [self.metrics.count])
+        self.journal = Journal(run_dir / "ledger", f"{os.getpid()}-{secrets.token_hex(4)}", file.store.journal_size)
+        self.ledger = Ledger(
+            store.append_usage,
+            stdout_log() if file.logs.access else None,
+            [self.metrics.count],
+            journal=self.journal,
+            under_way=self._under_way,
+            strict=file.store.ledger == "strict",
+        )
         self.credentials = Credentials(self.transport, self._machine_transport)
         self.cache = AnswerCache(file.cache.max_size, file.cache.max_age, loop)
         forwarder = Forwarder(
             self.transport, timeouts, upstream.max_response_size, credentials=self.credentials, cache=self.cache
         )
-        self.pipeline = Pipeline(forwarder, self._settle, server.max_body_size, loop)
+        reserve = self._reserve if self.ledger.strict else None
+        self.pipeline = Pipeline(forwarder, self._settle, server.max_body_size, loop, reserve)
         self.catalog = models.Catalog(self.transport, timeouts)
         self.edge = Edge(
             self._begin,
@@ -161,7 +171,8 @@ class Gateway:
         if self._flusher is not None:
             self._flusher.cancel()
             await asyncio.gather(self._flusher, return_exceptions=True)
-        await self._flush()
+        await self._flush(last=True)
+        self.journal.close()
         self.credentials.close()
         await self.transport.close()
         if self._machine is not None:
@@ -188,14 +199,18 @@ class Gateway:
             except Exception as error:  # noqa: BLE001 - a timer that ends would keep every later record from the store
                 _log.error("what was counted could not be passed on", exc_info=error)
 
-    async def _flush(self) -> None:
-        await self.ledger.flush()
+    async def _flush(self, *, last: bool = False) -> None:
+        await self.ledger.flush(last=last)
         try:
             publish(self._metrics_file, self._samples())
         except OSError as error:
             _log.warning("metrics cannot be shared between workers: %s", error)
 
     # -- requests
+
+    def _under_way(self) -> Iterator[Exchange]:
+        """The exchanges on all open connections."""
+        return (door.exchange for door in self.edge.doors if door.exchange is not None)
 
     def _begin(self, door: Door, message: RawRequestMessage, found: dict[bytes, bytes]) -> Exchange:
         path, _, query = message.path.partition("?")
@@ -282,6 +297,14 @@ class Gateway:
 
     def _context(self, x: Exchange, route: Route) -> AdminContext:
         return Scope(self, x) if route.exchange else self
+
+    def _reserve(self, x: Exchange) -> None:
+        """Strict mode's promise: no request goes on that the ledger could lose. Raises Refused (503)."""
+        try:
+            self.ledger.reserve(x)
+        except OSError as error:
+            message = "The gateway cannot write its ledger, and is told to serve nothing that it cannot account for."
+            raise Refused(Kind.OVERLOADED, message, retry_after=5, source=Source.GATEWAY) from error
 
     def _settle(self, x: Exchange, ended: float) -> None:
         self.metrics.in_flight -= 1

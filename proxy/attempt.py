@@ -70,12 +70,12 @@ class Attempts:
         x.leaf = leaf
         target = leaf.target
         began = self._clock()
-        status, kind, model = 499, Kind.CANCELLED, x.model or ""
+        status, kind, model, usage = 499, Kind.CANCELLED, x.model or "", None
         try:
             model = outbound.admit(x, leaf)
             outcome = await self._try(x, leaf, model, began, reason)
             outcome.leaf = leaf
-            status, kind = outcome.status, outcome.kind  # type: ignore[assignment]
+            status, kind, usage = outcome.status, outcome.kind, outcome.usage  # type: ignore[assignment]
         except Refused as refused:
             status, kind = refused.status, refused.kind
             raise
@@ -83,7 +83,8 @@ class Attempts:
             took = self._clock() - began
             x.attempts.append(
                 Attempt(
-                    target.name, leaf.where, status, kind, took, reason, waited, target.provider.name, model, began
+                    target.name, leaf.where, status, kind, took, reason, waited,
+                    target.provider.name, model, began, usage=usage,
                 )
             )  # fmt: skip
         return outcome
@@ -257,7 +258,9 @@ class Attempts:
             x.upstream += monotonic() - asked
             if relay.failed_early and relay.error is not None:
                 reply.finish()
-                return of_upstream(x, relay.error)
+                failed = of_upstream(x, relay.error)
+                failed.usage = relay.usage
+                return failed
             if content_type[:34] == _FRAMES:
                 head = _EVENTS + headers.for_client(reply.raw_headers, content_type=False) + dropped_line(dropped)
             else:

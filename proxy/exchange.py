@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from adapters.errors import Kind
+from adapters import estimate
+from adapters.errors import InvalidRequest, Kind
 from adapters.types import Dialect, Usage
 from proxy import metadata
 from proxy.seams import Client, Lines
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
     from proxy.config.snapshot import Key, Snapshot
     from proxy.limits import Permit
 
+_SMALL_PROMPT = 1 << 15  # bytes of a prompt that a stream may hold on to as long as it lasts
+
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One try at one target and how it ended. `duration` is in seconds.
 
     `reason` is why it was made: `first`, `retry`, `fallback`, `hedge` or `continued`; `wait` are the seconds that were
     waited before it. A target that the gateway refused (not allowed, limit reached) counts with the refusal's status.
-    `began` is the monotonic clock.
-    `cost` (US dollars, an estimate) is what a try that was given up for another's answer may have cost.
+    `began` is the monotonic clock. `provider` and `model` are what its price is found by, `usage` what the provider
+    counted before the attempt failed. `cost` (US dollars, an estimate) is what a try that was given up for another's
+    answer may have cost.
     """
 
     target: str
@@ -39,6 +43,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     model: str = ""
     began: float = 0.0
     cost: float | None = None
+    usage: Usage | None = None
 
 
 class Exchange(msgspec.Struct, eq=False):
@@ -55,7 +60,10 @@ class Exchange(msgspec.Struct, eq=False):
 
     `cache` is what the cache did for this request, in the words of `x-portkey-cache-status`, None where it was not
     asked. For one that it answered, `usage` stays None, because nothing was used, and `saved` is what the kept answer
-    had cost. `user` is the body's field of that name, as JSON text; `tags` is for `metadata` alone to fill.
+    had cost. `user` is the body's field of that name, as JSON text; `tags` is for `metadata` alone to fill. `config` is
+    the slug of the saved config that decided. `prompt` (`prompt_tokens` in its place, if it is large) is the body of a
+    request whose answer may end without anybody having counted its tokens. `ended` is set when the request has settled;
+    `reserved` says that the ledger knows it already.
 
     A Struct, because one is made for every request: filling its slots costs a tenth of what `__init__` would.
     """
@@ -93,6 +101,11 @@ class Exchange(msgspec.Struct, eq=False):
     read: float = 0.0
     upstream: float = 0.0
     queued: float = 0.0
+    config: str | None = None
+    prompt: bytes = b""
+    prompt_tokens: int = 0
+    ended: float = 0.0
+    reserved: bool = False
 
     def __repr__(self) -> str:
         return f"Exchange({self.method} {self.path} → {self.status or '…'})"
@@ -102,6 +115,8 @@ class Exchange(msgspec.Struct, eq=False):
         hold a prompt of a megabyte all that time."""
         if b"x-portkey-metadata" in self.headers or b"baggage" in self.headers:
             self.metadata  # noqa: B018 - read now, because it is kept and the headers are not
+        if self.streamed:
+            self._keep_prompt()
         self.body = b""
         self.headers = {}
         self.raw_headers = ()
@@ -113,6 +128,17 @@ class Exchange(msgspec.Struct, eq=False):
             return await waiting
         finally:
             self.queued += monotonic() - began
+
+    def _keep_prompt(self) -> None:
+        """Keeps what is needed to guess at the prompt's tokens, if nobody counts them: a small prompt itself, else its
+        tokens (but for Anthropic's, who counts them first of all)."""
+        if len(self.body) <= _SMALL_PROMPT:
+            self.prompt = self.body
+        elif self.leaf is not None and self.leaf.target.vendor != "anthropic":
+            try:
+                self.prompt_tokens = estimate.input_tokens(self.body)
+            except InvalidRequest:
+                pass  # then it was no chat, and nobody will ask
 
     @property
     def metadata(self) -> dict[str, str]:

@@ -97,6 +97,7 @@ class Metrics:
                 self.folded += 1
             cell = self.cells[provider]
             cell.duration.add(kept.duration)
+            cell.cost += (kept.cost or 0.0) + (kept.wasted or 0.0)
             ttfb, usage = kept.ttfb, kept.usage
             if usage is not None:
                 cell.input += usage.input

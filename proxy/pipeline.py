@@ -28,9 +28,18 @@ Settle = Callable[[Exchange, float], None]
 class Pipeline:
     """Runs exchanges. One per worker."""
 
-    def __init__(self, forwarder: Forwarder, settle: Settle, max_body: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        settle: Settle,
+        max_body: int,
+        loop: asyncio.AbstractEventLoop,
+        reserve: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        """`reserve` is called before any provider hears of a request, and may refuse it; None: nobody need know."""
         self._forwarder = forwarder
         self._settle = settle
+        self._reserve = reserve
         self._max_body = max_body
         self._loop = loop
 
@@ -43,6 +52,8 @@ class Pipeline:
             keys.authorize(key, scope)
             await self._read(x)
             plan = routing.resolve(x, key)
+            if self._reserve is not None:
+                self._reserve(x)
             limiter = key.limiter
             if limiter is None:
                 await self._forwarder.run(x, plan)

@@ -13,11 +13,11 @@ import asyncio
 
 import msgspec
 
-from adapters import errors
-from adapters.errors import Kind, UpstreamError
+from adapters import errors, estimate
+from adapters.errors import InvalidRequest, Kind, UpstreamError
 from adapters.observe import tap
 from adapters.opening import NOTHING, look
-from adapters.types import StreamDecoder, Usage
+from adapters.types import Dialect, StreamDecoder, Usage
 from proxy import headers
 from proxy.errors import UpstreamFailure
 from proxy.exchange import Exchange
@@ -35,6 +35,7 @@ class Events:
         "_begun",
         "_decoder",
         "_ended",
+        "_events",
         "_held",
         "_held_size",
         "_hold",
@@ -43,6 +44,7 @@ class Events:
         "_passing",
         "_ready",
         "_reply",
+        "_sample",
         "_tail",
         "_tap",
         "_waiter",
@@ -66,6 +68,8 @@ class Events:
         self._ready = b""
         self._hold = False
         self._begun = False  # whether an event has said something of the answer; those before it are held
+        self._events = 0  # that a decoder has made, and the last of them
+        self._sample = b""
         self._live = False
         self._ended = False
         self._waiter: asyncio.Future[None] | None = None
@@ -110,10 +114,18 @@ class Events:
 
     @property
     def usage(self) -> Usage | None:
-        """What the provider counted, as far as it came."""
-        if self._decoder is not None:
-            return self._decoder.usage
-        return self._tap.usage()
+        """What the provider counted. Where it did not come to that, or nobody asked it to count, a guess from what was
+        delivered, marked as one."""
+        decoder, tap = self._decoder, self._tap
+        if decoder is None:
+            counted, events, sample = tap.usage(), tap.events, tap.tail()
+            whole = tap.ended()
+        else:
+            counted, events, sample = decoder.usage, self._events, self._sample
+            whole = self._ended and self.error is None
+        if (whole and counted is not None) or not events or self._x.dialect is Dialect.PASSTHROUGH:
+            return counted
+        return _guess(self._x, counted, estimate.output_tokens(sample, events))
 
     # -- called by the connection
 
@@ -131,6 +143,7 @@ class Events:
             out = self._whole_events(data, end)
         else:
             out = decoder.feed(data)
+            self._events += out.count(b"\n\n")
             self.error = decoder.error
             if end and self.error is None:
                 out += self._closed(decoder)
@@ -139,6 +152,7 @@ class Events:
         if end or self.error is not None:
             self._end(out)
         elif out:
+            self._sample = out
             if self._live:
                 self._x.client.write(out)
             else:
@@ -244,6 +258,17 @@ class Events:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _guess(x: Exchange, counted: Usage | None, said: int) -> Usage:
+    """Usage of a stream that nobody counted to its end."""
+    if counted is not None:
+        return msgspec.structs.replace(counted, output=max(counted.output, said), estimated=True)
+    try:
+        taken = estimate.input_tokens(x.prompt) if x.prompt else x.prompt_tokens
+    except InvalidRequest:
+        taken = 0
+    return Usage(taken, said, estimated=True)
 
 
 _EARLY = UpstreamError(Kind.BAD_UPSTREAM, 502, "The provider ended the stream early.")

@@ -60,8 +60,10 @@ def _config(x: Exchange, key: Key) -> Plan | Node | None:
         if slug[:3] != "pc-":
             message = "Invalid config passed: it must be a JSON object or the slug of a saved config (pc-…)."
             raise Refused(Kind.INVALID_REQUEST, message, param="config")
+        x.config = slug
         return x.snapshot.saved(slug)
     if key.config is not None:
+        x.config = key.config
         return x.snapshot.saved(key.config)
     return None
 

@@ -182,6 +182,7 @@ class Door(RequestHandler):
         "_started",
         "_version",
         "deadline",
+        "exchange",
         "trace",
     )
 
@@ -217,6 +218,8 @@ class Door(RequestHandler):
         self._version = HttpVersion11
         self._body_bytes = 0
         self._body_began = 0.0
+        self.exchange: Exchange | None = None
+        """What is under way on this connection."""
         self.deadline = loop.time() + edge.settings.header_timeout
         self.trace = b""
 
@@ -319,11 +322,12 @@ class Door(RequestHandler):
                 try:
                     x = self._next()
                     if x is not None:
+                        self.exchange = x
                         await self._edge.handle(x)
                         if not self._payload.is_eof():
                             self._keep = False
                 finally:
-                    x = None
+                    x = self.exchange = None
                     self._serving = False
                     self._source = None
                     self._fed = 0

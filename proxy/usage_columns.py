@@ -1,9 +1,15 @@
 """The columns of the usage ledger, in the order in which rows are given to `Store.append_usage`.
 
-`at` is Unix milliseconds, durations are microseconds, `streamed` is 0 or 1; absent values are None.
+`at` is Unix milliseconds, durations are microseconds, flags are 0 or 1, costs are US dollars; what is not known is
+None. `model` is the one that the provider was asked for, `asked_model` the client's name for it. `target` is the JSON
+path of the target in its config. `cost` is what the delivered answer cost, by the prices of `price`; `wasted` what
+attempts cost that brought nothing; `saved` what a kept answer had cost. `metadata`, `tries` and `details` are JSON.
 """
 
 from __future__ import annotations
+
+PENDING = "pending"
+"""The outcome of a request that has begun and not ended; what ends it takes the row's place."""
 
 COLUMNS: tuple[str, ...] = (
     "request_id",
@@ -25,4 +31,17 @@ COLUMNS: tuple[str, ...] = (
     "duration_us",
     "ttfb_us",
     "outcome",
+    "trace_id",
+    "asked_model",
+    "config",
+    "target",
+    "metadata",
+    "cache",
+    "cost",
+    "price",
+    "wasted",
+    "saved",
+    "tries",
+    "details",
+    "estimated",
 )

@@ -84,9 +84,18 @@ class ServerSettings(msgspec.Struct, frozen=True):
 
 
 class StoreSettings(msgspec.Struct, frozen=True):
-    """Where keys and configs made by the admin API live. None: SQLite in the data directory."""
+    """Where keys and configs made by the admin API live, and the ledger. `url` None: SQLite in the data directory.
+
+    `ledger` says what a worker that is killed may lose of it: `batched` the last second, `strict` nothing.
+    `journal_size` bounds what each worker keeps on disk while the store takes nothing; `retention` is after how long
+    rows of the ledger are deleted (None: never); `outage` how long known keys work while the store does not answer.
+    """
 
     url: Secret | None = None
+    ledger: str = "batched"
+    journal_size: int = 64 * 2**20
+    retention: float | None = None
+    outage: float = 600.0
 
 
 class RedisSettings(msgspec.Struct, frozen=True):
@@ -414,13 +423,24 @@ _SERVER = record(
     ServerSettings,
 )
 
+_STORE = record(
+    {
+        "url": Field(secret),
+        "ledger": Field(choice(("batched", "strict"))),
+        "journal_size": Field(size),
+        "retention": Field(duration),
+        "outage": Field(duration),
+    },
+    StoreSettings,
+)
+
 FILE = record(
     {
         "virtual_keys": Field(listing(virtual_key)),
         "api_keys": Field(listing(api_key)),
         "configs": Field(listing(config)),
         "server": Field(_SERVER),
-        "store": Field(record({"url": Field(secret)}, StoreSettings)),
+        "store": Field(_STORE),
         "redis": Field(record({"url": Field(secret)}, RedisSettings)),
         "cache": Field(record({"max_size": Field(size), "max_age": Field(duration)}, CacheSettings)),
         "prices": Field(PRICES),

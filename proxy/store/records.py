@@ -15,7 +15,7 @@ import msgspec
 
 from proxy.errors import StoreError
 from proxy.ports import ApiKeyRow, ConfigRow, Limits, Secret, VirtualKeyRow
-from proxy.usage_columns import COLUMNS
+from proxy.usage_columns import COLUMNS, PENDING
 from proxy.vault import Vault
 
 Record = Mapping[str, Any]
@@ -126,11 +126,13 @@ READ_SEALED_VERSIONS = "SELECT slug, version, config FROM config_versions"
 
 
 def add_usage(rows: int) -> str:
-    """The statement that adds so many ledger rows at once; a request id already there is skipped."""
+    """The statement that adds so many ledger rows at once, no two for one request. A request that is there already is
+    skipped, unless it was still pending."""
     row = f"({', '.join('?' * len(COLUMNS))})"
+    changes = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
     return (
         f"INSERT INTO usage ({', '.join(COLUMNS)}) VALUES {', '.join([row] * rows)} "  # noqa: S608 - names are ours
-        "ON CONFLICT (request_id) DO NOTHING"
+        f"ON CONFLICT (request_id) DO UPDATE SET {changes} WHERE usage.outcome = '{PENDING}'"
     )
 
 

@@ -132,6 +132,56 @@ async def test_a_row_says_that_the_client_left(provider: Provider, mode: dict[st
         assert [(row["status"], row["outcome"]) for row in await rig.usage()] == [(status, "cancelled")] * 2
 
 
+STREAMS = [
+    ("/v1/chat/completions", CHAT, "openai", "gpt-4o"),
+    ("/v1/chat/completions", CHAT, "anthropic", "claude-sonnet-4-5"),
+    ("/v1/messages", MESSAGES, "anthropic", "claude-sonnet-4-5"),
+    ("/v1/messages", MESSAGES, "openai", "gpt-4o"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "slug", "model"), STREAMS)
+async def test_a_stream_that_its_client_leaves_counts_what_was_delivered(
+    provider: Provider, path: str, body: dict[str, Any], slug: str, model: str
+) -> None:
+    async with Rig(openai=provider.url, anthropic=provider.url) as rig:
+        asked = {**body, "stream": True, "model": steered(model, chunks=400, gap=5)}
+        line = await rig.open(path, asked, vk=slug)
+        received = b""
+        while received.count(b"\n\n") < 30:
+            received += await line.receive(b"\n\n")
+        line.leave()
+        await rig.until(lambda: rig.quiet)
+        (row,) = await rig.usage()
+    assert (row["outcome"], row["estimated"]) == ("cancelled", 1)
+    # Some events say nothing; those on their way when the client left may have been counted.
+    assert 20 <= row["output_tokens"] <= 400
+    assert row["input_tokens"] > 0
+
+
+async def test_a_stream_that_nobody_counted_is_guessed_and_marked(provider: Provider) -> None:
+    body = {**CHAT, "stream": True, "messages": [{"role": "user", "content": "some more words " * 100}]}
+    async with Rig(openai=provider.url) as rig:
+        for options in ({}, {"stream_options": {"include_usage": True}}):
+            await rig.post("/v1/chat/completions", {**body, **options})
+        guessed, counted = await rig.usage()
+    assert (guessed["estimated"], counted["estimated"]) == (1, 0)
+    assert 0.5 < guessed["output_tokens"] / counted["output_tokens"] < 2
+    assert 0.3 < guessed["input_tokens"] / counted["input_tokens"] < 3
+
+
+async def test_a_request_has_its_cost_its_metadata_and_its_config(provider: Provider) -> None:
+    config = {"targets": [{"virtual_key": "openai", "override_params": {"model": "gpt-4o-mini"}}]}
+    async with Rig(openai=provider.url, configs={"pc-a": config}) as rig:
+        headers = {"config": "pc-a", "x-portkey-metadata": '{"team": "blue"}'}
+        await rig.post("/v1/chat/completions", {**CHAT, "user": "u1"}, **headers)
+        (row,) = await rig.usage()
+    assert row["cost"] == pytest.approx((row["input_tokens"] * 0.15 + row["output_tokens"] * 0.6) / 1e6)
+    assert row["price"].endswith(":openai/gpt-4o-mini")
+    assert (row["model"], row["asked_model"], row["config"]) == ("gpt-4o-mini", CHAT["model"], "pc-a")
+    assert json.loads(row["metadata"]) == {"team": "blue", "_user": "u1"}
+
+
 async def test_refused_requests_have_rows_with_a_time_too(provider: Provider) -> None:
     async with Rig(openai=provider.url) as rig:
         await rig.post("/v1/chat/completions", CHAT, x_portkey_api_key="wrong")

@@ -1,0 +1,24 @@
+"""What happened, counted and kept: one row and one line a request, made and written off the hot path.
+
+`Ledger` takes exchanges that have ended; `rows` says what one comes to, its cost included, and makes the store's row of
+it; `lines` makes the access log's line.
+"""
+
+from __future__ import annotations
+
+from proxy.usage.ledger import Ledger, Unwritten
+from proxy.usage.lines import Line, line_of, stdout_log
+from proxy.usage.rows import Record, Settled, pending_of, record_of, settled
+
+__all__ = [
+    "Ledger",
+    "Line",
+    "Record",
+    "Settled",
+    "Unwritten",
+    "line_of",
+    "pending_of",
+    "record_of",
+    "settled",
+    "stdout_log",
+]

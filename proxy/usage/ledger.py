@@ -1,0 +1,260 @@
+"""The ledger of one worker: takes exchanges on the hot path, writes their rows in batches off it.
+
+Every half second what has settled becomes rows and goes to the store; requests that have been under way for longer than
+that leave a row that says so, which their end completes. Rows that the store does not take go to a journal on disk and
+are written when the store takes rows again; only when the disk is full as well do they wait in memory, bounded. What is
+lost then is counted.
+
+In strict mode every request is in the journal before its provider hears of it, and its row before it is forgotten: a
+process that is killed loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
+from time import monotonic
+from typing import IO, Protocol
+
+import msgspec
+
+from proxy.errors import StoreError
+from proxy.exchange import Exchange
+from proxy.usage.lines import line_of
+from proxy.usage.rows import Record, Settled, pending_of, record_of, settled
+
+_KEPT = 100_000  # rows that wait in memory at most; beyond that the oldest are dropped and counted
+_SLICE = 50  # rows made in one turn of the loop
+_PENDING_AFTER = 0.4  # seconds after which a request under way leaves a row
+_LOOK_AFTER = 5.0  # seconds between looks for journals of workers that are gone
+_BATCH = 2_000  # rows of a journal written at once
+_PATIENCE = 0.4  # seconds for the store to take a batch before it is kept on disk as well
+_LAST_CHANCE = 5.0  # the same when the worker ends
+
+_encode_lines = msgspec.json.Encoder().encode_lines
+_log = logging.getLogger("loopway")
+
+Sink = Callable[[list[Settled]], None]
+Append = Callable[[list[Record]], Awaitable[None]]
+
+
+class Unwritten(Protocol):
+    """Rows on disk that wait for the store: `proxy.journal.Journal`. Methods raise OSError."""
+
+    lost: int
+    """Rows that could not be read back."""
+
+    def add(self, rows: Sequence[Record]) -> None:
+        """Keeps rows. Raises OSError when the disk does not take them, or when there are too many."""
+
+    def close_segment(self) -> None:
+        """Makes what was kept so far a finished segment."""
+
+    def segments(self, *, foreign: bool) -> list[str]:
+        """The finished segments, the oldest first; `foreign`: also those of workers that are gone."""
+
+    def read(self, segment: str) -> list[Record]:
+        """What is in a segment."""
+
+    def remove(self, segment: str) -> None:
+        """Forgets a segment whose rows the store has."""
+
+
+class Ledger:
+    """Takes exchanges, writes rows and lines.
+
+    `sinks` are called with each batch of finished requests, in order: whatever else wants to know of them. They must
+    not fail. `under_way` gives the exchanges that have begun.
+
+    For whoever watches: `written` rows the store took, `waiting` rows wait for it in memory, `journaled` rows were kept
+    on disk, `dropped` rows are lost for ever, `failing` says whether the store refused the last batch.
+    """
+
+    def __init__(
+        self,
+        append: Append,
+        log: IO[bytes] | None,
+        sinks: Sequence[Sink] = (),
+        *,
+        journal: Unwritten | None = None,
+        under_way: Callable[[], Iterable[Exchange]] | None = None,
+        strict: bool = False,
+    ) -> None:
+        self._append = append
+        self._log = log
+        self.sinks = list(sinks)
+        self._journal = journal
+        self._under_way = under_way
+        self.strict = strict and journal is not None
+        self._waiting: deque[Exchange] = deque(maxlen=_KEPT)
+        self._unwritten: deque[Record] = deque(maxlen=_KEPT)
+        self._noted: Set[str] = frozenset()
+        self._look_at = 0.0
+        self._flushing = asyncio.Lock()
+        self._writing: asyncio.Task[None] | None = None
+        self._behind = True  # whether the journal may hold what the store has not
+        self.written = 0
+        self.journaled = 0
+        self.failing = False
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """Rows and lines that are lost."""
+        return self._dropped + (0 if self._journal is None else self._journal.lost)
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait in memory."""
+        return len(self._waiting) + len(self._unwritten)
+
+    def put(self, x: Exchange, ended: float) -> None:
+        """Takes a settled exchange. Never waits, never fails."""
+        x.ended = ended
+        x.body = b""
+        x.raw_headers = ()
+        if self.strict:
+            self._keep([record_of(settled(x, ended))])
+        if len(self._waiting) == _KEPT:
+            self._dropped += 1
+        self._waiting.append(x)
+
+    def reserve(self, x: Exchange) -> None:
+        """In strict mode, before a provider hears of the request: keeps that it has begun. Raises OSError."""
+        assert self._journal is not None
+        self._journal.add([pending_of(x)])
+        x.reserved = True
+
+    async def flush(self, *, last: bool = False) -> None:
+        """Writes what is waiting: log lines at once, rows to the store. Called by the worker's timer, and last.
+
+        It does not wait for a store that is slow: what has not been taken by then is kept on disk as well, and what is
+        there twice in the end is written once.
+        """
+        patience = _LAST_CHANCE if last else _PATIENCE
+        async with self._flushing:
+            rows, done = await self._take()
+            if self._writing is not None:
+                await asyncio.wait((self._writing,), timeout=patience if last else 0)
+            if self._writing is not None:
+                self._shelve(rows)
+                return
+            foreign = last or monotonic() >= self._look_at
+            if not rows and not (self._behind or foreign):
+                return
+            self._writing = asyncio.create_task(self._write(rows, done, foreign=foreign))
+            await asyncio.wait((self._writing,), timeout=patience)
+            if self._writing is not None:
+                self._shelve(rows)
+
+    async def _write(self, rows: list[Record], done: list[str], *, foreign: bool) -> None:
+        """Gives rows to the store and then what journals hold; `done` are segments with nothing but these rows."""
+        try:
+            if rows:
+                await self._append(rows)
+                self.written += len(rows)
+                rows = []
+            if self.failing:
+                _log.warning("the store takes the ledger's rows again")
+            self.failing = False
+            if self._journal is not None:
+                for segment in done:
+                    self._journal.remove(segment)
+                if self._behind or foreign:
+                    await self._catch_up(self._journal, foreign=foreign)
+        except StoreError as error:
+            if not self.failing:
+                _log.warning("the ledger's rows wait for the store: %s", error)
+            self.failing = True
+            self._shelve(rows)
+        except OSError as error:
+            _log.error("a journal of the ledger cannot be read: %s", error.strerror or error)
+        finally:
+            self._writing = None
+
+    async def _catch_up(self, journal: Unwritten, *, foreign: bool) -> None:
+        """Writes what journals hold, own ones and those of workers that are gone. The store skips what it has."""
+        if foreign:
+            self._look_at = monotonic() + _LOOK_AFTER
+        self._behind = False
+        if not self.strict:
+            journal.close_segment()
+        for segment in journal.segments(foreign=foreign):
+            try:
+                rows = await asyncio.to_thread(journal.read, segment)
+                for start in range(0, len(rows), _BATCH):
+                    part = rows[start : start + _BATCH]
+                    await self._append(part)
+                    self.written += len(part)
+            except (StoreError, OSError):
+                self._behind = True
+                raise
+            journal.remove(segment)
+
+    def pump(self, most: int = _KEPT) -> None:
+        """Hands what has finished to the sinks and to the log, and makes it ready for the store."""
+        waiting = self._waiting
+        batch = [settled(x, x.ended) for x in (waiting.popleft() for _ in range(min(most, len(waiting))))]
+        if not batch:
+            return
+        for sink in self.sinks:
+            sink(batch)
+        if self._log is not None:
+            try:
+                self._log.write(_encode_lines([line_of(kept) for kept in batch]))
+                self._log.flush()
+            except OSError:
+                self._dropped += len(batch)
+        self._keep_in_memory(list(map(record_of, batch)))
+
+    async def _take(self) -> tuple[list[Record], list[str]]:
+        """The rows of everything that has settled and of what has been under way for a while, and the segments of the
+        journal that hold nothing else."""
+        done: list[str] = []
+        if self.strict and self._journal is not None:
+            # What is journaled from here on belongs to the next batch.
+            self._journal.close_segment()
+            done = [] if self._behind else self._journal.segments(foreign=False)
+        while self._waiting:
+            self.pump(_SLICE)
+            await asyncio.sleep(0)
+        rows = [*self._unwritten, *self._pending()]
+        self._unwritten.clear()
+        return rows, done
+
+    def _pending(self) -> list[Record]:
+        if self._under_way is None:
+            return []
+        before = monotonic() - _PENDING_AFTER
+        noted = {
+            x.request_id: x
+            for x in self._under_way()
+            if not x.ended and (x.reserved if self.strict else x.leaf is not None and x.started < before)
+        }
+        new = [pending_of(x) for id, x in noted.items() if id not in self._noted]
+        self._noted = noted.keys()
+        return new
+
+    def _shelve(self, rows: list[Record]) -> None:
+        """Keeps rows that the store did not take, or not yet."""
+        self._behind = True
+        if not self.strict:  # else they are in the journal already
+            self._keep(rows)
+
+    def _keep(self, rows: list[Record]) -> None:
+        """Puts rows into the journal, or where that is not possible, into memory."""
+        try:
+            if self._journal is not None:
+                self._journal.add(rows)
+                self.journaled += len(rows)
+                return
+        except OSError as error:
+            if not self._unwritten:
+                _log.error("the ledger's journal cannot be written, rows wait in memory: %s", error.strerror or error)
+        self._keep_in_memory(rows)
+
+    def _keep_in_memory(self, rows: list[Record]) -> None:
+        self._dropped += max(0, len(self._unwritten) + len(rows) - _KEPT)
+        self._unwritten.extend(rows)

@@ -1,0 +1,61 @@
+"""The access log: one JSON line a request."""
+
+from __future__ import annotations
+
+import sys
+from typing import IO
+
+import msgspec
+
+from proxy.usage.rows import Settled
+
+
+class Line(msgspec.Struct, omit_defaults=True, gc=False):
+    """One line of the access log. Times are milliseconds; no body, no credential, no query."""
+
+    time: float
+    request_id: str
+    method: str
+    path: str
+    status: int
+    duration_ms: float
+    attempts: int
+    trace_id: str | None = None
+    ttfb_ms: float | None = None
+    key: str | None = None
+    target: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    stream: bool = False
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    error: str | None = None
+
+
+def line_of(kept: Settled) -> Line:
+    """The line of a finished request."""
+    usage, ttfb = kept.usage, kept.ttfb
+    return Line(
+        round(kept.at, 3),
+        kept.request_id,
+        kept.method,
+        kept.path,
+        kept.status,
+        round(kept.duration * 1000, 3),
+        len(kept.tries),
+        None if kept.trace_id == kept.request_id else kept.trace_id,
+        None if ttfb is None else round(ttfb * 1000, 3),
+        kept.key,
+        kept.target,
+        kept.provider,
+        kept.model,
+        kept.streamed,
+        None if usage is None else usage.input,
+        None if usage is None else usage.output,
+        None if kept.outcome == "ok" else kept.outcome,
+    )
+
+
+def stdout_log() -> IO[bytes]:
+    """Where access lines go: standard output, unbuffered by Python."""
+    return sys.stdout.buffer

@@ -1,0 +1,261 @@
+"""What one request comes to, and the ledger's row of it; columns as in `proxy.usage_columns`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from adapters.types import Usage
+from proxy.exchange import Attempt, Exchange
+from proxy.prices import Price
+from proxy.usage_columns import PENDING
+
+Record = tuple[object, ...]
+
+_encode = msgspec.json.Encoder().encode
+_NO_COUNTS: tuple[int | None, ...] = (None, None, None, None, None)
+
+
+class Try(msgspec.Struct, omit_defaults=True, gc=False):
+    """An attempt as the ledger has it. Durations are milliseconds, `cost` is in US dollars."""
+
+    target: str
+    where: str
+    status: int
+    duration: float
+    reason: str = "first"
+    model: str = ""
+    error: str | None = None
+    wait: float | None = None
+    cost: float | None = None
+
+
+class Details(msgspec.Struct, omit_defaults=True, gc=False):
+    """Counts of tokens that few answers have, and the service tier."""
+
+    cache_write_1h: int = 0
+    audio_input: int = 0
+    audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0
+    tier: str | None = None
+
+
+class Settled(msgspec.Struct, gc=False, frozen=True):
+    """What a finished request comes to, without a reference to it. Times are seconds, costs US dollars.
+
+    `model` is the client's name for it, `sent_model` the one that the provider was asked for. `cost` is what the
+    delivered answer cost, by the prices of `price`; `wasted` what attempts cost that brought nothing; `saved` what a
+    kept answer had cost. What is not known is None, never nought.
+    """
+
+    request_id: str
+    trace_id: str
+    at: float
+    key_id: str | None
+    key: str | None
+    target: str | None
+    provider: str | None
+    model: str | None
+    dialect: str
+    method: str
+    path: str
+    status: int
+    usage: Usage | None
+    tries: list[Attempt]
+    streamed: bool
+    duration: float
+    ttfb: float | None
+    outcome: str
+    read: float
+    upstream: float
+    queued: float
+    cache: str | None
+    sent_model: str | None
+    config: str | None
+    where: str | None
+    metadata: dict[str, str]
+    cost: float | None
+    price: str | None
+    wasted: float | None
+    saved: float | None
+    tries_json: str | None
+
+    @property
+    def overhead(self) -> float | None:
+        """Seconds that the gateway itself took until the answer's first byte, of requests that went to a provider once
+        and well; those of others are not to be told from waiting."""
+        tries, ttfb = self.tries, self.ttfb
+        if len(tries) != 1 or ttfb is None or not self.read or tries[0].kind is not None:
+            return None
+        return max(0.0, ttfb - self.read - self.upstream - self.queued)
+
+
+def settled(x: Exchange, ended: float) -> Settled:
+    """What an exchange comes to. `ended` is the monotonic clock."""
+    leaf, key, began, usage = x.leaf, x.key, x.started, x.usage
+    target = None if leaf is None else leaf.target
+    last = _last(x)
+    model = last.model if last is not None and last.model else x.model
+    price = price_of(x, model)
+    cost = None if usage is None or price is None else price.cost(usage)
+    saved = None
+    if x.saved is not None:  # the cache answered, and nobody was paid
+        cost, saved = 0.0, None if price is None else price.cost(x.saved)
+    return Settled(
+        x.request_id,
+        x.trace_id,
+        x.at,
+        None if key is None else key.id,
+        None if key is None else key.name,
+        None if target is None else target.slug,
+        None if target is None else target.provider.name,
+        x.model,
+        x.dialect.value,
+        x.method,
+        x.path,
+        x.status,
+        usage,
+        x.attempts,
+        x.streamed,
+        ended - began,
+        x.first_byte - began if x.first_byte else None,
+        "ok" if x.kind is None else x.kind.value,
+        x.read - began if x.read else 0.0,
+        x.upstream,
+        x.queued,
+        x.cache,
+        model,
+        x.config,
+        None if leaf is None else leaf.where,
+        x.metadata,
+        cost,
+        None if price is None or cost is None else price.id,
+        _wasted(x, last),
+        saved,
+        _tries(x),
+    )
+
+
+def record_of(kept: Settled) -> Record:
+    """The ledger's row."""
+    usage, ttfb = kept.usage, kept.ttfb
+    counts = _NO_COUNTS
+    if usage is not None:
+        counts = (usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning)
+    return (
+        kept.request_id,
+        int(kept.at * 1000),
+        kept.key_id,
+        kept.target,
+        kept.provider,
+        kept.sent_model,
+        kept.dialect,
+        kept.path,
+        kept.status,
+        *counts,
+        len(kept.tries),
+        int(kept.streamed),
+        int(kept.duration * 1e6),
+        None if ttfb is None else int(ttfb * 1e6),
+        kept.outcome,
+        kept.trace_id,
+        kept.model,
+        kept.config,
+        kept.where,
+        _encode(kept.metadata).decode() if kept.metadata else None,
+        kept.cache,
+        kept.cost,
+        kept.price,
+        kept.wasted,
+        kept.saved,
+        kept.tries_json,
+        _details(usage),
+        int(usage is not None and usage.estimated),
+    )
+
+
+def pending_of(x: Exchange) -> Record:
+    """The row of an exchange that has begun and not ended: what remains if its worker is killed."""
+    target = None if x.leaf is None else x.leaf.target
+    return (
+        x.request_id,
+        int(x.at * 1000),
+        None if x.key is None else x.key.id,
+        None if target is None else target.slug,
+        None if target is None else target.provider.name,
+        x.model,
+        x.dialect.value,
+        x.path,
+        None,
+        *_NO_COUNTS,
+        len(x.attempts),
+        int(x.streamed),
+        None,
+        None,
+        PENDING,
+        x.trace_id,
+        x.model,
+        x.config,
+        *(None,) * 10,
+    )
+
+
+def _last(x: Exchange) -> Attempt | None:
+    """The attempt whose answer was delivered, or the last one."""
+    attempts = x.attempts
+    if len(attempts) < 2:
+        return attempts[0] if attempts else None
+    where = None if x.leaf is None else x.leaf.where
+    return next((each for each in reversed(attempts) if each.where == where), attempts[-1])
+
+
+def price_of(x: Exchange, model: str | None) -> Price | None:
+    """The price of a model of the target that answered."""
+    return None if x.leaf is None or not model else x.leaf.target.prices.find(model)
+
+
+def _cost(x: Exchange, attempt: Attempt) -> float | None:
+    """What an attempt cost whose answer was not delivered; None where its provider counted nothing."""
+    if attempt.cost is not None or attempt.usage is None:
+        return attempt.cost
+    price = x.snapshot.prices.find(attempt.provider, attempt.model)
+    return None if price is None else price.cost(attempt.usage)
+
+
+def _wasted(x: Exchange, last: Attempt | None) -> float | None:
+    """What attempts cost that brought nothing: failed after they were counted, or lost against another."""
+    costs = [cost for each in x.attempts if each is not last and (cost := _cost(x, each)) is not None]
+    return sum(costs) if costs else None
+
+
+def _tries(x: Exchange) -> str | None:
+    """All attempts as JSON; None where there was one and it went well, which the row itself tells."""
+    if len(x.attempts) < 2 and not (x.attempts and x.attempts[0].kind is not None):
+        return None
+    tries = [
+        Try(
+            each.target,
+            each.where,
+            each.status,
+            round(each.duration * 1000, 3),
+            each.reason,
+            each.model,
+            each.kind,
+            round(each.wait * 1000, 3) if each.wait else None,
+            _cost(x, each),
+        )
+        for each in x.attempts
+    ]
+    return _encode(tries).decode()
+
+
+def _details(usage: Usage | None) -> str | None:
+    if usage is None:
+        return None
+    details = Details(
+        usage.cache_write_1h, usage.audio_input, usage.audio_output, usage.image_input, usage.image_output, usage.tier
+    )
+    return None if details == _NO_DETAILS else _encode(details).decode()
+
+
+_NO_DETAILS = Details()
