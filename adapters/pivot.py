@@ -201,6 +201,9 @@ def pieces(said: Said) -> list[Piece]:
     found: list[Piece] = []
     told = said.content_blocks
     if told:
+        if said.content and len(told) == 1 and bytes(told[0])[:8] == _DELTA and len(said.content) > len(b'""'):
+            # A word of a stream, which stands in both: what most events are.
+            return [(TEXT, said.content)]
         _of_blocks(found, told)
     elif said.reasoning_content or said.reasoning:
         _collect(found, THINKING, said.reasoning_content or said.reasoning)
@@ -253,6 +256,7 @@ def _of_blocks(found: list[Piece], raws: list[Raw]) -> None:
             found.append((FOREIGN, raw))
 
 
+_DELTA = b'{"index"'
 _PLAIN = frozenset(("", "text", "thinking", "redacted_thinking"))
 """Blocks whose fields are told one by one; deltas have no type."""
 
