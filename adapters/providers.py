@@ -31,6 +31,7 @@ _TEXT: Paths = {**_CHAT, Dialect.OPENAI_COMPLETIONS: "/completions"}
 _EMBED: Paths = {**_CHAT, Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
 _ALL: Paths = {**_TEXT, Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
 _RESPONSES: Paths = {Dialect.OPENAI_RESPONSES: "/responses"}
+_RERANK: Paths = {Dialect.RERANK: "/rerank"}
 
 _CHAT_ONLY = ("gpt-3.5-turbo", "gpt-3.5-turbo-[01]*", "gpt-4*", "gpt-5*", "chatgpt-*", "o[1-9]*")
 
@@ -124,6 +125,13 @@ def _aws(row: Provider, fields: Fields) -> Provider:
     return msgspec.structs.replace(row, base_url=f"{row.base_url}.cn")
 
 
+def _mistral(row: Provider, fields: Fields) -> Provider:
+    """The row where the user sends text completions of every model to fill in the middle, not those of code models
+    alone."""
+    asked = fields.get("mistral_fim_completion")
+    return msgspec.structs.replace(row, text_only=("*",)) if asked in (True, "true") else row
+
+
 _ROWS: tuple[Provider, ...] = (
     Provider(
         name="openai",
@@ -162,7 +170,7 @@ _ROWS: tuple[Provider, ...] = (
         base_url="",
         key_env="OPENAI_COMPATIBLE_API_KEY",
         docs="https://platform.openai.com/docs/api-reference",
-        paths=_ALL,
+        paths={**_ALL, **_RERANK},
         host_required=True,
         key_required=False,
     ),
@@ -173,6 +181,31 @@ _ROWS: tuple[Provider, ...] = (
         docs="https://docs.ollama.com/openai",
         paths=_ALL,
         key_required=False,
+    ),
+    Provider(
+        name="cohere",
+        base_url="https://api.cohere.com/v2",
+        key_env="COHERE_API_KEY",
+        docs="https://docs.cohere.com/reference",
+        paths={
+            Dialect.COHERE_CHAT: "/chat",
+            Dialect.COHERE_EMBED: "/embed",
+            Dialect.COHERE_RERANK: "/rerank",
+        },
+    ),
+    Provider(
+        name="mistral-ai",
+        base_url="https://api.mistral.ai/v1",
+        key_env="MISTRAL_API_KEY",
+        docs="https://docs.mistral.ai",
+        paths={
+            Dialect.MISTRAL_CHAT: "/chat/completions",
+            Dialect.MISTRAL_FIM: "/fim/completions",
+            Dialect.OPENAI_EMBEDDINGS: "/embeddings",
+            Dialect.OPENAI_MODELS: "/models",
+        },
+        text_only=("codestral*",),
+        variant=_mistral,
     ),
     Provider(
         name="azure-openai",
@@ -291,7 +324,6 @@ _ROWS: tuple[Provider, ...] = (
     _row("lepton", "https://api.lepton.ai/api/v1", "https://www.lepton.ai/docs", _TEXT),
     _row("lingyi", "https://api.lingyiwanwu.com/v1", "https://platform.lingyiwanwu.com/docs"),
     _row("matterai", "https://api.matterai.so/v1", "https://docs.matterai.so"),
-    _row("mistral-ai", "https://api.mistral.ai/v1", "https://docs.mistral.ai", _EMBED),
     _row("modal", "", "https://modal.com/docs", _ALL),
     _row(
         "monsterapi",
@@ -311,13 +343,18 @@ _ROWS: tuple[Provider, ...] = (
     _row("ovhcloud", "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", "https://endpoints.ai.cloud.ovh.net"),
     _row("perplexity-ai", "https://api.perplexity.ai", "https://docs.perplexity.ai"),
     _row("sambanova", "https://api.sambanova.ai/v1", "https://docs.sambanova.ai"),
-    _row("siliconflow", "https://api.siliconflow.cn/v1", "https://docs.siliconflow.cn", _EMBED),
-    _row("together-ai", "https://api.together.xyz/v1", "https://docs.together.ai", _ALL),
+    _row("siliconflow", "https://api.siliconflow.cn/v1", "https://docs.siliconflow.cn", {**_EMBED, **_RERANK}),
+    _row("together-ai", "https://api.together.xyz/v1", "https://docs.together.ai", {**_ALL, **_RERANK}),
     _row("upstage", "https://api.upstage.ai/v1/solar", "https://console.upstage.ai/docs", _EMBED),
     _row(
-        "voyage", "https://api.voyageai.com/v1", "https://docs.voyageai.com", {Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
+        "voyage",
+        "https://api.voyageai.com/v1",
+        "https://docs.voyageai.com",
+        {Dialect.OPENAI_EMBEDDINGS: "/embeddings", Dialect.VOYAGE_RERANK: "/rerank"},
     ),
-    _row("jina", "https://api.jina.ai/v1", "https://docs.jina.ai", {Dialect.OPENAI_EMBEDDINGS: "/embeddings"}),
+    _row(
+        "jina", "https://api.jina.ai/v1", "https://docs.jina.ai", {Dialect.OPENAI_EMBEDDINGS: "/embeddings", **_RERANK}
+    ),
     _row("x-ai", "https://api.x.ai/v1", "https://docs.x.ai", {**_ALL, **_RESPONSES}),
     _row("z-ai", "https://api.z.ai/api/paas/v4", "https://docs.z.ai"),
     _row("ai21", "https://api.ai21.com/studio/v1", "https://docs.ai21.com/reference"),

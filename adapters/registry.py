@@ -17,9 +17,12 @@ from adapters.bedrock import (
     MESSAGES_TO_INVOKE,
 )
 from adapters.chain import Chain, Identity
+from adapters.cohere import CHAT_TO_COHERE, EMBEDDINGS_TO_EMBED, RERANK_TO_COHERE
 from adapters.completions import COMPLETIONS_TO_CHAT
 from adapters.embeddings import TO_FLOATS
 from adapters.gemini import CHAT_TO_GEMINI
+from adapters.mistral import CHAT_TO_MISTRAL, COMPLETIONS_TO_FIM
+from adapters.rerank import RERANK_TO_VOYAGE
 from adapters.responses_client import RESPONSES_TO_CHAT
 from adapters.types import Codec, Dialect
 
@@ -37,6 +40,8 @@ _UPSTREAMS: dict[Dialect, Codec] = {
     Dialect.ANTHROPIC_MESSAGES: CHAT_TO_MESSAGES,
     Dialect.GEMINI_GENERATE: CHAT_TO_GEMINI,
     Dialect.BEDROCK_CONVERSE: CHAT_TO_CONVERSE,
+    Dialect.COHERE_CHAT: CHAT_TO_COHERE,
+    Dialect.MISTRAL_CHAT: CHAT_TO_MISTRAL,
 }
 """Upstreams' dialects for chat clients."""
 
@@ -51,7 +56,11 @@ CODECS: dict[tuple[Dialect, Dialect], Codec] = {
     (Dialect.OPENAI_EMBEDDINGS, Dialect.BEDROCK_TITAN_EMBEDDINGS): EMBEDDINGS_TO_TITAN,
     (Dialect.OPENAI_EMBEDDINGS, Dialect.BEDROCK_COHERE_EMBEDDINGS): EMBEDDINGS_TO_COHERE,
     (Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_COMPLETE): COMPLETIONS_TO_COMPLETE,
+    (Dialect.OPENAI_COMPLETIONS, Dialect.MISTRAL_FIM): COMPLETIONS_TO_FIM,
     (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS): TO_FLOATS,
+    (Dialect.OPENAI_EMBEDDINGS, Dialect.COHERE_EMBED): EMBEDDINGS_TO_EMBED,
+    (Dialect.RERANK, Dialect.COHERE_RERANK): RERANK_TO_COHERE,
+    (Dialect.RERANK, Dialect.VOYAGE_RERANK): RERANK_TO_VOYAGE,
 }
 
 

@@ -29,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
     _speaks("/v1/completions", Dialect.OPENAI_COMPLETIONS, "Text completions, OpenAI's dialect"),
     _speaks("/v1/responses", Dialect.OPENAI_RESPONSES, "Responses, OpenAI's dialect"),
     _speaks("/v1/embeddings", Dialect.OPENAI_EMBEDDINGS, "Embeddings, OpenAI's dialect"),
+    _speaks("/v1/rerank", Dialect.RERANK, "Documents ranked by a query"),
     _speaks("/v1/messages", Dialect.ANTHROPIC_MESSAGES, "Messages, Anthropic's dialect"),
     _speaks("/v1/messages/count_tokens", Dialect.ANTHROPIC_COUNT_TOKENS, "Count tokens, Anthropic's dialect"),
     Route(

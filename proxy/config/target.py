@@ -34,27 +34,32 @@ _CHATS = (
     Dialect.ANTHROPIC_MESSAGES,
     Dialect.GEMINI_GENERATE,
     Dialect.BEDROCK_CONVERSE,
+    Dialect.COHERE_CHAT,
+    Dialect.MISTRAL_CHAT,
 )
 SERVED_BY: dict[Dialect, tuple[Dialect, ...]] = {
     Dialect.OPENAI_CHAT: _CHATS,
     Dialect.OPENAI_COMPLETIONS: (
         Dialect.OPENAI_COMPLETIONS,
         Dialect.ANTHROPIC_COMPLETE,
+        Dialect.MISTRAL_FIM,
         *_CHATS,
     ),
     Dialect.OPENAI_RESPONSES: (Dialect.OPENAI_RESPONSES, *_CHATS),
     Dialect.OPENAI_EMBEDDINGS: (
         Dialect.OPENAI_EMBEDDINGS,
         Dialect.OPENAI_EMBEDDINGS_AS_FLOATS,
+        Dialect.COHERE_EMBED,
         Dialect.BEDROCK_TITAN_EMBEDDINGS,
         Dialect.BEDROCK_COHERE_EMBEDDINGS,
     ),
+    Dialect.RERANK: (Dialect.RERANK, Dialect.COHERE_RERANK, Dialect.VOYAGE_RERANK),
     Dialect.ANTHROPIC_MESSAGES: (Dialect.ANTHROPIC_MESSAGES, Dialect.BEDROCK_ANTHROPIC, *_CHATS),
     Dialect.ANTHROPIC_COUNT_TOKENS: (Dialect.ANTHROPIC_COUNT_TOKENS, Dialect.BEDROCK_COUNT_TOKENS),
 }
 _MODELS = 256
 _LONGEST_MODEL = 256
-_LEGACY_TEXT = frozenset((Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_COMPLETE))
+_LEGACY_TEXT = frozenset((Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_COMPLETE, Dialect.MISTRAL_FIM))
 
 # A leaf's settings that are header lines for the provider.
 _FIELD_HEADERS: dict[str, str] = {

@@ -10,19 +10,12 @@ from typing import Any
 
 import pytest
 
-from adapters.types import Dialect
+from proxy.config.target import SERVED_BY
 from proxy.routes import Route
 from tests.fakes.gateway import ADMIN_KEY, ANTHROPIC_SLUG, OPENAI_SLUG, SEED_KEY, Gateway, Upstream
 from tests.fakes.raw import Answer, Wire, request
 from tests.security.setup import EXPIRED, MAX_BODY, ROUTES, SCOPES, guarded, only, without
 
-UPSTREAM_ONLY = {
-    Dialect.PASSTHROUGH,
-    Dialect.ANTHROPIC_COMPLETE,
-    Dialect.GEMINI_GENERATE,
-    Dialect.OPENAI_MODELS,
-    Dialect.OPENAI_EMBEDDINGS_AS_FLOATS,
-}
 JSON = {"Content_Type": "application/json"}
 BOTH = "lw-both"
 CLOSED = [route for route in ROUTES if route.scope is not None and not route.open_metrics]
@@ -385,7 +378,7 @@ def test_a_body_where_none_belongs_confuses_nobody(guard: Gateway, behind: Upstr
 
 
 def test_every_dialect_of_clients_is_covered() -> None:
-    assert {route.dialect for route in SPOKEN} == set(Dialect) - UPSTREAM_ONLY
+    assert {route.dialect for route in SPOKEN} == set(SERVED_BY)
 
 
 def test_a_key_is_not_told_of_virtual_keys_that_it_may_not_use(guard: Gateway) -> None:

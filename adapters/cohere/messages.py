@@ -1,0 +1,201 @@
+"""Chat messages → Cohere's. Strings and image addresses move as the JSON they came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from adapters.errors import InvalidRequest
+from adapters.pivot import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
+from adapters.reading import Dropped, missing, read, string, under
+
+_LINE = b"\\n"
+_ERROR = Raw(b'"Error:"')
+_EMPTY = Raw(b'""')
+_NO_ARGUMENTS = Raw(b'"{}"')
+
+
+class Function(Struct, gc=False):
+    name: str
+    arguments: Raw = ABSENT
+
+
+class ToolCall(Struct, gc=False):
+    id: str
+    function: Function
+
+
+class Message(Struct, gc=False):
+    role: str
+    content: Raw = ABSENT
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str = ""
+    content_blocks: list[Raw] | None = None
+    is_error: bool | None = None
+    name: Raw = ABSENT
+
+
+class Part(Struct, gc=False):
+    type: str
+    text: Raw = ABSENT
+    refusal: Raw = ABSENT
+    image_url: Raw = ABSENT
+    document: Raw = ABSENT
+    thinking: Raw = ABSENT
+
+
+_messages = msgspec.json.Decoder(list[Message]).decode
+_parts = msgspec.json.Decoder(list[Part]).decode
+_part = msgspec.json.Decoder(Part).decode
+_url = msgspec.json.Decoder(Raw | dict[str, Raw]).decode
+
+Made = dict[str, Any]
+
+
+def translate(value: Raw, dropped: Dropped) -> list[Made]:
+    """Cohere's messages for chat's. Raises InvalidRequest with the path below `messages`."""
+    made: list[Made] = []
+    shown: list[Made] = []
+    for at, message in enumerate(read(_messages, value)):
+        add = _ROLES.get(message.role)
+        if add is None:
+            raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"[{at}].role")
+        if shown and message.role != "tool":
+            made.append({"role": "user", "content": shown})
+            shown = []
+        try:
+            made.append(add(message, dropped, shown))
+        except InvalidRequest as error:
+            raise under(f"[{at}]", error) from error
+        if first(message.name) != NULL:
+            dropped.add("messages[].name")
+    if shown:
+        made.append({"role": "user", "content": shown})
+    return made
+
+
+def _content(message: Message) -> Raw | list[Made]:
+    content = message.content
+    if first(content) == QUOTE:
+        return content
+    if first(content) != BRACKET:
+        raise InvalidRequest("Expected a string or a list of content parts.", "content")
+    made = []
+    for at, part in enumerate(read(_parts, content)):
+        make = _PARTS.get(part.type)
+        if make is None:
+            raise InvalidRequest(f"Cohere's models take no `{part.type[:40]}` parts.", f"content[{at}].type")
+        try:
+            made.append(make(part))
+        except InvalidRequest as error:
+            raise under(f"content[{at}]", error) from error
+    return made
+
+
+def _text(part: Part) -> Made:
+    return {"type": "text", "text": string(part.text, "text")}
+
+
+def _refusal(part: Part) -> Made:
+    return {"type": "text", "text": string(part.refusal, "refusal")}
+
+
+def _image(part: Part) -> Made:
+    if first(part.image_url) == BRACE:
+        return {"type": "image_url", "image_url": part.image_url}
+    return {"type": "image_url", "image_url": {"url": string(part.image_url, "image_url")}}
+
+
+def _document(part: Part) -> Made:
+    if first(part.document) != BRACE:
+        raise missing("document")
+    return {"type": "document", "document": part.document}
+
+
+def _thinking(part: Part) -> Made:
+    return {"type": "thinking", "thinking": string(part.thinking, "thinking")}
+
+
+_PARTS: Mapping[str, Callable[[Part], Made]] = {
+    "text": _text,
+    "refusal": _refusal,
+    "image_url": _image,
+    "document": _document,
+    "thinking": _thinking,
+}
+
+
+def _plain(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
+    role = "system" if message.role == "developer" else message.role
+    return {"role": role, "content": _content(message)}
+
+
+def _assistant(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
+    made: Made = {"role": "assistant"}
+    content: Raw | list[Made] = _EMPTY if first(message.content) == NULL else _content(message)
+    thoughts = _thoughts(message, dropped)
+    if message.tool_calls:
+        if not isinstance(content, Raw):
+            thoughts += [part for part in content if part["type"] == "thinking"]
+        text = content if isinstance(content, Raw) else joined([part["text"] for part in content if "text" in part])
+        if len(text) > len(b'""'):
+            made["tool_plan"] = text
+        made["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.function.name,
+                    "arguments": call.function.arguments if len(call.function.arguments) > 2 else _NO_ARGUMENTS,
+                },
+            }
+            for call in message.tool_calls
+        ]
+        if thoughts:
+            made["content"] = thoughts
+        return made
+    if thoughts:
+        said = [{"type": "text", "text": content}] if isinstance(content, Raw) else content
+        content = [*thoughts, *said]
+    made["content"] = content
+    return made
+
+
+def _thoughts(message: Message, dropped: Dropped) -> list[Made]:
+    found = []
+    for raw in message.content_blocks or ():
+        block = read(_part, raw)
+        if block.type == "thinking" and first(block.thinking) == QUOTE:
+            found.append({"type": "thinking", "thinking": block.thinking})
+        elif block.type not in ("text", "thinking"):
+            dropped.add(f"messages[].content_blocks[].{block.type}")
+    return found
+
+
+def _tool(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
+    if not message.tool_call_id:
+        raise missing("tool_call_id")
+    content: Raw | list[Made] = _EMPTY if first(message.content) == NULL else _content(message)
+    if isinstance(content, list):
+        images = [part for part in content if part["type"] == "image_url"]
+        if images:
+            # Results hold text and documents only; the model sees their images right after them.
+            note = {"type": "text", "text": f"Content of tool result {message.tool_call_id}:"}
+            shown += [note, *images]
+            content = [part for part in content if part["type"] != "image_url"] or _EMPTY
+    if message.is_error:
+        error = {"type": "text", "text": _ERROR}
+        content = joined([_ERROR, content], _LINE) if isinstance(content, Raw) else [error, *content]
+    return {"role": "tool", "tool_call_id": message.tool_call_id, "content": content}
+
+
+_ROLES: Mapping[str, Callable[[Message, Dropped, list[Made]], Made]] = {
+    "system": _plain,
+    "developer": _plain,
+    "user": _plain,
+    "assistant": _assistant,
+    "tool": _tool,
+}

@@ -1,0 +1,258 @@
+"""Chat request → Cohere's, field by field. What Cohere has no word for is named in `Outbound.dropped`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.cohere.messages import translate as messages_of
+from adapters.errors import InvalidRequest
+from adapters.pivot import ABSENT, BRACE, NULL, QUOTE, first
+from adapters.reading import Dropped, member, missing, read, under
+from adapters.types import Call, Outbound
+
+_encode = msgspec.json.Encoder().encode
+_str = msgspec.json.Decoder(str).decode
+_int = msgspec.json.Decoder(int).decode
+_float = msgspec.json.Decoder(float).decode
+_bool = msgspec.json.Decoder(bool).decode
+_stop = msgspec.json.Decoder(str | list[str]).decode
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+
+_BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
+"""Thinking tokens for each `reasoning_effort`: Cohere takes a budget and no word."""
+
+
+class _Request:
+    """One translation under way."""
+
+    __slots__ = ("dropped", "effort", "only", "out")
+
+    def __init__(self, call: Call) -> None:
+        self.out: dict[str, Any] = {"model": call.model}
+        self.dropped = Dropped(call.blocks)
+        self.effort: str | None = None
+        self.only: str | None = None
+        """The name of the one tool that must be called."""
+
+
+def translate(call: Call) -> Outbound:
+    """Cohere's request for `call`. Raises InvalidRequest with the path of the field at fault."""
+    body = call.body
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise peek.malformed(error) from error
+    request = _Request(call)
+    for name, value in peek.fields(body).items():
+        if first(value) == NULL:
+            continue
+        reader = _FIELDS.get(name)
+        if reader is None:
+            if value not in _HARMLESS.get(name, ()):
+                request.dropped.add(name)
+            continue
+        try:
+            reader(request, value)
+        except InvalidRequest as error:
+            raise under(name, error) from error
+    out = request.out
+    if "messages" not in out:
+        raise InvalidRequest("The request needs `messages`.", "messages")
+    if request.effort is not None:
+        if "thinking" in out:
+            request.dropped.add("reasoning_effort")
+        elif request.effort == "none":
+            out["thinking"] = {"type": "disabled"}
+        else:
+            out["thinking"] = {"type": "enabled", "token_budget": _BUDGETS[request.effort]}
+    if request.only is not None:
+        tools = [tool for tool in out.get("tools", ()) if _str(tool["function"]["name"]) == request.only]
+        if not tools:
+            raise InvalidRequest(f"There is no tool `{request.only[:64]}` to call.", "tool_choice.function.name")
+        out["tools"], out["tool_choice"] = tools, "REQUIRED"
+    out["stream"] = call.stream
+    return Outbound(_encode(out), dropped=request.dropped.names())
+
+
+def _nothing(request: _Request, value: Raw) -> None:
+    """Told by the call, or asked for when the answer comes."""
+
+
+def _messages(request: _Request, value: Raw) -> None:
+    request.out["messages"] = messages_of(value, request.dropped)
+
+
+def _as(name: str, decode: Callable[[Raw], Any]) -> Callable[[_Request, Raw], None]:
+    def put(request: _Request, value: Raw) -> None:
+        read(decode, value)
+        request.out[name] = value
+
+    return put
+
+
+def _own(name: str) -> Callable[[_Request, Raw], None]:
+    """One of Cohere's own fields, which is the client's affair."""
+
+    def put(request: _Request, value: Raw) -> None:
+        request.out[name] = value
+
+    return put
+
+
+def _max_tokens(request: _Request, value: Raw) -> None:
+    read(_int, value)
+    request.out.setdefault("max_tokens", value)
+
+
+def _max_completion_tokens(request: _Request, value: Raw) -> None:
+    read(_int, value)
+    request.out["max_tokens"] = value
+
+
+def _stop_sequences(request: _Request, value: Raw) -> None:
+    stop = read(_stop, value)
+    request.out["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+
+
+def _tools(request: _Request, value: Raw) -> None:
+    tools = []
+    for at, tool in enumerate(read(_objects, value)):
+        try:
+            function = _function(request, tool)
+        except InvalidRequest as error:
+            raise under(f"[{at}]", error) from error
+        if function is not None:
+            tools.append({"type": "function", "function": function})
+    if tools:
+        request.out["tools"] = tools
+
+
+def _function(request: _Request, tool: Mapping[str, Raw]) -> dict[str, Any] | None:
+    kind = member(_str, tool, "type") or "function"
+    if kind != "function":
+        request.dropped.add(f"tools[].{kind}")
+        return None
+    function = member(_object, tool, "function")
+    if function is None or first(function.get("name", ABSENT)) != QUOTE:
+        raise missing("name", "function.name")
+    if member(_bool, function, "strict"):
+        # One switch for all of them.
+        request.out["strict_tools"] = True
+    if first(tool.get("cache_control", ABSENT)) != NULL:
+        request.dropped.add("cache_control")
+    return {
+        name: function[name]
+        for name in ("name", "description", "parameters")
+        if first(function.get(name, ABSENT)) != NULL
+    }
+
+
+def _tool_choice(request: _Request, value: Raw) -> None:
+    if first(value) == BRACE:
+        # Which tool it is cannot be said: the tools that are not it are left out instead.
+        choice = read(_object, value)
+        name = member(_str, member(_object, choice, "function") or {}, "name")
+        if name is None:
+            raise missing("name", "function.name")
+        request.only = name
+        return
+    choice_word = read(_str, value)
+    if choice_word not in _CHOICES:
+        raise InvalidRequest(f"There is no tool choice `{choice_word[:40]}`.")
+    word = _CHOICES[choice_word]
+    if word is not None:
+        request.out["tool_choice"] = word
+
+
+_CHOICES = {"auto": None, "none": "NONE", "required": "REQUIRED"}
+
+
+def _response_format(request: _Request, value: Raw) -> None:
+    fields = read(_object, value)
+    kind = member(_str, fields, "type")
+    if kind == "text":
+        return
+    if kind == "json_object":
+        request.out["response_format"] = value
+        return
+    if kind != "json_schema":
+        raise InvalidRequest(f"There is no response format `{(kind or '')[:40]}`.", "type")
+    schema = (member(_object, fields, "json_schema") or {}).get("schema", ABSENT)
+    made: dict[str, Any] = {"type": "json_object"}
+    if first(schema) == BRACE:
+        made["json_schema"] = schema
+    request.out["response_format"] = made
+
+
+def _reasoning_effort(request: _Request, value: Raw) -> None:
+    effort = read(_str, value)
+    if effort != "none" and effort not in _BUDGETS:
+        raise InvalidRequest(
+            f"There is no reasoning effort `{effort[:40]}`; there are {', '.join(('none', *_BUDGETS))}."
+        )
+    request.effort = effort
+
+
+def _thinking(request: _Request, value: Raw) -> None:
+    fields = read(_object, value)
+    kind = member(_str, fields, "type")
+    made: dict[str, Any] = {"type": "disabled" if kind == "disabled" else "enabled"}
+    budget = fields.get("token_budget", fields.get("budget_tokens", ABSENT))
+    if first(budget) != NULL:
+        made["token_budget"] = budget
+    request.out["thinking"] = made
+
+
+_FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
+    "model": _nothing,
+    "stream": _nothing,
+    "stream_options": _nothing,
+    "messages": _messages,
+    "max_tokens": _max_tokens,
+    "max_completion_tokens": _max_completion_tokens,
+    "temperature": _as("temperature", _float),
+    "top_p": _as("p", _float),
+    "top_k": _as("k", _int),
+    "frequency_penalty": _as("frequency_penalty", _float),
+    "presence_penalty": _as("presence_penalty", _float),
+    "seed": _as("seed", _int),
+    "logprobs": _as("logprobs", _bool),
+    "stop": _stop_sequences,
+    "tools": _tools,
+    "tool_choice": _tool_choice,
+    "response_format": _response_format,
+    "reasoning_effort": _reasoning_effort,
+    "thinking": _thinking,
+    # Cohere's own.
+    **{
+        name: _own(name)
+        for name in (
+            "p",
+            "k",
+            "stop_sequences",
+            "documents",
+            "citation_options",
+            "safety_mode",
+            "strict_tools",
+            "priority",
+        )
+    },
+}
+"""Every field with a meaning upstream; the others are dropped by name."""
+
+_HARMLESS: Mapping[str, tuple[Raw, ...]] = {
+    "n": (Raw(b"1"),),
+    "top_logprobs": (Raw(b"0"),),
+    "store": (Raw(b"false"),),
+    "parallel_tool_calls": (Raw(b"true"),),
+    "logit_bias": (Raw(b"{}"),),
+    "modalities": (Raw(b'["text"]'),),
+}
+"""Values that ask for nothing."""

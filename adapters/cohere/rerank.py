@@ -1,0 +1,63 @@
+"""The common rerank on Cohere's `/rerank`, which does not repeat the documents: they are filled in here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from adapters import rerank
+from adapters.errors import BadAnswer
+from adapters.pivot import UNREADABLE
+from adapters.rerank import Result
+from adapters.types import Call, Outbound, Reply, Usage
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Units(Struct, gc=False):
+    search_units: float | None = None
+    input_tokens: float | None = None
+
+
+class Meta(Struct, gc=False):
+    billed_units: Units | None = None
+
+
+class Ranked(Struct, gc=False):
+    results: list[Result]
+    id: str | None = None
+    meta: Meta | None = None
+
+
+_ranked = msgspec.json.Decoder(Ranked).decode
+_PASSED = ("max_tokens_per_doc", "priority")
+
+
+def to_cohere(call: Call) -> Outbound:
+    """Cohere's request. Raises InvalidRequest with the path of the field at fault."""
+    wish = rerank.read(call)
+    out: dict[str, Any] = {"model": call.model, "query": wish.query, "documents": wish.texts()}
+    if wish.top_n is not None:
+        out["top_n"] = wish.top_n
+    out.update((name, value) for name, value in wish.rest.items() if name in _PASSED)
+    return Outbound(_encode(out), dropped=tuple(name for name in wish.rest if name not in _PASSED))
+
+
+def from_cohere(call: Call, body: bytes) -> Reply:
+    """The common answer. Raises BadAnswer when the body holds no results."""
+    try:
+        ranked = _ranked(body)
+    except UNREADABLE as error:
+        raise BadAnswer("The provider's answer holds no ranking.") from error
+    units = ranked.meta.billed_units if ranked.meta is not None else None
+    told: dict[str, Any] = {}
+    usage = None
+    if units is not None:
+        if units.search_units is not None:
+            told["search_units"] = int(units.search_units)
+        if units.input_tokens is not None:
+            usage = Usage(int(units.input_tokens))
+            told["total_tokens"] = usage.input
+    return rerank.answer(call, rerank.read(call), ranked.results, told, usage, ranked.id)

@@ -1,0 +1,190 @@
+"""Cohere's answer → chat completion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from adapters.errors import BadAnswer
+from adapters.pivot import ABSENT, BRACKET, QUOTE, UNREADABLE, first
+from adapters.types import Call, Reply, Usage
+
+encode = msgspec.json.Encoder().encode
+
+FINISH = {
+    "COMPLETE": "stop",
+    "STOP_SEQUENCE": "stop",
+    "MAX_TOKENS": "length",
+    "TOOL_CALL": "tool_calls",
+    "ERROR": "stop",
+    "TIMEOUT": "stop",
+}
+"""Cohere's finish reasons in OpenAI's words. What is not listed means `stop`."""
+
+
+class Units(Struct, gc=False):
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+
+
+class Counted(Struct, gc=False):
+    tokens: Units | None = None
+    billed_units: Units | None = None
+    cached_tokens: float | None = None
+
+
+class Function(Struct, gc=False):
+    name: str = ""
+    arguments: str | None = None
+
+
+class ToolCall(Struct, gc=False):
+    id: str = ""
+    function: Function | None = None
+
+
+class Content(Struct, gc=False):
+    type: str = ""
+    text: str = ""
+    thinking: str = ""
+
+
+class Message(Struct, gc=False):
+    content: list[Content] | str | None = None
+    tool_plan: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    citations: Raw = ABSENT
+
+
+class Answer(Struct, gc=False):
+    message: Message
+    finish_reason: str | None = None
+    id: str | None = None
+    usage: Counted | None = None
+
+
+class Source(Struct, gc=False):
+    document: dict[str, Raw] | None = None
+
+
+class Citation(Struct, gc=False):
+    start: int = 0
+    end: int = 0
+    sources: list[Source] | None = None
+
+
+_answer = msgspec.json.Decoder(Answer).decode
+_citations = msgspec.json.Decoder(list[Citation]).decode
+_text = msgspec.json.Decoder(str).decode
+
+
+def translate(call: Call, body: bytes) -> Reply:
+    """The chat completion for Cohere's answer. Raises BadAnswer when the body is none."""
+    try:
+        answer = _answer(body)
+        message = _message(answer.message, call.shows_blocks)
+    except UNREADABLE as error:
+        raise BadAnswer(f"The answer is not one of Cohere's: {str(error).replace('`', chr(39))}.") from error
+    usage = usage_of(answer.usage)
+    completion: dict[str, Any] = {
+        "id": answer.id or f"chatcmpl-{call.id}",
+        "object": "chat.completion",
+        "created": call.created,
+        "model": call.model,
+        "choices": [
+            {
+                "index": 0,
+                "message": message,
+                "logprobs": None,
+                "finish_reason": finish_of(answer.finish_reason, call.strict),
+            }
+        ],
+    }
+    if usage is not None:
+        completion["usage"] = told(usage)
+    if not call.strict:
+        completion["provider"] = "cohere"
+    return Reply(encode(completion), usage)
+
+
+def finish_of(reason: str | None, strict: bool) -> str:
+    """The finish reason a client gets."""
+    return FINISH.get(reason or "", "stop") if strict or not reason else reason
+
+
+def usage_of(counted: Counted | None) -> Usage | None:
+    """Cohere's counts; the tokens that were read, or else those that are billed."""
+    units = None if counted is None else counted.tokens or counted.billed_units
+    if counted is None or units is None:
+        return None
+    return Usage(int(units.input_tokens or 0), int(units.output_tokens or 0), int(counted.cached_tokens or 0))
+
+
+def told(usage: Usage) -> dict[str, Any]:
+    """The usage object a client gets."""
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+    }
+
+
+def annotations_of(citations: Raw) -> list[dict[str, Any]]:
+    """The sources that have an address, as OpenAI cites them. Raises one of `UNREADABLE`."""
+    found = []
+    for citation in _citations(citations):
+        for source in citation.sources or ():
+            document = source.document or {}
+            url, title = (document.get(name, ABSENT) for name in ("url", "title"))
+            if first(url) == QUOTE:
+                cited: dict[str, Any] = {"url": _text(url), "title": _text(title) if first(title) == QUOTE else ""}
+                cited |= {"start_index": citation.start, "end_index": citation.end}
+                found.append({"type": "url_citation", "url_citation": cited})
+    return found
+
+
+def arguments_of(arguments: str | None) -> str:
+    """A call's arguments; Cohere says `null` for a tool without any."""
+    return arguments if arguments and arguments != "null" else "{}"
+
+
+def _message(message: Message, blocks: bool) -> dict[str, Any]:
+    content = message.content
+    parts = [Content("text", content)] if isinstance(content, str) else content or []
+    text = "".join(part.text for part in parts)
+    if not text and message.tool_plan:
+        text = message.tool_plan
+    made: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": None}
+    if not message.tool_calls:
+        made["content"] = text
+    else:
+        made["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.function.name, "arguments": arguments_of(call.function.arguments)},
+            }
+            for call in message.tool_calls
+            if call.function is not None
+        ]
+    if first(message.citations) == BRACKET:
+        annotations = annotations_of(message.citations)
+        if annotations:
+            made["annotations"] = annotations
+        if blocks:
+            made["citations"] = message.citations
+    if blocks:
+        made["content_blocks"] = _blocks(parts, message.tool_plan if not message.content else None)
+    return made
+
+
+def _blocks(parts: list[Content], plan: str | None) -> list[dict[str, str]]:
+    found = [
+        {"type": "thinking", "thinking": part.thinking} if part.thinking else {"type": "text", "text": part.text}
+        for part in parts
+        if part.thinking or part.text
+    ]
+    return [*found, {"type": "text", "text": plan}] if plan else found

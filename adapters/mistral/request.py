@@ -1,0 +1,210 @@
+"""Chat and text completion requests in Mistral's words (https://docs.mistral.ai/api)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.errors import InvalidRequest
+from adapters.pivot import ABSENT, BRACKET, NULL, QUOTE, first
+from adapters.reading import read
+from adapters.types import Call, Outbound
+
+_encode = msgspec.json.Encoder().encode
+_str = msgspec.json.Decoder(str).decode
+_messages = msgspec.json.Decoder(list[dict[str, Any]]).decode
+
+_RENAMED = {"seed": "random_seed", "safe_mode": "safe_prompt", "max_completion_tokens": "max_tokens"}
+_REFUSED = frozenset(
+    (
+        "user", "logprobs", "top_logprobs", "logit_bias", "store", "service_tier", "modalities", "audio", "verbosity",
+        "web_search_options", "safety_identifier", "functions", "function_call", "stream_options", "thinking", "top_k",
+    )
+)  # fmt: skip
+"""OpenAI's fields that Mistral answers with 422."""
+
+_HARMLESS: Mapping[str, tuple[bytes, ...] | None] = {
+    "stream_options": None,  # usage always comes
+    "logprobs": (b"false",),
+    "top_logprobs": (b"0",),
+    "store": (b"false",),
+    "modalities": (b'["text"]',),
+    "logit_bias": (b"{}",),
+}
+"""Of these, the values that ask for nothing; None for any."""
+
+_MARKS = (
+    b'"content_blocks"', b'"developer"', b'"tool_call_id"', b'"tool_calls"', b'"refusal"', b'"annotations"', b'"file"',
+    b'"input_audio"', b'"cache_control"', b'"is_error"',
+)  # fmt: skip
+"""What in a body says that its messages must be looked into."""
+
+_FIT = re.compile(r"[A-Za-z0-9]{9}")
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+
+def chat(call: Call) -> Outbound:
+    """Mistral's chat request. Raises InvalidRequest with the path of the field at fault."""
+    body = call.body
+    out: dict[str, Any] = {}
+    dropped: dict[str, None] = {}
+    for name, value in peek.fields(body).items():
+        if first(value) == NULL:
+            continue
+        if name in _REFUSED:
+            harmless = _HARMLESS.get(name, ())
+            if harmless is not None and bytes(value) not in harmless:
+                dropped[name] = None
+            continue
+        out[_RENAMED.get(name, name)] = value
+    if first(out.get("tool_choice", ABSENT)) == QUOTE and read(_str, out["tool_choice"]) == "required":
+        out["tool_choice"] = "any"
+    if "messages" in out and any(mark in body for mark in _MARKS):
+        out["messages"] = _mend(read(_messages, out["messages"]), dropped)
+    out["model"] = call.model
+    return Outbound(_encode(out), dropped=tuple(dropped))
+
+
+def _mend(messages: list[dict[str, Any]], dropped: dict[str, None]) -> list[dict[str, Any]]:
+    made = []
+    for at, message in enumerate(messages):
+        role = message.get("role")
+        one: dict[str, Any] = {"role": "system" if role == "developer" else role}
+        content = message.get("content")
+        if isinstance(content, list):
+            content = [_part(part, f"messages[{at}].content[{number}]", dropped) for number, part in enumerate(content)]
+        if message.get("is_error"):
+            content = f"Error:\n{content}" if isinstance(content, str) else [_ERROR, *(content or [])]
+        thoughts = _thoughts(message.get("content_blocks"), dropped)
+        if thoughts:
+            said = [{"type": "text", "text": content}] if isinstance(content, str) and content else content or []
+            content = [*thoughts, *said]
+        one["content"] = content if content is not None else ""
+        for name, value in message.items():
+            keep = _KEPT.get(name)
+            if keep is not None and value is not None:
+                one[name] = keep(value)
+            elif name not in _KNOWN and value is not None:
+                dropped[f"messages[].{name}"] = None
+        made.append(one)
+    return made
+
+
+_ERROR = {"type": "text", "text": "Error:"}
+
+
+def _thoughts(blocks: Any, dropped: dict[str, None]) -> list[dict[str, Any]]:
+    """Mistral's thinking parts for the blocks of an assistant's message."""
+    found = []
+    for block in blocks if isinstance(blocks, list) else ():
+        kind = block.get("type") if isinstance(block, dict) else None
+        if kind == "thinking":
+            words = [{"type": "text", "text": str(block.get("thinking", ""))}]
+            found.append({"type": "thinking", "thinking": words, "closed": True})
+        elif kind != "text":
+            dropped[f"messages[].content_blocks[].{kind}"] = None
+    return found
+
+
+def _part(part: Any, path: str, dropped: dict[str, None]) -> Any:
+    if not isinstance(part, dict):
+        raise InvalidRequest("Expected `object`.", path)
+    kind = part.get("type")
+    if part.get("cache_control") is not None:
+        dropped["cache_control"] = None
+        part = {name: value for name, value in part.items() if name != "cache_control"}
+    if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
+        return {"type": "input_audio", "input_audio": part["input_audio"].get("data")}
+    if kind != "file" or not isinstance(part.get("file"), dict):
+        return part
+    file = part["file"]
+    url = file.get("file_url") or file.get("file_data")
+    if not isinstance(url, str):
+        raise InvalidRequest("A file part needs `file_data` or `file_url`.", f"{path}.file")
+    if "://" not in url and not url.startswith("data:"):
+        url = f"data:{file.get('mime_type') or 'application/pdf'};base64,{url}"
+    made = {"type": "document_url", "document_url": url}
+    if isinstance(file.get("filename"), str):
+        made["document_name"] = file["filename"]
+    return made
+
+
+def _fit_id(id: Any) -> Any:
+    """A tool call's id as Mistral takes them, nine letters and digits. The same id always becomes the same one."""
+    if not isinstance(id, str) or _FIT.fullmatch(id):
+        return id
+    number = int.from_bytes(hashlib.sha256(id.encode()).digest()[:8], "big")
+    letters = []
+    for _ in range(9):
+        number, at = divmod(number, len(_LETTERS))
+        letters.append(_LETTERS[at])
+    return "".join(letters)
+
+
+def _fit_calls(calls: Any) -> Any:
+    if not isinstance(calls, list):
+        return calls
+    made = []
+    for call in calls:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
+            return calls
+        named = {"name": function.get("name"), "arguments": function.get("arguments") or "{}"}
+        made.append({"id": _fit_id(call.get("id")), "type": "function", "function": named})
+    return made
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_KEPT: Mapping[str, Callable[[Any], Any]] = {
+    "tool_calls": _fit_calls,
+    "tool_call_id": _fit_id,
+    "name": _same,
+    "prefix": _same,
+}
+_KNOWN = frozenset(("role", "content", "content_blocks", "is_error", "refusal", "annotations", "audio", *_KEPT))
+"""Fields of messages that are read above, or say nothing that `content` does not say."""
+
+_FIM_FIELDS = frozenset(
+    ("prompt", "suffix", "temperature", "top_p", "max_tokens", "min_tokens", "stop", "random_seed", "stream")
+)
+
+
+def fim(call: Call) -> Outbound:
+    """The fill-in-the-middle request. Raises InvalidRequest naming the parameter that cannot be served."""
+    out: dict[str, Any] = {"model": call.model}
+    dropped = []
+    for name, value in peek.fields(call.body).items():
+        if name == "model" or first(value) == NULL:
+            continue
+        renamed = _RENAMED.get(name, name)
+        if renamed in _FIM_FIELDS:
+            out[renamed] = value
+        elif bytes(value) not in _NOTHING.get(name, ()) and name != "stream_options":
+            dropped.append(name)
+    if first(out.get("prompt", ABSENT)) == BRACKET:
+        prompts = read(_prompts, out["prompt"])
+        if len(prompts) != 1:
+            raise InvalidRequest(f"Expected one prompt, got {len(prompts)}.", "prompt")
+        out["prompt"] = prompts[0]
+    if first(out.get("prompt", ABSENT)) == NULL:
+        raise InvalidRequest("Object missing required field `prompt`.", "prompt")
+    return Outbound(_encode(out), dropped=tuple(dropped))
+
+
+_prompts = msgspec.json.Decoder(list[Raw]).decode
+_NOTHING: Mapping[str, tuple[bytes, ...]] = {
+    "n": (b"1",),
+    "best_of": (b"1",),
+    "echo": (b"false",),
+    "frequency_penalty": (b"0", b"0.0"),
+    "presence_penalty": (b"0", b"0.0"),
+}

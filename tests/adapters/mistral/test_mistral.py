@@ -1,0 +1,209 @@
+"""Mistral: renamed and refused fields, mended answers, fill in the middle."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from adapters.errors import BadAnswer, InvalidRequest, Kind
+from adapters.mistral import CHAT_TO_MISTRAL, COMPLETIONS_TO_FIM
+from adapters.types import Call, Dialect, Usage
+from tests.adapters import recordings
+
+HELLO = [{"role": "user", "content": "Hi"}]
+
+
+def call(stream: bool = False, strict: bool = True, dialect: Dialect = Dialect.OPENAI_CHAT, **body: Any) -> Call:
+    return Call(dialect, "mistral-x", stream, json.dumps({"model": "x", **body}).encode(), "id", 0, strict)
+
+
+def sent(**body: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    outbound = CHAT_TO_MISTRAL.request(call(**{"messages": HELLO, **body}))
+    return json.loads(outbound.body), outbound.dropped
+
+
+def test_fields_have_mistrals_names() -> None:
+    made, dropped = sent(
+        seed=7, max_completion_tokens=9, tool_choice="required", safe_mode=True, n=2, prompt_mode="reasoning"
+    )
+    assert made == {
+        "model": "mistral-x",
+        "messages": HELLO,
+        "random_seed": 7,
+        "max_tokens": 9,
+        "tool_choice": "any",
+        "safe_prompt": True,
+        "n": 2,
+        "prompt_mode": "reasoning",
+    }
+    assert dropped == ()
+
+
+def test_what_mistral_refuses_is_left_out_and_named() -> None:
+    made, dropped = sent(user="u", logprobs=True, store=False, stream_options={"include_usage": True}, logit_bias={})
+    assert made == {"model": "mistral-x", "messages": HELLO}
+    assert dropped == ("user", "logprobs")
+
+
+def test_messages_of_other_origins_are_made_to_fit() -> None:
+    made, dropped = sent(
+        messages=[
+            {"role": "developer", "content": "Brief."},
+            {
+                "role": "assistant",
+                "content": "Yes",
+                "refusal": None,
+                "annotations": [],
+                "content_blocks": [{"type": "thinking", "thinking": "Hm", "signature": "s"}],
+                "tool_calls": [{"id": "call_abcdef", "type": "function", "function": {"name": "f", "arguments": ""}}],
+            },
+            {"role": "tool", "tool_call_id": "call_abcdef", "content": "No", "is_error": True},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "file", "file": {"file_data": "data:application/pdf;base64,AA", "filename": "a.pdf"}},
+                    {"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}},
+                    {"type": "text", "text": "?", "cache_control": {"type": "ephemeral"}},
+                ],
+            },
+        ]
+    )
+    system, assistant, tool, user = made["messages"]
+    assert system == {"role": "system", "content": "Brief."}
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}], "closed": True}
+    assert assistant["content"] == [thought, {"type": "text", "text": "Yes"}]
+    id = assistant["tool_calls"][0]["id"]
+    assert len(id) == 9
+    assert id.isalnum()
+    assert assistant["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert tool == {"role": "tool", "content": "Error:\nNo", "tool_call_id": id}
+    assert user["content"] == [
+        {"type": "document_url", "document_url": "data:application/pdf;base64,AA", "document_name": "a.pdf"},
+        {"type": "input_audio", "input_audio": "AA"},
+        {"type": "text", "text": "?"},
+    ]
+    assert dropped == ("cache_control",)
+
+
+def test_mistrals_own_ids_stay() -> None:
+    made, _ = sent(messages=[{"role": "tool", "tool_call_id": "ot1MIoEMA", "content": "a"}])
+    assert made["messages"][0]["tool_call_id"] == "ot1MIoEMA"
+
+
+THOUGHT = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "Yes"}]
+
+
+def answer(message: dict[str, Any], finish: str = "stop") -> bytes:
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": finish}
+    return json.dumps({"id": "1", "choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}).encode()
+
+
+def test_an_answer_without_quirks_passes_as_it_came() -> None:
+    body = answer({"content": "Hi"})
+    reply = CHAT_TO_MISTRAL.response(call(), body)
+    assert reply.body is body
+    assert reply.usage == Usage(5, 2)
+
+
+def test_thinking_parts_become_text_and_blocks() -> None:
+    body = answer({"content": THOUGHT}, "model_length")
+    made = json.loads(CHAT_TO_MISTRAL.response(call(), body).body)["choices"][0]
+    assert made["message"] == {"role": "assistant", "content": "Yes"}
+    assert made["finish_reason"] == "length"
+    loose = json.loads(CHAT_TO_MISTRAL.response(call(strict=False), body).body)["choices"][0]
+    assert loose["message"]["content_blocks"] == [{"type": "thinking", "thinking": "Hm"}]
+    assert loose["finish_reason"] == "model_length"
+
+
+def test_calls_get_their_type() -> None:
+    calls = [{"id": "a", "function": {"name": "f", "arguments": "{}"}, "index": 0}]
+    made = json.loads(CHAT_TO_MISTRAL.response(call(), answer({"content": "", "tool_calls": calls})).body)
+    assert made["choices"][0]["message"]["tool_calls"][0]["type"] == "function"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"choices":[]}', b'{"choices":[{}]}', b'{"choices":[7]}'])
+def test_what_is_no_chat_answer_is_refused(body: bytes) -> None:
+    with pytest.raises(BadAnswer):
+        CHAT_TO_MISTRAL.response(call(), body)
+
+
+def test_errors_in_both_shapes() -> None:
+    plain = CHAT_TO_MISTRAL.error(429, {}, b'{"message":"Slow.","type":"rate_limited","code":"1300"}')
+    assert (plain.kind, plain.message, plain.type, plain.code) == (Kind.RATE_LIMITED, "Slow.", "rate_limited", "1300")
+    listed = CHAT_TO_MISTRAL.error(422, {}, b'{"detail":[{"loc":["body","n"],"msg":"Too many","type":"v"}]}')
+    assert (listed.kind, listed.message, listed.param) == (Kind.INVALID_REQUEST, "n: Too many", "n")
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+    body = {"id": "1", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
+    return b"data: %b\n\n" % json.dumps(body).encode()
+
+
+STREAM = (
+    chunk({"role": "assistant", "content": THOUGHT[:1]})
+    + chunk({"content": THOUGHT[:1]})
+    + chunk({"content": THOUGHT[1:]})
+    + chunk({"content": " é"})
+    + chunk({"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}, "index": 0}]})
+    + chunk({"content": ""}, "model_length", usage={"prompt_tokens": 5, "completion_tokens": 2})
+    + b"data: [DONE]\n\n"
+)
+
+
+def test_a_stream_is_mended_however_it_is_cut() -> None:
+    machine = CHAT_TO_MISTRAL.stream(call(True, strict=False))
+    out = machine.feed(STREAM) + machine.close()
+    assert (machine.error, machine.usage) == (None, Usage(5, 2))
+    deltas = [json.loads(each[6:])["choices"][0]["delta"] for each in out.split(b"\n\n")[:-2]]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "Yes é"
+    blocks = [each for delta in deltas for each in delta.get("content_blocks", [])]
+    assert blocks == [
+        {"index": 0, "delta": {"type": "thinking", "thinking": "Hm"}},
+        {"index": 0, "delta": {"thinking": "Hm"}},
+    ]
+    for cut in range(len(STREAM)):
+        again = CHAT_TO_MISTRAL.stream(call(True, strict=False))
+        assert again.feed(STREAM[:cut]) + again.feed(STREAM[cut:]) + again.close() == out
+        short = CHAT_TO_MISTRAL.stream(call(True, strict=False))
+        said = short.feed(STREAM[:cut]) + short.close()
+        assert out.startswith(said)
+        assert (short.error is None) == said.endswith(b"[DONE]\n\n")
+
+
+def test_fill_in_the_middle() -> None:
+    asked = call(dialect=Dialect.OPENAI_COMPLETIONS, prompt="def f(", suffix="return", seed=1, n=1, user="u")
+    outbound = COMPLETIONS_TO_FIM.request(asked)
+    assert json.loads(outbound.body) == {"model": "mistral-x", "prompt": "def f(", "suffix": "return", "random_seed": 1}
+    assert outbound.dropped == ("user",)
+    made = json.loads(COMPLETIONS_TO_FIM.response(asked, answer({"content": "x):"})).body)
+    assert made["choices"][0]["text"] == "x):"
+    machine = COMPLETIONS_TO_FIM.stream(asked)
+    out = machine.feed(chunk({"content": "x):"}) + chunk({"content": ""}, "stop") + b"data: [DONE]\n\n")
+    assert b'"text":"x):"' in out
+    for bad in ({}, {"prompt": ["a", "b"]}):
+        with pytest.raises(InvalidRequest):
+            COMPLETIONS_TO_FIM.request(call(**bad))
+
+
+@pytest.mark.skipif(not recordings.ROOT.exists(), reason="no recordings beside this checkout")
+def test_recorded_answers_keep_every_word() -> None:
+    seen = 0
+    for each in recordings.exchanges("api.mistral.ai/v1/chat/completions"):
+        if each.status != 200 or not isinstance(each.response, dict):
+            continue
+        seen += 1
+        said = each.response["choices"][0]["message"]
+        made = json.loads(CHAT_TO_MISTRAL.response(call(), json.dumps(each.response).encode()).body)
+        message = made["choices"][0]["message"]
+        content = said["content"]
+        if isinstance(content, list):
+            content = "".join(part["text"] for part in content if part["type"] == "text")
+        assert message["content"] == content
+        assert [c["function"] for c in message.get("tool_calls") or []] == [
+            c["function"] for c in said.get("tool_calls") or []
+        ]
+        again = json.loads(CHAT_TO_MISTRAL.request(call(**each.request)).body)
+        assert [m["role"] for m in again["messages"]] == [m["role"] for m in each.request["messages"]]
+    assert seen >= 10
