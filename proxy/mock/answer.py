@@ -98,6 +98,16 @@ class Family(NamedTuple):
     """What this provider says with that status."""
 
 
+class Route(NamedTuple):
+    """Who answers a path. `json` says whether the body must be a JSON object, `outside` that the path need not begin
+    with /v1/."""
+
+    family: Family
+    answer: Callable[[Incoming], Answer]
+    json: bool = True
+    outside: bool = False
+
+
 def bearer(headers: Mapping[str, str]) -> str:
     """The bearer token of a request, empty without one."""
     scheme, _, token = headers.get("authorization", "").partition(" ")

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
@@ -16,8 +16,8 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from proxy.errors import StartupError
-from proxy.mock import anthropic, modes, openai, openai_more, responses
-from proxy.mock.answer import Answer, Family, Incoming, Pairs, Refusal, Stream, Whole, encode
+from proxy.mock import anthropic, azure, bedrock, modes, openai, openai_more, responses
+from proxy.mock.answer import Answer, Incoming, Pairs, Refusal, Route, Stream, Whole, encode
 from proxy.mock.ledger import KEPT_BODY, Ledger, Record, State
 from proxy.mock.modes import Mode
 from proxy.mock.multipart import Form, boundary
@@ -30,14 +30,6 @@ _CLOSING_GRACE = 0.05
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _JUNK = b"<html><body>This is no JSON.</body></html>"
 _WRONG: dict[str, Any] = {"unexpected": True, "items": [1, 2, 3]}
-
-
-class Route(NamedTuple):
-    """Who answers a path. `json` says whether the body must be a JSON object."""
-
-    family: Family
-    answer: Callable[[Incoming], Answer]
-    json: bool = True
 
 
 _ROUTES: dict[tuple[str, str], Route] = {
@@ -172,6 +164,9 @@ class Mock:
         """The request as the dialects see it, with its mode. Raises Refusal."""
         decoded = _decode(body, record.size) if route.json and not _is_early(record, headers) else {}
         by_model = ""
+        named = _in_the_clouds(record.route)
+        if named is not None and named[1] and "model" not in decoded:
+            decoded["model"] = named[1]
         if isinstance(decoded.get("model"), str):
             by_model, decoded["model"] = modes.split_model(decoded["model"])
             record.model = decoded["model"]
@@ -256,9 +251,16 @@ def _record(request: web.BaseRequest, path: str, query: str) -> Record:
 
 def _route(method: str, path: str, headers: Mapping[str, str]) -> Route:
     route = _ROUTES.get((method, path))
+    if route is None and method == "POST" and (cloud := _in_the_clouds(path)) is not None:
+        return cloud[0]
     if route is None:
         route = _MODEL if method == "GET" and path.startswith("/v1/models/") else _ECHO
     return _ANTHROPIC_TWINS.get(route.answer, route) if "anthropic-version" in headers else route
+
+
+def _in_the_clouds(path: str) -> tuple[Route, str] | None:
+    """Who answers a path that has a model or a deployment in it, and which."""
+    return bedrock.place(path) or azure.place(path)
 
 
 def _outer_modes(record: Record, headers: Mapping[str, str]) -> tuple[str, str]:
@@ -291,7 +293,7 @@ def _answer(incoming: Incoming, route: Route) -> Answer:
     if mode.status and mode.status >= 400:
         refusal = route.family.refusal(mode.status)
         return Whole(route.family.render(refusal, incoming.sha256), mode.status, headers=_retry_headers(mode))
-    if not incoming.path.startswith("/v1/"):
+    if not incoming.path.startswith("/v1/") and not route.outside:
         raise Refusal(404, f"Invalid URL ({incoming.method} {incoming.path})")
     route.family.authenticate(incoming.headers)
     try:

@@ -1,0 +1,260 @@
+"""Bedrock and Azure OpenAI behind the gateway, over real sockets: what SDKs of both kinds read, what the clouds get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+from tests.e2e.samples import ANTHROPIC_TOOLS, CITY, HELLO, OPENAI_TOOLS, PIXEL, SAID, USE_BOTH, text_of
+from tests.fakes.gateway import SEED_KEY, Gateway, Upstream, at
+
+CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+NOVA = "amazon.nova-pro-v1:0"
+SECRET = "wJalrXUtnFEMI/K7MDENG"
+AWS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": SECRET, "aws_region": "eu-central-1"}
+
+
+def configuration(url: str) -> dict[str, Any]:
+    azure = {"provider": "azure-openai", "key": "az-key", "custom_host": url}
+    bedrock = {"provider": "bedrock", "custom_host": url, **AWS}
+    return {
+        "virtual_keys": [
+            {"slug": "bedrock", **bedrock},
+            {"slug": "bedrock-session", **bedrock, "aws_session_token": "session/token=="},
+            {"slug": "bedrock-key", "provider": "bedrock", "key": "bedrock-api-key", "custom_host": url},
+            {"slug": "bedrock-limited", **bedrock, "custom_host": at(url, status=429, retry_after=3)},
+            {"slug": "bedrock-cut", **bedrock, "custom_host": at(url, truncate_events=3)},
+            {"slug": "bedrock-failing", **bedrock, "custom_host": at(url, error_after=3)},
+            {"slug": "azure", **azure, "azure_api_version": "2024-10-21"},
+            {"slug": "azure-v1", **azure, "azure_api_version": "v1"},
+            {
+                "slug": "azure-listed",
+                **azure,
+                "deployments": [{"alias": "fast", "deployment_name": "gpt-4o-mini"}],
+            },
+            {"slug": "azure-refused", **azure, "key": "invalid-key"},
+            {"slug": "sagemaker", "provider": "sagemaker", "custom_host": url, **AWS},
+        ],
+        "api_keys": [{"name": "seed", "key": SEED_KEY, "scopes": ["inference"]}],
+        "logs": {"level": "info"},
+    }
+
+
+@pytest.fixture(scope="module")
+def clouds(session_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with Gateway(tmp_path_factory.mktemp("clouds"), configuration(session_upstream.url)) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def chat(clouds: Gateway, upstream: Upstream) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(api_key=SEED_KEY, base_url=clouds.v1, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def messages(clouds: Gateway, upstream: Upstream) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(api_key=SEED_KEY, base_url=clouds.url, max_retries=0) as client:
+        yield client
+
+
+models = pytest.mark.parametrize("model", [CLAUDE, NOVA], ids=["claude", "nova"])
+
+
+# -- Bedrock
+
+
+@models
+@pytest.mark.parametrize("slug", ["bedrock", "bedrock-session", "bedrock-key"])
+def test_a_chat_is_answered_by_bedrock(chat: openai.OpenAI, upstream: Upstream, slug: str, model: str) -> None:
+    answer = chat.chat.completions.create(model=f"@{slug}/{model}", messages=HELLO)
+    assert answer.choices[0].message.content == SAID
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (5, 4)
+    assert upstream.last.path == f"/model/{model.replace(':', '%3A')}/converse"
+    shown = upstream.last.header("authorization") or ""
+    assert SECRET not in str(upstream.last.headers)
+    if slug == "bedrock-key":
+        assert shown == "Bearer bedrock-api-key"
+    else:
+        assert "/eu-central-1/bedrock/aws4_request" in shown
+        token = upstream.last.header("x-amz-security-token")
+        assert token == ("session/token==" if slug == "bedrock-session" else None)
+
+
+@models
+def test_a_chat_is_streamed_from_binary_events(chat: openai.OpenAI, upstream: Upstream, model: str) -> None:
+    stream = chat.chat.completions.create(
+        model=f"@bedrock/{model}", messages=HELLO, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    assert text_of(chunks) == SAID
+    assert chunks[-1].usage.completion_tokens == 4
+    assert upstream.last.path.endswith("/converse-stream")
+
+
+@models
+def test_parallel_tools_are_called_and_their_results_taken(chat: openai.OpenAI, model: str) -> None:
+    history: list[Any] = [{"role": "user", "content": USE_BOTH}]
+    first = chat.chat.completions.create(model=f"@bedrock/{model}", messages=history, tools=OPENAI_TOOLS)
+    calls = first.choices[0].message.tool_calls
+    assert calls is not None
+    assert [call.function.name for call in calls] == ["weather", "time"]
+    history.append(first.choices[0].message.model_dump(exclude_none=True))
+    history += [{"role": "tool", "tool_call_id": call.id, "content": f"result {n}"} for n, call in enumerate(calls)]
+    second = chat.chat.completions.create(model=f"@bedrock/{model}", messages=history, tools=OPENAI_TOOLS)
+    assert "result 0" in (second.choices[0].message.content or "")
+
+
+def test_images_and_schemas_reach_bedrock(chat: openai.OpenAI, upstream: Upstream) -> None:
+    content = [
+        {"type": "text", "text": "What is it?"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+    ]
+    answer = chat.chat.completions.create(
+        model=f"@bedrock/{CLAUDE}",
+        messages=[{"role": "user", "content": content}],  # type: ignore[list-item]
+        response_format={"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}},
+    )
+    assert '"city"' in (answer.choices[0].message.content or "")
+    sent = upstream.last.json()
+    assert sent["messages"][0]["content"][1] == {"image": {"format": "png", "source": {"bytes": PIXEL}}}
+
+
+def test_text_completions_reach_bedrock(chat: openai.OpenAI) -> None:
+    answer = chat.completions.create(model=f"@bedrock/{NOVA}", prompt="Say this is a test")
+    assert answer.choices[0].text == SAID
+
+
+def test_anthropics_client_gets_anthropics_own_answer(messages: anthropic.Anthropic, upstream: Upstream) -> None:
+    thinking: Any = {"type": "enabled", "budget_tokens": 1024}
+    answer = messages.messages.create(
+        model=f"@bedrock/{CLAUDE}",
+        messages=HELLO,
+        max_tokens=2000,
+        thinking=thinking,
+        extra_headers={"anthropic-beta": "one,two"},
+    )
+    assert [block.type for block in answer.content] == ["thinking", "text"]
+    assert answer.usage.input_tokens == 5
+    sent = upstream.last.json()
+    assert upstream.last.path.endswith("/invoke")
+    assert sent["anthropic_version"] == "bedrock-2023-05-31"
+    assert sent["anthropic_beta"] == ["one", "two"]
+    assert "model" not in sent
+    assert sent["thinking"] == thinking
+
+
+def test_anthropics_client_gets_anthropics_own_events(messages: anthropic.Anthropic, upstream: Upstream) -> None:
+    with messages.messages.stream(model=f"@bedrock/{CLAUDE}", messages=HELLO, max_tokens=100) as stream:
+        assert "".join(stream.text_stream) == SAID
+        final = stream.get_final_message()
+    assert final.stop_reason == "end_turn"
+    assert final.usage.output_tokens == 4
+    assert upstream.last.path.endswith("/invoke-with-response-stream")
+
+
+def test_anthropics_client_on_another_familys_model(messages: anthropic.Anthropic, upstream: Upstream) -> None:
+    answer = messages.messages.create(
+        model=f"@bedrock/{NOVA}", messages=[{"role": "user", "content": USE_BOTH}], max_tokens=99, tools=ANTHROPIC_TOOLS
+    )
+    assert [block.name for block in answer.content if block.type == "tool_use"] == ["weather", "time"]
+    assert upstream.last.path.endswith("/converse")
+    with messages.messages.stream(model=f"@bedrock/{NOVA}", messages=HELLO, max_tokens=100) as stream:
+        assert "".join(stream.text_stream) == SAID
+
+
+def test_tokens_are_counted_by_bedrock(messages: anthropic.Anthropic, upstream: Upstream) -> None:
+    counted = messages.messages.count_tokens(model=f"@bedrock/{CLAUDE}", messages=HELLO)
+    assert counted.input_tokens == 5
+    assert upstream.last.path == f"/model/{CLAUDE.removeprefix('us.').replace(':', '%3A')}/count-tokens"
+
+
+def test_a_list_of_embeddings_is_as_many_calls_in_order(chat: openai.OpenAI, upstream: Upstream) -> None:
+    texts = [f"text {n}" for n in range(20)]
+    answer = chat.embeddings.create(model="@bedrock/amazon.titan-embed-text-v2:0", input=texts)
+    assert [each.index for each in answer.data] == list(range(20))
+    alone = chat.embeddings.create(model="@bedrock/amazon.titan-embed-text-v2:0", input=texts[7])
+    assert answer.data[7].embedding == alone.data[0].embedding
+    assert answer.usage.prompt_tokens == 40
+
+
+def test_a_throttled_request_is_a_rate_limit_error_with_its_wait(chat: openai.OpenAI) -> None:
+    with pytest.raises(openai.RateLimitError) as refused:
+        chat.chat.completions.create(model=f"@bedrock-limited/{NOVA}", messages=HELLO)
+    assert refused.value.response.headers["retry-after"] == "3"
+    assert "Too many requests" in refused.value.message
+
+
+@pytest.mark.parametrize("slug", ["bedrock-failing", "bedrock-cut"])
+def test_a_stream_that_breaks_ends_with_one_error_event(clouds: Gateway, upstream: Upstream, slug: str) -> None:
+    body = {"model": f"@{slug}/{NOVA}", "messages": HELLO, "stream": True}
+    answer = clouds.post("/v1/chat/completions", body)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.text.count('"error"') == 1
+    assert "[DONE]" not in answer.text
+    assert '"finish_reason":"' not in answer.text
+
+
+def test_what_only_passes_through_is_signed_over_its_body(clouds: Gateway, upstream: Upstream) -> None:
+    path = "/v1/endpoints/mine/invocations?x=1"
+    clouds.post(path, {"inputs": "hi"}, headers={"x-portkey-virtual-key": "sagemaker"})
+    assert upstream.last.path == "/endpoints/mine/invocations"
+    assert upstream.last.header("x-amz-content-sha256") == upstream.last.sha256
+    assert "/sagemaker/aws4_request" in (upstream.last.header("authorization") or "")
+
+
+def test_a_client_may_bring_its_own_keys_in_headers_but_not_the_machines(clouds: Gateway, upstream: Upstream) -> None:
+    headers = {"x-portkey-provider": "bedrock", "x-portkey-aws-auth-type": "serviceRole"}
+    refused = clouds.post("/v1/chat/completions", {"model": NOVA, "messages": HELLO}, headers=headers)
+    assert refused.status_code == 403
+    assert "machine" in refused.text
+
+
+# -- Azure
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("@azure/gpt-4o", "/openai/deployments/gpt-4o/chat/completions"),
+        ("@azure-v1/gpt-4o", "/openai/v1/chat/completions"),
+        ("@azure-listed/fast", "/openai/deployments/gpt-4o-mini/chat/completions"),
+    ],
+)
+def test_a_chat_reaches_its_deployment(chat: openai.OpenAI, upstream: Upstream, model: str, path: str) -> None:
+    answer = chat.chat.completions.create(model=model, messages=HELLO)
+    assert answer.choices[0].message.content == SAID
+    assert upstream.last.path == path
+    assert upstream.last.header("api-key") == "az-key"
+    assert upstream.last.header("authorization") is None
+    assert upstream.last.query == ("" if "v1" in path else "api-version=2024-10-21")
+
+
+def test_azures_first_chunk_without_choices_passes(clouds: Gateway, upstream: Upstream) -> None:
+    body = {"model": "@azure/gpt-4o", "messages": HELLO, "stream": True}
+    answer = clouds.post("/v1/chat/completions", body)
+    assert '"prompt_filter_results"' in answer.text
+    assert answer.text.endswith("data: [DONE]\n\n")
+
+
+def test_anthropics_client_on_azure(messages: anthropic.Anthropic) -> None:
+    with messages.messages.stream(model="@azure/gpt-4o", messages=HELLO, max_tokens=100) as stream:
+        assert "".join(stream.text_stream) == SAID
+
+
+def test_embeddings_reach_azure(chat: openai.OpenAI, upstream: Upstream) -> None:
+    answer = chat.embeddings.create(model="@azure/text-embedding-3-small", input=["a", "b"])
+    assert len(answer.data) == 2
+    assert upstream.last.path == "/openai/deployments/text-embedding-3-small/embeddings"
+
+
+def test_an_error_of_azures_is_its_own(chat: openai.OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError, match="invalid subscription key"):
+        chat.chat.completions.create(model="@azure-refused/gpt-4o", messages=HELLO)
