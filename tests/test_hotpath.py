@@ -80,7 +80,12 @@ async def test_a_whole_request_stays_below_its_ceiling(rig: Rig, name: str) -> N
 
 @pytest.mark.parametrize(
     ("dialect", "model", "ceiling"),
-    [("openai", "gpt", 220), ("anthropic", "claude-3-5", 440), ("google", "gemini-2.5-flash", 510)],
+    [
+        ("openai", "gpt", 220),
+        ("anthropic", "claude-3-5", 440),
+        ("google", "gemini-2.5-flash", 510),
+        ("bedrock", "anthropic.claude", 460),
+    ],
 )
 # Events are counted as they pass: the usage of a stream whose client leaves follows from them.
 async def test_an_event_of_a_stream_stays_below_its_ceiling(rig: Rig, dialect: str, model: str, ceiling: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from adapters.framing.eventstream import frame
 from proxy.app import Gateway
 from proxy.config.file import FileConfig, load
 from proxy.ports import Rows
@@ -26,6 +27,8 @@ virtual_keys:
   - {{slug: openai, provider: openai, key: sk-mock, custom_host: "http://127.0.0.1:9/v1",
       limits: {{concurrency: 8192}}}}
   - {{slug: anthropic, provider: anthropic, key: sk-mock, custom_host: "http://127.0.0.1:9/v1"}}
+  - {{slug: bedrock, provider: bedrock, aws_access_key_id: AKID, aws_secret_access_key: mock,
+      custom_host: "http://127.0.0.1:9"}}
   - {{slug: google, provider: google, key: sk-mock, custom_host: "http://127.0.0.1:9"}}
 api_keys:
   - {{name: bench, key: {TOKEN}, scopes: [inference], limits: {{concurrency: 8192}}}}
@@ -99,7 +102,14 @@ def chunk(data: bytes) -> bytes:
 
 def stream_parts(dialect: str) -> tuple[bytes, bytes, bytes]:
     """Head with the first events up to some text, one text event, and the end of a streamed answer."""
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{_COMMON}transfer-encoding: chunked\r\n\r\n".encode()
+    kind = "application/vnd.amazon.eventstream" if dialect == "bedrock" else "text/event-stream"
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{_COMMON}transfer-encoding: chunked\r\n\r\n".encode()
+    if dialect == "bedrock":
+        delta = frame("contentBlockDelta", b'{"contentBlockIndex":0,"delta":{"text":" gateway"},"p":"abcdefghijklm"}')
+        end = frame("messageStop", b'{"stopReason":"end_turn"}')
+        end += frame("metadata", b'{"usage":{"inputTokens":187,"outputTokens":92,"totalTokens":279}}')
+        begun = frame("messageStart", b'{"role":"assistant"}')
+        return head + chunk(begun), chunk(delta), chunk(end) + b"0\r\n\r\n"
     if dialect == "openai":
         base = (
             '{"id":"chatcmpl-0","object":"chat.completion.chunk","created":1704067200,"model":"gpt-4o-mini","choices":'
