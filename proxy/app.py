@@ -29,11 +29,13 @@ from proxy.exchange import Exchange
 from proxy.forward import Forwarder
 from proxy.inference import ROUTES as INFERENCE_ROUTES
 from proxy.journal import Journal
+from proxy.leases import Keeper
 from proxy.limits import Host, Limiters, Memory
 from proxy.live import Live
 from proxy.metrics import Metrics, merged, publish, retire
 from proxy.pipeline import Pipeline, refuse
 from proxy.ports import ApiKeyRow, Rows, Store
+from proxy.redis_link import RedisLink
 from proxy.routes import AdminContext, AdminRequest, Answer, Route
 from proxy.seams import Timeouts
 from proxy.server import Door, Edge, EdgeSettings
@@ -67,6 +69,9 @@ class Gateway:
         self._loop = loop
         self.store = store
         self.host = Host(memory)
+        url = file.redis.url
+        self.redis = None if url is None else RedisLink(url.reveal())
+        self._keeper = None if self.redis is None else Keeper(self.host, self.redis, strict=file.redis.strict)
         self.live = Live(file, path, load, store, bootstrap, trusted, Limiters(self.host))
         self.transport = HttpTransport(
             AddressPolicy(private=True), AddressPolicy(private=False), upstream.keepalive, loop
@@ -83,7 +88,7 @@ class Gateway:
             strict=file.store.ledger == "strict",
         )
         self.credentials = Credentials(self.transport, self._machine_transport)
-        self.cache = AnswerCache(file.cache.max_size, file.cache.max_age, loop)
+        self.cache = AnswerCache(file.cache.max_size, file.cache.max_age, loop, link=self.redis)
         forwarder = Forwarder(
             self.transport, timeouts, upstream.max_response_size, credentials=self.credentials, cache=self.cache
         )
@@ -134,6 +139,8 @@ class Gateway:
         """Reads the configuration and listens: on `sockets` for everything, on `own` for metrics and probes, which are
         open there. Raises StoreError."""
         self.host.start(self._loop)
+        if self._keeper is not None:
+            self._keeper.start()
         await self.live.start()
         for sock in sockets:
             self._servers.append(await self._loop.create_server(self.edge, sock=sock, backlog=4096))
@@ -167,6 +174,8 @@ class Gateway:
             await self._own_edge.drain(0.0)
         self._pulse.stop()
         await self.live.stop()
+        if self._keeper is not None:
+            await self._keeper.stop()
         self.host.stop()
         if self._flusher is not None:
             self._flusher.cancel()
@@ -177,6 +186,8 @@ class Gateway:
         await self.transport.close()
         if self._machine is not None:
             await self._machine.close()
+        if self.redis is not None:
+            await self.redis.close()
         await self.store.close()
         try:
             retire(self._metrics_file, self._samples())

@@ -91,22 +91,26 @@ class RedisLink:
             raise answer
         return answer
 
-    async def script(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
-        """Runs a script; the same errors."""
+    async def script(
+        self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument], timeout: float | None = None
+    ) -> Any:
+        """Runs a script; the same errors. `timeout` in seconds is for those whom no request waits for."""
         command = (len(keys), *keys, *arguments)
-        try:
-            return await self.call("EVALSHA", script.sha, *command)
-        except NoScriptError:
-            return await self.call("EVAL", script.text, *command)
+        (answer,) = await self.pipeline((("EVALSHA", script.sha, *command),), timeout)
+        if isinstance(answer, NoScriptError):
+            (answer,) = await self.pipeline((("EVAL", script.text, *command),), timeout)
+        if isinstance(answer, ResponseError):
+            raise answer
+        return answer
 
-    async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
+    async def pipeline(self, commands: Sequence[Command], timeout: float | None = None) -> list[Any]:
         """Several commands in one round trip, and their answers, in order; one that Redis refused is an exception
         among them. Raises RedisDown."""
         if not self.up or self._closed:
             raise RedisDown(f"Redis at {self.name} does not answer")
         connection: Connection | None = None
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(timeout or self._timeout):
                 connection = self._idle.pop() if self._idle else await self._open_soon()
                 answers = await _exchange(connection, commands)
         except (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:

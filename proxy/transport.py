@@ -577,12 +577,29 @@ class GuardedConnector(TCPConnector):
     def drop(self, key: ConnectionKey, connection: Upstream) -> None:
         """Closes a connection that nobody may use again."""
         self._release_acquired(key, connection)
+        if connection.transport is not None and not connection.transport.is_closing():
+            _hang_up(connection.transport)
         connection.abort()
 
     def forget(self, key: ConnectionKey) -> None:
         """Closes all idle connections there: one of them has just proved stale."""
         for connection, _ in self._conns.pop(key, ()):
             connection.abort()
+
+
+def _hang_up(transport: asyncio.BaseTransport) -> None:
+    """Tells the peer now that it is over. An abort would tell it when the loop comes to it; by then the permit that
+    this call held may be in use again, and the provider see one more in flight than it may."""
+    plain = transport.get_extra_info("socket")
+    if plain is None or plain.fileno() < 0:
+        return
+    borrowed = socket.socket(fileno=plain.fileno())
+    try:
+        borrowed.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it was over already
+    finally:
+        borrowed.detach()
 
 
 def _socket(policy: AddressPolicy, address: Any) -> socket.socket:

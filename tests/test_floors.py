@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("limits", "exchange", "headers"),
     ("config", "health", "vault"),  # raw → validated → compiled
     ("keys", "routing", "usage", "metrics", "models", "capabilities", "loglevel"),  # policy: state, no sockets
-    ("transport", "store", "journal", "redis_link"),  # bytes to providers and to disk
+    ("transport", "store", "journal", "redis_link", "leases"),  # bytes to providers and to disk
     ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "race", "cache", "forward"),
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin"),  # the life of a request
     ("server",),  # the edge

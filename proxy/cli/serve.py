@@ -88,7 +88,11 @@ def _reader(config: str | None, host: str | None, port: int | None, workers: int
             changes["trusted_custom_hosts"] = tuple(name.strip() for name in trusted.split(",") if name.strip())
         level = os.environ.get("LOOPWAY_LOG_LEVEL")
         logs = msgspec.structs.replace(file.logs, level=level.lower()) if level else file.logs
-        return msgspec.structs.replace(file, server=msgspec.structs.replace(file.server, **changes), logs=logs)
+        redis = os.environ.get("LOOPWAY_REDIS_URL")
+        shared = msgspec.structs.replace(file.redis, url=Secret(redis)) if redis else file.redis
+        return msgspec.structs.replace(
+            file, server=msgspec.structs.replace(file.server, **changes), logs=logs, redis=shared
+        )
 
     return read
 
@@ -103,6 +107,7 @@ def run(
     """Prepares the store, binds, and supervises until told to stop. Raises LoopwayError."""
     import proxy.app  # noqa: F401 - loaded before the fork: workers share its memory, and a new one serves at once
     from proxy.limits import supervisor_memory
+    from proxy.redis_link import RedisLink
     from proxy.workers import Application, Setup, listeners
 
     vendored()  # likewise
@@ -123,6 +128,8 @@ def run(
     click.echo(banner(address) if banner else f"Loopway listens on {address} with {setup.workers} worker(s).")
     sys.stdout.flush()
     setup.memory = supervisor_memory(setup.workers)
+    if file.redis.url is not None:
+        RedisLink(file.redis.url.reveal())  # a URL that cannot be used is said now
     Application(setup, bound).run()
 
 

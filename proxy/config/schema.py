@@ -99,9 +99,11 @@ class StoreSettings(msgspec.Struct, frozen=True):
 
 
 class RedisSettings(msgspec.Struct, frozen=True):
-    """What several hosts share. None: a single host needs nothing."""
+    """What several hosts share. None: a single host needs nothing. `strict`: while limits cannot be shared because
+    Redis does not answer, requests of limited keys are refused (503), instead of each host giving out its share."""
 
     url: Secret | None = None
+    strict: bool = False
 
 
 class CacheSettings(msgspec.Struct, frozen=True):
@@ -441,7 +443,7 @@ FILE = record(
         "configs": Field(listing(config)),
         "server": Field(_SERVER),
         "store": Field(_STORE),
-        "redis": Field(record({"url": Field(secret)}, RedisSettings)),
+        "redis": Field(record({"url": Field(secret), "strict": Field(flag)}, RedisSettings)),
         "cache": Field(record({"max_size": Field(size), "max_age": Field(duration)}, CacheSettings)),
         "prices": Field(PRICES),
         "logs": Field(

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable
 from itertools import accumulate
 from time import monotonic
 
 from proxy.limits.fair import Fair
 from proxy.limits.host import Host
-from proxy.limits.memory import Memory, Row
+from proxy.limits.memory import Memory, Mode, Row
 
 _LOOK_EVERY = 0.02  # seconds; in case that nobody rings
 _LEASE = 0.05  # seconds that a request without a queue waits for a permit that another host may give back
+
+_ASKING = 16  # requests that may do so at once, or as many as the limit
 
 Waiter = asyncio.Future[bool]
 
@@ -35,7 +36,6 @@ class Gate:
         "_look",
         "_memory",
         "_u32",
-        "ask",
         "limit",
         "queue",
         "row",
@@ -57,9 +57,7 @@ class Gate:
         self.waits = False
         """Whether anybody may ever wait here."""
         self.queue: Fair[Waiter] = Fair()
-        self.ask: Callable[[], None] | None = None
-        """Asks for more than this host has; set where several hosts share the limit."""
-        host.pokes[row.at] = self.poke
+        host.gates[row.at] = self
 
     def set(self, limit: int | None, size: int, timeout: float) -> None:
         """Changes the limit and the queue; what is in them stays."""
@@ -74,10 +72,19 @@ class Gate:
         limit = 1 << 31 if self.limit is None else self.limit
         if not self._host.shared or self.limit is None:
             return limit
-        memory = self._memory
-        if monotonic() > memory.f64[Memory.VALID_UNTIL // 8]:
+        memory, at = self._memory, self.row.at
+        mode = memory.i64[Memory.MODE // 8]
+        if mode == Mode.CLOSED or monotonic() > memory.f64[Memory.VALID_UNTIL // 8]:
             return 0
-        return min(limit, max(0, memory.i64[(self.row.at + Memory.CAPACITY) // 8]))
+        held, share = max(0, memory.i64[(at + Memory.CAPACITY) // 8]), memory.i64[(at + Memory.SHARE) // 8]
+        if mode == Mode.SHARE:
+            return min(limit, max(held, 1, limit // max(1, memory.i64[Memory.LIVE // 8])))
+        return min(limit, held if share < 0 else min(held, share))
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody may come in because limits cannot be shared."""
+        return self._host.shared and self._memory.i64[Memory.MODE // 8] == Mode.CLOSED
 
     # -- permits. `room` is called with the row's lock held.
 
@@ -136,8 +143,8 @@ class Gate:
         end = loop.call_later(self.timeout if self.size else _LEASE, self._expire, flow, waiter)
         if self._look is None:
             self._look = loop.call_later(_LOOK_EVERY, self._look_again, loop)
-        if self.ask is not None:
-            self.ask()
+        if self._host.shared:
+            self._host.ask(self.row.at)
         self._admit()  # what was given back in between
         try:
             return await waiter
@@ -155,7 +162,10 @@ class Gate:
         """Whether there is a place in the queue: a free one, or that of the newest of a flow that has more waiting."""
         row, memory = self.row, self._memory
         if self.size == 0:
-            return True  # a moment's wait for another host's permit, as many as ask
+            # A moment's wait for a permit that another host may have to spare; not while nobody could be asked.
+            if memory.i64[Memory.MODE // 8] != Mode.GOOD:
+                return False
+            return sum(memory.u32s(row.waiting)) < max(_ASKING, self.limit or 0)
         if sum(memory.u32s(row.waiting)) < self.size:
             return True
         mine = self.queue.waiting(flow)
@@ -221,5 +231,5 @@ class Gate:
         self.poke()
         if self.queue:
             self._look = loop.call_later(_LOOK_EVERY, self._look_again, loop)
-            if self.ask is not None:
-                self.ask()
+            if self._host.shared:
+                self._host.ask(self.row.at)

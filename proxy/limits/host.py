@@ -12,14 +12,17 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from proxy.limits.memory import Memory
+
+if TYPE_CHECKING:
+    from proxy.limits.gate import Gate
 
 _LOOK_EVERY = 0.1  # a dead worker's permits are back after two or three looks
 _OFFSET = Struct("<q")
 _MANY = 256
-
-Poke = Callable[[], None]
+_ASK = 1  # rows begin at multiples of 64: the lowest bit is free to say that it is a question
 
 
 class Host:
@@ -31,8 +34,10 @@ class Host:
         self.memory.attach()
         self.shared = False
         """Whether several hosts count together: then limits are what this one holds a lease for."""
-        self.pokes: dict[int, Poke] = {}
-        """What to do when a row's bell rings."""
+        self.gates: dict[int, Gate] = {}
+        """By row: who is woken when its bell rings."""
+        self.asked: Callable[[int], None] | None = None
+        """What the leader does when a row needs more than this host has."""
         self.duties: list[Callable[[], None]] = []
         """What the leader does besides, at every look."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -66,6 +71,40 @@ class Host:
             with suppress(OSError):
                 self._socket.sendto(_OFFSET.pack(row), self._address(slot))
 
+    def ask(self, row: int) -> None:
+        """Says to the leader that a row needs more than this host has."""
+        if self.memory.leads:
+            if self.asked is not None:
+                self.asked(row)
+        else:
+            self.ring(self.memory.i64[Memory.LEADER // 8], row | _ASK)
+
+    def wake(self, row: int) -> None:
+        """Wakes all workers that have somebody waiting at a row."""
+        gate = self.gates.get(row)
+        if gate is None:
+            return
+        for slot, waiting in enumerate(self.memory.u32s(gate.row.waiting)):
+            if slot == self.memory.slot:
+                gate.poke()
+            elif waiting:
+                self.ring(slot, row)
+
+    def wake_all(self) -> None:
+        """The same for all rows."""
+        for row, gate in tuple(self.gates.items()):
+            if gate.row.queued:
+                self.wake(row)
+
+    def _told(self, row: int) -> None:
+        if row & _ASK:
+            if self.asked is not None and self.memory.leads:
+                self.asked(row & ~_ASK)
+            return
+        gate = self.gates.get(row)
+        if gate is not None:
+            gate.poke()
+
     def _address(self, slot: int) -> str:
         return f"\0loopway-{self.memory.id}-{slot}"
 
@@ -78,9 +117,7 @@ class Host:
                 if len(told) == _OFFSET.size:
                     rows.add(_OFFSET.unpack(told)[0])
         for row in rows:
-            poke = self.pokes.get(row)
-            if poke is not None:
-                poke()
+            self._told(row)
 
     def _look(self) -> None:
         if self.memory.lead():

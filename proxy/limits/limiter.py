@@ -221,7 +221,7 @@ class Limiter:
         """Takes a permit as soon as there is one. Raises Refused (412, 429)."""
         child = self._for(model) if self.models else None
         if not await self._in_turn(x):
-            raise self._full()
+            raise refusals.unreachable() if self.gate.closed else self._full()
         try:
             permit = self._admitted(x, model)
         except BaseException:
@@ -244,6 +244,8 @@ class Limiter:
         return await self.gate.wait("" if key is None else key.id, 1 if key is None else key.weight)
 
     def _no_place(self) -> None:
+        if self.gate.closed:
+            raise refusals.unreachable()
         if not self.gate.waits:
             raise self._full()
 

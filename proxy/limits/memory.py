@@ -22,6 +22,7 @@ import os
 import secrets
 import tempfile
 from contextlib import suppress
+from enum import IntEnum
 from struct import Struct
 
 from adapters.errors import Kind
@@ -39,6 +40,18 @@ VARIABLE = "LOOPWAY_LIMITS_FD"
 """In the environment of a process that another one became by exec: the memory goes on."""
 
 
+class Mode(IntEnum):
+    """How the limits of several hosts stand."""
+
+    GOOD = 0
+    HELD = 1
+    """Redis does not answer, but the leases have not ended."""
+    SHARE = 2
+    """They have ended: each host gives out its share."""
+    CLOSED = 3
+    """They have ended, and the strict policy lets nobody in."""
+
+
 class Full(Exception):
     """There is no row or no slot left."""
 
@@ -49,6 +62,7 @@ class Memory:
     # Header fields: byte offsets.
     COUNT, TERM, LIVE, MODE = 128, 144, 152, 160
     VALID_UNTIL = 168
+    LEADER = 176
     ID = 192
 
     # Scalars of a row: byte offsets from its beginning.
@@ -175,7 +189,26 @@ class Memory:
     def _unlock_byte(self, byte: int) -> None:
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, byte)
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other worker has a slot."""
+        states = _SLOT_STATES // 4
+        return not any(self.u32[states + slot] for slot in range(self.i64[WIDTH]) if slot != self.slot)
+
     # -- rows
+
+    def at(self, name: bytes) -> int | None:
+        """The offset of a row that there is, by its 16 bytes of name."""
+        found = self._rows.get(name)
+        if found is None and self.i64[self.COUNT // 8] > len(self._rows):
+            with self.locked(0):
+                self._learn()
+            found = self._rows.get(name)
+        return found
+
+    def name_of(self, at: int) -> str:
+        """A row's name, as hexadecimal digits."""
+        return self.map[at + self.NAME : at + self.NAME + 16].hex()
 
     def row(self, *name: str) -> Row:
         """The row of an identity, the same for every process. Raises Full."""
@@ -186,11 +219,15 @@ class Memory:
                 at = self._find(digest)
         return Row(self, at)
 
-    def _find(self, digest: bytes) -> int:
-        count = self.i64[self.COUNT // 8]
+    def _learn(self) -> int:
+        count: int = self.i64[self.COUNT // 8]
         for row in range(len(self._rows), count):
             at = _HEADER + row * self.row_size
             self._rows[self.map[at + self.NAME : at + self.NAME + 16]] = at
+        return count
+
+    def _find(self, digest: bytes) -> int:
+        count = self._learn()
         at = self._rows.get(digest, 0)
         if at:
             return at

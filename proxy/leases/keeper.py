@@ -1,0 +1,241 @@
+"""The keeper of a host's leases. Every worker has one; only the leader's works."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any, Protocol
+
+from proxy.leases import scripts
+from proxy.limits.gate import Gate
+from proxy.limits.host import Host
+from proxy.limits.memory import Memory, Mode
+from proxy.redis_link import RedisDown, RedisLink
+
+LEASE = 4.5
+"""Seconds that a host may count on what it holds after it was last told so; a host that is gone is forgotten then."""
+
+_BEAT = 0.5
+_TICK = 0.01  # between two commands while hosts want what others have
+_FIRST = 2.0  # seconds for the first answer of all
+_CHUNK = 200  # rows in one command
+_PATIENCE = 0.5  # seconds for a command; no request waits for it
+_log = logging.getLogger("loopway")
+
+
+class Dial(Protocol):
+    """What a keeper does besides permits, at every round."""
+
+    async def round(self, link: RedisLink) -> None:
+        """One round; may raise RedisDown."""
+
+
+class Keeper:
+    """Talks to Redis for all workers of this host, one command at a time. `strict`: without Redis nobody comes in."""
+
+    def __init__(self, host: Host, link: RedisLink, *, strict: bool = False) -> None:
+        self._host = host
+        self._memory = host.memory
+        self._link = link
+        self._strict = strict
+        self._dirty: set[int] = set()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._epoch = b""
+        self._order = 0
+        self._began = monotonic()
+        self.dials: list[Dial] = []
+        self.rounds = 0
+        host.shared = True
+        host.asked = self.ask
+
+    def start(self) -> None:
+        """Begins, in a worker that leads at once, in others when they come to lead."""
+        self._link.listen(scripts.CHANNEL, self._told, self._all_dirty)
+        self._task = asyncio.ensure_future(self._run())
+
+    async def stop(self) -> None:
+        """Ends; the last worker of a host gives everything back."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        memory = self._memory
+        if memory.leads and memory.alone:
+            try:
+                await self._link.script(scripts.LEAVE, scripts.KEYS, (memory.id,), _PATIENCE)
+            except RedisDown:
+                return  # it is forgotten after a lease
+
+    def ask(self, row: int) -> None:
+        """More is wanted of a row. One that is missing something already is looked at with the next tick."""
+        if row not in self._dirty:
+            self._dirty.add(row)
+            self._wake.set()
+
+    # -- what wakes it
+
+    def _told(self, message: bytes) -> None:
+        """Another host wants some of a row, or gave some back."""
+        who, _, name = message.decode("latin-1").partition(":")
+        if who == self._memory.id or not self._memory.leads:
+            return
+        row = self._memory.at(bytes.fromhex(name))
+        if row is not None:
+            self._dirty.add(row)
+            self._wake.set()
+
+    def _all_dirty(self) -> None:
+        if self._memory.leads:
+            self._dirty.update(self._held())
+            self._wake.set()
+
+    def _held(self) -> Iterable[int]:
+        return [at for at in self._host.gates if self._capacity(at) > 0]
+
+    def _capacity(self, at: int) -> int:
+        return max(0, self._memory.i64[(at + Memory.CAPACITY) // 8])
+
+    # -- rounds
+
+    async def _run(self) -> None:
+        led = False
+        while True:
+            wait = _BEAT
+            if self._memory.lead():
+                if not led:
+                    led = True
+                    self._take_over()
+                try:
+                    await self._round()
+                    for dial in self.dials:
+                        await dial.round(self._link)
+                except RedisDown:
+                    self._without()
+                except Exception:  # noqa: BLE001 - a keeper that ends would close every limit for good
+                    _log.exception("limits cannot be shared")
+                    self._without()
+                if self._dirty:
+                    wait = _TICK if self._link.up else _BEAT / 2
+            try:
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    def _take_over(self) -> None:
+        """A new leader's commands come after all of the one before."""
+        memory = self._memory
+        memory.i64[Memory.TERM // 8] += 1
+        memory.i64[Memory.LEADER // 8] = memory.slot
+        self._order = memory.i64[Memory.TERM // 8] << 32
+        self._dirty.update(self._host.gates)
+
+    async def _round(self) -> None:
+        """Renews, and settles what changed."""
+        memory = self._memory
+        valid_until = memory.f64[Memory.VALID_UNTIL // 8]
+        lapsed = monotonic() > valid_until or memory.i64[Memory.MODE // 8] > Mode.HELD
+        if lapsed:
+            # What was idle may be another's by now: only what is in flight is still claimed.
+            for at in self._host.gates:
+                self._shrink(at, 0)
+            self._dirty.update(self._host.gates)
+        rows = list(self._dirty)
+        self._dirty.clear()
+        began = monotonic()
+        chunks = [rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)] or [[]]
+        try:
+            for chunk in chunks:
+                await self._sync(chunk, fresh=valid_until == 0)
+        except BaseException:
+            self._dirty.update(rows)
+            raise
+        memory.f64[Memory.VALID_UNTIL // 8] = began + LEASE
+        if memory.i64[Memory.MODE // 8] != Mode.GOOD:
+            memory.i64[Memory.MODE // 8] = Mode.GOOD
+            _log.warning("limits are shared over Redis at %s", self._link.name)
+        if lapsed:
+            self._host.wake_all()
+
+    async def _sync(self, rows: list[int], *, fresh: bool) -> None:
+        memory = self._memory
+        arguments: list[bytes | str | int | float] = []
+        gates = [(at, gate) for at in rows if (gate := self._host.gates.get(at)) is not None and gate.limit is not None]
+        for at, gate in gates:
+            share = memory.i64[(at + Memory.SHARE) // 8]
+            if share >= 0:
+                self._shrink(at, share)
+            elif self._capacity(at) > (gate.limit or 0):
+                self._shrink(at, 0)
+            used = gate.row.held
+            held = max(used, self._capacity(at))
+            arguments += [memory.name_of(at), gate.limit or 0, held, self._wanted(gate, used, held, share)]
+        self._order += 1
+        self.rounds += 1
+        head = (memory.id, self._order, LEASE, int(fresh), scripts.CHANNEL)
+        answer: list[Any] = await self._link.script(scripts.SYNC, scripts.KEYS, (*head, *arguments), _PATIENCE)
+        epoch, live, settles, *numbers = answer
+        if settles == -1:
+            raise RedisDown("a command came too late")
+        memory.i64[Memory.LIVE // 8] = live
+        if self._epoch and epoch != self._epoch:
+            _log.warning("Redis has forgotten the limits; they are told anew")
+            self._dirty.update(self._held())
+        self._epoch = epoch
+        for index, (at, gate) in enumerate(gates):
+            held, share, unmet = numbers[3 * index : 3 * index + 3]
+            self._settle(at, gate, held, share)
+            if unmet > 0 or share >= 0:
+                self._dirty.add(at)
+
+    def _wanted(self, gate: Gate, used: int, held: int, share: int) -> int:
+        """How many more permits this host can use now, and some to spare where nobody else wants them."""
+        queued = gate.row.queued
+        if used < held or (not queued and not used):
+            return 0  # there is room, or no use
+        live = max(1, self._memory.i64[Memory.LIVE // 8])
+        limit = gate.limit or 0
+        spare = 0 if share >= 0 else limit if live == 1 else limit // (4 * live)
+        return max(0, min(limit, used + queued + spare) - held)
+
+    def _settle(self, at: int, gate: Gate, held: int, share: int) -> None:
+        memory = self._memory
+        with memory.locked(at):
+            memory.i64[(at + Memory.CAPACITY) // 8] = held
+            memory.i64[(at + Memory.SHARE) // 8] = share
+        if gate.row.queued:
+            self._host.wake(at)
+
+    def _shrink(self, at: int, share: int) -> None:
+        """Gives up what is idle, and what is above a fair share as it ends. First here, then in Redis: never the other
+        way round."""
+        memory = self._memory
+        gate = self._host.gates[at]
+        with memory.locked(at):
+            cell = (at + Memory.CAPACITY) // 8
+            used = gate.row.held
+            memory.i64[cell] = min(memory.i64[cell], max(used, min(share, used + gate.row.queued)))
+
+    # -- without Redis
+
+    def _without(self) -> None:
+        """What is held stays ours until the lease ends. Then, as nobody can be asked: a share of everything, or, with
+        the strict policy, nothing."""
+        memory = self._memory
+        now = monotonic()
+        mode = memory.i64[Memory.MODE // 8]
+        if memory.f64[Memory.VALID_UNTIL // 8] == 0 and now < self._began + _FIRST:
+            return  # Redis has not answered yet: whoever comes waits, or is refused
+        if now < memory.f64[Memory.VALID_UNTIL // 8] and mode in (Mode.GOOD, Mode.HELD):
+            memory.i64[Memory.MODE // 8] = Mode.HELD
+            return
+        if mode not in (Mode.SHARE, Mode.CLOSED):
+            what = "nobody is let in (strict)" if self._strict else "each host gives out its share"
+            _log.error("limits cannot be shared, because Redis does not answer; %s", what)
+        memory.i64[Memory.MODE // 8] = Mode.CLOSED if self._strict else Mode.SHARE
+        memory.f64[Memory.VALID_UNTIL // 8] = now + 4 * _BEAT
+        if mode not in (Mode.SHARE, Mode.CLOSED):
+            self._host.wake_all()

@@ -1,0 +1,123 @@
+"""What Redis does, each script in one step.
+
+Times in Redis are those of a clock that only runs while somebody talks to it: each call moves it by the time since the
+one before, and never by more than a second. So a Redis that stood still, or whose host's clock was set, ends nobody's
+lease; and as every host beats twice a second, one that is gone loses its own within a lease's length.
+
+Every command says everything (how much is held, not how much more or less) and carries a number that grows, so that
+one that arrives late or twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from proxy.redis_link import Script
+
+PREFIX = "loopway:{limits}:"
+CHANNEL = "loopway:limits"
+
+_CLOCK = """
+local function tick()
+  local t = redis.call('TIME')
+  local now = t[1] + t[2] / 1000000
+  local known = redis.call('HMGET', KEYS[1], 'last', 'at', 'settles', 'epoch')
+  local at = tonumber(known[2] or 0)
+  if known[1] then
+    at = at + math.max(0, math.min(1, now - tonumber(known[1])))
+  end
+  redis.call('HSET', KEYS[1], 'last', string.format('%.6f', now), 'at', string.format('%.6f', at))
+  return at, tonumber(known[3] or 0), known[4]
+end
+"""
+
+SYNC = Script(
+    _CLOCK
+    + """
+-- KEYS: clock, hosts alive (sorted by when they end), order of each host's last command
+-- ARGV: host, order, lease, fresh, channel, then for each row: name, limit, held, wanted
+local me, order, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local at, settles, epoch = tick()
+if not epoch then
+  -- Redis knows nothing. Unless the first to speak is new itself, others may hold what they have not told yet.
+  epoch = ARGV[1] .. ARGV[2] .. string.format('%.6f', at)
+  settles = ARGV[4] == '1' and 0 or at + lease
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'settles', settles)
+end
+local last = tonumber(redis.call('HGET', KEYS[3], me) or -1)
+if order <= last then return {epoch, 0, -1} end
+redis.call('HSET', KEYS[3], me, order)
+redis.call('ZADD', KEYS[2], at + lease, me)
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. at)) do
+  redis.call('ZREM', KEYS[2], gone)
+  redis.call('HDEL', KEYS[3], gone)
+end
+local alive, hosts = {}, redis.call('ZRANGE', KEYS[2], 0, -1)
+for _, host in ipairs(hosts) do alive[host] = true end
+local answer = {epoch, #hosts, settles > at and 1 or 0}
+for i = 6, #ARGV, 4 do
+  local key, limit = '"""
+    + PREFIX
+    + """c:' .. ARGV[i], tonumber(ARGV[i + 1])
+  local held, wanted = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  local others, wanting, taking, before, missed, ahead = 0, 0, 1, 0, 0, 0
+  local all = redis.call('HGETALL', key)
+  local own_held, _, own_last = string.match(redis.call('HGET', key, me) or '0:0:0', '(%d+):(%d+):([%d.]+)')
+  local mine, my_last = tonumber(own_held), tonumber(own_last)
+  for j = 1, #all, 2 do
+    local h, w, last = string.match(all[j + 1], '(%d+):(%d+):([%d.]+)')
+    h, w, last = tonumber(h), tonumber(w), tonumber(last)
+    if all[j] == me then
+      before, missed = h, w
+    elseif alive[all[j]] then
+      others = others + h
+      if w > 0 then
+        wanting = wanting + 1
+        if h < mine or (h == mine and (last < my_last or (last == my_last and all[j] < me))) then
+          ahead = ahead + 1
+        end
+      end
+      if h > 0 or w > 0 then taking = taking + 1 end
+    else
+      redis.call('HDEL', key, all[j])
+    end
+  end
+  local granted = math.max(0, math.min(wanted, limit - others - held))
+  -- What is left over after an equal division goes to those who want it and have least, or had some longest ago.
+  local share = math.floor(limit / taking)
+  if wanted > 0 and ahead < limit - share * taking then share = share + 1 end
+  if settles > at then granted = 0 end
+  if wanting > 0 and held + granted > share then granted = math.max(0, math.min(granted, share - held)) end
+  local unmet = wanted - granted
+  held = held + granted
+  if held == 0 and unmet == 0 then
+    redis.call('HDEL', key, me)
+  else
+    local last = (held > 0 or before > 0) and at or my_last
+    redis.call('HSET', key, me, held .. ':' .. unmet .. ':' .. string.format('%.6f', last))
+    redis.call('EXPIRE', key, 86400)
+  end
+  if (unmet > 0 and missed == 0 and others > 0) or (wanting > 0 and held < before) then
+    redis.call('PUBLISH', ARGV[5], me .. ':' .. ARGV[i])
+  end
+  answer[#answer + 1] = held
+  answer[#answer + 1] = (wanting > 0 or others + held > limit) and share or -1
+  answer[#answer + 1] = unmet
+end
+return answer
+"""
+)
+"""Renews a host's lease and settles what it holds of some rows.
+
+Gives the epoch (which changes when Redis has forgotten everything), how many hosts are alive, and whether growth is
+held back (-1: the command was stale). Then for each row: what is held now; the fair share, if others want some or there
+are too many (else -1); how much of what was wanted is missing."""
+
+LEAVE = Script(
+    """
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[3], ARGV[1])
+return 1
+"""
+)
+"""A host says good-bye: all it held is free."""
+
+KEYS = (f"{PREFIX}clock", f"{PREFIX}hosts", f"{PREFIX}order")

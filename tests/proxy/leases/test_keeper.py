@@ -1,0 +1,229 @@
+"""Limits over several hosts: exact with Redis, a share without it, and back by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from proxy.limits.memory import Mode
+from tests.fakes.redis_server import RedisServer
+from tests.proxy.leases.hosts import Counted, OneHost
+
+Make = Callable[..., OneHost]
+
+
+@pytest.fixture(scope="module")
+def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(_redis: RedisServer) -> Iterator[RedisServer]:
+    _redis.client().flushall()
+    yield _redis
+    if _redis._process is None:
+        _redis.start()
+    _redis.resume()
+
+
+@pytest.fixture
+async def make(redis: RedisServer) -> AsyncIterator[Make]:
+    hosts: list[OneHost] = []
+
+    def made(limit: int = 10, size: int = 0, timeout: float = 5.0, *, strict: bool = False) -> OneHost:
+        hosts.append(OneHost(redis.url, limit, size, timeout, strict=strict))
+        return hosts[-1]
+
+    yield made
+    for host in hosts:
+        await host.stop()
+
+
+async def until(condition: Callable[[], bool], timeout: float = 10) -> float:
+    began = time.monotonic()
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.005)
+    return time.monotonic() - began
+
+
+async def ready(*hosts: OneHost) -> None:
+    await until(lambda: all(host.gate._memory.f64[host.gate._memory.VALID_UNTIL // 8] > 0 for host in hosts))
+
+
+async def test_what_one_host_does_not_use_another_can(make: Make) -> None:
+    first, second = make(10), make(10)
+    await ready(first, second)
+    assert [await first.take() for _ in range(11)] == [True] * 10 + [False]
+    assert not await second.take()
+    for _ in range(10):
+        first.give()
+    assert [await second.take() for _ in range(10)] == [True] * 10
+    assert not await first.take()
+    second.give()
+    assert await first.take()
+
+
+@pytest.mark.parametrize(("limit", "size"), [(10, 64), (10, 0), (1, 64), (3, 64)])
+async def test_two_busy_hosts_never_exceed_the_limit_and_both_are_served(make: Make, limit: int, size: int) -> None:
+    first, second = make(limit, size), make(limit, size)
+    await ready(first, second)
+    counted, over, dice = Counted(), asyncio.Event(), random.Random(limit)
+    crowds = asyncio.gather(*(counted.crowd(host, 12, over, dice) for host in (first, second)))
+    await asyncio.sleep(2)
+    over.set()
+    served = await crowds
+    print(f"N={limit}: at most {counted.most}, served {served}")
+    assert counted.most == limit
+    assert min(served) > max(served) / 10
+    assert first.held == second.held == 0
+
+
+async def test_one_round_trip_serves_many_requests(make: Make) -> None:
+    host = make(1000)
+    await ready(host)
+    assert all([await host.take() for _ in range(10)])
+    rounds = host.keeper.rounds
+    for _ in range(2000):
+        assert await host.take()
+        host.give()
+    assert host.keeper.rounds - rounds <= 3
+
+
+async def test_what_a_vanished_host_held_is_back_within_five_seconds(make: Make) -> None:
+    first, second = make(10), make(10)
+    await ready(first, second)
+    assert all([await first.take() for _ in range(10)])
+    await first.stop(gracefully=False)
+    began = time.monotonic()
+    assert not await second.take()
+    while not await second.take():
+        await asyncio.sleep(0.01)
+    took = time.monotonic() - began
+    print(f"back after {took:.2f} s")
+    assert 3.5 < took < 5.5
+
+
+async def test_a_host_that_leaves_gives_back_at_once(make: Make) -> None:
+    first, second = make(2), make(2)
+    await ready(first, second)
+    assert all([await first.take() for _ in range(2)])
+    for _ in range(2):
+        first.give()
+    await first.stop()
+    assert all([await second.take() for _ in range(2)])
+
+
+async def test_a_pause_of_redis_shorter_than_a_lease_changes_nothing_for_those_who_hold(
+    make: Make, redis: RedisServer
+) -> None:
+    first, second = make(10, 64, 0.05), make(10, 64, 0.05)
+    await ready(first, second)
+    counted, over, dice = Counted(), asyncio.Event(), random.Random(2)
+    crowds = asyncio.gather(*(counted.crowd(host, 12, over, dice) for host in (first, second)))
+    await asyncio.sleep(0.5)
+    redis.pause()
+    before = counted.served
+    await asyncio.sleep(2.5)
+    assert counted.served > before + 100
+    redis.resume()
+    await asyncio.sleep(1)
+    over.set()
+    served = await crowds
+    print(f"at most {counted.most}, served {served}")
+    assert counted.most == 10
+    assert {first.mode, second.mode} == {Mode.GOOD}
+
+
+async def test_without_redis_each_host_gives_out_its_share_and_then_all_is_as_before(
+    make: Make, redis: RedisServer
+) -> None:
+    first, second = make(10), make(10)
+    await ready(first, second)
+    assert all([await first.take() for _ in range(10)])
+    assert not await second.take()
+    redis.kill()
+    began = time.monotonic()
+    assert not await second.take(), "the first one holds them all for now"
+    assert time.monotonic() - began < 0.3
+    await until(lambda: second.mode == Mode.SHARE)
+    assert [await second.take() for _ in range(6)] == [True] * 5 + [False]
+    began = time.monotonic()
+    for _ in range(100):
+        assert not await second.take()
+    assert time.monotonic() - began < 0.1, "nobody waits for what cannot be asked"
+    redis.start()
+    await until(lambda: (first.mode, second.mode) == (Mode.GOOD, Mode.GOOD))
+    for _ in range(5):
+        first.give()
+    assert not await first.take(), "fifteen were too many: five had to end"
+    for _ in range(5):
+        first.give()
+    await asyncio.sleep(0.2)
+    for _ in range(5):
+        second.give()
+    # Redis was told everything anew, and waits a lease's length in case somebody has not spoken yet.
+    await until(lambda: first.gate.capacity + second.gate.capacity > 0 or True)
+    counted = 0
+    ends = time.monotonic() + 8
+    while counted < 10 and time.monotonic() < ends:
+        counted += await second.take()
+        await asyncio.sleep(0.01)
+    assert counted == 10
+    assert not await first.take()
+
+
+async def test_the_strict_policy_lets_nobody_in_without_redis(make: Make, redis: RedisServer) -> None:
+    host = make(10, strict=True)
+    await ready(host)
+    assert await host.take()
+    redis.pause()
+    await until(lambda: host.mode == Mode.CLOSED)
+    assert not await host.take()
+    assert host.gate.closed
+    redis.resume()
+    await until(lambda: host.mode == Mode.GOOD)
+    assert await host.take()
+
+
+async def test_redis_that_has_forgotten_everything_is_told_and_nobody_gets_too_much(
+    make: Make, redis: RedisServer
+) -> None:
+    first, second = make(10, 64), make(10, 64)
+    await ready(first, second)
+    counted, over, dice = Counted(), asyncio.Event(), random.Random(3)
+    crowds = asyncio.gather(*(counted.crowd(host, 12, over, dice) for host in (first, second)))
+    for _ in range(4):
+        await asyncio.sleep(0.4)
+        redis.client().flushall()
+    over.set()
+    served = await crowds
+    print(f"at most {counted.most}, served {served}")
+    assert counted.most == 10
+
+
+async def test_a_host_that_stood_still_for_longer_than_its_lease_asks_before_it_lets_anybody_in(make: Make) -> None:
+    first, second = make(10), make(10)
+    await ready(first, second)
+    assert all([await first.take() for _ in range(10)])
+    for _ in range(10):
+        first.give()
+    # As if it had been stopped: no beat, and its lease ends.
+    assert first.keeper._task is not None
+    first.keeper._task.cancel()
+    memory = first.host.memory
+    memory.f64[memory.VALID_UNTIL // 8] = time.monotonic() - 1
+    while not await second.take():
+        await asyncio.sleep(0.01)
+    assert [await second.take() for _ in range(9)] == [True] * 9
+    assert not await first.take()
+    first.keeper.start()
+    assert not await first.take()
+    for _ in range(10):
+        second.give()
+    assert await first.take()
