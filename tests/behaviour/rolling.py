@@ -151,7 +151,7 @@ class Load:
         return None
 
 
-async def until(condition: Any, what: str, timeout: float = 60) -> None:
+async def until(condition: Any, what: str, timeout: float = 30) -> None:
     """Waits, without standing in the way of the load. Raises TimeoutError."""
     deadline = time.monotonic() + timeout
     while not condition():
