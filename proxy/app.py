@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic, time
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -22,6 +23,7 @@ from proxy.address import AddressPolicy
 from proxy.admin import ROUTES as ADMIN_ROUTES
 from proxy.cache.answers import AnswerCache
 from proxy.config.file import FileConfig
+from proxy.config.schema import OtlpSettings
 from proxy.credentials import Credentials
 from proxy.dispatch import Router
 from proxy.errors import Refused, Source
@@ -39,8 +41,12 @@ from proxy.redis_link import RedisLink
 from proxy.routes import AdminContext, AdminRequest, Answer, Route
 from proxy.seams import Timeouts
 from proxy.server import Door, Edge, EdgeSettings
+from proxy.trace import Sampler
 from proxy.transport import HttpTransport
 from proxy.usage import Ledger, stdout_log
+
+if TYPE_CHECKING:
+    from proxy.telemetry.export import Exporter
 
 _ADMIN_BODY = 4 << 20
 _FLUSH_EVERY = 0.5
@@ -116,6 +122,19 @@ class Gateway:
         self.leaving = False
         self._flusher: asyncio.Task[None] | None = None
         self._pulse = gauges.Pulse(loop, self.metrics.lag)
+        self._sampler: Sampler | None = None
+        self._exporter: Exporter | None = None
+        if file.telemetry.otlp is not None:
+            self._begin_telemetry(file.telemetry.otlp)
+
+    def _begin_telemetry(self, settings: OtlpSettings) -> None:
+        # Loaded only here: it takes a tenth of a second and some megabytes, and is an extra.
+        from proxy.telemetry.export import Exporter
+
+        self._exporter = Exporter(settings)
+        self.ledger.sinks.append(self._exporter.take)
+        if settings.traces:
+            self._sampler = Sampler(settings.sample)
 
     # -- the route table
 
@@ -149,6 +168,8 @@ class Gateway:
             self._servers += [await self._loop.create_server(edge, sock=sock) for sock in own]
         self._flusher = asyncio.create_task(self._flush_often())
         self._pulse.start()
+        if self._exporter is not None:
+            self._exporter.start()
         # What start-up made lives for ever: the collector need not look at it again, and young garbage is cheap.
         gc.collect()
         gc.freeze()
@@ -181,6 +202,8 @@ class Gateway:
             self._flusher.cancel()
             await asyncio.gather(self._flusher, return_exceptions=True)
         await self._flush(last=True)
+        if self._exporter is not None:
+            await asyncio.to_thread(self._exporter.close)
         self.journal.close()
         self.credentials.close()
         await self.transport.close()
@@ -230,7 +253,7 @@ class Gateway:
         trace = found.get(b"x-portkey-trace-id") or found.get(b"traceparent")
         trace_id = request_id if trace is None else _trace_id(found, request_id)
         door.trace = b"x-portkey-trace-id: %b\r\n" % trace_id.encode()
-        return Exchange(
+        x = Exchange(
             door,
             self.live.snapshot,
             message.method,
@@ -242,6 +265,9 @@ class Gateway:
             trace_id,
             monotonic(),
         )
+        if self._sampler is not None:
+            x.span = self._sampler.begin(found, request_id)
+        return x
 
     def _handle(self, x: Exchange) -> Awaitable[None]:
         # Not a coroutine itself: one frame less for every open stream, and for every request.

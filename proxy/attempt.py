@@ -148,6 +148,8 @@ class Attempts:
             )
         body = outbound.body_for(x, leaf, model)
         lines = outbound.extra_lines(x, leaf, wire.defaults)
+        if x.span is not None:
+            lines += x.span.lines(len(x.attempts))
         call: Call | None = None
         dropped: tuple[str, ...] = ()
         if not wire.codec.identity:
@@ -311,6 +313,8 @@ class Attempts:
     async def _pass_through(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
         """Any other path below /v1: body and answer stream, with the stored credential."""
         head, path, body = outbound.pass_through_head(x, leaf, model)
+        if x.span is not None:
+            head += x.span.lines(len(x.attempts))
         if leaf.target.signing is not None:
             if not isinstance(body, bytes):
                 # A signature is over the whole body, so this one is held before it is sent.

@@ -13,6 +13,7 @@ from adapters.errors import InvalidRequest, Kind
 from adapters.types import Dialect, Usage
 from proxy import metadata
 from proxy.seams import Client, Lines
+from proxy.trace import Span
 
 if TYPE_CHECKING:
     from proxy.config.leaf import Leaf
@@ -63,7 +64,7 @@ class Exchange(msgspec.Struct, eq=False):
     had cost. `user` is the body's field of that name, as JSON text; `tags` is for `metadata` alone to fill. `config` is
     the slug of the saved config that decided. `prompt` (`prompt_tokens` in its place, if it is large) is the body of a
     request whose answer may end without anybody having counted its tokens. `ended` is set when the request has settled;
-    `reserved` says that the ledger knows it already.
+    `reserved` says that the ledger knows it already. `span` is the place in a trace, where traces are exported.
 
     A Struct, because one is made for every request: filling its slots costs a tenth of what `__init__` would.
     """
@@ -106,6 +107,7 @@ class Exchange(msgspec.Struct, eq=False):
     prompt_tokens: int = 0
     ended: float = 0.0
     reserved: bool = False
+    span: Span | None = None
 
     def __repr__(self) -> str:
         return f"Exchange({self.method} {self.path} → {self.status or '…'})"

@@ -16,7 +16,18 @@ ROOT = Path(__file__).parent.parent
 # for all that is in it. What only a type checker imports does not count: it does not run.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("adapters",),
-    ("errors", "ports", "seams", "scopes", "usage_columns", "routes", "address", "metadata", "prices"),  # nouns
+    (
+        "errors",
+        "ports",
+        "seams",
+        "scopes",
+        "usage_columns",
+        "routes",
+        "address",
+        "metadata",
+        "prices",
+        "trace",
+    ),  # nouns
     ("limits", "exchange", "headers"),
     ("config", "health", "vault"),  # raw → validated → compiled
     ("keys", "routing", "usage", "metrics", "models", "capabilities", "loglevel"),  # policy: state, no sockets
@@ -24,7 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "race", "cache", "forward"),
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin"),  # the life of a request
     ("server",),  # the edge
-    ("app", "gauges", "supervisor", "workers", "cli", "mock", "__main__"),  # assembly
+    ("app", "telemetry", "gauges", "supervisor", "workers", "cli", "mock", "__main__"),  # assembly
 )
 FLOOR_OF = {name if name == "adapters" else f"proxy.{name}": floor for floor, row in enumerate(FLOORS) for name in row}
 

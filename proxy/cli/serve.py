@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from time import time
 
@@ -111,6 +112,8 @@ def run(
     from proxy.workers import Application, Setup, listeners
 
     vendored()  # likewise
+    if file.telemetry.otlp is not None and not _has_telemetry():
+        raise StartupError("telemetry.otlp needs OpenTelemetry's SDK; install the extra: pip install 'loopway[otel]'")
     _log_to_stderr(file.logs.level)
     for warning in file.warnings:
         logging.getLogger("loopway").warning("%s", warning)
@@ -131,6 +134,13 @@ def run(
     if file.redis.url is not None:
         RedisLink(file.redis.url.reveal())  # a URL that cannot be used is said now
     Application(setup, bound).run()
+
+
+def _has_telemetry() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _clear(run: Path) -> None:

@@ -120,11 +120,24 @@ class LogSettings(msgspec.Struct, frozen=True):
     access: bool = True
 
 
+class OtlpSettings(msgspec.Struct, frozen=True):
+    """Where traces and metrics go by OTLP over HTTP, and which share of the traces that begin here."""
+
+    endpoint: str
+    headers: dict[str, Secret] = {}
+    service: str = "loopway"
+    traces: bool = True
+    metrics: bool = True
+    sample: float = 1.0
+    interval: float = 15.0
+
+
 class TelemetrySettings(msgspec.Struct, frozen=True):
-    """Whether `/metrics` answers, and on which port of its own (None: the gateway's)."""
+    """Whether `/metrics` answers, and on which port of its own (None: the gateway's). `otlp` None: nothing is sent."""
 
     metrics: bool = True
     metrics_port: int | None = None
+    otlp: OtlpSettings | None = None
 
 
 # Limits
@@ -436,6 +449,27 @@ _STORE = record(
     StoreSettings,
 )
 
+
+def _share(source: Source, value: Value, path: str) -> Any:
+    """A number from 0 to 1."""
+    if isinstance(value.data, bool) or not isinstance(value.data, int | float):
+        return source.expected("a number from 0 to 1", value, path)
+    return float(value.data) if 0 <= value.data <= 1 else source.bad(value, path, "must be from 0 to 1")
+
+
+_OTLP = record(
+    {
+        "endpoint": Field(host_url, required=True),
+        "headers": Field(mapping(secret, header_fault)),
+        "service": Field(named),
+        "traces": Field(flag),
+        "metrics": Field(flag),
+        "sample": Field(_share),
+        "interval": Field(duration),
+    },
+    OtlpSettings,
+)
+
 FILE = record(
     {
         "virtual_keys": Field(listing(virtual_key)),
@@ -450,7 +484,10 @@ FILE = record(
             record({"level": Field(choice(("debug", "info", "warning", "error"))), "access": Field(flag)}, LogSettings)
         ),
         "telemetry": Field(
-            record({"metrics": Field(flag), "metrics_port": Field(integer(1, 65535))}, TelemetrySettings)
+            record(
+                {"metrics": Field(flag), "metrics_port": Field(integer(1, 65535)), "otlp": Field(_OTLP)},
+                TelemetrySettings,
+            )
         ),
     },
     dict,

@@ -7,6 +7,7 @@ import msgspec
 from adapters.types import Usage
 from proxy.exchange import Attempt, Exchange
 from proxy.prices import Price
+from proxy.trace import Span
 from proxy.usage_columns import PENDING
 
 Record = tuple[object, ...]
@@ -79,6 +80,8 @@ class Settled(msgspec.Struct, gc=False, frozen=True):
     wasted: float | None
     saved: float | None
     tries_json: str | None
+    started: float
+    span: Span | None
 
     @property
     def overhead(self) -> float | None:
@@ -133,6 +136,8 @@ def settled(x: Exchange, ended: float) -> Settled:
         _wasted(x, last),
         saved,
         _tries(x),
+        began,
+        x.span,
     )
 
 
