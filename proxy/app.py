@@ -28,6 +28,7 @@ from proxy.credentials import Credentials
 from proxy.dispatch import Router
 from proxy.errors import Refused, Source
 from proxy.exchange import Exchange
+from proxy.explain import ROUTES as EXPLAIN_ROUTES
 from proxy.forward import Forwarder
 from proxy.inference import ROUTES as INFERENCE_ROUTES
 from proxy.journal import Journal
@@ -140,7 +141,7 @@ class Gateway:
 
     def routes(self) -> tuple[Route, ...]:
         """Every path this gateway answers."""
-        return (*INFERENCE_ROUTES, *ADMIN_ROUTES, *PROBES)
+        return (*INFERENCE_ROUTES, *EXPLAIN_ROUTES, *ADMIN_ROUTES, *PROBES)
 
     # -- AdminContext
 

@@ -24,6 +24,7 @@ from proxy.cli import COMMANDS
 from proxy.config import schema
 from proxy.config.file import load
 from proxy.config.prices import PriceSettings
+from proxy.explain import ROUTES as EXPLAIN_ROUTES
 from proxy.inference import ROUTES as INFERENCE_ROUTES
 from proxy.ports import Budget, Limits, Queue, Rates
 from tests.test_floors import FLOORS
@@ -185,7 +186,9 @@ def test_every_command_shows_an_example_of_itself(name: str, found: click.Comman
     assert f"Example: {name}" in " ".join((found.help or "").split())
 
 
-@pytest.mark.parametrize("path", sorted({route.path for route in (*INFERENCE_ROUTES, *ADMIN_ROUTES, *PROBES)}))
+@pytest.mark.parametrize(
+    "path", sorted({route.path for route in (*INFERENCE_ROUTES, *EXPLAIN_ROUTES, *ADMIN_ROUTES, *PROBES)})
+)
 def test_every_route_is_in_the_readme(path: str) -> None:
     collection = re.sub(r"/\{.*", "", path)
     if collection == "/v1":

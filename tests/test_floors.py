@@ -33,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("keys", "routing", "usage", "metrics", "models", "capabilities", "loglevel"),  # policy: state, no sockets
     ("transport", "store", "journal", "redis_link", "leases"),  # bytes to providers and to disk
     ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "race", "cache", "forward"),
-    ("pipeline", "dispatch", "live", "openapi", "inference", "admin"),  # the life of a request
+    ("pipeline", "dispatch", "live", "openapi", "inference", "admin", "explain"),  # the life of a request
     ("server",),  # the edge
     ("app", "telemetry", "gauges", "supervisor", "workers", "cli", "mock", "__main__"),  # assembly
 )

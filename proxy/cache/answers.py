@@ -75,7 +75,7 @@ class AnswerCache:
         else:
             now = self._now()
             entry = self.memory.get(key, now)
-            if entry is not None and entry.at + max_age > now:
+            if entry is not None and entry.fresh(now, max_age):
                 return _marked(x, _hit(x, leaf, entry, now), "HIT")
         flight, joins = self._flight(x, leaf, key, body, refresh=refresh)
         if joins:
@@ -84,6 +84,15 @@ class AnswerCache:
             flight.start(self._fly(flight, x, leaf, key, max_age, attempt, deliver))
         outcome = await flight.join(x)
         return _marked(x, outcome, "REFRESH" if refresh else x.cache or "MISS")
+
+    def look(self, x: Exchange, leaf: Leaf) -> str:
+        """What a request would find in this worker: HIT, MISS or DISABLED. Changes nothing."""
+        body = outbound.body_for(x, leaf, outbound.admit(x, leaf))
+        key = key_of(x, leaf, body) if _may_keep(x) else None
+        if key is None:
+            return "DISABLED"
+        entry = self.memory.peek(key)
+        return "HIT" if entry is not None and entry.fresh(self._now(), self._age(x, leaf)) else "MISS"
 
     async def close(self) -> None:
         """Writes what is still on its way to Redis."""
@@ -117,7 +126,7 @@ class AnswerCache:
             else:
                 now = self._now()
                 kept = await shared.get(key, now)
-                if kept is not None and kept.at + max_age > now:
+                if kept is not None and kept.fresh(now, max_age):
                     found = kept
                     self.memory.put(key, found)
                     flight.give(lambda other: _hit(other, leaf, found, now))

@@ -22,6 +22,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False, array_like=True):
     until: int
     estimated: bool = False
 
+    def fresh(self, now: float, max_age: int) -> bool:
+        """Whether it is neither over nor older than `max_age` seconds."""
+        return self.until > now and self.at + max_age > now
+
     @property
     def size(self) -> int:
         """About how many bytes of memory it takes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -190,20 +191,25 @@ def explained(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
 
 
 def test_explain_follows_the_api_keys_default_config(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    request, because, strategy, first, second = explained(
-        capsys, "--config", str(config), "--api-key", "team", "--model", "claude-sonnet-4-5"
-    )
-    assert request == "request   POST /v1/chat/completions, model claude-sonnet-4-5, by team"
-    assert because == "because   the API key's default config pc-a decides"
-    assert strategy == "strategy  fallback, 2 target(s)"
-    assert first == (
-        "  → config.targets[0]: two (anthropic at https://api.anthropic.com/v1), model claude-sonnet-4-5, "
-        "as anthropic.messages, up to 2 retries"
-    )
-    assert second == (
-        "    config.targets[1]: one (openai at https://api.openai.com/v1), model gpt-5-mini, as openai.chat, "
-        "REFUSED: not among the API key's virtual keys, up to 2 retries"
-    )
+    lines = explained(capsys, "--config", str(config), "--api-key", "team", "--model", "claude-sonnet-4-5")
+    assert lines == [
+        "request   POST /v1/chat/completions, model claude-sonnet-4-5, by team",
+        "because   the API key's default config pc-a decides",
+        "strategy  fallback, 2 target(s)",
+        "  → config: fallback",
+        "    → config.targets[0]: two (anthropic at https://api.anthropic.com/v1), model claude-sonnet-4-5, "
+        "as anthropic.messages, up to 2 retries",
+        "    × config.targets[1]: one (openai at https://api.openai.com/v1), model gpt-5-mini, "
+        "REFUSED: This API key may not use the virtual key 'one'., up to 2 retries, "
+        "only when config.targets[0] ends with no 2xx",
+    ]
+
+
+def test_explain_as_json_is_what_the_api_answers(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "--config", str(config), "--api-key", "team", "--model", "claude-x", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["reaches"], found["target"], found["plan"]["mode"]) == ("config.targets[0]", "two", "fallback")
+    assert [child["state"] for child in found["plan"]["children"]] == ["chosen", "next"]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +226,7 @@ def test_explain_says_why(
 ) -> None:
     lines = explained(capsys, "--config", str(config), "--api-key", "free", *arguments)
     assert lines[1] == f"because   {because}"
-    assert f"config: {target} (" in lines[3]
+    assert f"→ config: {target} (" in lines[3]
 
 
 def test_explain_reads_the_model_from_a_body(config: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 from proxy.admin import ROUTES as ADMIN
 from proxy.app import PROBES
+from proxy.explain import ROUTES as EXPLAIN
 from proxy.inference import ROUTES as INFERENCE
 from proxy.routes import Route
 from proxy.scopes import KNOWN, expand
 from tests.fakes.gateway import standard
 
 MAX_BODY = 64 * 1024
-ROUTES: tuple[Route, ...] = (*INFERENCE, *ADMIN, *PROBES)
+ROUTES: tuple[Route, ...] = (*INFERENCE, *EXPLAIN, *ADMIN, *PROBES)
 """The table itself: a new row is covered the day it is added."""
 
 SCOPES = sorted({route.scope for route in ROUTES if route.scope not in (None, "any")})

@@ -119,8 +119,9 @@ def test_a_key_that_may_do_this_alone_comes_through(guard: Gateway, route: Route
 def test_inference_and_administration_do_not_include_each_other(guard: Gateway) -> None:
     for route in CLOSED:
         key = SEED_KEY if route.dialect is None and route.scope not in ("models.list", "any") else ADMIN_KEY
-        expected = 200 if route.scope == "any" else 403
-        assert call(guard, route, b"{}", x_portkey_api_key=key).status == expected, named(route)
+        # A question that is asked of anybody may still be no question.
+        expected = {200, 400} if route.scope == "any" else {403}
+        assert call(guard, route, b"{}", x_portkey_api_key=key).status in expected, named(route)
 
 
 def test_the_counters_are_closed_where_others_can_reach_the_port(launch: Any, behind: Upstream, tmp_path: Path) -> None:
