@@ -194,6 +194,8 @@ class Flight:
         self._size = 0
         self._body: bytes | None = None
         self._payer: Follower | None = None
+        self._asker: Follower | None = None
+        self._before = 0
 
     def __repr__(self) -> str:
         return f"Flight({len(self._followers)} askers, {self._size} bytes{'' if self._open else ', closed'})"
@@ -246,7 +248,10 @@ class Flight:
         if self._payer is not follower:
             follower.x.saved = self.usage
             return None
-        follower.x.attempts = fx.attempts
+        if follower is not self._asker:
+            # Who began the call has left: it is this one's now.
+            self._asker = follower
+            follower.x.attempts = [*follower.x.attempts, *fx.attempts[self._before :]]
         return fx.usage
 
     @property
@@ -261,7 +266,9 @@ class Flight:
         for turn in range(1, _TURNS + 1):
             owner = self._owner
             assert owner is not None
-            fx = self._fx = msgspec.structs.replace(owner.x, client=self, attempts=[], retries=0)
+            # The attempts are the owner's own list: its log has them all, in order, whatever becomes of the call.
+            fx = self._fx = msgspec.structs.replace(owner.x, client=self, retries=0)
+            self._before, self._asker = len(fx.attempts), owner
             try:
                 outcome = await attempt(fx)
             except Refused as refused:
@@ -298,7 +305,6 @@ class Flight:
         assert fx is not None
         if owner is None:
             return False
-        owner.x.attempts = fx.attempts
         retryable = outcome.kind is not None and TRAITS[outcome.kind].retryable
         if again and retryable and len(self._followers) > 1:
             self._give(owner, outcome)
@@ -360,8 +366,6 @@ class Flight:
             return
         owner = self._owner is follower
         x.leaf, x.cache = self._leaf, "MISS" if owner else "HIT"
-        if owner:
-            x.attempts = fx.attempts
         told = Outcome(self._status, None, self._head if owner else answer_lines(self._head), leaf=self._leaf)
         told.retries = fx.retries if owner else 0
         if self._body is None:

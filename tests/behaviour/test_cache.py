@@ -274,6 +274,7 @@ async def test_each_target_of_a_fallback_has_its_own_answers(provider: Provider)
         assert (_status(first), _status(second)) == ("MISS", "HIT")
         assert second.headers["x-portkey-last-used-option-index"] == "config.targets[1]"
         assert _calls(provider) == 3
+        assert [row["attempts"] for row in await rig.usage()] == [2, 1]
 
 
 async def test_embeddings_are_kept_too(provider: Provider) -> None:
