@@ -13,6 +13,7 @@ from proxy.config.file import FileConfig, load
 from proxy.config.nodes import Node, inherit
 from proxy.config.objects import parse
 from proxy.config.snapshot import Snapshot
+from proxy.config.target import Target
 from proxy.errors import ConfigError, Refused
 from proxy.limits import Limiters
 from proxy.ports import ApiKeyRow, Budget, Limits, Rates, Rows, VirtualKeyRow
@@ -71,8 +72,9 @@ def report(config: FileConfig) -> Iterator[str]:
     yield f"server  {server.host}:{server.port}, {workers}, bodies up to {_size(server.max_body_size)}"
     yield ""
     yield f"virtual keys ({len(config.virtual_keys)})"
+    targets = Snapshot(Rows(virtual_keys=config.virtual_keys), Limiters()).targets
     for credential in config.virtual_keys:
-        yield from _virtual_key(credential)
+        yield from _virtual_key(credential, targets.get(credential.slug))
     yield ""
     yield f"api keys ({len(config.api_keys)})"
     for key in config.api_keys:
@@ -85,8 +87,12 @@ def report(config: FileConfig) -> Iterator[str]:
     yield ""
 
 
-def _virtual_key(row: VirtualKeyRow) -> Iterator[str]:
-    yield f"  {row.slug}: {row.provider} at {row.custom_host or PROVIDERS[row.provider].base_url}"
+def _virtual_key(row: VirtualKeyRow, target: Target | None) -> Iterator[str]:
+    if target is None:
+        where = row.custom_host or PROVIDERS[row.provider].base_url
+    else:
+        where = f"{target.origin.scheme}://{target.origin.authority}{target.base_path}"
+    yield f"  {row.slug}: {row.provider} at {where}"
     details = {
         "models": None if row.models is None else ", ".join(row.models),
         "default model": row.default_model,

@@ -266,8 +266,10 @@ def virtual_key(source: Source, value: Value, path: str) -> Any:
     provider = PROVIDERS[row.provider]
     if provider.host_required and row.custom_host is None:
         source.bad(value, f"{path}.custom_host", f"is missing; the provider {row.provider} has no address of its own")
-    if not row.key and provider.key_required and not _CREDENTIAL_FIELDS & row.fields.keys():
-        key = value.get("key")
+    key = value.get("key")
+    # Where a credential may also be in fields, its own reader says what is missing; but for an empty variable.
+    needed = provider.key_required or (provider.signer is not None and key is not None and key.replaced)
+    if not row.key and needed and not _CREDENTIAL_FIELDS & row.fields.keys():
         if key is None:
             return source.bad(value, f"{path}.key", "is missing; give the credential, or env:NAME, or file:PATH")
         if not key.replaced:

@@ -8,8 +8,12 @@ import pytest
 
 from adapters.providers import PROVIDERS
 from adapters.types import Dialect
+from proxy.config.plan import Plan
+from proxy.config.snapshot import Snapshot
 from proxy.config.target import Target
 from proxy.errors import Refused
+from proxy.limits import Limiters
+from proxy.ports import ApiKeyRow, ConfigRow, Rows, Secret, VirtualKeyRow
 
 CHAT = Dialect.OPENAI_CHAT
 
@@ -106,3 +110,21 @@ def test_github_models_and_snowflake_are_rows() -> None:
     cortex = azure("cortex", snowflake_account="org-acct")
     assert cortex.origin.host == "org-acct.snowflakecomputing.com"
     assert path(cortex) == "/api/v2/cortex/v1/chat/completions"
+
+
+def test_a_requests_config_may_not_move_a_stored_credential() -> None:
+    row = VirtualKeyRow(
+        slug="azure", name="a", provider="azure-openai", key=Secret("stored"), fields={"azure_resource_name": "acme"}
+    )
+    key = ApiKeyRow(id="k", name="k", digest="00" * 32, scopes=("inference",))
+    snapshot = Snapshot(Rows(virtual_keys=(row,), api_keys=(key,)), Limiters())
+    known = next(iter(snapshot.keys.values()))
+    plain = snapshot.inline(b'{"virtual_key":"azure"}', known)
+    assert isinstance(plain, Plan)
+    with pytest.raises(Refused, match="azure_resource_name"):
+        snapshot.inline(b'{"virtual_key":"azure","azure_resource_name":"evil"}', known)
+    saved = ConfigRow(slug="pc-a", name="a", config={"virtual_key": "azure", "azure_resource_name": "other"})
+    snapshot = Snapshot(Rows(virtual_keys=(row,), configs=(saved,)), Limiters())
+    plan = snapshot.saved("pc-a")
+    assert isinstance(plan, Plan)
+    assert plan.root.leaves()[0].target.origin.host == "other.openai.azure.com"

@@ -17,7 +17,13 @@ from proxy.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "loopway.example.yaml"
-VARIABLES = {"OPENAI_API_KEY": "sk-one", "ANTHROPIC_API_KEY": "sk-two", "TEAM_A_KEY": "team-a-secret"}
+VARIABLES = {
+    "OPENAI_API_KEY": "sk-one",
+    "ANTHROPIC_API_KEY": "sk-two",
+    "AWS_BEARER_TOKEN_BEDROCK": "three",
+    "AZURE_OPENAI_API_KEY": "four",
+    "TEAM_A_KEY": "team-a-secret",
+}
 
 CONFIG = """\
     virtual_keys:
