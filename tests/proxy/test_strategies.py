@@ -309,32 +309,10 @@ def test_a_hedge_is_a_race_with_the_patience_that_each_target_has_earned() -> No
 # -- compiling
 
 WORDS = [
-    "strategy",
-    "mode",
-    "targets",
-    "virtual_key",
-    "weight",
-    "conditions",
-    "query",
-    "then",
-    "default",
-    "name",
-    "sticky",
-    "enabled",
-    "hash_fields",
-    "ttl",
-    "cb_config",
-    "hedge",
-    "retry",
-    "attempts",
-    "$and",
-    "params.a",
-    "failure_threshold",
-    "$regex",
-    "total_timeout",
-    "on_status_codes",
-    "provider",
-]
+    "strategy", "mode", "targets", "virtual_key", "weight", "conditions", "query", "then", "default", "name", "sticky",
+    "enabled", "hash_fields", "ttl", "cb_config", "hedge", "retry", "attempts", "$and", "params.a", "$regex",
+    "failure_threshold", "total_timeout", "on_status_codes", "provider", "passthrough", "continue_stream",
+]  # fmt: skip
 VALUES = ["single", "fallback", "loadbalance", "conditional", "hedge", "cheapest", "a", "(a+)+"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
