@@ -21,6 +21,7 @@ from adapters.errors import Kind
 from proxy import __version__, gauges, keys, loglevel, models, openapi
 from proxy.address import AddressPolicy
 from proxy.admin import ROUTES as ADMIN_ROUTES
+from proxy.board import Board, shown
 from proxy.cache.answers import AnswerCache
 from proxy.config.file import FileConfig
 from proxy.config.schema import OtlpSettings
@@ -114,6 +115,7 @@ class Gateway:
         self.metrics_on = file.telemetry.metrics
         self._metrics_file = run_dir / f"metrics-{os.getpid()}.json"
         self._run_dir = run_dir
+        self._board = Board(self.live.healths, run_dir)
         # Ids are unique over workers and restarts by their random half, and within one by a counter, which keeps a
         # worker's rows together in the ledger's index.
         self._id_prefix = secrets.token_hex(8)
@@ -214,6 +216,7 @@ class Gateway:
             await self.redis.close()
         await self.store.close()
         try:
+            self._board.close()
             retire(self._metrics_file, self._samples())
         except OSError as error:
             _log.warning("the counters of this worker are lost: %s", error)
@@ -238,8 +241,9 @@ class Gateway:
         await self.ledger.flush(last=last)
         try:
             publish(self._metrics_file, self._samples())
+            self._board.exchange(monotonic())
         except OSError as error:
-            _log.warning("metrics cannot be shared between workers: %s", error)
+            _log.warning("metrics and circuits cannot be shared between workers: %s", error)
 
     # -- requests
 
@@ -411,6 +415,11 @@ async def _metrics(context: object, request: AdminRequest) -> Answer:
     return Answer(context.metrics_text().encode(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+async def _targets(context: object, request: AdminRequest) -> Answer:
+    assert isinstance(context, Gateway)
+    return Answer({"object": "list", "worker": os.getpid(), "data": shown(context.live.healths, monotonic())})
+
+
 async def _openapi(context: object, request: AdminRequest) -> Answer:
     assert isinstance(context, Gateway)
     return Answer(openapi.document(context.router.routes))
@@ -432,6 +441,12 @@ PROBES: tuple[Route, ...] = (
         handler=_metrics,
         tag="operations",
         open_metrics=True,
+    ),
+    _probe(
+        "/v1/health/targets",
+        _targets,
+        "Targets that configs watch, as the worker that answers sees them: load, latency, circuit breakers",
+        scope="metrics.read",
     ),
     _probe("/openapi.json", _openapi, "This interface as an OpenAPI document", scope="any"),
 )

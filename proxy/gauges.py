@@ -9,8 +9,10 @@ import asyncio
 import os
 import resource
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
+from proxy import board
 from proxy.metrics import Histogram
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def read(gateway: Gateway) -> dict[str, float]:
         "loopway_open_fds": len(os.listdir(_FDS)),
         "loopway_max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     }
+    out.update(board.gauges(gateway.live.healths, monotonic()))
     held = {"API key": 0, "virtual key": 0}
     for (what, _), limiter in gateway.live.limiters.all.items():
         held[what] += limiter.held

@@ -192,6 +192,17 @@ class Circuit:
             self.in_row = 0
             self.successes += 1
 
+    def hear_open(self, opened_at: float, until: float, times: int) -> None:
+        """Another worker's circuit for the same opened then, which may be news."""
+        if opened_at > max(self.opened_at, self.closed_at):
+            self.opened_at, self.until, self.times = opened_at, until, times
+            self.probing = False
+
+    def hear_closed(self, closed_at: float) -> None:
+        """Another worker's circuit for the same closed then, which may be news."""
+        if self.until and closed_at > self.opened_at:
+            self._close(closed_at)
+
     def _tripped(self) -> bool:
         rules = self._rules
         total = self.failures + self.successes
@@ -346,6 +357,10 @@ class Healths:
 
     def __iter__(self) -> Iterator[Health]:
         return iter(list(self._known.values()))
+
+    def items(self) -> list[tuple[str, Health]]:
+        """All of them with their identities."""
+        return list(self._known.items())
 
     def find(self, identity: str) -> Health | None:
         """What is known, if anything was asked to be."""

@@ -251,6 +251,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "loopway_cost_usd_total": ("counter", "What the tokens cost by the price table, in US dollars."),
     "loopway_attempts_total": ("counter", "Tries at targets, by how they ended."),
     "loopway_further_attempts_total": ("counter", "Tries after the first: retry, fallback, hedge, continued."),
+    "loopway_retries_refused_total": ("counter", "Retries not made because an upstream's budget was spent."),
     "loopway_cache_requests_total": ("counter", "Requests that asked the cache, by what it said."),
     "loopway_folded_total": ("counter", "Requests not told apart because there were too many statuses."),
     "loopway_ledger_dropped_total": ("counter", "Usage records lost because too many waited for the store."),
