@@ -7,7 +7,7 @@ and the names OpenAI's and Anthropic's clients know it by.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -152,6 +152,17 @@ class _AnthropicBody(msgspec.Struct):
     request_id: str | None = None
 
 
+class _GoogleError(msgspec.Struct, omit_defaults=True):
+    code: int
+    message: str
+    status: str
+    details: list[dict[str, Any]] = []
+
+
+class _GoogleBody(msgspec.Struct):
+    error: _GoogleError
+
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -163,11 +174,15 @@ def body(
     type: str | None = None,
     param: str | None = None,
     code: str | None = None,
+    status: int | None = None,
     request_id: str | None = None,
 ) -> bytes:
-    """The JSON body of an error answer as clients of that family (`adapters.types.Dialect.family`) read it."""
+    """The JSON body of an error answer as clients of that family (`adapters.types.Dialect.family`) read it. `status` is
+    the answer's HTTP status where it is not the kind's own."""
     if family == "anthropic":
         return _encode(_AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message), request_id=request_id))
+    if family in ("gemini", "gemini_array"):
+        return _encode(_google(kind, message, type, param, code, status))
     error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
     return _encode(_OpenAIBody(error, "failure", message))
 
@@ -180,8 +195,10 @@ def event(
     type: str | None = None,
     param: str | None = None,
     code: str | None = None,
+    status: int | None = None,
 ) -> bytes:
-    """One server-sent event that ends a stream with an error; no `[DONE]` and no `message_stop` follow it."""
+    """One server-sent event that ends a stream with an error; no `[DONE]` and no `message_stop` follow it. For clients
+    that read a stream as one array (`gemini_array`) it is the last item."""
     if family == "anthropic":
         return b"event: error\ndata: %b\n\n" % _encode(
             _AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message))
@@ -189,7 +206,61 @@ def event(
     if family == "responses":
         error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
         return b"event: error\ndata: %b\n\n" % _encode(_ResponsesEvent(error, message, code, param))
+    if family == "gemini":
+        return b"data: %b\r\n\r\n" % _encode(_google(kind, message, type, param, code, status))
+    if family == "gemini_array":
+        return b",\r\n%b]" % _encode(_google(kind, message, type, param, code, status))
     return b"data: %b\n\n" % _encode(_OpenAIEvent(_OpenAIError(message, type or TRAITS[kind].openai, param, code)))
+
+
+_GOOGLE: dict[Kind, str] = {
+    Kind.INVALID_REQUEST: "INVALID_ARGUMENT",
+    Kind.UNAUTHENTICATED: "UNAUTHENTICATED",
+    Kind.FORBIDDEN: "PERMISSION_DENIED",
+    Kind.NOT_FOUND: "NOT_FOUND",
+    Kind.CONFLICT: "ABORTED",
+    Kind.TOO_LARGE: "INVALID_ARGUMENT",
+    Kind.RATE_LIMITED: "RESOURCE_EXHAUSTED",
+    Kind.QUOTA_EXCEEDED: "RESOURCE_EXHAUSTED",
+    Kind.OVERLOADED: "UNAVAILABLE",
+    Kind.TIMEOUT: "DEADLINE_EXCEEDED",
+    Kind.UNREACHABLE: "UNAVAILABLE",
+    Kind.BAD_UPSTREAM: "INTERNAL",
+    Kind.CONTENT_FILTERED: "INVALID_ARGUMENT",
+    Kind.CANCELLED: "CANCELLED",
+    Kind.INTERNAL: "INTERNAL",
+}
+"""Google's canonical words; its clients read these in `error.status`."""
+_GOOGLE_STATUSES: dict[int, str] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""Where a status has one word, that word goes with it."""
+_GOOGLE_WORDS = frozenset((*_GOOGLE.values(), "FAILED_PRECONDITION", "OUT_OF_RANGE", "ALREADY_EXISTS", "UNKNOWN"))
+_RPC = "type.googleapis.com/google.rpc."
+
+
+def _google(
+    kind: Kind, message: str, type: str | None, param: str | None, code: str | None, status: int | None
+) -> _GoogleBody:
+    word = type if type is not None and type in _GOOGLE_WORDS else _GOOGLE_STATUSES.get(status or 0) or _GOOGLE[kind]
+    details: list[dict[str, Any]] = []
+    if param is not None:
+        violation = {"field": param, "description": message}
+        details.append({"@type": f"{_RPC}BadRequest", "fieldViolations": [violation]})
+    reason = code or (type if type != word else None)
+    if reason is not None:
+        metadata = {"type": type} if type is not None and type not in (word, reason) else {}
+        info = {"@type": f"{_RPC}ErrorInfo", "reason": reason, "domain": "loopway"}
+        details.append({**info, "metadata": metadata} if metadata else info)
+    return _GoogleBody(_GoogleError(status or TRAITS[kind].status, message, word, details))
 
 
 _ANTHROPIC_TYPES = frozenset(traits.anthropic for traits in TRAITS.values())

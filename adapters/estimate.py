@@ -18,15 +18,20 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def input_tokens(body: bytes) -> int:
-    """About how many tokens the prompt of a chat or messages request has: its text's bytes by four, a flat price for
-    each image or document. Raises InvalidRequest when the body is not a JSON object."""
+    """About how many tokens the prompt of a chat, messages or generateContent request has: its text's bytes by four, a
+    flat price for each image or document. Raises InvalidRequest when the body is not a JSON object."""
     try:
         request = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise malformed(error) from error
-    messages = request.get("messages")
+    inner = request.get("generateContentRequest")
+    request = {**request, **inner} if isinstance(inner, dict) else request
+    messages = request.get("messages") or request.get("contents")
     count = _PER_MESSAGE * len(messages) if isinstance(messages, list) else 0
-    return count + sum(_size(request.get(name)) for name in ("system", "messages", "tools")) // _BYTES_PER_TOKEN
+    return count + sum(_size(request.get(name)) for name in _COUNTED) // _BYTES_PER_TOKEN
+
+
+_COUNTED = ("system", "systemInstruction", "messages", "contents", "tools")
 
 
 def output_tokens(sample: bytes, events: int) -> int:
@@ -80,7 +85,7 @@ def _size(value: Any, depth: int = 0) -> int:
     if isinstance(value, list):
         return sum(_size(item, depth + 1) for item in value)
     if isinstance(value, dict):
-        if value.get("type") in ("base64", "image_url") or "file_data" in value:
+        if value.get("type") in ("base64", "image_url") or "file_data" in value or "mimeType" in value:
             return _PER_IMAGE * _BYTES_PER_TOKEN
         return sum(_size(item, depth + 1) + len(name) for name, item in value.items())
     return 2 if value is not None else 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from adapters import google_usage
 from adapters.types import Dialect, Usage
 
 _HEAD = 2048
@@ -55,6 +56,7 @@ class _Tokens(msgspec.Struct, gc=False):
 class _Body(msgspec.Struct, gc=False):
     usage: _Tokens | None = None
     service_tier: str | None = None
+    usageMetadata: google_usage.Tokens | None = None
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
@@ -68,7 +70,9 @@ def usage_of(body: bytes) -> Usage | None:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     tokens = answer.usage
-    return None if tokens is None else _usage(tokens, answer.service_tier)
+    if tokens is not None:
+        return _usage(tokens, answer.service_tier)
+    return None if answer.usageMetadata is None else google_usage.counted(answer.usageMetadata)
 
 
 def _usage(tokens: _Tokens, tier: str | None = None) -> Usage:
@@ -238,9 +242,59 @@ class ResponsesTap(Tap):
         return False
 
 
+class GeminiTap(Tap):
+    """The same for Gemini, which has no end marker: a stream is whole when its finish reason has passed. What an answer
+    rests on may follow that, and be longer than what is kept."""
+
+    __slots__ = ("_finished", "_seam")
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self._finished = False
+        self._seam = b""
+
+    def feed(self, data: bytes) -> None:
+        """As the other's."""
+        super().feed(data)
+        seam = self._seam + data
+        if _GEMINI_FINISH in seam:
+            self._finished = True
+        self._seam = seam[-len(_GEMINI_FINISH) :]
+
+    def usage(self) -> Usage | None:
+        """The last count that came whole."""
+        tail = self.tail()
+        at = tail.rfind(_GEMINI_USAGE)
+        while at != -1:
+            start = tail.find(b"{", at)
+            end = _object_end(tail, start) if start != -1 else -1
+            if end != -1:
+                try:
+                    return google_usage.counted(google_usage.decode(tail[start:end]))
+                except (msgspec.MsgspecError, UnicodeDecodeError):
+                    return None
+            at = tail.rfind(_GEMINI_USAGE, 0, at)
+        return None
+
+    def finished(self) -> bool:
+        """Whether a finish reason was seen."""
+        return self._finished
+
+
+_GEMINI_FINISH = b'"finishReason"'
+_GEMINI_USAGE = b'"usageMetadata"'
+
+
 def tap(dialect: Dialect) -> Tap:
     """What watches a verbatim stream of a dialect."""
-    return ResponsesTap(dialect) if dialect is Dialect.OPENAI_RESPONSES else Tap(dialect)
+    return _TAPS.get(dialect, Tap)(dialect)
+
+
+_TAPS: dict[Dialect, type[Tap]] = {
+    Dialect.OPENAI_RESPONSES: ResponsesTap,
+    Dialect.GEMINI_GENERATE: GeminiTap,
+    Dialect.GEMINI_STREAM_ARRAY: GeminiTap,
+}
 
 
 _RESPONSES_END = re.compile(

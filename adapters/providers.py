@@ -162,7 +162,12 @@ _ROWS: tuple[Provider, ...] = (
         key_env="GEMINI_API_KEY",
         docs="https://ai.google.dev/api/generate-content",
         auth=auth.x_goog_api_key,
-        paths={Dialect.GEMINI_GENERATE: "/models/{model}:generateContent"},
+        paths={
+            Dialect.GEMINI_GENERATE: "/models/{model}:generateContent",
+            Dialect.GEMINI_STREAM_ARRAY: "/models/{model}:streamGenerateContent",
+            Dialect.GEMINI_COUNT_TOKENS: "/models/{model}:countTokens",
+            Dialect.GEMINI_MODELS: "/models?pageSize=1000",
+        },
         stream_paths={Dialect.GEMINI_GENERATE: "/models/{model}:streamGenerateContent?alt=sse"},
     ),
     Provider(

@@ -5,7 +5,7 @@ A dialect is one line: among the clients' or among the upstreams'. Each client r
 
 from __future__ import annotations
 
-from adapters import openai_errors
+from adapters import google_errors, openai_errors
 from adapters.anthropic import CHAT_TO_MESSAGES
 from adapters.anthropic_client import MESSAGES_TO_CHAT
 from adapters.anthropic_text import COMPLETIONS_TO_COMPLETE
@@ -21,6 +21,7 @@ from adapters.cohere import CHAT_TO_COHERE, EMBEDDINGS_TO_EMBED, RERANK_TO_COHER
 from adapters.completions import COMPLETIONS_TO_CHAT
 from adapters.embeddings import TO_FLOATS
 from adapters.gemini import CHAT_TO_GEMINI
+from adapters.gemini_client import ARRAY_TO_CHAT, GENERATE_TO_CHAT
 from adapters.mistral import CHAT_TO_MISTRAL, COMPLETIONS_TO_FIM
 from adapters.rerank import RERANK_TO_VOYAGE
 from adapters.responses_client import RESPONSES_TO_CHAT
@@ -29,10 +30,15 @@ from adapters.types import Codec, Dialect
 IDENTITY = Identity(openai_errors.read)
 """Both sides speak the same dialect: bodies are not looked into, and errors pass as they came."""
 
+GEMINI_IDENTITY = Identity(google_errors.read)
+"""The same between Gemini's clients and Google."""
+
 _CLIENTS: dict[Dialect, Codec] = {
     Dialect.OPENAI_COMPLETIONS: COMPLETIONS_TO_CHAT,
     Dialect.OPENAI_RESPONSES: RESPONSES_TO_CHAT,
     Dialect.ANTHROPIC_MESSAGES: MESSAGES_TO_CHAT,
+    Dialect.GEMINI_GENERATE: GENERATE_TO_CHAT,
+    Dialect.GEMINI_STREAM_ARRAY: ARRAY_TO_CHAT,
 }
 """Clients' dialects on chat upstreams."""
 
@@ -61,6 +67,9 @@ CODECS: dict[tuple[Dialect, Dialect], Codec] = {
     (Dialect.OPENAI_EMBEDDINGS, Dialect.COHERE_EMBED): EMBEDDINGS_TO_EMBED,
     (Dialect.RERANK, Dialect.COHERE_RERANK): RERANK_TO_COHERE,
     (Dialect.RERANK, Dialect.VOYAGE_RERANK): RERANK_TO_VOYAGE,
+    (Dialect.GEMINI_GENERATE, Dialect.GEMINI_GENERATE): GEMINI_IDENTITY,
+    (Dialect.GEMINI_STREAM_ARRAY, Dialect.GEMINI_STREAM_ARRAY): GEMINI_IDENTITY,
+    (Dialect.GEMINI_COUNT_TOKENS, Dialect.GEMINI_COUNT_TOKENS): GEMINI_IDENTITY,
 }
 
 

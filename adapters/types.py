@@ -36,18 +36,23 @@ class Dialect(StrEnum):
     BEDROCK_TITAN_EMBEDDINGS = "bedrock.titan_embeddings"
     BEDROCK_COHERE_EMBEDDINGS = "bedrock.cohere_embeddings"
     GEMINI_GENERATE = "gemini.generate"
+    GEMINI_STREAM_ARRAY = "gemini.stream_array"
+    GEMINI_COUNT_TOKENS = "gemini.count_tokens"
+    GEMINI_MODELS = "gemini.models"
     PASSTHROUGH = "passthrough"
 
     @property
     def family(self) -> str:
-        """Whose error shape and model list this dialect's clients expect: `openai`, `anthropic`, or `responses`, which
-        is OpenAI's but for the errors within a stream."""
+        """Whose error shape and model list this dialect's clients expect: `openai`, `anthropic`, `gemini`, or
+        a variant that has only its errors within a stream to itself: `responses`, `gemini_array`."""
         return _FAMILIES.get(self.value, "openai")
 
 
 _FAMILIES = {
     **dict.fromkeys((each.value for each in Dialect if each.value.startswith("anthropic")), "anthropic"),
+    **dict.fromkeys((each.value for each in Dialect if each.value.startswith("gemini")), "gemini"),
     Dialect.OPENAI_RESPONSES.value: "responses",
+    Dialect.GEMINI_STREAM_ARRAY.value: "gemini_array",
 }
 
 

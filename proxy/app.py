@@ -283,6 +283,8 @@ class Gateway:
         route = match.route
         if route.dialect is not None and route.scope is not None:
             self.metrics.in_flight += 1
+            if route.named:
+                x.path_model = match.params["model"]
             return self.pipeline.infer(x, route.dialect, route.scope)
         return self._administer(x, route, match.params)
 

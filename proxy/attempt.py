@@ -25,6 +25,7 @@ from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Attempt, Exchange
 from proxy.health import Health, Visit
 from proxy.outcome import (
+    ESTIMATED,
     JSON,
     Outcome,
     dropped_line,
@@ -139,7 +140,7 @@ class Attempts:
         target = leaf.target
         wire = target.wire_for(x.dialect, model, x.streamed)
         if wire is None:
-            if x.dialect is Dialect.ANTHROPIC_COUNT_TOKENS:
+            if x.dialect in ESTIMATED:
                 return of_estimate(x)
             raise Refused(
                 Kind.INVALID_REQUEST,
@@ -263,8 +264,9 @@ class Attempts:
                 failed = of_upstream(x, relay.error)
                 failed.usage = relay.usage
                 return failed
-            if content_type[:34] == _FRAMES:
-                head = _EVENTS + headers.for_client(reply.raw_headers, content_type=False) + dropped_line(dropped)
+            if content_type[:34] == _FRAMES or x.dialect is Dialect.GEMINI_STREAM_ARRAY:
+                kind = _EVENTS if x.dialect is not Dialect.GEMINI_STREAM_ARRAY else JSON
+                head = kind + headers.for_client(reply.raw_headers, content_type=False) + dropped_line(dropped)
             else:
                 head = headers.for_client(reply.raw_headers, content_type=True) + dropped_line(dropped)
             early = relay.early
@@ -301,7 +303,13 @@ class Attempts:
         error = wire.codec.error(status, fields, raw)
         outcome.kind = error.kind
         outcome.body = errors.body(
-            x.dialect.family, error.kind, error.message, type=error.type, param=error.param, code=error.code
+            x.dialect.family,
+            error.kind,
+            error.message,
+            type=error.type,
+            param=error.param,
+            code=error.code,
+            status=status,
         )
         outcome.head = JSON + headers.for_client(reply.raw_headers, content_type=False)
         if outcome.retry_after is None and error.retry_after is not None:

@@ -79,6 +79,13 @@ def _fit(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
                 return None
             params[want[1:-2]] = "/".join(segments[index:])
             return params
+        if "*}:" in want:
+            name, _, verb = want[1:].partition("*}:")
+            rest = "/".join(segments[index:])
+            if not rest.endswith(f":{verb}") or len(rest) <= len(verb) + 1:
+                return None
+            params[name] = unquote(rest[: -len(verb) - 1])
+            return params
         if index >= len(segments):
             return None
         got = segments[index]

@@ -52,9 +52,9 @@ class Exchange(msgspec.Struct, eq=False):
 
     `headers` are the few header fields the gateway reads, by lower-case name with `x-loopway-` written as
     `x-portkey-`; `raw_headers` are all of them. `started` and `first_byte` are seconds of the monotonic clock, `at` is
-    Unix time. `body_model` is the model as the body has it, `model` the one to route by. Once `committed`, bytes of an
-    answer have gone to the client; once `consumed`, the request's body has streamed to a provider and is not here any
-    more: nothing can be tried again.
+    Unix time. `body_model` is the model as the body has it, `path_model` as the path does in dialects that have it
+    there, `model` the one to route by. Once `committed`, bytes of an answer have gone to the client; once `consumed`,
+    the request's body has streamed to a provider and is not here any more: nothing can be tried again.
 
     `read` is when the request's body was here (monotonic clock; 0: it streamed), `upstream` the seconds that were
     waited for providers until the answer began, `queued` those for permits: what else it took, the gateway took itself.
@@ -86,6 +86,7 @@ class Exchange(msgspec.Struct, eq=False):
     leaf: Leaf | None = None
     model: str | None = None
     body_model: str | None = None
+    path_model: str | None = None
     status: int = 0
     kind: Kind | None = None
     attempts: list[Attempt] = []

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from adapters.types import Dialect
 from proxy.capabilities import ROUTES as CAPABILITIES
-from proxy.models import list_models
+from proxy.models import list_gemini_models, list_models, one_gemini_model
 from proxy.routes import Route
 
 
 def _speaks(path: str, dialect: Dialect, summary: str) -> Route:
     return Route(method="POST", path=path, scope="completions.write", summary=summary, dialect=dialect, body="json")
+
+
+def _names(version: str, verb: str, dialect: Dialect, summary: str) -> Route:
+    return Route(
+        method="POST",
+        path=f"/{version}/models/{{model*}}:{verb}",
+        scope="completions.write",
+        summary=summary,
+        dialect=dialect,
+        body="json",
+        named=True,
+    )
+
+
+_GEMINI = (
+    ("generateContent", Dialect.GEMINI_GENERATE, "An answer, Gemini's dialect"),
+    ("streamGenerateContent", Dialect.GEMINI_GENERATE, "A streamed answer, Gemini's dialect"),
+    ("countTokens", Dialect.GEMINI_COUNT_TOKENS, "Count tokens, Gemini's dialect"),
+)
 
 
 def _passes(method: str, path: str) -> Route:
@@ -41,5 +60,21 @@ ROUTES: tuple[Route, ...] = (
         exchange=True,
     ),
     *CAPABILITIES,
-    *(_passes(method, "/v1/{rest*}") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
+    *(
+        Route(
+            method="GET",
+            path=path,
+            scope="models.list",
+            summary="The same as Gemini's clients read it",
+            handler=handler,
+            exchange=True,
+        )
+        for path, handler in (("/v1beta/models", list_gemini_models), ("/v1beta/models/{model*}", one_gemini_model))
+    ),
+    *(_names(version, *row) for version in ("v1beta", "v1") for row in _GEMINI),
+    *(
+        _passes(method, f"/{version}/{{rest*}}")
+        for version in ("v1", "v1beta")
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+    ),
 )

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from adapters.errors import Kind
 from adapters.types import Dialect
 from proxy.config.target import Target
-from proxy.errors import UpstreamFailure
+from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.routes import AdminContext, AdminRequest, Answer
 from proxy.seams import Timeouts, Transport
@@ -27,8 +28,19 @@ class _Model(msgspec.Struct):
     created: int | None = None
 
 
+class _Named(msgspec.Struct):
+    name: str
+
+
 class _List(msgspec.Struct):
+    """OpenAI's list, or Google's."""
+
     data: list[_Model] = []
+    models: list[_Named] = []
+
+    def names(self) -> list[str]:
+        """The names in either."""
+        return [model.id for model in self.data] + [model.name.removeprefix("models/") for model in self.models]
 
 
 _decode = msgspec.json.Decoder(_List).decode
@@ -56,7 +68,7 @@ class Catalog:
         found = self._known.get(target.name)
         if found is not None and found[1] is target and monotonic() - found[0] < _FRESH:
             return found[2]
-        path = target.provider.paths.get(Dialect.OPENAI_MODELS)
+        path = target.provider.paths.get(Dialect.OPENAI_MODELS) or target.provider.paths.get(Dialect.GEMINI_MODELS)
         if path is None or target.signing is not None:
             return []
         head, defaults = target.request_head("GET", target.base_path + path, None)
@@ -65,7 +77,7 @@ class Catalog:
             reply = await self._transport.send(target.origin, head, b"", self._timeouts)
             try:
                 raw = await reply.gather(_LIMIT)
-                names = [model.id for model in _decode(raw).data] if reply.status == 200 else []
+                names = _decode(raw).names() if reply.status == 200 else []
             finally:
                 reply.finish()
         except (UpstreamFailure, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -75,21 +87,18 @@ class Catalog:
         return names
 
 
+Row = tuple[Target, str]
+"""A model and where it runs."""
+
+
 async def list_models(context: AdminContext, request: AdminRequest) -> Answer:
     """GET /v1/models, for the virtual key that the headers name, else for all that the key may use."""
     x: Exchange = context.exchange  # type: ignore[attr-defined]
-    catalog: Catalog = context.catalog  # type: ignore[attr-defined]
-    targets = _addressed(x)
-    lists = await asyncio.gather(*(catalog.of(target) for target in targets))
-    key = x.key
-    rows = [
-        (target, name)
-        for target, names in zip(targets, lists, strict=True)
-        for name in names
-        if key is None or key.may_ask_for(name, target.model_for(name) or name)
-    ]
+    rows = await _rows(context, x)
     if b"anthropic-version" in x.headers:
         return Answer(_anthropic(rows))
+    if b"x-goog-api-key" in x.headers:
+        return Answer({"models": [_gemini(*row) for row in rows]})
     return Answer(
         {
             "object": "list",
@@ -107,6 +116,43 @@ async def list_models(context: AdminContext, request: AdminRequest) -> Answer:
     )
 
 
+async def list_gemini_models(context: AdminContext, request: AdminRequest) -> Answer:
+    """GET /v1beta/models: the same as Google's clients read it."""
+    x: Exchange = context.exchange  # type: ignore[attr-defined]
+    return Answer({"models": [_gemini(*row) for row in await _rows(context, x)]})
+
+
+async def one_gemini_model(context: AdminContext, request: AdminRequest) -> Answer:
+    """GET /v1beta/models/{model}: one of them. Raises Refused (404)."""
+    x: Exchange = context.exchange  # type: ignore[attr-defined]
+    wanted = request.params["model"]
+    for target, name in await _rows(context, x):
+        if wanted in (f"@{target.name}/{name}", name):
+            return Answer(_gemini(target, name))
+    raise Refused(Kind.NOT_FOUND, f"The model {wanted[:200]!r} is not known here.", param="model")
+
+
+async def _rows(context: AdminContext, x: Exchange) -> list[Row]:
+    catalog: Catalog = context.catalog  # type: ignore[attr-defined]
+    targets = _addressed(x)
+    lists = await asyncio.gather(*(catalog.of(target) for target in targets))
+    key = x.key
+    return [
+        (target, name)
+        for target, names in zip(targets, lists, strict=True)
+        for name in names
+        if key is None or key.may_ask_for(name, target.model_for(name) or name)
+    ]
+
+
+def _gemini(target: Target, name: str) -> dict[str, Any]:
+    return {
+        "name": f"models/@{target.name}/{name}",
+        "displayName": name,
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],
+    }
+
+
 def _addressed(x: Exchange) -> list[Target]:
     provider = x.header(b"x-portkey-provider") or ""
     slug = provider[1:].partition("/")[0] if provider[:1] == "@" else x.header(b"x-portkey-virtual-key")
@@ -116,7 +162,7 @@ def _addressed(x: Exchange) -> list[Target]:
     return [target for slug, target in x.snapshot.targets.items() if x.key is None or x.key.may_use(slug)]
 
 
-def _anthropic(rows: list[tuple[Target, str]]) -> dict[str, Any]:
+def _anthropic(rows: list[Row]) -> dict[str, Any]:
     data = [
         {
             "type": "model",

@@ -83,6 +83,8 @@ def body_for(x: Exchange, leaf: Leaf, model: str) -> bytes:
     """The request's body for this leaf: the bytes received, unless model or parameters must change. Raises Refused."""
     if model == x.body_model and not leaf.edits and b"x-portkey-package-version" not in x.headers:
         return x.body
+    if x.path_model is not None:
+        return _unnamed(x, leaf)
     body = x.body
     try:
         if leaf.edits:
@@ -96,6 +98,17 @@ def body_for(x: Exchange, leaf: Leaf, model: str) -> bytes:
     except InvalidRequest as error:
         raise invalid(error) from error
     return body
+
+
+def _unnamed(x: Exchange, leaf: Leaf) -> bytes:
+    """The same for a dialect that has the model in the path, and refuses one in the body."""
+    if not leaf.edits:
+        return x.body
+    try:
+        body = params.edited(x.body, leaf.default_params, leaf.override_params, leaf.drops)
+        return peek.without(body, ("model",))
+    except InvalidRequest as error:
+        raise invalid(error) from error
 
 
 def strict(x: Exchange, leaf: Leaf) -> bool:
@@ -174,7 +187,7 @@ def with_length(head: bytes, length: int) -> bytes:
 
 
 def _below_version(path: str) -> str:
-    rest = path.removeprefix("/v1")
+    rest = path.removeprefix("/v1beta") if path.startswith("/v1beta/") else path.removeprefix("/v1")
     for prefix in ("/v1/", "/proxy/"):
         if rest.startswith(prefix):
             rest = rest[len(prefix) - 1 :]

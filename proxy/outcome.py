@@ -11,7 +11,7 @@ import msgspec
 
 from adapters import errors, estimate
 from adapters.errors import TRAITS, InvalidRequest, Kind, UpstreamError
-from adapters.types import Usage
+from adapters.types import Dialect, Usage
 from proxy import headers
 from proxy.config.leaf import Leaf
 from proxy.errors import Refused, Source, UpstreamFailure
@@ -77,6 +77,13 @@ class Outcome(msgspec.Struct, eq=False):
             visit.leave()
 
 
+ESTIMATED = {
+    Dialect.ANTHROPIC_COUNT_TOKENS: b'{"input_tokens":%d}',
+    Dialect.GEMINI_COUNT_TOKENS: b'{"totalTokens":%d}',
+}
+"""Dialects that are answered by a local guess where a provider has no endpoint for them, and how they say it."""
+
+
 def dropped_line(names: tuple[str, ...]) -> bytes:
     """The header line that names the parameters which could not survive translation; empty without any."""
     if not names:
@@ -100,7 +107,7 @@ def tried_enough(head: bytes) -> bytes:
 
 
 def _error(x: Exchange, status: int, kind: Kind, message: str, **words: str | None) -> Outcome:
-    return Outcome(status, None, JSON, kind, errors.body(x.dialect.family, kind, message, **words))
+    return Outcome(status, None, JSON, kind, errors.body(x.dialect.family, kind, message, status=status, **words))
 
 
 def invalid(error: InvalidRequest) -> Refused:
@@ -141,7 +148,7 @@ def of_timeout(x: Exchange, timeout: float) -> Outcome:
 def of_estimate(x: Exchange) -> Outcome:
     """Tokens counted here, for a provider that counts none. Raises Refused (400)."""
     try:
-        body = b'{"input_tokens":%d}' % estimate.input_tokens(x.body)
+        body = ESTIMATED[x.dialect] % estimate.input_tokens(x.body)
     except InvalidRequest as error:
         raise invalid(error) from error
     return Outcome(200, None, JSON + b"x-loopway-estimated: true\r\n", None, body)

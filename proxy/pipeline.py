@@ -96,11 +96,24 @@ class Pipeline:
         x.streamed = seen.stream is True
         if seen.user:
             x.user = bytes(seen.user)
+        if x.path_model is not None:
+            _read_path(x, x.path_model)
 
     def _broken(self, x: Exchange, error: Exception) -> None:
         # A fault of ours. The client learns that, and no more; the log has the rest.
         logging.getLogger("loopway").error("request %s failed", x.request_id, exc_info=error)
         refuse(x, Refused(Kind.INTERNAL, "The gateway failed to handle this request.", source=Source.GATEWAY))
+
+
+def _read_path(x: Exchange, model: str) -> None:
+    """Gemini's clients name the model in the path, and say there whether and how the answer shall be streamed."""
+    if len(model) > peek.MODEL_LENGTH:
+        raise Refused(Kind.INVALID_REQUEST, "The name of the model is too long.", param="model")
+    x.model = model.removeprefix("models/")
+    x.body_model = None
+    x.streamed = x.path.endswith(":streamGenerateContent")
+    if x.streamed and "alt=sse" not in x.query:
+        x.dialect = Dialect.GEMINI_STREAM_ARRAY
 
 
 def _is_json(x: Exchange) -> bool:
@@ -139,7 +152,13 @@ def refuse(x: Exchange, refused: Refused) -> None:
         lines.append(f"retry-after: {max(1, round(refused.retry_after))}\r\n")
     lines += [f"{name}: {value}\r\n" for name, value in refused.headers]
     body = errors.body(
-        x.dialect.family, refused.kind, refused.message, type=refused.type, param=refused.param, code=refused.code
+        x.dialect.family,
+        refused.kind,
+        refused.message,
+        type=refused.type,
+        param=refused.param,
+        code=refused.code,
+        status=refused.status,
     )
     if refused.errors:
         body = body[:-1] + b',"errors":' + msgspec.json.encode(refused.errors) + b"}"

@@ -250,7 +250,13 @@ class Events:
         client.write(
             out
             + errors.event(
-                self._x.dialect.family, error.kind, error.message, type=error.type, param=error.param, code=error.code
+                self._x.dialect.family,
+                error.kind,
+                error.message,
+                type=error.type,
+                param=error.param,
+                code=error.code,
+                status=error.status,
             ),
             end=True,
         )

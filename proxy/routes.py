@@ -1,7 +1,8 @@
 """The route table: every path this gateway answers, once.
 
 Dispatch, authentication, scopes, OpenAPI and the security tests all read this table, so a new route is covered the
-day it is added. Patterns are literal segments and `{names}`; `{rest*}` at the end takes any further segments.
+day it is added. Patterns are literal segments and `{names}`; `{rest*}` at the end takes any further segments,
+`{model*}:verb` those before a verb.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One row: what it matches, who may call it, and what answers.
 
     `scope` None is open to everyone. `dialect` is set on inference routes, `handler` on all others. `summary` is its
-    line in the OpenAPI document. `exchange` handlers also see the exchange they run in.
+    line in the OpenAPI document. `exchange` handlers also see the exchange they run in. `named` says that the path has
+    the model in it (`{model*}`), and the body none.
     """
 
     method: str
@@ -72,6 +74,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     tag: str = "inference"
     open_metrics: bool = False
     exchange: bool = False
+    named: bool = False
 
 
 class Match(msgspec.Struct, frozen=True):

@@ -23,11 +23,10 @@ from adapters.gemini.wire import (
     OutMessage,
     OutToolCall,
     RawAnswer,
-    Tokens,
     Wish,
-    counted,
     told,
 )
+from adapters.google_usage import Tokens, counted
 from adapters.pivot import BRACE, NULL, QUOTE, UNREADABLE, first, joined
 from adapters.types import Call, Reply
 

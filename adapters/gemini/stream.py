@@ -26,11 +26,10 @@ from adapters.gemini.wire import (
     Inline,
     OutToolCall,
     RawAnswer,
-    Tokens,
     Wish,
-    counted,
     told,
 )
+from adapters.google_usage import Tokens, counted
 from adapters.pivot import NULL, QUOTE, UNREADABLE, first
 from adapters.types import Call, Usage, bodiless
 

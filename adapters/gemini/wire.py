@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from adapters.google_usage import Tokens, counted
 from adapters.pivot import ABSENT
-from adapters.types import Usage
 
 EMPTY_STRING = Raw(b'""')
 EMPTY_OBJECT = Raw(b"{}")
@@ -210,21 +210,6 @@ class Feedback(Struct, gc=False, rename="camel"):
     block_reason_message: str | None = None
 
 
-class Modality(Struct, gc=False, rename="camel"):
-    modality: str = ""
-    token_count: int = 0
-
-
-class Tokens(Struct, gc=False, rename="camel"):
-    prompt_token_count: int = 0
-    candidates_token_count: int = 0
-    thoughts_token_count: int = 0
-    tool_use_prompt_token_count: int = 0
-    cached_content_token_count: int = 0
-    prompt_tokens_details: list[Modality] | None = None
-    candidates_tokens_details: list[Modality] | None = None
-
-
 class Answer(Struct, gc=False, rename="camel"):
     candidates: list[Candidate] | None = None
     prompt_feedback: Feedback | None = None
@@ -327,30 +312,14 @@ class NamedCompletion(Completion):
     provider: str = "google"
 
 
-def counted(tokens: Tokens) -> Usage:
-    """Gemini's token counts in OpenAI's meaning: what its own tools read counts as input, thoughts as output."""
-    return Usage(
-        tokens.prompt_token_count + tokens.tool_use_prompt_token_count,
-        tokens.candidates_token_count + tokens.thoughts_token_count,
-        tokens.cached_content_token_count,
-        0,
-        tokens.thoughts_token_count,
-    )
-
-
 def told(tokens: Tokens) -> OutUsage:
     """The usage object a client gets."""
     usage = counted(tokens)
-    prompt = PromptDetails(usage.cached, _spoken(tokens.prompt_tokens_details))
+    prompt = PromptDetails(usage.cached, usage.audio_input)
     out = OutUsage(usage.input, usage.output, usage.input + usage.output, prompt)
-    spoken = _spoken(tokens.candidates_tokens_details)
-    if usage.reasoning or spoken:
-        out.completion_tokens_details = CompletionDetails(usage.reasoning, spoken)
+    if usage.reasoning or usage.audio_output:
+        out.completion_tokens_details = CompletionDetails(usage.reasoning, usage.audio_output)
     return out
-
-
-def _spoken(details: list[Modality] | None) -> int:
-    return sum(each.token_count for each in details or () if each.modality == "AUDIO")
 
 
 # Tables.

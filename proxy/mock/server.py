@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from proxy.errors import StartupError
-from proxy.mock import anthropic, azure, bedrock, modes, openai, openai_more, responses
+from proxy.mock import anthropic, azure, bedrock, gemini, modes, openai, openai_more, responses
 from proxy.mock.answer import Answer, Incoming, Pairs, Refusal, Route, Stream, Whole, encode
 from proxy.mock.ledger import KEPT_BODY, Ledger, Record, State
 from proxy.mock.modes import Mode
@@ -46,6 +46,7 @@ _ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/v1/messages"): Route(anthropic.FAMILY, anthropic.messages),
     ("POST", "/v1/messages/count_tokens"): Route(anthropic.FAMILY, anthropic.count_tokens),
     ("POST", "/v1/complete"): Route(anthropic.FAMILY, anthropic.complete),
+    ("GET", "/v1beta/models"): Route(gemini.FAMILY, gemini.models, json=False),
 }
 _ECHO = Route(openai.FAMILY, openai_more.echo, json=False)
 _MODEL = Route(openai.FAMILY, openai_more.model, json=False)
@@ -167,6 +168,10 @@ class Mock:
         named = _in_the_clouds(record.route)
         if named is not None and named[1] and "model" not in decoded:
             decoded["model"] = named[1]
+        at = gemini.place(record.route)
+        if at is not None and route.answer in gemini.VERBS.values():
+            # Google has the model in the path.
+            decoded["model"] = at.model
         if isinstance(decoded.get("model"), str):
             by_model, decoded["model"] = modes.split_model(decoded["model"])
             record.model = decoded["model"]
@@ -244,7 +249,9 @@ def _record(request: web.BaseRequest, path: str, query: str) -> Record:
         route=modes.split_path(path)[1],
         query=query,
         headers=headers,
-        credential=request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer "),
+        credential=request.headers.get("x-api-key")
+        or request.headers.get("x-goog-api-key")
+        or request.headers.get("authorization", "").removeprefix("Bearer "),
         accepted_at=time.time(),
     )
 
@@ -254,6 +261,10 @@ def _route(method: str, path: str, headers: Mapping[str, str]) -> Route:
     if route is None and method == "POST" and (cloud := _in_the_clouds(path)) is not None:
         return cloud[0]
     if route is None:
+        at = gemini.place(path) if method == "POST" else None
+        if at is not None and at.verb in gemini.VERBS:
+            family = anthropic.FAMILY._replace(authenticate=gemini.authenticate)
+            return Route(family if at.publisher == "anthropic" else gemini.FAMILY, gemini.VERBS[at.verb])
         route = _MODEL if method == "GET" and path.startswith("/v1/models/") else _ECHO
     return _ANTHROPIC_TWINS.get(route.answer, route) if "anthropic-version" in headers else route
 
@@ -293,7 +304,7 @@ def _answer(incoming: Incoming, route: Route) -> Answer:
     if mode.status and mode.status >= 400:
         refusal = route.family.refusal(mode.status)
         return Whole(route.family.render(refusal, incoming.sha256), mode.status, headers=_retry_headers(mode))
-    if not incoming.path.startswith("/v1/") and not route.outside:
+    if not incoming.path.startswith(("/v1/", "/v1beta")) and not route.outside:
         raise Refusal(404, f"Invalid URL ({incoming.method} {incoming.path})")
     route.family.authenticate(incoming.headers)
     try:

@@ -16,6 +16,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from portkey_ai import Portkey
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from google import genai
+
 Make = Callable[..., Any]
 
 
@@ -58,6 +62,21 @@ def anthropic_client(gateway: Gateway) -> Iterator[Make]:
     def make(headers: dict[str, str] | None = None, **options: Any) -> anthropic.Anthropic:
         given = {"api_key": gateway.api_key, "base_url": gateway.url, "max_retries": 0, **options}
         made.append(anthropic.Anthropic(default_headers=headers, **given))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def gemini_client(gateway: Gateway) -> Iterator[Make]:
+    """Makes clients of Google's SDK; `headers` as above."""
+    made: list[genai.Client] = []
+
+    def make(headers: dict[str, str] | None = None, **options: Any) -> genai.Client:
+        http = {"base_url": gateway.url, "headers": headers or {}}
+        made.append(genai.Client(**{"api_key": gateway.api_key, "http_options": http, **options}))
         return made[-1]
 
     yield make

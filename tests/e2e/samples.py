@@ -5,10 +5,11 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
-from tests.fakes.gateway import ANTHROPIC_SLUG, OPENAI_SLUG
+from tests.fakes.gateway import ANTHROPIC_SLUG, GOOGLE_SLUG, OPENAI_SLUG
 
 GPT = f"@{OPENAI_SLUG}/gpt-4o"
 CLAUDE = f"@{ANTHROPIC_SLUG}/claude-sonnet-4-5"
+GEMINI = f"@{GOOGLE_SLUG}/gemini-2.5-flash"
 TEST = "Say this is a test"
 SAID = "This is a test."
 HELLO: list[Any] = [{"role": "user", "content": TEST}]

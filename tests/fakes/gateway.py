@@ -48,8 +48,10 @@ SEED_KEY = "/turdjWE+tIUeAzmzGxGEkkJLBQ="
 
 OPENAI_SLUG = "open-ai-key-6317bc"
 ANTHROPIC_SLUG = "anthropic-key-6317bc"
+GOOGLE_SLUG = "google-key-6317bc"
 OPENAI_SECRET = "sk-openai"
 ANTHROPIC_SECRET = "sk-ant-secret"
+GOOGLE_SECRET = "AIza-secret"
 
 _STARTED = re.compile(r"listens on (http://[^\s,]+)")
 _PATIENCE = 30.0
@@ -57,8 +59,9 @@ _PATIENCE = 30.0
 
 def virtual_key(slug: str, provider: str, url: str, **more: Any) -> dict[str, Any]:
     """A virtual key of the file whose provider answers at `url` (without `/v1`)."""
-    key = ANTHROPIC_SECRET if provider == "anthropic" else OPENAI_SECRET
-    return {"slug": slug, "provider": provider, "key": key, "custom_host": f"{url}/v1", **more}
+    key = {"anthropic": ANTHROPIC_SECRET, "google": GOOGLE_SECRET}.get(provider, OPENAI_SECRET)
+    version = "v1beta" if provider == "google" else "v1"
+    return {"slug": slug, "provider": provider, "key": key, "custom_host": f"{url}/{version}", **more}
 
 
 def at(url: str, **mode: object) -> str:
@@ -72,6 +75,7 @@ def standard(url: str) -> dict[str, Any]:
         "virtual_keys": [
             virtual_key(OPENAI_SLUG, "openai", url),
             virtual_key(ANTHROPIC_SLUG, "anthropic", url),
+            virtual_key(GOOGLE_SLUG, "google", url),
             virtual_key("openai-overloaded", "openai", at(url, status=503)),
             virtual_key("openai-limited", "openai", at(url, status=429, retry_after=0)),
             virtual_key("anthropic-overloaded", "anthropic", at(url, status=529)),

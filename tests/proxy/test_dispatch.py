@@ -43,7 +43,7 @@ def test_a_rest_takes_every_further_segment(router: Router) -> None:
     assert match.params == {"rest": "files/file-1/content"}
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v2/models", "/elsewhere", "/V1/models", "/admin", "/v1beta/x"])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v2/models", "/elsewhere", "/V1/models", "/admin", "/v2/x"])
 def test_outside_of_v1_there_is_nothing(router: Router, path: str) -> None:
     assert refused(router, "GET", path).status == 404
 
@@ -76,3 +76,16 @@ def test_a_head_finds_what_is_answered_here_and_nothing_else(router: Router) -> 
 def test_a_table_that_answers_twice_is_no_table() -> None:
     with pytest.raises(ValueError, match="GET /healthz"):
         Router((*PROBES, PROBES[0]))
+
+
+def test_a_model_may_be_any_part_of_the_path_before_its_verb(router: Router) -> None:
+    for path, model in (
+        ("/v1beta/models/gemini-x:generateContent", "gemini-x"),
+        ("/v1beta/models/@slug/a/b:generateContent", "@slug/a/b"),
+        ("/v1/models/%40slug%2Fa%3Ab:generateContent", "@slug/a:b"),
+    ):
+        match = router.find("POST", path)
+        assert match.params == {"model": model}
+        assert match.route.named
+    assert not router.find("POST", "/v1beta/models/:generateContent").route.named
+    assert not router.find("POST", "/v1beta/models/x:tuneModel").route.named

@@ -44,7 +44,7 @@ def test_usage_counts_thoughts_as_output_and_what_tools_read_as_input() -> None:
     usage = {**USAGE, "toolUsePromptTokenCount": 5, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 3}]}
     body = {**answer({"text": "a"}), "usageMetadata": usage}
     reply = CHAT_TO_GEMINI.response(call(), json.dumps(body).encode())
-    assert reply.usage == Usage(15, 34, 6, 0, 30)
+    assert reply.usage == Usage(15, 34, 6, 0, 30, audio_input=3)
     assert json.loads(reply.body)["usage"]["prompt_tokens_details"] == {"cached_tokens": 6, "audio_tokens": 3}
 
 

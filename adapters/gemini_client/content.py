@@ -1,0 +1,280 @@
+"""Contents and their parts → chat messages.
+
+A user's content becomes the answers to tool calls first, then one message with the rest in its order. Text and data
+move as the JSON they came in. Calls without an id get one by their place; results find their call by id, else by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters.errors import InvalidRequest
+from adapters.gemini.wire import SIGNED
+from adapters.gemini_client import signatures
+from adapters.gemini_client.wire import (
+    Assistant,
+    Blob,
+    Block,
+    Called,
+    ChatMessage,
+    Content,
+    FunctionCall,
+    Part,
+    Result,
+    Shown,
+    Text,
+    ToolCall,
+    ToolText,
+)
+from adapters.pivot import BRACE, NULL, QUOTE, first, joined
+from adapters.reading import Dropped, missing, read, string, under
+
+_encode = msgspec.json.Encoder().encode
+_contents = msgspec.json.Decoder(list[Content] | Content | str).decode
+_content = msgspec.json.Decoder(Content | str).decode
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
+
+_EMPTY = Raw(b'""')
+_NULL = Raw(b"null")
+_LINE = b"\\n"
+_SOUNDS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mp3": "mp3", "audio/mpeg": "mp3"}
+_ANSWERS = ("output", "result", "error")
+"""Keys under which a result that is one text stands."""
+
+
+class Messages:
+    """Contents read one after the other. `made` are the chat messages."""
+
+    __slots__ = ("_calls", "_waiting", "dropped", "made")
+
+    def __init__(self, dropped: Dropped) -> None:
+        self.dropped = dropped
+        self.made: list[ChatMessage] = []
+        self._calls = 0
+        self._waiting: list[tuple[str, str]] = []
+        """Id and name of the calls that wait for their results."""
+
+    def add_all(self, value: Raw) -> None:
+        """Adds `contents`. Raises InvalidRequest with the path below it."""
+        contents = read(_contents, value)
+        for at, content in enumerate(contents if isinstance(contents, list) else [contents]):
+            given = Content([Part(Raw(_encode(content)))]) if isinstance(content, str) else content
+            role = given.role or "user"
+            add = _ROLES.get(role)
+            if add is None:
+                raise InvalidRequest(f"`{role[:40]}` is not a role.", f"[{at}].role")
+            for number, part in enumerate(given.parts or ()):
+                if first(part.text) not in (QUOTE, NULL):
+                    raise InvalidRequest("Expected `str`.", f"[{at}].parts[{number}].text")
+            try:
+                add(self, given.parts or [])
+            except InvalidRequest as error:
+                raise under(f"[{at}].parts", error) from error
+
+    def _user(self, parts: list[Part]) -> None:
+        made: list[Any] = []
+        for at, part in enumerate(parts):
+            try:
+                if part.function_response is not None:
+                    self.made.append(self._result(part.function_response))
+                else:
+                    made += self._shown(part)
+            except InvalidRequest as error:
+                raise under(f"[{at}]", error) from error
+        if len(made) == 1 and made[0]["type"] == "text":
+            # Many compatible providers take text as a string only.
+            self.made.append(Text("user", made[0]["text"]))
+        elif made or not parts:
+            self.made.append(Text("user", made or _EMPTY))
+
+    def _shown(self, part: Part) -> Iterator[dict[str, Any]]:
+        if part.text:
+            yield {"type": "text", "text": part.text}
+        elif part.inline_data is not None:
+            yield inline(part.inline_data)
+        elif part.file_data is not None:
+            yield linked(part.file_data)
+        elif part.function_call is not None:
+            raise InvalidRequest("Function calls belong in contents of the model.", "functionCall")
+        else:
+            self.dropped.add("contents[].parts[]")
+
+    def _result(self, result: Result) -> ToolText:
+        if not result.name and not result.id:
+            raise missing("name", "functionResponse.name")
+        content, failed = _told(result.response)
+        shown = [each for each in map(_picture, result.parts or ()) if each is not None]
+        made = ToolText(self._answered(result), [{"type": "text", "text": content}, *shown] if shown else content)
+        if failed and self.dropped.blocks:
+            made.is_error = True
+        elif failed:
+            # OpenAI has no flag for it, and the model must not take a failure for a result.
+            made.content = joined([Raw(b'"Error: "'), content])
+        if shown and not self.dropped.blocks:
+            self.dropped.add("contents[].parts[].functionResponse.parts")
+            made.content = content
+        return made
+
+    def _answered(self, result: Result) -> str:
+        """The id of the call that this answers: the one it names, else the first of that name that waits."""
+        for number, (id, name) in enumerate(self._waiting):
+            if id == result.id or (not result.id and name == result.name):
+                del self._waiting[number]
+                return id
+        if result.id:
+            return result.id
+        raise InvalidRequest("No function of this name was called before.", "functionResponse.name")
+
+    def _model(self, parts: list[Part]) -> None:
+        said = _Said(self.dropped)
+        for at, part in enumerate(parts):
+            if part.function_call is not None:
+                said.sign(part)
+                said.calls.append(self._call(part, part.function_call, f"[{at}]"))
+            else:
+                said.add(part)
+        self.made.append(said.message())
+
+    def _call(self, part: Part, called: Called, path: str) -> ToolCall:
+        if not called.name:
+            raise missing("name", f"{path}.functionCall.name")
+        if first(called.args) not in (BRACE, NULL):
+            raise InvalidRequest("Expected `object`.", f"{path}.functionCall.args")
+        id = called.id or f"call_{self._calls}_{called.name[:40]}"
+        self._calls += 1
+        self._waiting.append((id, called.name))
+        arguments = str(called.args, "utf-8") if first(called.args) == BRACE else "{}"
+        function = FunctionCall(called.name, arguments)
+        if part.thought_signature and self.dropped.blocks:
+            function.thought_signature = signatures.read(part.thought_signature)[1]
+        return ToolCall(id, function)
+
+
+class _Said:
+    """One content of the model under way."""
+
+    __slots__ = ("_blocks", "_dropped", "_texts", "calls")
+
+    def __init__(self, dropped: Dropped) -> None:
+        self._dropped = dropped
+        self._texts: list[Raw] = []
+        self._blocks: list[Any] = []
+        self.calls: list[ToolCall] = []
+
+    def add(self, part: Part) -> None:
+        if part.thought:
+            # What other makers' models thought comes whole with a signature; of Google's only the signature counts.
+            self._thought(part)
+            return
+        self.sign(part)
+        if part.text:
+            if part.text != _EMPTY:
+                self._texts.append(part.text)
+                self._blocks.append(Block("text", text=part.text))
+        elif part.executable_code is not None and first(part.executable_code.code) == QUOTE:
+            self._texts.append(joined([Raw(b'"```python\\n"'), part.executable_code.code, Raw(b'"\\n```\\n"')]))
+        elif part.code_execution_result is not None and first(part.code_execution_result.output) == QUOTE:
+            self._texts.append(joined([Raw(b'"```\\n"'), part.code_execution_result.output, Raw(b'"\\n```\\n"')]))
+        elif not part.thought_signature:
+            self._dropped.add("contents[].parts[]")
+
+    def _thought(self, part: Part) -> None:
+        if not self._dropped.blocks:
+            self._dropped.add("contents[].parts[].thought")
+        elif part.thought_signature:
+            blocks, signature = signatures.read(part.thought_signature)
+            self._blocks += blocks
+            if signature:
+                self._blocks.append(Block("thinking", thinking=part.text or _EMPTY, signature=SIGNED + signature))
+
+    def sign(self, part: Part) -> None:
+        """Takes what comes in the signature of a part: before the part, as it was when the model said it."""
+        if not part.thought_signature:
+            return
+        if not self._dropped.blocks:
+            self._dropped.add("contents[].parts[].thoughtSignature")
+            return
+        blocks, signature = signatures.read(part.thought_signature)
+        self._blocks += blocks
+        if signature and part.function_call is None:
+            self._blocks.append(Block("thinking", thinking=_EMPTY, signature=SIGNED + signature))
+
+    def message(self) -> Assistant:
+        nothing = _NULL if self.calls else _EMPTY
+        made = Assistant(joined(self._texts) if self._texts else nothing, self.calls or None)
+        thoughtful = any(isinstance(each, Raw) or each.type != "text" for each in self._blocks)
+        if self._dropped.blocks and thoughtful:
+            made.content_blocks = self._blocks
+        return made
+
+
+_ROLES: dict[str, Callable[[Messages, list[Part]], None]] = {
+    "user": Messages._user,
+    "function": Messages._user,
+    "tool": Messages._user,
+    "model": Messages._model,
+}
+
+
+def system_text(value: Raw) -> Raw:
+    """A system instruction as one JSON string; its parts are joined by line ends."""
+    content = read(_content, value)
+    if isinstance(content, str):
+        return value
+    texts = [string(part.text, f"parts[{at}].text") for at, part in enumerate(content.parts or ())]
+    return joined(texts, _LINE) if texts else _EMPTY
+
+
+def inline(blob: Blob) -> dict[str, Any]:
+    """The content part for inline data."""
+    data = string(blob.data, "inlineData.data")
+    sound = _SOUNDS.get(blob.mime_type)
+    if sound is not None:
+        return {"type": "input_audio", "input_audio": {"data": data, "format": sound}}
+    url = Raw(b"".join((b'"data:', _encode(blob.mime_type)[1:-1], b";base64,", _standard(data))))
+    if blob.mime_type.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": url}}
+    return {"type": "file", "file": {"filename": blob.display_name or _name(blob.mime_type), "file_data": url}}
+
+
+def linked(blob: Blob) -> dict[str, Any]:
+    """The content part for a file's address."""
+    url = string(blob.file_uri, "fileData.fileUri")
+    if blob.mime_type.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": url}}
+    file = {"file_url": url, "mime_type": blob.mime_type} if blob.mime_type else {"file_url": url}
+    return {"type": "file", "file": file}
+
+
+def _standard(data: Raw) -> bytes:
+    """Google's SDKs write base64 with `-` and `_`; nobody else reads it. Without the opening quote."""
+    return bytes(data)[1:].replace(b"-", b"+").replace(b"_", b"/")
+
+
+def _name(media: str) -> str:
+    return f"document.{media.rpartition('/')[2] or 'bin'}" if media.isascii() else "document.bin"
+
+
+def _picture(shown: Shown) -> dict[str, Any] | None:
+    if shown.inline_data is not None:
+        return inline(shown.inline_data)
+    return None if shown.file_data is None else linked(shown.file_data)
+
+
+def _told(response: Raw) -> tuple[Raw, bool]:
+    """The text of a result, and whether it tells of a failure."""
+    if first(response) == NULL:
+        return _EMPTY, False
+    if first(response) != BRACE:
+        raise InvalidRequest("Expected `object`.", "functionResponse.response")
+    fields = read(_object, response)
+    if len(fields) == 1:
+        name, value = next(iter(fields.items()))
+        if name in _ANSWERS:
+            text = value if first(value) == QUOTE else Raw(_encode(str(value, "utf-8")))
+            return text, name == "error"
+    return Raw(_encode(str(response, "utf-8"))), False

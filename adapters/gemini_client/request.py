@@ -1,0 +1,272 @@
+"""generateContent request → chat request, field by field.
+
+Whatever need not be looked into moves as the JSON it came in. What OpenAI has no word for is named in
+`Outbound.dropped`; what would change the meaning of the request is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.errors import InvalidRequest
+from adapters.gemini_client.content import Messages, system_text
+from adapters.gemini_client.names import camel
+from adapters.gemini_client.schema import json_schema
+from adapters.gemini_client.wire import CallingConfig, ChatRequest, Declaration, Text, ThinkingConfig
+from adapters.pivot import ABSENT, BRACE, NULL, first
+from adapters.reading import Dropped, read, under
+from adapters.types import Call, Outbound
+
+_encode = msgspec.json.Encoder().encode
+_int = msgspec.json.Decoder(int).decode
+_float = msgspec.json.Decoder(float).decode
+_str = msgspec.json.Decoder(str).decode
+_bool = msgspec.json.Decoder(bool).decode
+_strings = msgspec.json.Decoder(list[str]).decode
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_declarations = msgspec.json.Decoder(list[Declaration]).decode
+_calling = msgspec.json.Decoder(CallingConfig).decode
+_thinking = msgspec.json.Decoder(ThinkingConfig).decode
+
+_BUDGETS = ((0, "none"), (1024, "low"), (8192, "medium"))
+"""Thinking tokens up to which a budget counts as this effort; what is above counts as high."""
+_NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+_TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
+
+
+def to_chat(call: Call) -> Outbound:
+    """Builds the chat request for `call.model`. Raises InvalidRequest with the path of the field at fault."""
+    body = call.body
+    try:
+        if not body.isascii():
+            # Values move undecoded, so nothing else would notice broken UTF-8 before the provider does.
+            body.decode()
+        body = camel(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise peek.malformed(error) from error
+    request = _Request(call)
+    for name, value in peek.fields(body).items():
+        _read(request, _FIELDS, name, value)
+    return request.outbound(call.stream)
+
+
+class _Request:
+    """One translation under way. What depends on several fields waits for `outbound`."""
+
+    __slots__ = ("allowed", "as_json", "dropped", "functions", "messages", "mode", "out", "schema", "system")
+
+    def __init__(self, call: Call) -> None:
+        self.dropped = Dropped(call.blocks)
+        self.out = ChatRequest(call.model)
+        self.messages = Messages(self.dropped)
+        self.system: Raw = ABSENT
+        self.functions: list[dict[str, Any]] = []
+        self.mode: str | None = None
+        self.allowed: list[str] | None = None
+        self.as_json = False
+        self.schema: Raw = ABSENT
+
+    def outbound(self, stream: bool) -> Outbound:
+        out = self.out
+        out.messages = self.messages.made
+        if not out.messages:
+            raise InvalidRequest("At least one content is required.", "contents")
+        if len(self.system) > len(b'""'):
+            out.messages.insert(0, Text("system", self.system))
+        self._tools()
+        if self.as_json and self.schema:
+            out.response_format = {"type": "json_schema", "json_schema": {"name": "output", "schema": self.schema}}
+        elif self.as_json:
+            out.response_format = {"type": "json_object"}
+        if stream:
+            out.stream = True
+            out.stream_options = {"include_usage": True}
+        return Outbound(_encode(out), dropped=self.dropped.names())
+
+    def _tools(self) -> None:
+        functions, mode, allowed = self.functions, self.mode, self.allowed
+        if not functions:
+            return
+        if allowed and mode in ("ANY", "VALIDATED"):
+            # Only these may be called: OpenAI has no word for some of many, but what is not there cannot be.
+            functions = [each for each in functions if each["name"] in allowed] or functions
+        self.out.tools = [{"type": "function", "function": each} for each in functions]
+        if mode == "ANY" and len(functions) == 1:
+            self.out.tool_choice = {"type": "function", "function": {"name": functions[0]["name"]}}
+        elif mode in ("ANY", "NONE"):
+            self.out.tool_choice = "required" if mode == "ANY" else "none"
+
+
+_Reader = Callable[[_Request, Raw], None]
+
+
+def _read(request: _Request, readers: Mapping[str, _Reader], name: str, value: Raw, path: str = "") -> None:
+    if first(value) == NULL:
+        return
+    reader = readers.get(name)
+    if reader is None:
+        request.dropped.add(path + name)
+        return
+    try:
+        reader(request, value)
+    except InvalidRequest as error:
+        raise under(name, error) from error
+
+
+def _nothing(request: _Request, value: Raw) -> None:
+    """What the call tells, where routing may have replaced it; or what asks for nothing."""
+
+
+def _contents(request: _Request, value: Raw) -> None:
+    request.messages.add_all(value)
+
+
+def _system(request: _Request, value: Raw) -> None:
+    request.system = system_text(value)
+
+
+def _tools(request: _Request, value: Raw) -> None:
+    for at, fields in enumerate(read(_objects, value)):
+        for name, given in fields.items():
+            if name != "functionDeclarations":
+                request.dropped.add(f"tools[].{name}")
+                continue
+            try:
+                request.functions += [_function(each) for each in read(_declarations, given)]
+            except InvalidRequest as error:
+                raise under(f"[{at}].functionDeclarations", error) from error
+
+
+def _function(declared: Declaration) -> dict[str, Any]:
+    made: dict[str, Any] = {"name": declared.name}
+    if first(declared.description) != NULL:
+        made["description"] = declared.description
+    if first(declared.parameters_json_schema) == BRACE:
+        made["parameters"] = declared.parameters_json_schema
+    elif first(declared.parameters) == BRACE:
+        made["parameters"] = json_schema(declared.parameters)
+    else:
+        made["parameters"] = _NO_PARAMETERS
+    return made
+
+
+def _tool_config(request: _Request, value: Raw) -> None:
+    for name, given in read(_object, value).items():
+        if name == "functionCallingConfig":
+            chosen = read(_calling, given)
+            request.mode, request.allowed = chosen.mode.upper(), chosen.allowed_function_names
+        elif name != "includeServerSideToolInvocations":
+            request.dropped.add(f"toolConfig.{name}")
+
+
+def _config(request: _Request, value: Raw) -> None:
+    for name, given in read(_object, value).items():
+        _read(request, _CONFIG, name, given, "generationConfig.")
+
+
+def _moved(name: str, decode: Callable[[Raw], Any]) -> _Reader:
+    """A value that OpenAI has under another name, checked by `decode` and otherwise as it is."""
+
+    def move(request: _Request, value: Raw) -> None:
+        read(decode, value)
+        setattr(request.out, name, value)
+
+    return move
+
+
+def _stops(request: _Request, value: Raw) -> None:
+    if read(_strings, value):
+        request.out.stop = value
+
+
+def _top_k(request: _Request, value: Raw) -> None:
+    read(_float, value)
+    if request.dropped.blocks:
+        # OpenAI has no such thing, but what follows may have; it takes a whole number.
+        request.out.top_k = Raw(b"%d" % int(read(_float, value)))
+    else:
+        request.dropped.add("generationConfig.topK")
+
+
+def _thinks(request: _Request, value: Raw) -> None:
+    wanted = read(_thinking, value)
+    if wanted.thinking_level:
+        request.out.reasoning_effort = wanted.thinking_level.lower()
+    elif wanted.thinking_budget is not None and wanted.thinking_budget >= 0:
+        budget = wanted.thinking_budget
+        if not budget and not request.dropped.blocks:
+            # Models differ in how they are told not to think, and refuse the other's words.
+            request.dropped.add("generationConfig.thinkingConfig.thinkingBudget")
+            return
+        request.out.reasoning_effort = next((effort for limit, effort in _BUDGETS if budget <= limit), "high")
+
+
+def _mime_type(request: _Request, value: Raw) -> None:
+    kind = read(_str, value)
+    if kind == "application/json":
+        request.as_json = True
+    elif kind != "text/plain":
+        request.dropped.add("generationConfig.responseMimeType")
+
+
+def _schema(request: _Request, value: Raw) -> None:
+    request.schema = json_schema(value)
+
+
+def _json_schema(request: _Request, value: Raw) -> None:
+    if first(value) != BRACE:
+        raise InvalidRequest("Expected `object`.")
+    request.schema = value
+
+
+def _modalities(request: _Request, value: Raw) -> None:
+    words = [word.lower() for word in read(_strings, value)]
+    if words not in ([], ["text"]):
+        request.out.modalities = words
+
+
+def _cached(request: _Request, value: Raw) -> None:
+    raise InvalidRequest("Content cached at Google is out of reach for this model's provider.")
+
+
+def _tier(request: _Request, value: Raw) -> None:
+    request.out.service_tier = _TIERS.get(read(_str, value).lower(), "auto")
+
+
+_FIELDS: Mapping[str, _Reader] = {
+    "model": _nothing,
+    "contents": _contents,
+    "systemInstruction": _system,
+    "tools": _tools,
+    "toolConfig": _tool_config,
+    "generationConfig": _config,
+    "cachedContent": _cached,
+    "serviceTier": _tier,
+}
+"""What is done with each field that is not null; all others are dropped by name."""
+
+_CONFIG: Mapping[str, _Reader] = {
+    "temperature": _moved("temperature", _float),
+    "topP": _moved("top_p", _float),
+    "topK": _top_k,
+    "maxOutputTokens": _moved("max_completion_tokens", _int),
+    "stopSequences": _stops,
+    "candidateCount": _moved("n", _int),
+    "seed": _moved("seed", _int),
+    "presencePenalty": _moved("presence_penalty", _float),
+    "frequencyPenalty": _moved("frequency_penalty", _float),
+    "responseLogprobs": _moved("logprobs", _bool),
+    "logprobs": _moved("top_logprobs", _int),
+    "responseMimeType": _mime_type,
+    "responseSchema": _schema,
+    "responseJsonSchema": _json_schema,
+    "responseModalities": _modalities,
+    "thinkingConfig": _thinks,
+}
+"""The same for the fields of generationConfig."""

@@ -1,0 +1,239 @@
+"""Chat completion → generateContent answer, and what the stream machine shares with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from adapters import observe
+from adapters.errors import BadAnswer
+from adapters.gemini_client import signatures
+from adapters.gemini_client.wire import FINISH, Answer, OutCandidate, OutContent, OutPart, OutUsage
+from adapters.pivot import (
+    BRACE,
+    BRACKET,
+    FOREIGN,
+    QUOTE,
+    REDACTED,
+    REFUSAL,
+    SIGNATURE,
+    TEXT,
+    THINKING,
+    UNREADABLE,
+    Annotation,
+    CallPart,
+    Choice,
+    FunctionPart,
+    Piece,
+    bad_answer,
+    calls_of,
+    first,
+    pieces,
+    read_completion,
+)
+from adapters.types import Call, Reply, Usage
+
+_encode = msgspec.json.Encoder().encode
+_str = msgspec.json.Decoder(str).decode
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_annotations = msgspec.json.Decoder(list[Annotation]).decode
+
+EMPTY = Raw(b'""')
+
+
+class _Url(Struct, gc=False):
+    url: str = ""
+
+
+class _Image(Struct, gc=False):
+    type: str = ""
+    image_url: _Url | None = None
+    part: Raw = Raw(b"")
+
+
+class _Token(Struct, gc=False):
+    token: str
+    logprob: float
+    top_logprobs: list[_Token] | None = None
+
+
+class _Logprobs(Struct, gc=False):
+    content: list[_Token] | None = None
+
+
+_image = msgspec.json.Decoder(_Image).decode
+_logprobs = msgspec.json.Decoder(_Logprobs).decode
+
+
+class Thoughts:
+    """The thinking of an answer that its next call, or else its end, carries back: see `signatures`."""
+
+    __slots__ = ("_open", "kept")
+
+    def __init__(self) -> None:
+        self.kept: list[dict[str, Any]] = []
+        self._open: list[Raw] = []
+
+    def take(self, kind: int, value: Raw) -> str:
+        """Takes one piece of thinking. Returns the signature where it is Google's own, which is told as it is."""
+        if kind == THINKING:
+            self._open.append(value.copy())
+        elif kind == REDACTED:
+            self.kept.append({"type": "redacted_thinking", "data": value.copy()})
+        elif kind == SIGNATURE:
+            text = "".join(map(_str, self._open))
+            self._open = []
+            signature = _str(value)
+            own = signatures.googles(signature)
+            if own is not None:
+                return own
+            self.kept.append({"type": "thinking", "thinking": text, "signature": signature})
+        return ""
+
+    def told(self, signature: str | None = None) -> str:
+        """The `thoughtSignature` that carries all taken so far, and `signature`; empty where there is none."""
+        kept, self.kept = self.kept, []
+        return signatures.told(kept, signature)
+
+
+def to_answer(call: Call, body: bytes) -> Reply:
+    """Builds the answer. Raises BadAnswer when `body` is no chat completion."""
+    completion = read_completion(body)
+    usage = observe.usage_of(body)
+    try:
+        candidates = [_candidate(call, choice) for choice in completion.choices or ()]
+    except UNREADABLE as error:
+        raise bad_answer(error) from error
+    answer = Answer(
+        candidates, usage_metadata(usage), completion.model or call.model, completion.id or f"chatcmpl-{call.id}"
+    )
+    return Reply(_encode(answer), usage)
+
+
+def usage_metadata(usage: Usage | None) -> OutUsage | None:
+    """OpenAI's counts in Gemini's words, where thoughts are counted beside the answer and not in it."""
+    if usage is None:
+        return None
+    return OutUsage(
+        usage.input, usage.output - usage.reasoning, usage.input + usage.output, usage.reasoning, usage.cached
+    )
+
+
+def finish_reason(reason: str | None) -> str:
+    """The word for why an answer ended."""
+    return FINISH.get(reason or "stop", "STOP")
+
+
+def call_part(call: Call, part: CallPart, arguments: Raw, number: int, thoughts: Thoughts) -> OutPart:
+    """The part for a whole tool call. Raises BadAnswer where it has no name."""
+    function = part.function or FunctionPart()
+    if not function.name:
+        raise BadAnswer("The provider's answer has a tool call without a function name.")
+    called = {"id": part.id or f"call_{call.id[-24:]}_{number}", "name": function.name, "args": args(arguments)}
+    return OutPart(function_call=called, thought_signature=thoughts.told(function.thought_signature))
+
+
+def args(arguments: Raw) -> Raw:
+    """The arguments of a whole call as a JSON object; what a model cut short or garbled is kept as a text in one."""
+    if first(arguments) == BRACE:
+        return arguments
+    text = _str(arguments) if first(arguments) == QUOTE else ""
+    if not text.strip():
+        return Raw(b"{}")
+    encoded = text.encode()
+    try:
+        _object(encoded)
+    except UNREADABLE:
+        return Raw(_encode({"INVALID_JSON": text}))
+    return Raw(encoded)
+
+
+def part_of(piece: Piece, thoughts: Thoughts) -> OutPart | None:
+    """The part that one piece of an answer is; None for what waits for a later one, or has no word in Gemini."""
+    kind, value = piece
+    if kind in (TEXT, REFUSAL):
+        return OutPart(text=value)
+    if kind == FOREIGN:
+        return _foreign(value)
+    own = thoughts.take(kind, value)
+    if own:
+        return OutPart(text=EMPTY, thought_signature=own)
+    return OutPart(text=value, thought=True) if kind == THINKING else None
+
+
+def _foreign(value: Raw) -> OutPart | None:
+    block = _image(value)
+    url = block.image_url.url if block.image_url is not None else ""
+    head, comma, data = url.partition(",")
+    if not comma or not head.startswith("data:") or not head.endswith(";base64"):
+        return None
+    return OutPart(inline_data={"mimeType": head[5:-7], "data": data})
+
+
+def grounding(annotations: Raw) -> dict[str, Any] | None:
+    """OpenAI's URL citations as Gemini's grounding. Raises one of `UNREADABLE`."""
+    if first(annotations) != BRACKET:
+        return None
+    cited = [each.url_citation for each in _annotations(annotations) if each.url_citation is not None]
+    if not cited:
+        return None
+    return {
+        "groundingChunks": [{"web": {"uri": each.url, "title": each.title or each.url}} for each in cited],
+        "groundingSupports": [
+            {"segment": {"startIndex": each.start_index, "endIndex": each.end_index}, "groundingChunkIndices": [at]}
+            for at, each in enumerate(cited)
+            if each.end_index
+        ],
+    }
+
+
+def logprobs_result(raw: Raw) -> dict[str, Any] | None:
+    """OpenAI's log probabilities as Gemini's. Raises one of `UNREADABLE`."""
+    if first(raw) != BRACE:
+        return None
+    tokens = _logprobs(raw).content
+    if not tokens:
+        return None
+    return {
+        "chosenCandidates": [_token(each) for each in tokens],
+        "topCandidates": [{"candidates": [_token(top) for top in each.top_logprobs or ()]} for each in tokens],
+    }
+
+
+def _token(token: _Token) -> dict[str, Any]:
+    return {"token": token.token, "logProbability": token.logprob}
+
+
+def _candidate(call: Call, choice: Choice) -> OutCandidate:
+    said = choice.message
+    assert said is not None
+    thoughts = Thoughts()
+    made = [part_of(piece, thoughts) for piece in pieces(said)]
+    parts = _merged([part for part in made if part is not None])
+    for number, part in enumerate(calls_of(said)):
+        function = part.function or FunctionPart()
+        parts.append(call_part(call, part, function.arguments, choice.index * 100 + number, thoughts))
+    rest = thoughts.told()
+    if rest:
+        parts.append(OutPart(text=EMPTY, thought_signature=rest))
+    return OutCandidate(
+        OutContent(parts or [OutPart(text=EMPTY)]),
+        finish_reason(choice.finish_reason),
+        grounding(said.annotations),
+        logprobs_result(choice.logprobs),
+        choice.index,
+    )
+
+
+def _merged(parts: list[OutPart]) -> list[OutPart]:
+    """Google's own signatures are read as parts of their own: the next text is what they came with."""
+    made: list[OutPart] = []
+    for part in parts:
+        last = made[-1] if made else None
+        if last is not None and last.thought_signature and last.text == EMPTY and part.text and not part.thought:
+            last.text = part.text
+        else:
+            made.append(part)
+    return made
