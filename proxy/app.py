@@ -212,6 +212,7 @@ class Gateway:
         await self.transport.close()
         if self._machine is not None:
             await self._machine.close()
+        await self.cache.close()
         if self.redis is not None:
             await self.redis.close()
         await self.store.close()

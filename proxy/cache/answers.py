@@ -145,7 +145,8 @@ class AnswerCache:
         form = FORMS[dialect]
         body, estimated = whole.body, False
         if whole.stream:
-            assembled = form.whole(body, request, whole.usage)
+            counted = None if whole.usage is None or whole.usage.estimated else whole.usage
+            assembled = form.whole(body, request, counted)
             if assembled is None:
                 return None
             body, estimated = assembled.body, assembled.estimated

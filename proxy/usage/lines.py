@@ -11,7 +11,11 @@ from proxy.usage.rows import Settled
 
 
 class Line(msgspec.Struct, omit_defaults=True, gc=False):
-    """One line of the access log. Times are milliseconds; no body, no credential, no query."""
+    """One line of the access log. Times are milliseconds; no body, no credential, no query.
+
+    `cache` is what the cache did, `where` the path in the config of the target that answered. `tries` are all attempts
+    with target, status, time and reason, where there was more than one or the only one failed.
+    """
 
     time: float
     request_id: str
@@ -30,6 +34,9 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     input_tokens: int | None = None
     output_tokens: int | None = None
     error: str | None = None
+    cache: str | None = None
+    where: str | None = None
+    tries: msgspec.Raw | None = None
 
 
 def line_of(kept: Settled) -> Line:
@@ -53,6 +60,9 @@ def line_of(kept: Settled) -> Line:
         None if usage is None else usage.input,
         None if usage is None else usage.output,
         None if kept.outcome == "ok" else kept.outcome,
+        kept.cache,
+        None if kept.where == "config" else kept.where,
+        None if kept.tries_json is None else msgspec.Raw(kept.tries_json.encode()),
     )
 
 

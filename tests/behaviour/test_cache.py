@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from typing import Any
 
@@ -404,3 +405,37 @@ async def test_everybody_gets_the_error_of_a_stream_that_breaks_off(provider: Pr
             assert len(errors_in(events(answer.body))) == 1
         assert len({answer.body for answer in answers}) == 1
         assert _calls(provider) == 1
+
+
+async def test_a_response_serves_whole_and_streamed_callers(provider: Provider) -> None:
+    body = {"model": "gpt-4o", "input": "Hello there"}
+    async with _rig(provider) as rig:
+        streamed = await _ask(rig, {**body, "stream": True}, "/v1/responses")
+        whole = await _ask(rig, body, "/v1/responses")
+        again = await _ask(rig, {**body, "stream": True}, "/v1/responses")
+        assert [_status(answer) for answer in (streamed, whole, again)] == ["MISS", "HIT", "HIT"]
+        assert events(again.body)[-1].data["response"] == whole.json()
+        assert events(streamed.body)[-1].data["response"]["output"] == whole.json()["output"]
+        assert _calls(provider) == 1
+
+
+async def test_what_really_happened_is_in_the_requests_own_line(provider: Provider) -> None:
+    config = {
+        "cache": {"mode": "simple"},
+        "strategy": {"mode": "fallback"},
+        "targets": [
+            {"virtual_key": "openai-a", "override_params": {"model": steered("gpt-4o", status=503)}},
+            {"virtual_key": "openai-a"},
+        ],
+    }
+    log = io.BytesIO()
+    async with _rig(provider, config=config) as rig:
+        rig.gateway.ledger._log = log
+        await _ask(rig)
+        await _ask(rig)
+        await rig.usage()
+    first, second = map(json.loads, log.getvalue().splitlines())
+    assert (first["cache"], second["cache"]) == ("MISS", "HIT")
+    assert first["where"] == "config.targets[1]"
+    tried = [(one["target"], one["status"], one.get("reason", "first")) for one in first["tries"]]
+    assert tried == [("openai-a", 503, "first"), ("openai-a", 200, "fallback")]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from typing import Any, cast
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.config import snapshot as module
 from proxy.config.nodes import Node
@@ -169,3 +173,27 @@ def test_limiters_live_on_in_the_next_version() -> None:
     second = Snapshot(Rows(2, (), (row,)), limiters)
     assert second.targets["openai"].limiter is limiter
     assert limiter.held == 1
+
+
+_WORDS = st.sampled_from(
+    [
+        *("openai", "@openai", "@none", "x", "", "a[*].b", "simple"),
+        *("fallback", "loadbalance", "conditional", "hedge", "cheapest"),
+    ]
+)
+_FIELDS = st.sampled_from([field.name for field in msgspec.structs.fields(Node)])
+_CONFIGS = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 600) | st.floats(allow_nan=False) | _WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_FIELDS | st.just("mode"), inner, max_size=5),
+    max_leaves=16,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(_FIELDS, _CONFIGS, max_size=6))
+def test_compiling_a_config_raises_nothing_but_a_refusal(config: dict[str, Any]) -> None:
+    snapshot = made(virtual_key("openai"), virtual_key("x"))
+    compiled: Any = None
+    with contextlib.suppress(Refused):
+        compiled = snapshot.inline(json.dumps(config).encode(), key_of(snapshot, "key"))
+    assert compiled is None or isinstance(compiled, Plan | Node)

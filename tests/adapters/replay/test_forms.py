@@ -44,6 +44,16 @@ def _text(*texts: str) -> dict[str, Any]:
     return {"id": "c", "object": "text_completion", "created": 1, "model": "m", "choices": choices, "usage": USAGE}
 
 
+def _response(*items: dict[str, Any], **top: Any) -> dict[str, Any]:
+    head = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed", "error": None, "model": "m"}
+    usage = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+    return {**head, "output": list(items), "background": False, "usage": usage, **top}
+
+
+THOUGHT = {"id": "rs_1", "type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]}
+SAID = {"type": "output_text", "text": "Hello wörld", "annotations": [{"type": "url_citation", "url": "u"}]}
+WORDS = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [SAID]}
+
 BLOCKS = [
     {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"},
     {"type": "redacted_thinking", "data": "xyz"},
@@ -57,6 +67,7 @@ ROUND: dict[str, tuple[Dialect, dict[str, Any]]] = {
     "chat with blocks": (Dialect.OPENAI_CHAT, _chat("Hello", content_blocks=BLOCKS)),
     "text": (Dialect.OPENAI_COMPLETIONS, _text("one", "two")),
     "messages": (Dialect.ANTHROPIC_MESSAGES, _message(*BLOCKS)),
+    "responses": (Dialect.OPENAI_RESPONSES, _response(THOUGHT, WORDS)),
     "an empty message": (Dialect.ANTHROPIC_MESSAGES, _message()),
 }
 
@@ -158,3 +169,45 @@ def test_a_long_stream_is_put_together_in_linear_time() -> None:
     whole = CHAT.whole(piece + _events(_chunk({}, "stop")), b"{}", None)
     assert whole is not None
     assert len(whole.body) > 500_000
+
+
+def test_a_response_told_again_has_the_events_of_a_first_telling() -> None:
+    form = FORMS[Dialect.OPENAI_RESPONSES]
+    told = form.events(json.dumps(_response(THOUGHT, WORDS)).encode(), b"{}")
+    names = [line[7:].decode() for line in told.splitlines() if line.startswith(b"event: ")]
+    assert [name.removeprefix("response.") for name in names] == [
+        "created",
+        "in_progress",
+        "output_item.added",
+        "reasoning_summary_part.added",
+        "reasoning_summary_text.delta",
+        "reasoning_summary_text.done",
+        "reasoning_summary_part.done",
+        "output_item.done",
+        "output_item.added",
+        "content_part.added",
+        "output_text.delta",
+        "output_text.annotation.added",
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        "completed",
+    ]
+    numbers = [json.loads(line[6:])["sequence_number"] for line in told.splitlines() if line.startswith(b"data: ")]
+    assert numbers == list(range(len(names)))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        _response({"type": "function_call", "name": "f", "arguments": "{}", "call_id": "c"}),
+        _response({"type": "web_search_call", "id": "w", "status": "completed"}),
+        _response(WORDS, status="incomplete"),
+        _response(WORDS, background=True),
+        _response(WORDS, conversation={"id": "conv_1"}),
+    ],
+)
+def test_responses_that_act_or_leave_something_behind_are_not_kept(answer: dict[str, Any]) -> None:
+    form = FORMS[Dialect.OPENAI_RESPONSES]
+    assert not form.keeps(json.dumps(answer).encode())
+    assert form.whole(form.events(json.dumps(answer).encode(), b"{}"), b"{}", None) is None
