@@ -1,0 +1,67 @@
+"""The cache as the SDKs see it: configs in every form, and what `get_headers()` reads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Make
+from tests.e2e.programs import scenario
+from tests.e2e.samples import HELLO, SAID, text_of
+from tests.fakes.gateway import ADMIN_KEY, OPENAI_SLUG, Gateway, Upstream
+
+CACHED = {"cache": {"mode": "simple", "max_age": 60}, "virtual_key": OPENAI_SLUG}
+FORMS: dict[str, Any] = {"dict": CACHED, "JSON": json.dumps(CACHED)}
+
+
+def _ask(client: Any, namespace: str, **options: Any) -> Any:
+    return client.with_options(cache_namespace=namespace).chat.completions.create(
+        model="gpt-4o", messages=HELLO, **options
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_second_answer_is_a_hit_whatever_form_the_config_has(form: str, portkey: Make, upstream: Upstream) -> None:
+    client = portkey(config=FORMS[form])
+    first, second = [_ask(client, f"py-{form}").get_headers() for _ in range(2)]
+    assert (first["cache-status"], second["cache-status"]) == ("MISS", "HIT")
+    assert second["provider"] == "openai"
+    assert second["last-used-option-index"] == "config"
+    assert len(upstream.requests()) == 1
+
+
+def test_a_saved_config_caches_as_well(portkey: Make, admin_config: str) -> None:
+    client = portkey(config=admin_config)
+    assert [_ask(client, "py-slug").get_headers()["cache-status"] for _ in range(2)] == ["MISS", "HIT"]
+
+
+@pytest.fixture
+def admin_config(portkey: Make) -> str:
+    made = portkey(api_key=ADMIN_KEY).configs.create(name="cached", config=CACHED)
+    slug: str = made.data["slug"]
+    return slug
+
+
+def test_a_stream_gets_what_a_whole_answer_left(portkey: Make, upstream: Upstream) -> None:
+    client = portkey(config=CACHED)
+    whole = _ask(client, "py-stream")
+    assert text_of(_ask(client, "py-stream", stream=True)) == whole.choices[0].message.content == SAID
+    assert len(upstream.requests()) == 1
+
+
+def test_a_forced_refresh_is_an_option_of_the_sdk(portkey: Make) -> None:
+    client = portkey(config=CACHED)
+    _ask(client, "py-refresh")
+    fresh = client.with_options(cache_namespace="py-refresh", cache_force_refresh=True)
+    answer = fresh.chat.completions.create(model="gpt-4o", messages=HELLO)
+    assert answer.get_headers()["cache-status"] == "REFRESH"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_portkey_for_node_reads_a_hit(form: str, gateway: Gateway, upstream: Upstream) -> None:
+    options = {"config": FORMS[form], "cacheNamespace": f"node-{form}"}
+    seen = [scenario("chat", gateway, model="gpt-4o", options=options)["headers"]["cache-status"] for _ in range(2)]
+    assert seen == ["MISS", "HIT"]
+    assert len(upstream.requests()) == 1
