@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from aiohttp.http import RawRequestMessage
@@ -22,6 +22,7 @@ from proxy import __version__, gauges, keys, loglevel, models, openapi
 from proxy.address import AddressPolicy
 from proxy.admin import ROUTES as ADMIN_ROUTES
 from proxy.board import Board, shown
+from proxy.budgets import Budgets
 from proxy.cache.answers import AnswerCache
 from proxy.config.file import FileConfig
 from proxy.config.schema import OtlpSettings
@@ -41,7 +42,7 @@ from proxy.pipeline import Pipeline, refuse
 from proxy.ports import ApiKeyRow, Rows, Store
 from proxy.redis_link import RedisLink
 from proxy.routes import AdminContext, AdminRequest, Answer, Route
-from proxy.seams import Timeouts
+from proxy.seams import Origin, Timeouts
 from proxy.server import Door, Edge, EdgeSettings
 from proxy.trace import Sampler
 from proxy.transport import HttpTransport
@@ -81,6 +82,7 @@ class Gateway:
         self.redis = None if url is None else RedisLink(url.reveal())
         self._keeper = None if self.redis is None else Keeper(self.host, self.redis, strict=file.redis.strict)
         self.live = Live(file, path, load, store, bootstrap, trusted, Limiters(self.host))
+        self.budgets = Budgets(self.live.limiters, store, self._tell)
         self.transport = HttpTransport(
             AddressPolicy(private=True), AddressPolicy(private=False), upstream.keepalive, loop
         )
@@ -155,6 +157,31 @@ class Gateway:
         """File and store, merged, as the current snapshot was compiled from them."""
         return self.live.snapshot.rows
 
+    def exhausted(self) -> frozenset[tuple[str, str]]:
+        """Whose budget is spent."""
+        return frozenset(who for who, limiter in self.live.limiters.all.items() if limiter.exhausted)
+
+    def reset_usage(self, what: str, identity: str) -> bool:
+        """Sets what a budget has spent to nothing, for all workers; False where there is no budget."""
+        limiter = self.live.limiters.all.get((what, identity))
+        if limiter is None or limiter.meter is None or limiter.meter.spending is None:
+            return False
+        limiter.reset(int(time()))
+        return True
+
+    async def _tell(self, url: str, message: bytes) -> int:
+        """Sends a budget's alert where its operator said. Raises UpstreamFailure."""
+        parts = urlsplit(url)
+        origin = Origin(parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme])
+        head = f"POST {parts.path or '/'} HTTP/1.1\r\nhost: {origin.authority}\r\ncontent-type: application/json\r\n"
+        head += f"user-agent: loopway/{__version__}\r\ncontent-length: {len(message)}\r\n\r\n"
+        reply = await self.transport.send(origin, head.encode("latin-1"), message, Timeouts(5.0, 10.0, 10.0))
+        try:
+            await reply.gather(1 << 16)
+            return reply.status
+        finally:
+            reply.finish()
+
     # -- life
 
     async def start(self, sockets: list[socket.socket], own: Sequence[socket.socket] = ()) -> None:
@@ -164,6 +191,7 @@ class Gateway:
         if self._keeper is not None:
             self._keeper.start()
         await self.live.start()
+        await self.budgets.start()
         for sock in sockets:
             self._servers.append(await self._loop.create_server(self.edge, sock=sock, backlog=4096))
         if own:
@@ -198,6 +226,7 @@ class Gateway:
             await self._own_edge.drain(0.0)
         self._pulse.stop()
         await self.live.stop()
+        await self.budgets.stop()
         if self._keeper is not None:
             await self._keeper.stop()
         self.host.stop()
@@ -380,6 +409,14 @@ class Scope:
     def rows(self) -> Rows:
         """As the gateway's."""
         return self.gateway.rows()
+
+    def exhausted(self) -> frozenset[tuple[str, str]]:
+        """As the gateway's."""
+        return self.gateway.exhausted()
+
+    def reset_usage(self, what: str, identity: str) -> bool:
+        """As the gateway's."""
+        return self.gateway.reset_usage(what, identity)
 
 
 def _trace_id(found: dict[bytes, bytes], request_id: str) -> str:

@@ -100,6 +100,7 @@ class Exchange(msgspec.Struct, eq=False):
     saved: Usage | None = None
     user: bytes = b""
     tags: dict[str, str] | None = None
+    permit: Permit | None = None
     read: float = 0.0
     upstream: float = 0.0
     queued: float = 0.0

@@ -21,6 +21,7 @@ from proxy.config.plan import Plan
 from proxy.credentials import Credentials
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
+from proxy.limits import with_rates
 from proxy.outcome import Outcome, info_lines, of_refusal, tried_enough
 from proxy.retry import wait_before
 from proxy.seams import Reply, Timeouts, Transport
@@ -121,6 +122,8 @@ class Forwarder:
             head = tried_enough(head)
         if leaf is not None:
             head += info_lines(leaf, x.retries)
+        if x.permit is not None or outcome.permit is not None:
+            head = with_rates(head, x.permit, outcome.permit)
         x.first_byte = monotonic()
         reply: Reply | None = outcome.reply
         body, relay = outcome.body, outcome.relay

@@ -123,6 +123,7 @@ def of_refusal(x: Exchange, refused: Refused) -> Outcome:
     if refused.retry_after is not None:
         outcome.retry_after = refused.retry_after
         outcome.head += b"retry-after: %d\r\n" % max(1, round(refused.retry_after))
+    outcome.head += "".join(f"{name}: {value}\r\n" for name, value in refused.headers).encode("latin-1", "replace")
     return outcome
 
 

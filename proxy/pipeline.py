@@ -58,7 +58,7 @@ class Pipeline:
             if limiter is None:
                 await self._forwarder.run(x, plan)
                 return
-            permit = limiter.enter(x, x.model) or await x.queue(limiter.wait(x, x.model))
+            permit = x.permit = limiter.enter(x, x.model) or await x.queue(limiter.wait(x, x.model))
             try:
                 await self._forwarder.run(x, plan)
             finally:

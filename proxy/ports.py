@@ -177,6 +177,15 @@ class ConfigRow(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin = "store"
 
 
+class BudgetRow(msgspec.Struct, frozen=True):
+    """What a budget has spent in its window, and when it was last reset (Unix seconds). `name` is a digest."""
+
+    name: str
+    window: int
+    spent: int
+    reset_at: int = 0
+
+
 class Rows(msgspec.Struct, frozen=True):
     """Everything a snapshot is compiled from, as of change number `seq`."""
 
@@ -220,5 +229,11 @@ class Store(Protocol):
 
     async def append_usage(self, rows: list[tuple[object, ...]]) -> None:
         """Adds ledger rows, in the order of `proxy.usage_columns.COLUMNS`; a request id already there is skipped."""
+
+    async def load_budgets(self) -> list[BudgetRow]:
+        """What budgets have spent, as it was last written."""
+
+    async def save_budgets(self, rows: list[BudgetRow]) -> None:
+        """Writes what some have spent."""
 
     async def close(self) -> None: ...

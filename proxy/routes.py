@@ -51,6 +51,12 @@ class AdminContext(Protocol):
     def rows(self) -> Any:
         """The merged `proxy.ports.Rows` of file and store that the current snapshot was compiled from."""
 
+    def exhausted(self) -> frozenset[tuple[str, str]]:
+        """What and who has spent its budget: `("API key", id)`, `("virtual key", slug)`."""
+
+    def reset_usage(self, what: str, identity: str) -> bool:
+        """Sets what a budget has spent to nothing; False where there is no budget."""
+
 
 Handler = Callable[[AdminContext, AdminRequest], Awaitable[Answer]]
 Body = Literal["json", "stream", "none"]

@@ -30,7 +30,17 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),  # nouns
     ("limits", "exchange", "headers"),
     ("config", "health", "vault"),  # raw → validated → compiled
-    ("keys", "routing", "board", "usage", "metrics", "models", "capabilities", "loglevel"),  # policy: state, no sockets
+    (
+        "keys",
+        "routing",
+        "board",
+        "usage",
+        "metrics",
+        "models",
+        "capabilities",
+        "budgets",
+        "loglevel",
+    ),  # policy: state, no sockets
     ("transport", "store", "journal", "redis_link", "leases"),  # bytes to providers and to disk
     ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "race", "cache", "forward"),
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin", "explain"),  # the life of a request

@@ -17,7 +17,7 @@ from typing import Any
 from adapters.framing.eventstream import frame
 from proxy.app import Gateway
 from proxy.config.file import FileConfig, load
-from proxy.ports import Rows
+from proxy.ports import BudgetRow, Rows
 from proxy.server import Door
 from proxy.transport import Upstream
 
@@ -202,6 +202,11 @@ class _NoStore:
         return Rows()
 
     async def append_usage(self, rows: list[tuple[object, ...]]) -> None: ...
+
+    async def load_budgets(self) -> list[BudgetRow]:
+        return []
+
+    async def save_budgets(self, rows: list[BudgetRow]) -> None: ...
 
     async def close(self) -> None: ...
 

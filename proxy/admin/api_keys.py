@@ -311,12 +311,13 @@ async def _list(context: AdminContext, request: AdminRequest) -> Answer:
     scene = await enter(context, request)
     workspace = request.query.get("workspace_id")
     rows = [row for row in scene.rows.api_keys if not workspace or row.extra.get("workspace_id") in (None, workspace)]
-    return page(rows, request.query, lambda row: shown(row, scene.now))
+    return page(rows, request.query, lambda row: scene.seen(shown(row, scene.now), WHAT, row.id))
 
 
 async def _show(context: AdminContext, request: AdminRequest) -> Answer:
     scene = await enter(context, request)
-    return Answer(shown(find(scene, request.params["id"]), scene.now))
+    row = find(scene, request.params["id"])
+    return Answer(scene.seen(shown(row, scene.now), WHAT, row.id))
 
 
 async def _update(context: AdminContext, request: AdminRequest) -> Answer:
@@ -332,6 +333,14 @@ async def _rotate(context: AdminContext, request: AdminRequest) -> Answer:
     return Answer({"id": row.id, "key": token, "key_transition_expires_at": until, "object": "api-key"})
 
 
+async def _reset(context: AdminContext, request: AdminRequest) -> Answer:
+    row = find(await enter(context, request), request.params["id"])
+    if not context.reset_usage(WHAT, row.id):
+        raise bad("limits.budget", "there is no budget to reset")
+    await leave(context, request, "api_keys.reset_usage", row.id)
+    return Answer({"success": True})
+
+
 async def _delete(context: AdminContext, request: AdminRequest) -> Answer:
     row = await delete(await enter(context, request), request.params["id"])
     await leave(context, request, "api_keys.delete", row.id)
@@ -345,6 +354,7 @@ _SCOPE = "workspace_service_api_keys"
 ROUTES = routes(
     "API keys",
     ("POST", "/v1/api-keys/{id}/rotate", f"{_SCOPE}.update", "Give an API key a new text", _rotate),
+    ("POST", f"{_ONE}/reset-usage", f"{_SCOPE}.update", "Set what a budget has spent to nothing", _reset),
     ("POST", "/v1/api-keys/{type}/{sub_type}", f"{_SCOPE}.create", "Create an API key", _create),
     ("POST", _ALL, f"{_SCOPE}.create", "Create an API key of a workspace's service", _create),
     ("GET", _ALL, f"{_SCOPE}.list", "List API keys", _list),

@@ -82,12 +82,17 @@ async def _create_provider(context: AdminContext, request: AdminRequest) -> Answ
 
 async def _list_providers(context: AdminContext, request: AdminRequest) -> Answer:
     scene = await enter(context, request)
-    return page(scene.rows.virtual_keys, request.query, lambda row: _listed_provider(row, scene.now))
+
+    def view(row: VirtualKeyRow) -> dict[str, Any]:
+        return scene.seen(_listed_provider(row, scene.now), virtual_keys.WHAT, row.slug)
+
+    return page(scene.rows.virtual_keys, request.query, view)
 
 
 async def _show_provider(context: AdminContext, request: AdminRequest) -> Answer:
     scene = await enter(context, request)
-    return Answer(shown_provider(virtual_keys.find(scene, request.params["slug"]), scene.now))
+    row = virtual_keys.find(scene, request.params["slug"])
+    return Answer(scene.seen(shown_provider(row, scene.now), virtual_keys.WHAT, row.slug))
 
 
 async def _update_provider(context: AdminContext, request: AdminRequest) -> Answer:

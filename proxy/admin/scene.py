@@ -32,7 +32,7 @@ class Scene(msgspec.Struct, frozen=True):
     """`rows` are those of the store as they are now, and those of the file.
 
     `complete` is False where the file was not read: names that are not found may then be in it. `scopes` are the
-    caller's. `now` is Unix seconds.
+    caller's. `now` is Unix seconds. `exhausted` has those whose budget is spent, as `proxy.limits` names them.
     """
 
     store: Store
@@ -40,6 +40,13 @@ class Scene(msgspec.Struct, frozen=True):
     now: int
     scopes: frozenset[str] = expand(["admin"])
     complete: bool = True
+    exhausted: frozenset[tuple[str, str]] = frozenset()
+
+    def seen(self, view: dict[str, Any], what: str, identity: str) -> dict[str, Any]:
+        """A view whose status also says whether the budget is spent."""
+        if view["status"] == "active" and (what, identity) in self.exhausted:
+            view["status"] = "exhausted"
+        return view
 
 
 async def enter(context: AdminContext, request: AdminRequest) -> Scene:
@@ -53,7 +60,7 @@ async def enter(context: AdminContext, request: AdminRequest) -> Scene:
         virtual_keys=_overlaid(filed.virtual_keys, stored.virtual_keys, lambda row: row.slug),
         configs=_overlaid(filed.configs, stored.configs, lambda row: row.slug),
     )
-    return Scene(store=store, rows=rows, now=int(time()), scopes=request.scopes)
+    return Scene(store, rows, int(time()), request.scopes, exhausted=context.exhausted())
 
 
 def _overlaid(filed: Sequence[RowT], stored: Sequence[RowT], name: Callable[[RowT], str]) -> tuple[RowT, ...]:

@@ -292,18 +292,27 @@ async def _create(context: AdminContext, request: AdminRequest) -> Answer:
 
 async def _list(context: AdminContext, request: AdminRequest) -> Answer:
     scene = await enter(context, request)
-    return page(scene.rows.virtual_keys, request.query, lambda row: shown(row, scene.now))
+    return page(scene.rows.virtual_keys, request.query, lambda row: scene.seen(shown(row, scene.now), WHAT, row.slug))
 
 
 async def _show(context: AdminContext, request: AdminRequest) -> Answer:
     scene = await enter(context, request)
-    return Answer(shown(find(scene, request.params["slug"]), scene.now))
+    row = find(scene, request.params["slug"])
+    return Answer(scene.seen(shown(row, scene.now), WHAT, row.slug))
 
 
 async def _update(context: AdminContext, request: AdminRequest) -> Answer:
     row = await update(await enter(context, request), request.params["slug"], read(request.body))
     await leave(context, request, "virtual_keys.update", row.slug)
     return Answer({"success": True, "data": _named(row), **_named(row), "object": "virtual-key"})
+
+
+async def _reset(context: AdminContext, request: AdminRequest) -> Answer:
+    row = find(await enter(context, request), request.params["slug"])
+    if not context.reset_usage(WHAT, row.slug):
+        raise bad("limits.budget", "there is no budget to reset")
+    await leave(context, request, "virtual_keys.reset_usage", row.slug)
+    return Answer({"success": True})
 
 
 async def _delete(context: AdminContext, request: AdminRequest) -> Answer:
@@ -321,5 +330,6 @@ ROUTES = routes(
     ("GET", _ALL, "virtual_keys.list", "List virtual keys", _list),
     ("GET", _ONE, "virtual_keys.read", "Show a virtual key", _show),
     ("PUT", _ONE, "virtual_keys.update", "Change a virtual key", _update),
+    ("POST", f"{_ONE}/reset-usage", "virtual_keys.update", "Set what a budget has spent to nothing", _reset),
     ("DELETE", _ONE, "virtual_keys.delete", "Delete a virtual key", _delete),
 )

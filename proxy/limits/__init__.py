@@ -12,5 +12,6 @@ from proxy.limits.host import Host
 from proxy.limits.limiter import Limiter, Permit, Spender
 from proxy.limits.memory import Memory, supervisor_memory
 from proxy.limits.registry import Limiters
+from proxy.limits.shown import with_rates
 
-__all__ = ["WEIGHTS", "Host", "Limiter", "Limiters", "Memory", "Permit", "Spender", "supervisor_memory"]
+__all__ = ["WEIGHTS", "Host", "Limiter", "Limiters", "Memory", "Permit", "Spender", "supervisor_memory", "with_rates"]

@@ -22,8 +22,8 @@ from proxy.errors import Refused
 from proxy.limits import need, refusals
 from proxy.limits.gate import Gate
 from proxy.limits.host import Host
-from proxy.limits.memory import WIDTH
-from proxy.limits.meter import NANO, Meter, Spending, rates_of
+from proxy.limits.memory import WIDTH, Memory
+from proxy.limits.meter import NANO, Meter, Spending, State, rates_of
 from proxy.limits.need import Need
 from proxy.ports import Limits, Queue
 from proxy.prices import Price
@@ -64,6 +64,11 @@ class Permit:
             if self.more is not None:
                 self.more.leave(usage, answered)
 
+    def states(self) -> list[State]:
+        """How the rates stand that this permit was taken of."""
+        own = [] if self._limiter is None else self._limiter.states()
+        return own if self.more is None else own + self.more.states()
+
     def _settle(self, limiter: Limiter, usage: Usage | None, answered: bool) -> None:
         meter = limiter.meter
         if meter is None:
@@ -83,6 +88,10 @@ class Reservation(Permit):
     """What an attempt may cost, held of an API key's budget."""
 
     __slots__ = ()
+
+    def states(self) -> list[State]:
+        """Those of the target's permit beside it: the key's own permit tells of the key's rates."""
+        return [] if self.more is None else self.more.states()
 
     def _settle(self, limiter: Limiter, usage: Usage | None, answered: bool) -> None:
         if limiter.meter is not None and limiter.meter.spending is not None:
@@ -333,6 +342,49 @@ class Limiter:
         """Counts the cost of an answer, with the lock held."""
         assert meter.spending is not None
         meter.spend(reserved, _amount(meter.spending, price, usage), time())
+
+    # -- what administration and the leader look at
+
+    @property
+    def row_name(self) -> str:
+        """The name of this identity's row."""
+        return self._memory.name_of(self._row_at)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the budget is spent."""
+        meter = self.meter
+        if meter is None or meter.spending is None:
+            return False
+        with self.locked():
+            meter.roll(time())
+            return meter.spent >= meter.spending.limit
+
+    def reset(self, at: int) -> None:
+        """Sets what was spent to nothing, if no reset as late as that (Unix seconds) was done."""
+        meter = self.meter
+        if meter is not None and meter.spending is not None:
+            with self.locked():
+                meter.reset(at)
+
+    def spending_now(self, wall: float) -> tuple[int, int, int]:
+        """The budget's window, what was spent in it, and when it was last reset."""
+        assert self.meter is not None
+        with self.locked():
+            self.meter.roll(wall)
+            reset_at = self._i64[(self._row_at + Memory.RESET) // 8]
+            return self._i64[(self._row_at + Memory.WINDOW) // 8], self.meter.spent, reset_at
+
+    def alerting(self) -> bool:
+        """Whether somebody is to be told now that the budget has come to its threshold."""
+        if self.meter is None or self.meter.spending is None or self.meter.spending.alert is None:
+            return False
+        with self.locked():
+            return self.meter.alerting(time())
+
+    def states(self) -> list[State]:
+        """How the rates stand."""
+        return [] if self.meter is None else self.meter.states(monotonic())
 
     @property
     def spender(self) -> Spender | None:

@@ -69,8 +69,10 @@ class Memory:
     NAME, TURN, CAPACITY, SHARE, ALERTED = 64, 80, 88, 96, 104
     TATS = 112  # eight f64
     WINDOW, SPENT, LEASED = 176, 184, 192
-    POOLS = 208  # eight f64
-    COLUMNS = 272
+    POOLS = 208  # nine f64: what this host has leased of each rate and of the budget
+    WANTS = 280  # nine f64: how much of each is wanted at once
+    RESET = 352
+    COLUMNS = 384
 
     def __init__(self, descriptor: int, slots: int) -> None:
         self.slots = slots
@@ -209,6 +211,15 @@ class Memory:
     def name_of(self, at: int) -> str:
         """A row's name, as hexadecimal digits."""
         return self.map[at + self.NAME : at + self.NAME + 16].hex()
+
+    def recall(self, name: str, window: int, spent: int, reset_at: int) -> None:
+        """Sets what was spent before this memory was made; what is newer stays."""
+        with suppress(Full), self.locked(0):
+            at = self._find(bytes.fromhex(name))
+            if self.i64[(at + self.WINDOW) // 8] == -1:
+                self.i64[(at + self.SPENT) // 8] = spent
+                self.i64[(at + self.RESET) // 8] = reset_at
+                self.i64[(at + self.WINDOW) // 8] = window
 
     def row(self, *name: str) -> Row:
         """The row of an identity, the same for every process. Raises Full."""

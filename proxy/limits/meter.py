@@ -170,6 +170,25 @@ class Meter:
         self.roll(wall)
         return self.spent + self.reserved >= self.spending.limit
 
+    def reset(self, at: int) -> None:
+        """Begins anew within the window, unless a reset as late as `at` (Unix seconds) was done already."""
+        cell = (self.row.at + Memory.RESET) // 8
+        if at > self._i64[cell]:
+            self._i64[(self.row.at + Memory.SPENT) // 8] = 0
+            self._i64[(self.row.at + Memory.ALERTED) // 8] = -1
+            self._i64[cell] = at
+
+    def alerting(self, wall: float) -> bool:
+        """Whether the threshold has been reached, and nobody was told in this window."""
+        self.roll(wall)
+        assert self.spending is not None
+        told = (self.row.at + Memory.ALERTED) // 8
+        window = self._i64[(self.row.at + Memory.WINDOW) // 8]
+        if self.spending.alert is None or self.spent < self.spending.alert or self._i64[told] == window + 1:
+            return False
+        self._i64[told] = window + 1
+        return True
+
     def reserve(self, amount: int) -> None:
         """Holds an amount for a request."""
         self._i64[self.row.my_reserved] += amount

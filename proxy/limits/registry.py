@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from proxy.limits.host import Host
 from proxy.limits.limiter import Limiter
@@ -23,13 +24,13 @@ class Limiters:
 
     def api_key(self, row: ApiKeyRow) -> Limiter | None:
         """The limiter of an API key, with its limits set anew; None without any."""
-        return self._limiter(API_KEY, row.id, row.name, row.limits)
+        return self._limiter(API_KEY, row.id, row.name, row.limits, row.extra)
 
     def virtual_key(self, row: VirtualKeyRow) -> Limiter | None:
         """The limiter of a virtual key, with its limits set anew; None without any."""
-        return self._limiter(VIRTUAL_KEY, row.slug, row.slug, row.limits)
+        return self._limiter(VIRTUAL_KEY, row.slug, row.slug, row.limits, row.extra)
 
-    def _limiter(self, what: str, identity: str, name: str, limits: Limits) -> Limiter | None:
+    def _limiter(self, what: str, identity: str, name: str, limits: Limits, extra: dict[str, Any]) -> Limiter | None:
         known = self.all.get((what, identity))
         if not limited(limits):
             if known is not None:
@@ -38,6 +39,9 @@ class Limiters:
         if known is None:
             known = self.all[(what, identity)] = self._new(what, identity, name)
         known.set(name, limits)
+        reset_at = extra.get("usage_reset_at")
+        if isinstance(reset_at, int):
+            known.reset(reset_at)
         return known
 
     def _new(self, what: str, identity: str, name: str) -> Limiter:

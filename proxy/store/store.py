@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
 from proxy.errors import StoreError
-from proxy.ports import ApiKeyRow, ConfigRow, Rows, VirtualKeyRow
-from proxy.store import entities, ledger, records, sealing
+from proxy.ports import ApiKeyRow, BudgetRow, ConfigRow, Rows, VirtualKeyRow
+from proxy.store import budgets, entities, ledger, records, sealing
 from proxy.store.engine import Connection, Engine, Lane
 from proxy.store.location import is_postgres, sqlite_path
 from proxy.store.sqlite import SqliteEngine
@@ -148,6 +148,14 @@ class SqlStore:
         """Adds ledger rows, in the order of `proxy.usage_columns.COLUMNS`; a request id already there is skipped."""
         if rows:
             await self.run("ledger", ledger.append, rows)
+
+    async def load_budgets(self) -> list[BudgetRow]:
+        """What budgets have spent, as it was last written."""
+        return await self.run("budgets", budgets.load)
+
+    async def save_budgets(self, rows: list[BudgetRow]) -> None:
+        """Writes what some have spent."""
+        await self.run("budgets", budgets.save, rows)
 
     async def close(self) -> None:
         """Waits for what was begun and closes the connections. Calling it again does nothing."""

@@ -24,7 +24,7 @@ from proxy import app
 from proxy.app import Gateway
 from proxy.config.file import FileConfig
 from proxy.config.schema import LogSettings, ServerSettings, UpstreamSettings
-from proxy.ports import ApiKeyRow, ConfigRow, Limits, Rows, Secret, VirtualKeyRow
+from proxy.ports import ApiKeyRow, BudgetRow, ConfigRow, Limits, Rows, Secret, VirtualKeyRow
 from proxy.workers import listen
 from tests.behaviour.client import Answer, Line, ask, connect, request
 
@@ -40,6 +40,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.stored = Rows()
         self.usage: list[tuple[object, ...]] = []
+        self.budgets: list[BudgetRow] = []
 
     async def seq(self) -> int:
         return self.stored.seq
@@ -49,6 +50,12 @@ class MemoryStore:
 
     async def append_usage(self, rows: list[tuple[object, ...]]) -> None:
         self.usage += rows
+
+    async def load_budgets(self) -> list[BudgetRow]:
+        return self.budgets
+
+    async def save_budgets(self, rows: list[BudgetRow]) -> None:
+        self.budgets = [*rows, *(row for row in self.budgets if row.name not in {new.name for new in rows})]
 
     async def close(self) -> None:
         pass

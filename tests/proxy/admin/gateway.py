@@ -29,6 +29,14 @@ class Gateway:
         """What the last snapshot was compiled from: the file's rows, and of the store's maybe an older state."""
         return self.file
 
+    def exhausted(self) -> frozenset[tuple[str, str]]:
+        """Nobody has spent anything here."""
+        return frozenset()
+
+    def reset_usage(self, what: str, identity: str) -> bool:
+        """There is nothing to reset."""
+        return False
+
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         """The decoded answer to a request, as it would be on the wire."""
         path, _, query = path.partition("?")
