@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from adapters.errors import Kind
 from proxy.admin import limits, slugs
-from proxy.admin.body import bad, given, iso, moment, parse, read, text
+from proxy.admin.body import Nothing, bad, given, iso, moment, parse, read, text
 from proxy.admin.scene import Scene, editable, enter, leave, missing, page, refuse_unknown, routes
 from proxy.config.near import hint
 from proxy.errors import Refused
@@ -335,6 +335,7 @@ async def _rotate(context: AdminContext, request: AdminRequest) -> Answer:
 
 async def _reset(context: AdminContext, request: AdminRequest) -> Answer:
     row = find(await enter(context, request), request.params["id"])
+    parse(read(request.body), Nothing)
     if not context.reset_usage(WHAT, row.id):
         raise bad("limits.budget", "there is no budget to reset")
     await leave(context, request, "api_keys.reset_usage", row.id)

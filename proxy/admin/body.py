@@ -21,6 +21,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _WHERE = re.compile(r"(.*?)(?: - at `(?:key in )?\$?\.?(.*?)`)?", re.DOTALL)
 
 
+class Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a call that takes none: no body, or an empty object."""
+
+
 def bad(path: str, message: str) -> Refused:
     """A 400 about one field."""
     return Refused(Kind.INVALID_REQUEST, f"{path}: {message}" if path else message, param=path or None)

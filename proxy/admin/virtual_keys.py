@@ -16,7 +16,7 @@ from adapters.errors import Kind
 from adapters.providers import PROVIDERS, RETIRED
 from proxy.admin import fields as provider_fields
 from proxy.admin import limits, masks, slugs
-from proxy.admin.body import bad, given, iso, moment, parse, read, text
+from proxy.admin.body import Nothing, bad, given, iso, moment, parse, read, text
 from proxy.admin.scene import Scene, editable, enter, leave, missing, page, routes
 from proxy.config import hosts
 from proxy.config.fields import PROVIDER_FIELDS
@@ -308,6 +308,7 @@ async def _update(context: AdminContext, request: AdminRequest) -> Answer:
 
 
 async def _reset(context: AdminContext, request: AdminRequest) -> Answer:
+    parse(read(request.body), Nothing)
     row = find(await enter(context, request), request.params["slug"])
     if not context.reset_usage(WHAT, row.slug):
         raise bad("limits.budget", "there is no budget to reset")
