@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from adapters import auth, azure
+from adapters import auth, azure, vertex
 from adapters.bedrock.models import without_region
 from adapters.quirks import Quirks
 from adapters.types import Dialect
@@ -132,6 +132,22 @@ def _mistral(row: Provider, fields: Fields) -> Provider:
     return msgspec.structs.replace(row, text_only=("*",)) if asked in (True, "true") else row
 
 
+_PROJECT = "/v1/projects/{vertex_project_id}/locations/{vertex_region}"
+_BETA_PROJECT = f"/v1beta1{_PROJECT.removeprefix('/v1')}"
+_GOOGLES = f"{_BETA_PROJECT}/publishers/google/models/{{model}}"
+
+
+def _vertex(row: Provider, fields: Fields) -> Provider:
+    """Some regions have hosts of other forms, and a service account names its project."""
+    account: Any = fields.get("vertex_service_account_json")
+    if isinstance(account, dict) and isinstance(account.get("project_id"), str):
+        row = msgspec.structs.replace(row, defaults=(("vertex_project_id", account["project_id"]),))
+    region = fields.get("vertex_region")
+    if isinstance(region, str) and region in vertex.OTHER_HOSTS:
+        row = msgspec.structs.replace(row, base_url=f"https://{vertex.OTHER_HOSTS[region]}")
+    return row
+
+
 _ROWS: tuple[Provider, ...] = (
     Provider(
         name="openai",
@@ -166,9 +182,53 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.GEMINI_GENERATE: "/models/{model}:generateContent",
             Dialect.GEMINI_STREAM_ARRAY: "/models/{model}:streamGenerateContent",
             Dialect.GEMINI_COUNT_TOKENS: "/models/{model}:countTokens",
+            Dialect.GEMINI_EMBED: "/models/{model}:embedContent",
+            Dialect.GEMINI_BATCH_EMBED: "/models/{model}:batchEmbedContents",
             Dialect.GEMINI_MODELS: "/models?pageSize=1000",
         },
         stream_paths={Dialect.GEMINI_GENERATE: "/models/{model}:streamGenerateContent?alt=sse"},
+    ),
+    Provider(
+        name="vertex-ai",
+        base_url="https://{vertex_region}-aiplatform.googleapis.com",
+        key_env="VERTEX_ACCESS_TOKEN",
+        docs="https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest",
+        paths={
+            Dialect.GEMINI_GENERATE: f"{_GOOGLES}:generateContent",
+            Dialect.GEMINI_STREAM_ARRAY: f"{_GOOGLES}:streamGenerateContent",
+            Dialect.GEMINI_COUNT_TOKENS: f"{_GOOGLES}:countTokens",
+            Dialect.VERTEX_PREDICT: f"{_GOOGLES}:predict",
+            Dialect.VERTEX_ANTHROPIC: f"{_PROJECT}/publishers/anthropic/models/{{model}}:rawPredict",
+            Dialect.VERTEX_COUNT_TOKENS: f"{_PROJECT}/publishers/anthropic/models/count-tokens:rawPredict",
+            Dialect.MISTRAL_CHAT: f"{_PROJECT}/publishers/mistralai/models/{{model}}:rawPredict",
+            Dialect.VERTEX_ENDPOINT: f"{_BETA_PROJECT}/endpoints/{{model}}/chat/completions",
+            Dialect.VERTEX_OPENAPI: f"{_BETA_PROJECT}/endpoints/openapi/chat/completions",
+        },
+        stream_paths={
+            Dialect.GEMINI_GENERATE: f"{_GOOGLES}:streamGenerateContent?alt=sse",
+            Dialect.VERTEX_ANTHROPIC: f"{_PROJECT}/publishers/anthropic/models/{{model}}:streamRawPredict",
+            Dialect.MISTRAL_CHAT: f"{_PROJECT}/publishers/mistralai/models/{{model}}:streamRawPredict",
+        },
+        only={
+            Dialect.GEMINI_GENERATE: vertex.GOOGLES,
+            Dialect.GEMINI_STREAM_ARRAY: vertex.GOOGLES,
+            Dialect.GEMINI_COUNT_TOKENS: vertex.GOOGLES,
+            Dialect.VERTEX_PREDICT: vertex.EMBEDDINGS,
+            Dialect.VERTEX_ANTHROPIC: vertex.ANTHROPICS,
+            Dialect.VERTEX_COUNT_TOKENS: vertex.ANTHROPICS,
+            Dialect.MISTRAL_CHAT: vertex.MISTRALS,
+            Dialect.VERTEX_ENDPOINT: vertex.ENDPOINTS,
+            Dialect.VERTEX_OPENAPI: vertex.OPENAPI,
+        },
+        naming=dict.fromkeys(Dialect, vertex.bare),
+        quirks={
+            Dialect.MISTRAL_CHAT: vertex.NAMED,
+            Dialect.VERTEX_ENDPOINT: vertex.NAMED,
+            Dialect.VERTEX_OPENAPI: vertex.PUBLISHED,
+        },
+        key_required=False,
+        signer="google",
+        variant=_vertex,
     ),
     Provider(
         name="openai-compatible",

@@ -22,10 +22,18 @@ from adapters.completions import COMPLETIONS_TO_CHAT
 from adapters.embeddings import TO_FLOATS
 from adapters.gemini import CHAT_TO_GEMINI
 from adapters.gemini_client import ARRAY_TO_CHAT, GENERATE_TO_CHAT
+from adapters.google_embeddings import (
+    BATCH_TO_EMBEDDINGS,
+    EMBED_TO_EMBEDDINGS,
+    EMBEDDINGS_TO_BATCH,
+    EMBEDDINGS_TO_PREDICT,
+    RENAMED_EMBEDDINGS,
+)
 from adapters.mistral import CHAT_TO_MISTRAL, COMPLETIONS_TO_FIM
 from adapters.rerank import RERANK_TO_VOYAGE
 from adapters.responses_client import RESPONSES_TO_CHAT
 from adapters.types import Codec, Dialect
+from adapters.vertex import CHAT_TO_RAW, COUNT_TO_RAW, MESSAGES_TO_RAW
 
 IDENTITY = Identity(openai_errors.read)
 """Both sides speak the same dialect: bodies are not looked into, and errors pass as they came."""
@@ -45,15 +53,21 @@ _CLIENTS: dict[Dialect, Codec] = {
 _UPSTREAMS: dict[Dialect, Codec] = {
     Dialect.ANTHROPIC_MESSAGES: CHAT_TO_MESSAGES,
     Dialect.GEMINI_GENERATE: CHAT_TO_GEMINI,
+    Dialect.VERTEX_ANTHROPIC: CHAT_TO_RAW,
     Dialect.BEDROCK_CONVERSE: CHAT_TO_CONVERSE,
     Dialect.COHERE_CHAT: CHAT_TO_COHERE,
     Dialect.MISTRAL_CHAT: CHAT_TO_MISTRAL,
 }
 """Upstreams' dialects for chat clients."""
 
+_EMBEDDINGS = (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS)
+_CHATS = (Dialect.OPENAI_CHAT, Dialect.VERTEX_ENDPOINT, Dialect.VERTEX_OPENAPI)
+"""Upstreams that speak chat, at whatever address."""
+
 CODECS: dict[tuple[Dialect, Dialect], Codec] = {
     **{(client, up): Chain(first, second) for client, first in _CLIENTS.items() for up, second in _UPSTREAMS.items()},
-    **{(client, Dialect.OPENAI_CHAT): first for client, first in _CLIENTS.items()},
+    **{(client, up): first for client, first in _CLIENTS.items() for up in _CHATS},
+    **{(Dialect.OPENAI_CHAT, up): IDENTITY for up in _CHATS},
     **{(Dialect.OPENAI_CHAT, up): second for up, second in _UPSTREAMS.items()},
     # What is shorter than by way of chat.
     **{(each, each): IDENTITY for each in Dialect if each is not Dialect.PASSTHROUGH},
@@ -67,6 +81,14 @@ CODECS: dict[tuple[Dialect, Dialect], Codec] = {
     (Dialect.OPENAI_EMBEDDINGS, Dialect.COHERE_EMBED): EMBEDDINGS_TO_EMBED,
     (Dialect.RERANK, Dialect.COHERE_RERANK): RERANK_TO_COHERE,
     (Dialect.RERANK, Dialect.VOYAGE_RERANK): RERANK_TO_VOYAGE,
+    (Dialect.ANTHROPIC_MESSAGES, Dialect.VERTEX_ANTHROPIC): MESSAGES_TO_RAW,
+    (Dialect.ANTHROPIC_COUNT_TOKENS, Dialect.VERTEX_COUNT_TOKENS): COUNT_TO_RAW,
+    (Dialect.OPENAI_EMBEDDINGS, Dialect.GEMINI_BATCH_EMBED): EMBEDDINGS_TO_BATCH,
+    (Dialect.OPENAI_EMBEDDINGS, Dialect.VERTEX_PREDICT): EMBEDDINGS_TO_PREDICT,
+    (Dialect.GEMINI_EMBED, Dialect.GEMINI_EMBED): RENAMED_EMBEDDINGS,
+    (Dialect.GEMINI_BATCH_EMBED, Dialect.GEMINI_BATCH_EMBED): RENAMED_EMBEDDINGS,
+    **{(Dialect.GEMINI_EMBED, up): EMBED_TO_EMBEDDINGS for up in _EMBEDDINGS},
+    **{(Dialect.GEMINI_BATCH_EMBED, up): BATCH_TO_EMBEDDINGS for up in _EMBEDDINGS},
     (Dialect.GEMINI_GENERATE, Dialect.GEMINI_GENERATE): GEMINI_IDENTITY,
     (Dialect.GEMINI_STREAM_ARRAY, Dialect.GEMINI_STREAM_ARRAY): GEMINI_IDENTITY,
     (Dialect.GEMINI_COUNT_TOKENS, Dialect.GEMINI_COUNT_TOKENS): GEMINI_IDENTITY,

@@ -38,7 +38,14 @@ class Dialect(StrEnum):
     GEMINI_GENERATE = "gemini.generate"
     GEMINI_STREAM_ARRAY = "gemini.stream_array"
     GEMINI_COUNT_TOKENS = "gemini.count_tokens"
+    GEMINI_EMBED = "gemini.embed"
+    GEMINI_BATCH_EMBED = "gemini.batch_embed"
     GEMINI_MODELS = "gemini.models"
+    VERTEX_ANTHROPIC = "vertex.anthropic"
+    VERTEX_COUNT_TOKENS = "vertex.count_tokens"
+    VERTEX_ENDPOINT = "vertex.endpoint"
+    VERTEX_OPENAPI = "vertex.openapi"
+    VERTEX_PREDICT = "vertex.predict"
     PASSTHROUGH = "passthrough"
 
     @property

@@ -42,7 +42,14 @@ from proxy.retry import time_left, too_late
 from proxy.seams import Reply, Timeouts, Transport
 
 _ERROR_BODY = 1 << 20
-_BETAS_IN_BODY = (Dialect.BEDROCK_ANTHROPIC, Dialect.BEDROCK_COUNT_TOKENS)
+_BETAS = frozenset(
+    (
+        Dialect.BEDROCK_ANTHROPIC,
+        Dialect.BEDROCK_COUNT_TOKENS,
+        Dialect.VERTEX_ANTHROPIC,
+        Dialect.VERTEX_COUNT_TOKENS,
+    )
+)
 _AT_ONCE = 8  # calls of one request that are under way at a time
 _FRAMES = b"application/vnd.amazon.eventstream"
 _EVENTS = b"content-type: text/event-stream\r\n"
@@ -155,7 +162,7 @@ class Attempts:
         dropped: tuple[str, ...] = ()
         if not wire.codec.identity:
             call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), outbound.strict(x, leaf))
-            if wire.dialect in _BETAS_IN_BODY:
+            if wire.dialect in _BETAS:
                 call = msgspec.structs.replace(call, betas=outbound.betas(x, target))
             try:
                 sent = wire.codec.request(call)

@@ -28,6 +28,8 @@ _GEMINI = (
     ("generateContent", Dialect.GEMINI_GENERATE, "An answer, Gemini's dialect"),
     ("streamGenerateContent", Dialect.GEMINI_GENERATE, "A streamed answer, Gemini's dialect"),
     ("countTokens", Dialect.GEMINI_COUNT_TOKENS, "Count tokens, Gemini's dialect"),
+    ("embedContent", Dialect.GEMINI_EMBED, "One embedding, Gemini's dialect"),
+    ("batchEmbedContents", Dialect.GEMINI_BATCH_EMBED, "Embeddings, Gemini's dialect"),
 )
 
 

@@ -7,6 +7,7 @@ does not have is taken for one of Anthropic's own blocks and forwarded as it is.
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
@@ -120,12 +121,31 @@ def _audio(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
     raise InvalidRequest("Anthropic's models take no audio.", f"{path}.type")
 
 
+_THEIRS = re.compile(rb'"signature"\s*:\s*"(?:google:|")')
+
+
+def _thinking(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
+    # Anthropic refuses thoughts without its own signature: those of another maker's model, in a history of several.
+    data = bytes(raw)
+    if b'"signature"' in data and _THEIRS.search(data) is None:
+        return raw
+    dropped["messages[].content_blocks[].thinking"] = None
+    return None
+
+
+def _gemini(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
+    dropped["messages[].content_blocks[].gemini_part"] = None
+    return None
+
+
 PARTS: dict[str, Make] = {
     "text": _text,
     "refusal": _refusal,
     "image_url": _image,
     "file": _file,
     "input_audio": _audio,
+    "thinking": _thinking,
+    "gemini_part": _gemini,
 }
 
 

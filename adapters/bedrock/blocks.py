@@ -231,6 +231,7 @@ def _audio(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block:
 
 
 _PARTS: dict[str, Make] = {**parts.PARTS, "image_url": _image, "file": _file, "input_audio": _audio}
+del _PARTS["thinking"]  # other makers' models here think without a signature
 
 
 class Turns(Conversation):

@@ -36,6 +36,9 @@ _CHATS = (
     Dialect.BEDROCK_CONVERSE,
     Dialect.COHERE_CHAT,
     Dialect.MISTRAL_CHAT,
+    Dialect.VERTEX_ANTHROPIC,
+    Dialect.VERTEX_ENDPOINT,
+    Dialect.VERTEX_OPENAPI,
 )
 SERVED_BY: dict[Dialect, tuple[Dialect, ...]] = {
     Dialect.OPENAI_CHAT: _CHATS,
@@ -52,13 +55,34 @@ SERVED_BY: dict[Dialect, tuple[Dialect, ...]] = {
         Dialect.COHERE_EMBED,
         Dialect.BEDROCK_TITAN_EMBEDDINGS,
         Dialect.BEDROCK_COHERE_EMBEDDINGS,
+        Dialect.GEMINI_BATCH_EMBED,
+        Dialect.VERTEX_PREDICT,
     ),
     Dialect.RERANK: (Dialect.RERANK, Dialect.COHERE_RERANK, Dialect.VOYAGE_RERANK),
-    Dialect.ANTHROPIC_MESSAGES: (Dialect.ANTHROPIC_MESSAGES, Dialect.BEDROCK_ANTHROPIC, *_CHATS),
-    Dialect.ANTHROPIC_COUNT_TOKENS: (Dialect.ANTHROPIC_COUNT_TOKENS, Dialect.BEDROCK_COUNT_TOKENS),
+    Dialect.ANTHROPIC_MESSAGES: (
+        Dialect.ANTHROPIC_MESSAGES,
+        Dialect.BEDROCK_ANTHROPIC,
+        Dialect.VERTEX_ANTHROPIC,
+        *_CHATS,
+    ),
+    Dialect.ANTHROPIC_COUNT_TOKENS: (
+        Dialect.ANTHROPIC_COUNT_TOKENS,
+        Dialect.BEDROCK_COUNT_TOKENS,
+        Dialect.VERTEX_COUNT_TOKENS,
+    ),
     Dialect.GEMINI_GENERATE: (Dialect.GEMINI_GENERATE, *_CHATS),
     Dialect.GEMINI_STREAM_ARRAY: (Dialect.GEMINI_STREAM_ARRAY, *_CHATS),
     Dialect.GEMINI_COUNT_TOKENS: (Dialect.GEMINI_COUNT_TOKENS,),
+    Dialect.GEMINI_EMBED: (
+        Dialect.GEMINI_EMBED,
+        Dialect.OPENAI_EMBEDDINGS,
+        Dialect.OPENAI_EMBEDDINGS_AS_FLOATS,
+    ),
+    Dialect.GEMINI_BATCH_EMBED: (
+        Dialect.GEMINI_BATCH_EMBED,
+        Dialect.OPENAI_EMBEDDINGS,
+        Dialect.OPENAI_EMBEDDINGS_AS_FLOATS,
+    ),
 }
 _MODELS = 256
 _LONGEST_MODEL = 256

@@ -14,14 +14,15 @@ from urllib.parse import unquote
 
 import msgspec
 
-from proxy.mock import anthropic
-from proxy.mock.answer import Answer, Family, Incoming, Pairs, Refusal, Stream, Whole, bearer, encode, strings
+from proxy.mock import anthropic, openai
+from proxy.mock.answer import Answer, Family, Incoming, Pairs, Refusal, Route, Stream, Whole, bearer, encode, strings
 from proxy.mock.text import Ask, Said, Stop, Tool, pieces, say, words
 
 MODELS = ("gemini-3-flash-preview", "gemini-3-pro-preview", "gemini-2.5-pro", "gemini-2.5-flash")
 EMBEDDING_MODELS = ("gemini-embedding-001",)
 DIMENSIONS = 8
 _PATH = re.compile(r"/v1(?:beta\d?)?/(?:projects/[^/]+/locations/[^/]+/publishers/(\w+)/)?models/([^/]+):(\w+)")
+_ENDPOINT = re.compile(r"/v1beta1/projects/[^/]+/locations/[^/]+/endpoints/[^/]+/chat/completions")
 _STOP: dict[Stop, str] = {"end": "STOP", "sequence": "STOP", "length": "MAX_TOKENS", "tool": "STOP"}
 _STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -72,6 +73,11 @@ def place(path: str) -> Place | None:
     return None if found is None else Place(found[1] or "google", found[2], found[3])
 
 
+def endpoint(path: str) -> tuple[Route, str] | None:
+    """Vertex AI's endpoints that speak OpenAI's dialect; the model is in the body."""
+    return None if _ENDPOINT.fullmatch(path) is None else (Route(CHAT_FAMILY, openai.chat, outside=True), "")
+
+
 def render(refusal: Refusal, digest: str) -> bytes:
     """The error body: `{"error": {code, message, status}}`."""
     status = refusal.type or _STATUSES.get(refusal.status, "UNKNOWN")
@@ -100,6 +106,7 @@ def headers(digest: str) -> Pairs:
     return (("server-timing", "gfet4t7; dur=1"), ("x-frame-options", "SAMEORIGIN"))
 
 
+CHAT_FAMILY = openai.FAMILY._replace(authenticate=lambda headers: authenticate(headers))
 FAMILY = Family(render=render, headers=headers, authenticate=authenticate, refusal=refusal)
 
 
@@ -201,8 +208,13 @@ def _vector(text: str, size: int) -> list[float]:
 def raw_predict(incoming: Incoming) -> Answer:
     """POST …/publishers/anthropic/models/…:rawPredict and :streamRawPredict. Raises Refusal."""
     body = incoming.json
+    at = place(incoming.path)
+    if at is not None and at.publisher == "mistralai":
+        return openai.chat(incoming)
     if body.pop("anthropic_version", None) != "vertex-2023-10-16":
         raise Refusal(400, "anthropic_version: Field required")
+    if at is not None and at.model == "count-tokens":
+        return anthropic.count_tokens(incoming)
     return anthropic.messages(incoming)
 
 

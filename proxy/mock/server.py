@@ -271,7 +271,7 @@ def _route(method: str, path: str, headers: Mapping[str, str]) -> Route:
 
 def _in_the_clouds(path: str) -> tuple[Route, str] | None:
     """Who answers a path that has a model or a deployment in it, and which."""
-    return bedrock.place(path) or azure.place(path)
+    return bedrock.place(path) or azure.place(path) or gemini.endpoint(path)
 
 
 def _outer_modes(record: Record, headers: Mapping[str, str]) -> tuple[str, str]:

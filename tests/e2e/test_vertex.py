@@ -1,0 +1,144 @@
+"""Vertex AI behind every client, and embeddings at Google: addresses, bodies, tokens."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+from google import genai
+
+from tests.e2e.samples import ANTHROPIC_TOOLS, GEMINI, HELLO, SAID, TEST, USE_BOTH, text_of
+from tests.fakes.gateway import OPENAI_SLUG, SEED_KEY, Gateway, Launch, Upstream
+
+PROJECT = "/v1/projects/p-1/locations/europe-west1"
+BETA = "/v1beta1/projects/p-1/locations/europe-west1"
+
+
+@pytest.fixture
+def vertex(launch: Launch, upstream: Upstream) -> Gateway:
+    fields = {"vertex_project_id": "p-1", "vertex_region": "europe-west1"}
+    config: dict[str, Any] = {
+        "virtual_keys": [
+            {
+                "slug": "vertex",
+                "provider": "vertex-ai",
+                "key": "ya29.token",
+                "custom_host": upstream.url,
+                **fields,
+            }
+        ],
+        "api_keys": [{"name": "seed", "key": SEED_KEY, "scopes": ["inference"]}],
+    }
+    return launch(config)
+
+
+def clients(gateway: Gateway) -> tuple[openai.OpenAI, anthropic.Anthropic]:
+    return (
+        openai.OpenAI(base_url=gateway.v1, api_key=gateway.api_key, max_retries=0),
+        anthropic.Anthropic(base_url=gateway.url, api_key=gateway.api_key, max_retries=0),
+    )
+
+
+PLACES = {
+    "gemini-2.5-flash": (f"{BETA}/publishers/google/models/gemini-2.5-flash:generateContent", None),
+    "google.gemini-2.5-flash": (f"{BETA}/publishers/google/models/gemini-2.5-flash:generateContent", None),
+    "anthropic.claude-sonnet-4-5": (f"{PROJECT}/publishers/anthropic/models/claude-sonnet-4-5:rawPredict", None),
+    "mistralai.mistral-medium-3": (
+        f"{PROJECT}/publishers/mistralai/models/mistral-medium-3:rawPredict",
+        "mistral-medium-3",
+    ),
+    "meta.llama-4-maverick": (f"{BETA}/endpoints/openapi/chat/completions", "meta/llama-4-maverick"),
+    "endpoints.123": (f"{BETA}/endpoints/123/chat/completions", "123"),
+}
+
+
+@pytest.mark.parametrize("model", PLACES)
+def test_every_publishers_models_answer_every_client(vertex: Gateway, upstream: Upstream, model: str) -> None:
+    path, name = PLACES[model]
+    chat, messages = clients(vertex)
+    with chat, messages:
+        answer = chat.chat.completions.create(model=f"@vertex/{model}", messages=HELLO, max_tokens=100)
+        assert answer.choices[0].message.content == SAID
+        assert upstream.last.path == path
+        assert upstream.last.header("authorization") == "Bearer ya29.token"
+        assert upstream.last.json().get("model") == name
+        stream = chat.chat.completions.create(model=f"@vertex/{model}", messages=HELLO, stream=True, max_tokens=100)
+        assert text_of(stream) == SAID
+        said = messages.messages.create(model=f"@vertex/{model}", messages=HELLO, max_tokens=100)
+        assert said.content[0].text == SAID
+    with genai.Client(api_key=vertex.api_key, http_options={"base_url": vertex.url}) as gemini:
+        assert gemini.models.generate_content(model=f"@vertex/{model}", contents=TEST).text == SAID
+
+
+def test_anthropics_clients_lose_nothing_on_anthropics_models(vertex: Gateway, upstream: Upstream) -> None:
+    _, client = clients(vertex)
+    tools: list[Any] = ANTHROPIC_TOOLS
+    with client:
+        with client.messages.stream(
+            model="@vertex/anthropic.claude-sonnet-4-5",
+            max_tokens=4000,
+            messages=[{"role": "user", "content": USE_BOTH}],
+            tools=tools,
+            thinking={"type": "enabled", "budget_tokens": 1024},
+            extra_headers={"anthropic-beta": "context-1m-2025-08-07"},
+            extra_body={"something_new": {"a": 1}},
+        ) as stream:
+            answer = stream.get_final_message()
+        assert [block.type for block in answer.content] == ["thinking", "tool_use", "tool_use"]
+        assert answer.content[0].signature  # type: ignore[union-attr]
+        sent = upstream.last.json()
+        assert upstream.last.path.endswith(":streamRawPredict")
+        assert upstream.last.header("anthropic-beta") == "context-1m-2025-08-07"
+        assert sent["anthropic_version"] == "vertex-2023-10-16"
+        assert sent["something_new"] == {"a": 1}
+        assert "model" not in sent
+        counted = client.messages.count_tokens(model="@vertex/anthropic.claude-sonnet-4-5", messages=HELLO)
+        assert counted.input_tokens == 5
+        assert upstream.last.path == f"{PROJECT}/publishers/anthropic/models/count-tokens:rawPredict"
+        with pytest.raises(anthropic.RateLimitError):
+            client.messages.create(model="@vertex/anthropic.claude-x::status=429", messages=HELLO, max_tokens=9)
+
+
+def test_texts_are_embedded_on_vertex(vertex: Gateway, upstream: Upstream) -> None:
+    chat, _ = clients(vertex)
+    with chat:
+        many = chat.embeddings.create(model="@vertex/text-embedding-005", input=["a b", "c"], dimensions=4)
+        assert [len(each.embedding) for each in many.data] == [4, 4]
+        assert many.usage.prompt_tokens == 3
+        assert upstream.last.path == f"{BETA}/publishers/google/models/text-embedding-005:predict"
+        single = chat.embeddings.create(model="@vertex/gemini-embedding-001", input=["a b", "c"])
+        assert [each.index for each in single.data] == [0, 1]
+        assert single.data[0].embedding != single.data[1].embedding
+        assert len(upstream.last.json()["instances"]) == 1
+
+
+def test_texts_are_embedded_on_gemini(gateway: Gateway, upstream: Upstream) -> None:
+    model = GEMINI.replace("gemini-2.5-flash", "gemini-embedding-001")
+    with openai.OpenAI(base_url=gateway.v1, api_key=gateway.api_key, max_retries=0) as client:
+        found = client.embeddings.create(model=model, input=["a", "b", "c"], dimensions=5)
+        assert [len(each.embedding) for each in found.data] == [5, 5, 5]
+        assert len({tuple(each.embedding) for each in found.data}) == 3
+        assert upstream.last.path == "/v1beta/models/gemini-embedding-001:batchEmbedContents"
+
+
+@pytest.mark.parametrize(
+    "model", [GEMINI.replace("2.5-flash", "embedding-001"), f"@{OPENAI_SLUG}/text-embedding-3-small"]
+)
+def test_googles_sdk_embeds_anywhere(gateway: Gateway, model: str) -> None:
+    with genai.Client(api_key=gateway.api_key, http_options={"base_url": gateway.url}) as client:
+        found = client.models.embed_content(model=model, contents=["a", "b"])
+        assert len(found.embeddings or []) == 2
+        assert all(each.values for each in found.embeddings or [])
+
+
+def test_a_region_and_a_project_are_needed(launch: Launch, upstream: Upstream) -> None:
+    keys = [{"slug": "vertex", "provider": "vertex-ai", "key": "ya29.token", "custom_host": upstream.url}]
+    api_keys = [{"name": "seed", "key": SEED_KEY, "scopes": ["inference"]}]
+    gateway = launch({"virtual_keys": keys, "api_keys": api_keys})
+    chat, _ = clients(gateway)
+    with chat, pytest.raises(openai.BadRequestError) as caught:
+        chat.chat.completions.create(model="@vertex/gemini-2.5-flash", messages=HELLO)
+    assert "vertex_project_id" in json.dumps(caught.value.body)
