@@ -28,7 +28,7 @@ from proxy.config.file import FileConfig
 from proxy.config.schema import OtlpSettings
 from proxy.credentials import Credentials
 from proxy.dispatch import Router
-from proxy.errors import Refused, Source
+from proxy.errors import Refused, Source, StoreError
 from proxy.exchange import Exchange
 from proxy.explain import ROUTES as EXPLAIN_ROUTES
 from proxy.forward import Forwarder
@@ -365,6 +365,10 @@ class Gateway:
             refuse(x, refused)
         except asyncio.CancelledError:
             raise
+        except StoreError as error:
+            _log.error("%s %s failed: %s", x.method, route.path, error)
+            message = "The gateway cannot reach its store; try again shortly."
+            refuse(x, Refused(Kind.OVERLOADED, message, code="store_unavailable", retry_after=2))
         except Exception as error:  # noqa: BLE001 - the last line of defence: logged whole, told as a plain 500
             _log.error("%s %s failed", x.method, route.path, exc_info=error)
             refuse(x, Refused(Kind.INTERNAL, "The gateway failed to handle this request."))

@@ -7,7 +7,7 @@ from time import time
 
 from adapters.errors import Kind
 from proxy.config.snapshot import Key
-from proxy.errors import Refused
+from proxy.errors import Refused, Source
 from proxy.exchange import Exchange
 
 # In the order in which they are asked. Every SDK finds its own place for a key.
@@ -35,7 +35,8 @@ def bare(value: bytes) -> bytes:
 
 
 def authenticate(x: Exchange) -> Key:
-    """The key that a request carries. Raises Refused (401); unknown and expired take the same work."""
+    """The key that a request carries. Raises Refused (401; 503 for an unknown one while the store does not answer);
+    unknown and expired take the same work."""
     found = token_of(x.headers)
     if found is None:
         raise _refused(
@@ -43,6 +44,10 @@ def authenticate(x: Exchange) -> Key:
         )
     key = x.snapshot.keys.get(sha256(found[0]).digest())
     if key is None:
+        if x.snapshot.unsure:
+            # It may be a good one that was made a moment ago: only the store could tell.
+            message = "The gateway cannot reach its store and does not know this key; try again shortly."
+            raise Refused(Kind.OVERLOADED, message, code="store_unavailable", retry_after=2, source=Source.GATEWAY)
         raise _refused("Invalid API Key")
     if key.until is not None and key.until <= time():
         raise _refused("The API key has expired", code="01")

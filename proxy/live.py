@@ -3,6 +3,10 @@
 A worker looks at the store's change number and the file's stamp a few times a second. Whatever is new is compiled
 aside and put in place by one assignment; requests in flight keep the snapshot they began with. What cannot be read or
 compiled changes nothing: the old configuration stays, and the log says why.
+
+While the store does not answer, what is known keeps working for a bounded time, and what is not known is no reason for
+a 401: whoever asks is told to come again. When that time is over only what the file names is left, since nobody could
+have told of a revoked key.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from time import monotonic
 from typing import TypeVar
 
 from proxy.config.file import FileConfig
@@ -22,6 +27,7 @@ from proxy.ports import ApiKeyRow, Rows, Store
 from proxy.prices import Prices, vendored
 
 _LOOK_EVERY = 0.25  # seconds: a revoked key is refused by every worker well within one
+_PATIENCE = 1.0  # seconds without a word from the store, after which it counts as away
 _log = logging.getLogger("loopway")
 
 Row = TypeVar("Row")
@@ -41,6 +47,7 @@ class Live:
         trusted: frozenset[str],
         limiters: Limiters | None = None,
     ) -> None:
+        """How long (seconds) known keys work without the store is the file's `store.outage`."""
         self.store = store
         self.file = file
         self._path = path
@@ -55,6 +62,8 @@ class Live:
         self._watcher: asyncio.Task[None] | None = None
         self.failing = False
         """Whether the store does not answer."""
+        self._heard = monotonic()
+        self._asking: asyncio.Task[None] | None = None
         self.rejected = False
         """Whether the file's newest form cannot be used."""
 
@@ -66,13 +75,15 @@ class Live:
 
     async def stop(self) -> None:
         """Ends watching."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+        for task in (self._watcher, self._asking):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     async def apply(self) -> None:
         """Makes every committed change of the store effective in this worker. Raises StoreError."""
         self._stored = await self.store.rows()
+        self._found()
         self._compile()
 
     def _compile(self) -> None:
@@ -87,6 +98,7 @@ class Live:
         snapshot = Snapshot(rows, self.limiters, self._trusted, prices, self.healths)
         for problem in snapshot.problems:
             _log.warning("left out: %s", problem)
+        snapshot.unsure = self.failing
         self.snapshot = snapshot
 
     async def _watch(self) -> None:
@@ -94,17 +106,42 @@ class Live:
             await asyncio.sleep(_LOOK_EVERY)
             try:
                 self._look_at_file()
-                if await self.store.seq() != self._stored.seq:
-                    await self.apply()
-                if self.failing:
-                    _log.warning("the store answers again")
-                self.failing = False
+                if self._asking is None or self._asking.done():
+                    self._asking = asyncio.create_task(self._ask())
+                await asyncio.wait((self._asking,), timeout=_PATIENCE)
+                if not self._asking.done():
+                    self._missed("it takes too long")
+                elif (error := self._asking.exception()) is not None:
+                    raise error
             except StoreError as error:
-                if not self.failing:
-                    _log.error("the store does not answer; what is known keeps working: %s", error)
-                self.failing = True
+                self._missed(str(error))
             except Exception as error:  # noqa: BLE001 - a watch that ends would leave revoked keys valid for ever
                 _log.error("a change of the configuration could not be used; the old one stays", exc_info=error)
+
+    async def _ask(self) -> None:
+        """Looks for changes of the store and takes them over. Raises StoreError."""
+        if await self.store.seq() != self._stored.seq or self._heard == 0.0:
+            await self.apply()
+        self._found()
+
+    def _found(self) -> None:
+        """The store has answered."""
+        self._heard = monotonic()
+        if self.failing:
+            _log.warning("the store answers again")
+        self.failing = self.snapshot.unsure = False
+
+    def _missed(self, why: str) -> None:
+        """The store has not answered."""
+        if not self.failing:
+            _log.error("the store does not answer; what is known keeps working: %s", why)
+        self.failing = self.snapshot.unsure = True
+        outage = self.file.store.outage
+        if self._heard and monotonic() - self._heard > outage:
+            _log.error("the store has not answered for %d s: from now on only keys of the file work", outage)
+            self._heard = 0.0
+            self._stored = Rows()
+            self._compile()
 
     def _look_at_file(self) -> None:
         stamp = _stamp(self._path)

@@ -105,6 +105,8 @@ class Snapshot:
         """
         self.rows = rows
         self.trusted = trusted
+        self.unsure = False
+        """Whether the store does not answer just now, so that what is not here may be there."""
         self.prices = Prices() if prices is None else prices
         self.healths = Healths() if healths is None else healths
         self.problems: list[str] = []

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy import live
 from proxy.config.file import FileConfig
+from proxy.config.schema import StoreSettings
 from proxy.errors import ConfigError, StoreError
 from proxy.live import Live
 from proxy.ports import ApiKeyRow, ConfigRow, Rows, Secret, VirtualKeyRow
@@ -206,3 +208,58 @@ async def test_a_worker_that_starts_while_the_file_is_bad_uses_what_the_supervis
         assert "loopway.yaml:1:1: no" in caplog.text
     finally:
         await late.live.stop()
+
+
+KEY = ApiKeyRow(id="k", name="k", digest="d" * 64)
+
+
+async def test_while_the_store_is_away_what_is_known_keeps_working_and_nothing_else_is_certain(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, FILE, Rows(seq=1, api_keys=(KEY,)))
+    await scene.live.start()
+    try:
+        scene.store.failing = True
+        await scene.until(lambda: scene.live.snapshot.unsure)
+        assert bytes.fromhex(KEY.digest) in scene.live.snapshot.keys
+        scene.edit(FileConfig(virtual_keys=(virtual_key("openai-edited"),), digest="2"))
+        await scene.until(lambda: "openai-edited" in scene.live.snapshot.targets)
+        assert scene.live.snapshot.unsure
+        scene.store.failing = False
+        await scene.until(lambda: not scene.live.snapshot.unsure)
+    finally:
+        await scene.live.stop()
+
+
+async def test_after_a_long_outage_only_the_file_is_left_and_the_store_comes_back_by_itself(tmp_path: Path) -> None:
+    file = FileConfig(virtual_keys=(virtual_key("openai-file"),), digest="1", store=StoreSettings(outage=0.4))
+    scene = Scene(tmp_path, file, Rows(seq=1, api_keys=(KEY,)))
+    await scene.live.start()
+    try:
+        scene.store.failing = True
+        await scene.until(lambda: not scene.live.snapshot.keys)
+        assert scene.live.snapshot.unsure
+        assert set(scene.live.snapshot.targets) == {"openai-file"}
+        scene.store.failing = False
+        await scene.until(lambda: scene.live.snapshot.keys)
+        assert not scene.live.snapshot.unsure
+    finally:
+        await scene.live.stop()
+
+
+async def test_a_store_that_hangs_counts_as_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_PATIENCE", 0.05)
+    scene = Scene(tmp_path, FILE, Rows(seq=1, api_keys=(KEY,)))
+    await scene.live.start()
+    answer: asyncio.Event = asyncio.Event()
+    plain = scene.store.seq
+
+    async def hanging() -> int:
+        await answer.wait()
+        return await plain()
+
+    scene.store.seq = hanging  # type: ignore[method-assign]
+    try:
+        await scene.until(lambda: scene.live.snapshot.unsure)
+        answer.set()
+        await scene.until(lambda: not scene.live.snapshot.unsure)
+    finally:
+        await scene.live.stop()
