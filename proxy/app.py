@@ -40,10 +40,12 @@ from proxy.live import Live
 from proxy.metrics import Metrics, merged, publish, retire
 from proxy.pipeline import Pipeline, refuse
 from proxy.ports import ApiKeyRow, Rows, Store
+from proxy.prices import Prices
 from proxy.redis_link import RedisLink
 from proxy.routes import AdminContext, AdminRequest, Answer, Route
 from proxy.seams import Origin, Timeouts
 from proxy.server import Door, Edge, EdgeSettings
+from proxy.store import ledger as ledger_jobs
 from proxy.trace import Sampler
 from proxy.transport import HttpTransport
 from proxy.usage import Ledger, stdout_log
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 
 _ADMIN_BODY = 4 << 20
 _FLUSH_EVERY = 0.5
+_FORGET_EVERY = 600.0
 _ACCEPTED = 0.01
 _log = logging.getLogger("loopway")
 
@@ -126,6 +129,7 @@ class Gateway:
         self._servers: list[asyncio.AbstractServer] = []
         self.leaving = False
         self._flusher: asyncio.Task[None] | None = None
+        self._forget_at = 0.0
         self._pulse = gauges.Pulse(loop, self.metrics.lag)
         self._sampler: Sampler | None = None
         self._exporter: Exporter | None = None
@@ -181,6 +185,10 @@ class Gateway:
             return reply.status
         finally:
             reply.finish()
+
+    def prices(self) -> Prices:
+        """The prices of the current snapshot."""
+        return self.live.snapshot.prices
 
     # -- life
 
@@ -262,10 +270,23 @@ class Gateway:
         while True:
             await asyncio.sleep(_FLUSH_EVERY)
             try:
+                await self._forget_old()
                 loglevel.follow(self._run_dir, self.live.file.logs.level)
                 await self._flush()
             except Exception as error:  # noqa: BLE001 - a timer that ends would keep every later record from the store
                 _log.error("what was counted could not be passed on", exc_info=error)
+
+    async def _forget_old(self) -> None:
+        """Deletes rows of the ledger that are older than they need be: a few thousand in a turn, until none is left."""
+        retention = self.live.file.store.retention
+        if retention is None or monotonic() < self._forget_at:
+            return
+        before = int((time() - retention) * 1000)
+        try:
+            gone = await self.store.run("reports", ledger_jobs.forget, before)
+        except StoreError:
+            gone = 0  # the watch of the configuration says so already
+        self._forget_at = monotonic() + (0.0 if gone else _FORGET_EVERY)
 
     async def _flush(self, *, last: bool = False) -> None:
         await self.ledger.flush(last=last)
@@ -421,6 +442,10 @@ class Scope:
     def reset_usage(self, what: str, identity: str) -> bool:
         """As the gateway's."""
         return self.gateway.reset_usage(what, identity)
+
+    def prices(self) -> Prices:
+        """As the gateway's."""
+        return self.gateway.prices()
 
 
 def _trace_id(found: dict[bytes, bytes], request_id: str) -> str:

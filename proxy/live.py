@@ -12,22 +12,27 @@ have told of a revoked key.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 from collections.abc import Callable
 from time import monotonic
 from typing import TypeVar
 
+import msgspec
+
 from proxy.config.file import FileConfig
 from proxy.config.snapshot import Snapshot
-from proxy.errors import ConfigError, StoreError
+from proxy.errors import ConfigError, PriceError, StoreError
 from proxy.health import Healths
 from proxy.limits import Limiters
-from proxy.ports import ApiKeyRow, Rows, Store
-from proxy.prices import Prices, vendored
+from proxy.ports import ApiKeyRow, PriceRow, Rows, Store
+from proxy.prices import Entry, Prices, Table, read_table, table_of, vendored
+from proxy.store import prices as price_jobs
 
 _LOOK_EVERY = 0.25  # seconds: a revoked key is refused by every worker well within one
 _PATIENCE = 1.0  # seconds without a word from the store, after which it counts as away
+_decode_entry = msgspec.json.Decoder(Entry).decode
 _log = logging.getLogger("loopway")
 
 Row = TypeVar("Row")
@@ -57,6 +62,8 @@ class Live:
         self.limiters = Limiters() if limiters is None else limiters
         self.healths = Healths()
         self._stored = Rows()
+        self._price_version: str | None = None
+        self._price_table: Table | None = None
         self._stamp: Stamp = None  # so the file is read once more: it may have changed since the supervisor read it
         self.snapshot = Snapshot(Rows(), self.limiters, healths=self.healths)
         self._watcher: asyncio.Task[None] | None = None
@@ -82,7 +89,10 @@ class Live:
 
     async def apply(self) -> None:
         """Makes every committed change of the store effective in this worker. Raises StoreError."""
-        self._stored = await self.store.rows()
+        stored = await self.store.rows()
+        if stored.price_table != self._price_version:
+            await self._take_prices(stored.price_table)
+        self._stored = stored
         self._found()
         self._compile()
 
@@ -93,13 +103,26 @@ class Live:
             _merged((*self._bootstrap, *file.api_keys), stored.api_keys, lambda row: row.id),
             _merged(file.virtual_keys, stored.virtual_keys, lambda row: row.slug),
             _merged(file.configs, stored.configs, lambda row: row.slug),
+            stored.prices,
+            stored.price_table,
         )
-        prices = Prices((*file.prices.tables, vendored()))
+        general = file.prices.file or self._price_table or vendored()
+        tables = (file.prices.models, _set_prices(stored.prices), general)
+        prices = Prices(table for table in tables if table is not None)
         snapshot = Snapshot(rows, self.limiters, self._trusted, prices, self.healths)
         for problem in snapshot.problems:
             _log.warning("left out: %s", problem)
         snapshot.unsure = self.failing
         self.snapshot = snapshot
+
+    async def _take_prices(self, version: str | None) -> None:
+        """Takes over the store's table of prices. One that is damaged changes nothing. Raises StoreError."""
+        content = None if version is None else await self.store.run("keys", price_jobs.read_table)
+        try:
+            self._price_table = None if content is None else read_table(content)
+        except PriceError as error:
+            _log.error("the store's table of prices cannot be used; the one before stays: %s", error)
+        self._price_version = version
 
     async def _watch(self) -> None:
         while True:
@@ -165,6 +188,14 @@ def _merged(first: tuple[Row, ...], second: tuple[Row, ...], name: Callable[[Row
     """What the file names is the file's; the store adds the rest."""
     taken = {name(row) for row in first}
     return (*first, *(row for row in second if name(row) not in taken))
+
+
+def _set_prices(rows: tuple[PriceRow, ...]) -> Table | None:
+    """The prices that administrators set, as a table; its version follows from them."""
+    if not rows:
+        return None
+    version = hashlib.sha256(msgspec.json.encode(rows)).hexdigest()[:12]
+    return table_of(f"api-{version}", ((row.provider, row.model, _decode_entry(row.entry.encode())) for row in rows))
 
 
 def _stamp(path: str | None) -> Stamp:

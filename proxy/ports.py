@@ -7,10 +7,11 @@ The configuration file and the store both give these rows; compilation (`config/
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+T = TypeVar("T")
 Origin = Literal["file", "store"]
 
 
@@ -186,13 +187,25 @@ class BudgetRow(msgspec.Struct, frozen=True):
     reset_at: int = 0
 
 
+class PriceRow(msgspec.Struct, frozen=True):
+    """A price that an administrator set; `entry` is a `proxy.prices.Entry` as JSON. Times are Unix seconds."""
+
+    provider: str
+    model: str
+    entry: str
+    updated_at: int = 0
+
+
 class Rows(msgspec.Struct, frozen=True):
-    """Everything a snapshot is compiled from, as of change number `seq`."""
+    """Everything a snapshot is compiled from, as of change number `seq`. `price_table` names the version of a table of
+    prices that takes the place of the shipped one."""
 
     seq: int = 0
     api_keys: tuple[ApiKeyRow, ...] = ()
     virtual_keys: tuple[VirtualKeyRow, ...] = ()
     configs: tuple[ConfigRow, ...] = ()
+    prices: tuple[PriceRow, ...] = ()
+    price_table: str | None = None
 
 
 class Store(Protocol):
@@ -235,5 +248,8 @@ class Store(Protocol):
 
     async def save_budgets(self, rows: list[BudgetRow]) -> None:
         """Writes what some have spent."""
+
+    async def run(self, lane: str, job: Callable[..., T], *args: Any) -> T:
+        """Runs a job on the database, in a lane of its own: see `proxy.store`."""
 
     async def close(self) -> None: ...

@@ -48,6 +48,9 @@ class AdminContext(Protocol):
     async def apply(self) -> None:
         """Makes this worker's snapshot show every committed change; other workers follow within a second."""
 
+    def prices(self) -> Any:
+        """The `proxy.prices.Prices` of the current snapshot."""
+
     def rows(self) -> Any:
         """The merged `proxy.ports.Rows` of file and store that the current snapshot was compiled from."""
 

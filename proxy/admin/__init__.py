@@ -5,12 +5,15 @@ virtual keys. Each has the operations (`create`, `update` … of a `scene.Scene`
 and the handlers with their routes. The command line calls the same operations. `body` reads JSON strictly, `limits`
 knows both spellings of limits, `masks` keeps secrets out of answers, `slugs` makes names and tokens.
 
+`analytics` reads usage and spend from the ledger; `usage_query` is what its query strings ask for. `prices` sets what
+models cost.
+
 What the configuration file defines is listed and never changed here; what is created here lives in the store.
 """
 
 from __future__ import annotations
 
-from proxy.admin import api_keys, config_versions, configs, providers, virtual_keys
+from proxy.admin import analytics, api_keys, config_versions, configs, prices, providers, virtual_keys
 from proxy.routes import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -19,4 +22,6 @@ ROUTES: tuple[Route, ...] = (
     *configs.ROUTES,
     *config_versions.ROUTES,
     *providers.ROUTES,
+    *analytics.ROUTES,
+    *prices.ROUTES,
 )

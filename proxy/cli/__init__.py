@@ -34,6 +34,8 @@ COMMANDS: dict[str, Entry] = {
     "virtual-keys": Entry("proxy.cli.entities:virtual_keys", "The same for stored provider credentials."),
     "configs": Entry("proxy.cli.configs:configs", "The same for saved configs, and their versions."),
     "providers": Entry("proxy.cli.providers:providers", "List the providers and what they can be asked for."),
+    "usage": Entry("proxy.cli.usage:usage", "Show what was used and spent."),
+    "prices": Entry("proxy.cli.prices:prices", "Show what tokens cost, and take over another table."),
     "mock": Entry("proxy.cli:mock", "Run a deterministic provider, for demos and tests."),
     "version": Entry("proxy.cli:version", "Print the version."),
 }

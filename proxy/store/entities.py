@@ -6,25 +6,17 @@ database, and what one reads is what the one before it left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import msgspec
 
 from adapters.errors import Kind
 from proxy.errors import Refused
 from proxy.ports import ApiKeyRow, ConfigRow, Rows, VirtualKeyRow
-from proxy.store import records
+from proxy.store import prices, records
+from proxy.store.changes import changing
 from proxy.store.engine import Connection, Record
 from proxy.vault import Vault
-
-
-@contextmanager
-def changing(connection: Connection) -> Iterator[None]:
-    """One transaction that raises the change number."""
-    with connection.writing():
-        connection.execute(records.RAISE_SEQ)
-        yield
 
 
 def read_seq(connection: Connection) -> int:
@@ -39,11 +31,14 @@ def read_rows(connection: Connection, vault: Vault) -> Rows:
         api_keys = connection.execute(records.READ_API_KEYS).fetchall()
         virtual_keys = connection.execute(records.READ_VIRTUAL_KEYS).fetchall()
         configs = connection.execute(records.READ_CONFIGS).fetchall()
+        single, table = prices.read(connection), prices.read_version(connection)
     return Rows(
         seq=seq,
         api_keys=tuple(records.api_key_row(record) for record in api_keys),
         virtual_keys=tuple(records.virtual_key_row(record, vault) for record in virtual_keys),
         configs=tuple(records.config_row(record, vault) for record in configs),
+        prices=single,
+        price_table=table,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.store import records
+from proxy.store import records, sums
 from proxy.store.engine import Connection
 from proxy.usage_columns import COLUMNS, PENDING
 
@@ -13,22 +13,40 @@ _ADD_ONE = records.add_usage(1)
 _ADD_MANY = records.add_usage(_ROWS_A_STATEMENT)
 _OUTCOME = COLUMNS.index("outcome")
 
+Row = tuple[object, ...]
 
-def append(connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
-    """Adds rows, in the order of `proxy.usage_columns.COLUMNS`, in one transaction. A request that is there already is
-    skipped, unless its row was pending."""
-    unique: dict[object, tuple[object, ...]] = {}
+
+def append(connection: Connection, rows: Sequence[Row]) -> None:
+    """Adds rows, in the order of `proxy.usage_columns.COLUMNS`, and what they add to their day, in one transaction. A
+    request that is there already is skipped, unless its row was pending."""
+    unique: dict[object, Row] = {}
     for row in rows:
         known = unique.get(row[0])
         if known is None or known[_OUTCOME] == PENDING:
             unique[row[0]] = row
-    distinct = list(unique.values())
-    whole = len(distinct) - len(distinct) % _ROWS_A_STATEMENT
+    # In the order of their ids: processes that write the same rows must not wait for each other in a circle.
+    distinct = sorted(unique.values(), key=lambda row: str(row[0]))
     with connection.writing():
+        taken: list[Row] = []
         # One statement is one release of the interpreter's lock, which a busy event loop gives back late: rows go in by
         # the hundred, not one by one.
+        whole = len(distinct) - len(distinct) % _ROWS_A_STATEMENT
         for start in range(0, whole, _ROWS_A_STATEMENT):
             batch = distinct[start : start + _ROWS_A_STATEMENT]
-            connection.execute(_ADD_MANY, [value for row in batch for value in row])
+            found = connection.execute(_ADD_MANY, [value for row in batch for value in row]).fetchall()
+            taken += (unique[each["request_id"]] for each in found)
         for row in distinct[whole:]:
-            connection.execute(_ADD_ONE, row)
+            if connection.execute(_ADD_ONE, row).fetchall():
+                taken.append(row)
+        for key, added in sums.by_day(row for row in taken if row[_OUTCOME] != PENDING).items():
+            connection.execute(sums.ADD_DAY, (*key, *added))
+
+
+def forget(connection: Connection, before: int, most: int = 5000) -> int:
+    """Deletes rows older than `before` (Unix milliseconds), so many at once; returns how many. Sums by day stay."""
+    with connection.writing():
+        return connection.execute(
+            "DELETE FROM usage WHERE request_id IN "
+            "(SELECT request_id FROM usage WHERE at < :before ORDER BY at LIMIT :most)",
+            {"before": before, "most": most},
+        ).rowcount

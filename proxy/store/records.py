@@ -127,12 +127,13 @@ READ_SEALED_VERSIONS = "SELECT slug, version, config FROM config_versions"
 
 def add_usage(rows: int) -> str:
     """The statement that adds so many ledger rows at once, no two for one request. A request that is there already is
-    skipped, unless it was still pending."""
+    skipped, unless it was still pending. Gives the ids of those that were not."""
     row = f"({', '.join('?' * len(COLUMNS))})"
     changes = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
     return (
         f"INSERT INTO usage ({', '.join(COLUMNS)}) VALUES {', '.join([row] * rows)} "  # noqa: S608 - names are ours
-        f"ON CONFLICT (request_id) DO UPDATE SET {changes} WHERE usage.outcome = '{PENDING}'"
+        f"ON CONFLICT (request_id) DO UPDATE SET {changes} WHERE usage.outcome = '{PENDING}' "
+        "RETURNING request_id"
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from proxy.admin import ROUTES
 from proxy.ports import Rows, Store
+from proxy.prices import Prices, vendored
 from proxy.routes import AdminRequest, Handler
 from proxy.scopes import expand
 
@@ -24,6 +25,9 @@ class Gateway:
 
     async def apply(self) -> None:
         self.applied += 1
+
+    def prices(self) -> Prices:
+        return Prices((vendored(),))
 
     def rows(self) -> Rows:
         """What the last snapshot was compiled from: the file's rows, and of the store's maybe an older state."""

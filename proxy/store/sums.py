@@ -1,0 +1,77 @@
+"""What reports add up: the sums over requests, in SQL for the ledger's rows and in Python for a batch of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from proxy.usage_columns import COLUMNS
+
+DAY = 86_400_000  # milliseconds
+KEYS = ("api_key", "virtual_key", "provider", "model")
+"""What sums by day are kept for, beside the day."""
+
+# Each sum by name: what one row of the ledger adds to it. An empty value adds nothing.
+_RAW: dict[str, str] = {
+    "requests": "1",
+    "errors": "CASE WHEN status >= 400 OR outcome NOT IN ('ok', 'pending') THEN 1 ELSE 0 END",
+    "rescued": "CASE WHEN attempts > 1 AND status < 400 THEN 1 ELSE 0 END",
+    "cache_hits": "CASE WHEN cache IN ('HIT', 'SEMANTIC HIT') THEN 1 ELSE 0 END",
+    "unpriced": "CASE WHEN cost IS NULL AND input_tokens IS NOT NULL THEN 1 ELSE 0 END",
+    "estimated": "COALESCE(estimated, 0)",
+    "input_tokens": "COALESCE(input_tokens, 0)",
+    "output_tokens": "COALESCE(output_tokens, 0)",
+    "cached_tokens": "COALESCE(cached_tokens, 0)",
+    "reasoning_tokens": "COALESCE(reasoning_tokens, 0)",
+    "cost": "COALESCE(cost, 0)",
+    "wasted": "COALESCE(wasted, 0)",
+    "saved": "COALESCE(saved, 0)",
+    "duration_us": "COALESCE(duration_us, 0)",
+}
+NAMES: tuple[str, ...] = tuple(_RAW)
+DOLLARS = frozenset(("cost", "wasted", "saved"))
+
+RAW_SUMS = ", ".join(f"SUM({expression}) AS {name}" for name, expression in _RAW.items())
+DAY_SUMS = ", ".join(f"SUM({name}) AS {name}" for name in NAMES)
+
+ADD_DAY = (
+    f"INSERT INTO usage_days (day, {', '.join((*KEYS, *NAMES))}) "  # noqa: S608 - names are ours
+    f"VALUES ({', '.join('?' * (1 + len(KEYS) + len(NAMES)))}) "
+    f"ON CONFLICT (day, {', '.join(KEYS)}) DO UPDATE SET "
+    + ", ".join(f"{name} = usage_days.{name} + excluded.{name}" for name in NAMES)
+)
+
+Key = tuple[int, str, str, str, str]
+
+
+def by_day(rows: Iterable[tuple[object, ...]]) -> dict[Key, list[float]]:
+    """The sums of settled rows for each day and set of keys, in an order that is the same in every process: two that
+    write the same days at once must not wait for each other in a circle."""
+    sums: dict[Key, list[float]] = {}
+    for row in rows:
+        values = dict(zip(COLUMNS, row, strict=True))
+        at = values["at"]
+        assert isinstance(at, int)
+        api_key, virtual_key, provider, model = (str(values[name] or "") for name in KEYS)
+        key = (at // DAY, api_key, virtual_key, provider, model)
+        total = sums.setdefault(key, [0] * len(NAMES))
+        for index, value in enumerate(_adds(values)):
+            total[index] += value
+    return dict(sorted(sums.items()))
+
+
+def _adds(row: Mapping[str, object]) -> Iterable[float]:
+    """What one row adds to each sum; the same as `_RAW` says in SQL."""
+
+    def number(name: str) -> float:
+        value = row[name]
+        return value if isinstance(value, int | float) else 0
+
+    status = number("status")
+    return (
+        1,
+        int(status >= 400 or row["outcome"] != "ok"),
+        int(number("attempts") > 1 and row["status"] is not None and status < 400),
+        int(row["cache"] in ("HIT", "SEMANTIC HIT")),
+        int(row["cost"] is None and row["input_tokens"] is not None),
+        *(number(name) for name in NAMES[5:]),
+    )

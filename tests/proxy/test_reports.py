@@ -1,0 +1,206 @@
+"""Reports add up: against an addition of their own over the same rows, on each database."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.store import SqlStore, migrate, open_store
+from proxy.store import ledger as ledger_jobs
+from proxy.store.reports import Filter, latencies, sums
+from proxy.store.sums import DAY, NAMES
+from proxy.usage_columns import COLUMNS, PENDING
+from proxy.vault import Vault
+from tests.proxy.stored import ask
+from tests.proxy.test_store import MASTER
+
+START = 20_000 * DAY
+Row = dict[str, Any]
+
+
+def rows(count: int = 600) -> list[Row]:
+    dice = random.Random(7)
+    made = []
+    for n in range(count):
+        status = dice.choice([200] * 8 + [429, 500])
+        tokens = dice.choice([(None, None), (dice.randint(1, 999), dice.randint(0, 99))])
+        cost = None if tokens[0] is None or dice.random() < 0.1 else dice.random()
+        made.append(
+            dict.fromkeys(COLUMNS)
+            | {
+                "request_id": f"r{n}",
+                "at": START + dice.randrange(4 * DAY),
+                "api_key": dice.choice([None, "key-1", "key-2"]),
+                "virtual_key": dice.choice([None, "vk-1", "vk-2"]),
+                "provider": "openai",
+                "model": dice.choice(["gpt-4o", "gpt-4o-mini"]),
+                "status": status,
+                "input_tokens": tokens[0],
+                "output_tokens": tokens[1],
+                "cached_tokens": 0 if tokens[0] else None,
+                "reasoning_tokens": 1 if tokens[0] else None,
+                "attempts": dice.choice([1, 1, 2]),
+                "streamed": 0,
+                "duration_us": dice.randint(1, 5_000_000),
+                "outcome": "ok" if status == 200 else "rate_limited",
+                "config": dice.choice([None, "pc-a"]),
+                "metadata": json.dumps({"team": dice.choice("ab"), 'a "b" $.c': "x"}) if dice.random() < 0.8 else None,
+                "cache": dice.choice([None, "HIT", "MISS"]),
+                "cost": cost,
+                "wasted": dice.choice([None, 0.5]),
+                "saved": dice.choice([None, 0.25]),
+                "estimated": dice.choice([0, 1]),
+            }
+        )
+    return made
+
+
+ROWS = rows()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "loopway.db")
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def store(place: str) -> AsyncIterator[SqlStore]:
+    migrate(place)
+    opened = open_store(place, Vault.open("unused", MASTER))
+    raw = [tuple(row.values()) for row in ROWS]
+    pending = [tuple((row | {"outcome": PENDING, "status": None}).values()) for row in ROWS[:100]]
+    await opened.append_usage([*pending, tuple((ROWS[0] | {"request_id": "unfinished", "outcome": PENDING}).values())])
+    await opened.append_usage(raw[:400])
+    await opened.append_usage(raw[300:])
+    yield opened
+    await opened.close()
+
+
+def plainly(value: Callable[[Row], Any], keep: Callable[[Row], bool]) -> dict[Any, dict[str, float]]:
+    """The same sums by a loop."""
+    found: dict[Any, dict[str, float]] = {}
+    for row in filter(keep, ROWS):
+        one = found.setdefault(value(row), dict.fromkeys(NAMES, 0.0))
+        one["requests"] += 1
+        one["errors"] += row["outcome"] != "ok" or row["status"] >= 400
+        one["rescued"] += row["attempts"] > 1 and row["status"] < 400
+        one["cache_hits"] += row["cache"] == "HIT"
+        one["unpriced"] += row["input_tokens"] is not None and row["cost"] is None
+        for name in NAMES[5:]:
+            one[name] += row[name] or 0
+    return found
+
+
+def team(row: Row) -> Any:
+    return (json.loads(row["metadata"]) if row["metadata"] else {}).get("team")
+
+
+CASES: dict[str, tuple[tuple[str, ...], Callable[[Row], Any], Filter, Callable[[Row], bool]]] = {
+    "everything": ((), lambda row: (), Filter(), lambda row: True),
+    "by day": (("day",), lambda row: (row["at"] // DAY,), Filter(), lambda row: True),
+    "by key, model and day": (
+        ("key", "model", "day"),
+        lambda row: (row["api_key"], row["model"], row["at"] // DAY),
+        Filter(),
+        lambda row: True,
+    ),
+    "whole days and two parts": (
+        ("virtual_key",),
+        lambda row: (row["virtual_key"],),
+        Filter(since=START + DAY // 3, until=START + 3 * DAY + DAY // 5),
+        lambda row: START + DAY // 3 <= row["at"] < START + 3 * DAY + DAY // 5,
+    ),
+    "less than a day": (
+        ("key",),
+        lambda row: (row["api_key"],),
+        Filter(since=START + 1000, until=START + DAY // 2),
+        lambda row: START + 1000 <= row["at"] < START + DAY // 2,
+    ),
+    "by hour": (("hour",), lambda row: (row["at"] // 3_600_000,), Filter(), lambda row: True),
+    "by step": (("step:7200000",), lambda row: (row["at"] - row["at"] % 7_200_000,), Filter(), lambda row: True),
+    "by metadata": (("metadata:team",), lambda row: (team(row),), Filter(), lambda row: True),
+    "by metadata with a strange name": (
+        ("metadata:no'such\"name",),
+        lambda row: (None,),
+        Filter(),
+        lambda row: True,
+    ),
+    "by status and config": (
+        ("status", "config"),
+        lambda row: (row["status"], row["config"]),
+        Filter(),
+        lambda row: True,
+    ),
+    "of one key and model": (
+        ("day",),
+        lambda row: (row["at"] // DAY,),
+        Filter(keys=("key-1",), models=(("openai", "gpt-4o"), (None, "nothing"))),
+        lambda row: row["api_key"] == "key-1" and row["model"] == "gpt-4o",
+    ),
+    "of some statuses, costs and tokens": (
+        ("key",),
+        lambda row: (row["api_key"],),
+        Filter(statuses=(200, 429), cost=(0.1, 0.9), tokens=(100, None), input=(None, 900), output=(1, 98)),
+        lambda row: (
+            row["status"] in (200, 429)
+            and row["cost"] is not None
+            and 0.1 <= row["cost"] <= 0.9
+            and row["input_tokens"] + row["output_tokens"] >= 100
+            and row["input_tokens"] <= 900
+            and 1 <= row["output_tokens"] <= 98
+        ),
+    ),
+    "of one team": (
+        (),
+        lambda row: (),
+        Filter(metadata=(("team", "a"),), caches=("HIT", "MISS"), configs=("pc-a",), virtual_keys=("vk-1",)),
+        lambda row: (
+            team(row) == "a" and row["cache"] is not None and row["config"] == "pc-a" and row["virtual_key"] == "vk-1"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_sums_are_those_of_a_plain_addition(store: SqlStore, case: str) -> None:
+    by, value, wanted, keep = CASES[case]
+    found = await store.run("reports", sums, by, wanted)
+    expected = plainly(value, keep)
+    assert found.keys() == expected.keys()
+    for group, one in expected.items():
+        assert found[group] == pytest.approx(one), group
+
+
+async def test_sums_by_day_are_those_of_the_rows_whatever_was_written_twice(place: str, store: SqlStore) -> None:
+    every = await store.run("reports", sums, ("day",), Filter())
+    ask(place, "DELETE FROM usage")
+    kept = await store.run("reports", sums, ("day",), Filter(since=START, until=START + 4 * DAY))
+    assert kept.keys() == every.keys()
+    for group, one in every.items():
+        assert kept[group] == pytest.approx(one)
+
+
+async def test_durations_are_told_to_one_in_a_hundred(store: SqlStore) -> None:
+    found = await store.run("reports", latencies, DAY, Filter())
+    exact = sorted(row["duration_us"] for row in ROWS)
+    rounded = sorted(duration for counts in found.values() for duration, n in counts.items() for _ in range(n))
+    assert len(rounded) == len(exact)
+    assert all(0 <= one - other <= one / 100 for one, other in zip(exact, rounded, strict=True))
+
+
+async def test_old_rows_are_forgotten_and_their_sums_stay(place: str, store: SqlStore) -> None:
+    before = await store.run("reports", sums, ("day",), Filter(since=START, until=START + 2 * DAY))
+    gone = 0
+    while part := await store.run("reports", ledger_jobs.forget, START + 2 * DAY, 50):
+        gone += part
+    assert gone == sum(1 for row in ROWS if row["at"] < START + 2 * DAY) + (ROWS[0]["at"] < START + 2 * DAY)
+    assert ask(place, "SELECT count(*) FROM usage WHERE at < :at", {"at": START + 2 * DAY}) == [(0,)]
+    assert await store.run("reports", sums, ("day",), Filter(since=START, until=START + 2 * DAY)) == before
