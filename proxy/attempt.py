@@ -299,6 +299,8 @@ class Attempts:
         """An error answer: verbatim in the same dialect, else in the client's words."""
         status = reply.status
         raw = leaf.target.hide(await reply.gather(_ERROR_BODY))
+        if status in (401, 403) and leaf.target.signer is not None:
+            leaf.target.signer.reject()
         if status < 400:
             message = "The provider answered with a redirect, which is not followed."
             raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)

@@ -31,8 +31,11 @@ def admit(x: Exchange, leaf: Leaf) -> str:
     if target.expires_at is not None and target.expires_at <= time():
         message = f"The virtual key {target.name!r} has expired."
         raise Refused(Kind.UNAUTHENTICATED, message, type="virtual_key_expired_error", code="01")
-    if x.dialect is Dialect.PASSTHROUGH and (target.models is not None or key.models is not None):
-        _refuse_unread(x)
+    if x.dialect is Dialect.PASSTHROUGH:
+        # Where a path names the model, or the deployment, it is the one that answers, whatever the body says.
+        asked = target.model_in(_below_version(x.path)) or asked
+        if target.models is not None or key.models is not None:
+            _refuse_unread(x, named=bool(asked) or not target.provider.by_model)
     override = leaf.override_params.get("model")
     if isinstance(override, str):
         asked = override.partition("/")[2] if override[:1] == "@" else override
@@ -51,9 +54,13 @@ def admit(x: Exchange, leaf: Leaf) -> str:
     return model
 
 
-def _refuse_unread(x: Exchange) -> None:
-    """Refuses a body that streams where an allow-list would have to look into it: a form may name any model."""
+def _refuse_unread(x: Exchange, *, named: bool) -> None:
+    """Refuses a body that streams where an allow-list would have to look into it: a form may name any model. So it does
+    a request that names none where the provider's paths might."""
     has_body = b"transfer-encoding" in x.headers or x.headers.get(b"content-length", b"0") != b"0"
+    if has_body and not named and not x.path.startswith(_NAME_NO_MODEL):
+        message = "A model must be named here, because the models that may be used are restricted."
+        raise Refused(Kind.QUOTA_EXCEEDED, message, type="model_not_allowed_error", param="model", close=True)
     if not x.body and has_body and not x.path.startswith(_NAME_NO_MODEL):
         message = "Only JSON bodies are accepted here, because the models that may be used are restricted."
         raise Refused(Kind.QUOTA_EXCEEDED, message, type="model_not_allowed_error", param="model", close=True)

@@ -9,24 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
-from adapters import azure
 from adapters.auth import Headers
-from adapters.errors import InvalidRequest, Kind
+from adapters.errors import Kind
 from adapters.providers import PROVIDERS, RETIRED, Fields, Provider, matches
 from adapters.quirks import Quirks
 from adapters.registry import codec
 from adapters.types import Codec, Dialect
 from proxy import __version__
-from proxy.address import check_host
-from proxy.config import templates
+from proxy.config import located, templates
 from proxy.config.signing import SIGNERS, Signing
 from proxy.errors import Refused
 from proxy.health import Health
 from proxy.limits import Limiter
 from proxy.prices import Book
-from proxy.seams import Origin
 
 # Which upstream dialects can serve a client dialect, the most faithful first.
 _CHATS = (
@@ -196,11 +193,11 @@ class Target:
         """
         fields = fields or {}
         if provider.takes_fields:
-            provider, fields = _variant(provider, fields)
+            provider, fields = located.variant(provider, fields)
             address = fields.get(provider.url_field or "")
             if address and not custom_host:
                 custom_host, guarded = address, not operator
-            listed, default = _deployments(fields)
+            listed, default = located.deployments(fields)
             aliases, default_model = {**listed, **(aliases or {})}, default_model or default
         self.provider = provider
         self._fields = fields
@@ -208,12 +205,12 @@ class Target:
         """What this provider's models cost: `prices.find(model)`, by the model's name as it is sent."""
         self.slug = slug
         self.name = slug or provider.name
-        self.origin, self.base_path = _address(provider, fields, custom_host, guarded, trusted)
+        self.origin, self.base_path = located.address(provider, fields, custom_host, guarded, trusted)
         self.signer: Any = None
         """The form that `proxy.credentials` gives `signing`, made at the first request."""
         self.signing, shown = _shown(provider, credential, fields, operator)
         self.origin.credential = hash((slug, credential, self.signing, shown))
-        self.identity = _identity(provider.name, self.origin, self.base_path, credential, fields)
+        self.identity = located.identity(provider.name, self.origin, self.base_path, credential, fields)
         """Provider, address and credential in one word that tells none of them: what is known of a target's health
         belongs to it."""
         self.health: Health | None = None
@@ -241,7 +238,8 @@ class Target:
         self.open = models is None and expires_at is None
         """Whether any model may be asked for at any time: the common case, decided once."""
         self.vendor = "anthropic" if provider.name == "anthropic" else "openai"
-        self._secret = credential.encode("latin-1", "replace") if slug is not None else b""
+        stored = credential or fields.get("azure_ad_token", "")
+        self._secret = stored.encode("latin-1", "replace") if slug is not None else b""
         self._fingerprint = b""
         self._wires: dict[tuple[Dialect, Dialect], Wire] = {}
         self._fixed: dict[Dialect, Wire] = {}
@@ -343,6 +341,21 @@ class Target:
         head, defaults = self.request_head("POST", path, "application/json")
         return Wire(codec(client, upstream), upstream, path, head, defaults, self.provider.quirks.get(upstream))
 
+    def model_in(self, path: str) -> str | None:
+        """The model that a path below the version names, if this provider's paths do; else None."""
+        row = self.provider
+        if not row.by_model:
+            return None
+        for template in (*row.paths.values(), *row.stream_paths.values(), *row.passed.values()):
+            before, place, after = template.partition(templates.MODEL)
+            if not place or path[: len(before)].lower() != before.lower():
+                continue
+            rest = path[len(before) :]
+            # `/models/{model}:generate` ends a name at its last colon, `/model/{model}/invoke` at a slash.
+            named = rest.rpartition(":")[0] if after[:1] == ":" else rest.partition("/")[0]
+            return unquote(named or rest)
+        return None
+
     def passed_path(self, path: str, query: str, model: str) -> str:
         """The path and query of a request that only passes through; `path` is what stands below the version."""
         row = self.provider
@@ -395,86 +408,12 @@ def provider_row(name: str) -> Provider:
     )
 
 
-def _variant(provider: Provider, fields: Fields) -> tuple[Provider, Fields]:
-    """The row that the fields mean, and the fields with its defaults."""
-    fields = {_OLD_NAMES.get(name, name): value for name, value in fields.items() if value != ""}
-    try:
-        row = provider if provider.variant is None else provider.variant(provider, fields)
-    except InvalidRequest as error:
-        raise Refused(Kind.INVALID_REQUEST, error.message, param=error.param, code=error.code) from error
-    return row, {**dict(row.defaults), **fields}
-
-
-def _deployments(fields: Fields) -> tuple[dict[str, str], str | None]:
-    try:
-        return azure.deployments(fields.get("deployments"))
-    except InvalidRequest as error:
-        raise Refused(Kind.INVALID_REQUEST, error.message, param=error.param) from error
-
-
-# Names of Azure's fields from before other providers had any.
-_OLD_NAMES = {
-    "resource_name": "azure_resource_name",
-    "deployment_id": "azure_deployment_id",
-    "api_version": "azure_api_version",
-}
-
-
 def _shown(provider: Provider, credential: str, fields: Fields, operator: bool) -> tuple[Signing | None, Headers]:
     """How requests are authenticated: a description of what must be done for each, or header lines that stay."""
     if provider.signer is None:
         return None, provider.auth(credential) if credential else ()
     shown = SIGNERS[provider.signer](credential, fields, operator)
     return (None, shown) if isinstance(shown, tuple) else (shown, ())
-
-
-def _address(
-    provider: Provider, fields: Fields, custom_host: str | None, guarded: bool, trusted: frozenset[str]
-) -> tuple[Origin, str]:
-    if guarded and not custom_host:
-        raise _bad_host("it is empty")
-    url = custom_host or templates.filled(provider.base_url, provider, fields)
-    if not url:
-        raise Refused(
-            Kind.INVALID_REQUEST,
-            f"The provider {provider.name!r} has no address of its own: set {provider.url_field or 'custom_host'}.",
-        )
-    if len(url) > 2048 or not url.isascii() or any(c <= " " or c in '<>{}|\\^`"' for c in url):
-        raise _bad_host("it contains characters that no URL may have")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise _bad_host("it is not a URL") from error
-    if parts.scheme not in ("http", "https"):
-        raise _bad_host("it must begin with http:// or https://")
-    if parts.username is not None or "@" in parts.netloc or "%" in parts.netloc or not host or port == 0:
-        raise _bad_host("credentials, escapes and empty hosts are not allowed in it")
-    if ("[" in parts.netloc) != (":" in host):
-        raise _bad_host("only an IPv6 address stands in brackets")
-    if parts.query or parts.fragment:
-        raise _bad_host("it must end with its path")
-    if guarded:
-        listed = host in trusted
-        check_host(host, trusted=listed)
-        guarded = not listed
-    path = parts.path.rstrip("/") or templates.path_of(provider.base_url, provider, fields)
-    if not parts.path.strip("/") and not provider.base_url and provider.url_field is None:
-        path = "/v1"
-    origin = Origin(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], guarded=guarded)
-    return origin, path
-
-
-def _identity(provider: str, origin: Origin, path: str, credential: str, fields: Mapping[str, Any]) -> str:
-    named = sorted((name, str(value)) for name, value in fields.items())
-    text = repr((provider, origin.scheme, origin.authority, path, credential, named))
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _bad_host(why: str) -> Refused:
-    return Refused(
-        Kind.INVALID_REQUEST, f"Invalid custom host: {why}.", param="custom_host", code="invalid_custom_host"
-    )
 
 
 def _check_lines(headers: Mapping[str, str]) -> None:

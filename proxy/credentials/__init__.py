@@ -49,6 +49,9 @@ class Signer(Protocol):
     async def wait(self) -> None:
         """Returns when the credential is here. Raises UpstreamFailure."""
 
+    def reject(self) -> None:
+        """The provider has refused the credential: a fetched one is fetched anew."""
+
 
 class Credentials:
     """Signers of one worker, and the tokens they share.
@@ -165,3 +168,7 @@ class _BearerSigner:
     async def wait(self) -> None:
         """Fetches the token if need be."""
         await self._source.get()
+
+    def reject(self) -> None:
+        """Lets the next request fetch another token."""
+        self._source.reject()

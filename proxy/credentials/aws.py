@@ -75,6 +75,10 @@ class SigV4Signer:
         """Fetches the keys if need be."""
         await self._source.get()
 
+    def reject(self) -> None:
+        """Lets the next request fetch other keys."""
+        self._source.reject()
+
 
 async def of_role(
     role: AwsAssumed, base: TokenSource[Keys], web: Web, environment: Mapping[str, str], clock: Callable[[], float]

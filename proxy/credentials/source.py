@@ -21,6 +21,7 @@ _LAST = 10.0  # seconds before its expiry at which it is not used any more, or a
 _PATIENCE = 20.0  # for one fetch, all its requests together
 _AFTER_FAILURE = 2.0  # who failed is not asked again so soon: a herd must not become a storm
 _AFTER_RENEWAL_FAILED = 15.0
+_SETTLED = 30.0
 
 _log = logging.getLogger("loopway")
 
@@ -41,6 +42,9 @@ class TokenSource(Protocol[T_co]):
     async def get(self) -> T_co:
         """The credential. Raises UpstreamFailure that says who refused what, and no secret."""
 
+    def reject(self) -> None:
+        """The provider has refused the credential."""
+
 
 class Fixed(Generic[T]):
     """A credential that is known and lasts."""
@@ -58,11 +62,25 @@ class Fixed(Generic[T]):
         """The credential."""
         return self._value
 
+    def reject(self) -> None:
+        """There is no other."""
+
 
 class Renewed(Generic[T]):
     """A fetched credential. `name` says in errors and logs what it is; `now` gives seconds that only go forward."""
 
-    __slots__ = ("_failed", "_fetch", "_name", "_now", "_quiet_until", "_renew_at", "_running", "_until", "_value")
+    __slots__ = (
+        "_failed",
+        "_fetch",
+        "_fetched_at",
+        "_name",
+        "_now",
+        "_quiet_until",
+        "_renew_at",
+        "_running",
+        "_until",
+        "_value",
+    )
 
     def __init__(self, name: str, fetch: Callable[[], Awaitable[Fetched[T]]], now: Callable[[], float]) -> None:
         self._name = name
@@ -71,6 +89,7 @@ class Renewed(Generic[T]):
         self._value: T | None = None
         self._until = 0.0
         self._renew_at = 0.0
+        self._fetched_at = 0.0
         self._quiet_until = 0.0
         self._failed: tuple[Kind, str] | None = None
         self._running: asyncio.Task[T] | None = None
@@ -100,6 +119,12 @@ class Renewed(Generic[T]):
         # Whoever waits may leave; the fetch is for all and goes on.
         return await asyncio.shield(running)
 
+    def reject(self) -> None:
+        """The provider has refused the credential: another one is fetched for the next request, unless this one is so
+        new that another would fare no better."""
+        if self._now() - self._fetched_at > _SETTLED:
+            self._until = self._renew_at = 0.0
+
     def close(self) -> None:
         """Stops a fetch under way."""
         if self._running is not None:
@@ -120,7 +145,7 @@ class Renewed(Generic[T]):
         finally:
             self._running = None
         life = fetched.lifetime
-        now = self._now()
+        now = self._fetched_at = self._now()
         self._value = fetched.value
         self._until = now + life - min(_LAST, life / 20)
         self._renew_at = now + life - min(_EARLY, life / 4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from tests.e2e.samples import ANTHROPIC_TOOLS, CITY, HELLO, OPENAI_TOOLS, PIXEL, SAID, USE_BOTH, text_of
 from tests.fakes.gateway import SEED_KEY, Gateway, Upstream, at
+from tests.fakes.issuer import Answer, Asked, Issuer, tokens
 
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 NOVA = "amazon.nova-pro-v1:0"
@@ -39,7 +42,12 @@ def configuration(url: str) -> dict[str, Any]:
             {"slug": "azure-refused", **azure, "key": "invalid-key"},
             {"slug": "sagemaker", "provider": "sagemaker", "custom_host": url, **AWS},
         ],
-        "api_keys": [{"name": "seed", "key": SEED_KEY, "scopes": ["inference"]}],
+        "api_keys": [
+            {"name": "seed", "key": SEED_KEY, "scopes": ["inference"]},
+            {"name": "narrow", "key": "lw-narrow", "scopes": ["inference"], "models": [NOVA, "gpt-4o-mini"]},
+            {"name": "boto", "key": "lw-boto", "scopes": ["inference"], "config": "pc-bedrock"},
+        ],
+        "configs": [{"slug": "pc-bedrock", "config": {"virtual_key": "bedrock"}}],
         "logs": {"level": "info"},
     }
 
@@ -258,3 +266,106 @@ def test_embeddings_reach_azure(chat: openai.OpenAI, upstream: Upstream) -> None
 def test_an_error_of_azures_is_its_own(chat: openai.OpenAI) -> None:
     with pytest.raises(openai.AuthenticationError, match="invalid subscription key"):
         chat.chat.completions.create(model="@azure-refused/gpt-4o", messages=HELLO)
+
+
+# -- AWS's own SDK, unsigned and with a key of the gateway in a header
+
+
+@pytest.fixture
+def boto(clouds: Gateway, upstream: Upstream) -> Any:
+    boto3 = pytest.importorskip("boto3")
+    botocore = pytest.importorskip("botocore")
+    config = botocore.config.Config(signature_version=botocore.UNSIGNED, retries={"max_attempts": 0})
+    client = boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=clouds.v1, config=config)
+
+    def show_key(params: dict[str, Any], **_: Any) -> None:
+        params["headers"]["x-portkey-api-key"] = "lw-boto"
+
+    client.meta.events.register("before-call.bedrock-runtime", show_key)
+    return client
+
+
+def test_boto3_converses_through_the_gateway(boto: Any, upstream: Upstream) -> None:
+    asked = {"modelId": CLAUDE, "messages": [{"role": "user", "content": [{"text": "Say this is a test"}]}]}
+    answer = boto.converse(**asked)
+    assert answer["output"]["message"]["content"] == [{"text": SAID}]
+    assert "/eu-central-1/bedrock/aws4_request" in (upstream.last.header("authorization") or "")
+    events = list(boto.converse_stream(**asked)["stream"])
+    deltas = [event["contentBlockDelta"]["delta"]["text"] for event in events if "contentBlockDelta" in event]
+    assert "".join(deltas) == SAID
+    assert events[-1]["metadata"]["usage"]["outputTokens"] == 4
+
+
+@pytest.mark.parametrize(
+    ("slug", "path", "body", "status"),
+    [
+        ("bedrock", f"/v1/model/{CLAUDE}/converse", {"messages": []}, 412),
+        ("bedrock", f"/v1/model/{CLAUDE.replace(':', '%3A')}/converse", {"model": NOVA, "messages": []}, 412),
+        ("bedrock", f"/v1/Model/{CLAUDE}/converse", {"messages": []}, 412),
+        ("bedrock", "/v1/elsewhere", {"messages": []}, 412),
+        ("bedrock", f"/v1/model/{NOVA}/converse", {"messages": [{"role": "user", "content": [{"text": "x"}]}]}, 200),
+        ("azure", "/v1/deployments/gpt-4o/chat/completions", {"model": "gpt-4o-mini", "messages": HELLO}, 412),
+        ("azure", "/v1/deployments/gpt-4o-mini/chat/completions", {"messages": HELLO}, 200),
+        ("azure", "/v1/responses", {"model": "gpt-4o", "input": "x"}, 412),
+    ],
+)
+def test_an_allow_list_looks_into_paths(
+    clouds: Gateway, upstream: Upstream, slug: str, path: str, body: Any, status: int
+) -> None:
+    headers = {"x-portkey-virtual-key": slug, "x-portkey-api-key": "lw-narrow"}
+    assert clouds.post(path, body, headers=headers).status_code == status
+    assert len(upstream.requests()) == (status == 200)
+
+
+# -- fetched credentials, through a whole gateway
+
+
+async def test_a_herd_of_requests_fetches_one_token(upstream: Upstream, launch: Any) -> None:
+    async with Issuer(tokens()) as issuer:
+        virtual_key = {
+            "slug": "azure",
+            "provider": "azure-openai",
+            "custom_host": upstream.url,
+            "azure_entra_tenant_id": "contoso",
+            "azure_entra_client_id": "app",
+            "azure_entra_client_secret": "s3cret",
+        }
+        config = {"virtual_keys": [virtual_key], "api_keys": configuration("")["api_keys"][:1]}
+        gateway = launch(config, environment={"AZURE_AUTHORITY_HOST": issuer.url})
+        async with openai.AsyncOpenAI(api_key=SEED_KEY, base_url=gateway.v1, max_retries=0) as client:
+            answers = await asyncio.gather(
+                *(client.chat.completions.create(model="@azure/gpt-4o", messages=HELLO) for _ in range(100))
+            )
+        assert {answer.choices[0].message.content for answer in answers} == {SAID}
+        assert len(issuer.asked) == 1
+        assert {each.header("authorization") for each in upstream.requests()} == {"Bearer token-1"}
+        assert "s3cret" not in gateway.log()
+
+
+async def test_an_issuer_that_refuses_is_a_401_that_says_so_and_no_secret(upstream: Upstream, launch: Any) -> None:
+    async def answer(asked: Asked) -> Answer:
+        return 401, {"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret."}
+
+    async with Issuer(answer) as issuer:
+        refusing = {
+            "slug": "azure",
+            "provider": "azure-openai",
+            "custom_host": upstream.url,
+            "azure_entra_tenant_id": "contoso",
+            "azure_entra_client_id": "app",
+            "azure_entra_client_secret": "s3cret",
+        }
+        spare = {"slug": "spare", "provider": "azure-openai", "custom_host": upstream.url, "key": "az-key"}
+        fallback = {"strategy": {"mode": "fallback"}, "targets": [{"virtual_key": "azure"}, {"virtual_key": "spare"}]}
+        config = {"virtual_keys": [refusing, spare], "api_keys": configuration("")["api_keys"][:1]}
+        gateway = launch(config, environment={"AZURE_AUTHORITY_HOST": issuer.url})
+        body = {"model": "@azure/gpt-4o", "messages": HELLO}
+        refused = await asyncio.to_thread(gateway.post, "/v1/chat/completions", body)
+        assert refused.status_code == 401
+        assert "AADSTS7000215" in refused.text
+        assert "s3cret" not in refused.text + gateway.log()
+        assert upstream.requests() == []
+        body = {"model": "gpt-4o", "messages": HELLO}
+        headers = {"x-portkey-config": json.dumps(fallback)}
+        rescued = await asyncio.to_thread(gateway.post, "/v1/chat/completions", body, headers=headers)
+        assert rescued.status_code == 200

@@ -179,6 +179,18 @@ async def test_a_failure_is_told_to_all_who_wait_and_the_issuer_is_left_in_peace
     assert await source.get() == "token-2"
 
 
+async def test_a_token_that_the_provider_refuses_is_replaced_but_not_for_every_request() -> None:
+    fetches, clock = Fetches(), Clock()
+    source = Renewed("x", fetches, clock)
+    await source.get()
+    source.reject()
+    assert source.ready() == "token-1"  # a new one would be refused as well
+    clock.now += 31
+    source.reject()
+    assert source.ready() is None
+    assert await source.get() == "token-2"
+
+
 # -- Google
 
 

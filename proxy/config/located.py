@@ -1,0 +1,91 @@
+"""Where a provider's requests go: its row as the provider fields mean it, and the address, checked."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from urllib.parse import urlsplit
+
+from adapters import azure
+from adapters.errors import InvalidRequest, Kind
+from adapters.providers import Fields, Provider
+from proxy.address import check_host
+from proxy.config import templates
+from proxy.errors import Refused
+from proxy.seams import Origin
+
+
+def variant(provider: Provider, fields: Fields) -> tuple[Provider, Fields]:
+    """The row that the fields mean, and the fields with its defaults. Raises Refused (400)."""
+    fields = {_OLD_NAMES.get(name, name): value for name, value in fields.items() if value != ""}
+    try:
+        row = provider if provider.variant is None else provider.variant(provider, fields)
+    except InvalidRequest as error:
+        raise Refused(Kind.INVALID_REQUEST, error.message, param=error.param, code=error.code) from error
+    return row, {**dict(row.defaults), **fields}
+
+
+def deployments(fields: Fields) -> tuple[dict[str, str], str | None]:
+    """Aliases and the default model that the fields list as deployments. Raises Refused (400)."""
+    try:
+        return azure.deployments(fields.get("deployments"))
+    except InvalidRequest as error:
+        raise Refused(Kind.INVALID_REQUEST, error.message, param=error.param) from error
+
+
+# Names of Azure's fields from before other providers had any.
+_OLD_NAMES = {
+    "resource_name": "azure_resource_name",
+    "deployment_id": "azure_deployment_id",
+    "api_version": "azure_api_version",
+}
+
+
+def address(
+    provider: Provider, fields: Fields, custom_host: str | None, guarded: bool, trusted: frozenset[str]
+) -> tuple[Origin, str]:
+    """Origin and base path of a target. Raises Refused (400) for an address that cannot or may not be used."""
+    if guarded and not custom_host:
+        raise _bad_host("it is empty")
+    url = custom_host or templates.filled(provider.base_url, provider, fields)
+    if not url:
+        raise Refused(
+            Kind.INVALID_REQUEST,
+            f"The provider {provider.name!r} has no address of its own: set {provider.url_field or 'custom_host'}.",
+        )
+    if len(url) > 2048 or not url.isascii() or any(c <= " " or c in '<>{}|\\^`"' for c in url):
+        raise _bad_host("it contains characters that no URL may have")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise _bad_host("it is not a URL") from error
+    if parts.scheme not in ("http", "https"):
+        raise _bad_host("it must begin with http:// or https://")
+    if parts.username is not None or "@" in parts.netloc or "%" in parts.netloc or not host or port == 0:
+        raise _bad_host("credentials, escapes and empty hosts are not allowed in it")
+    if ("[" in parts.netloc) != (":" in host):
+        raise _bad_host("only an IPv6 address stands in brackets")
+    if parts.query or parts.fragment:
+        raise _bad_host("it must end with its path")
+    if guarded:
+        listed = host in trusted
+        check_host(host, trusted=listed)
+        guarded = not listed
+    path = parts.path.rstrip("/") or templates.path_of(provider.base_url, provider, fields)
+    if not parts.path.strip("/") and not provider.base_url and provider.url_field is None:
+        path = "/v1"
+    origin = Origin(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], guarded=guarded)
+    return origin, path
+
+
+def identity(provider: str, origin: Origin, path: str, credential: str, fields: Fields) -> str:
+    """Provider, address, credential and fields in one word that tells none of them."""
+    named = sorted((name, str(value)) for name, value in fields.items())
+    text = repr((provider, origin.scheme, origin.authority, path, credential, named))
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _bad_host(why: str) -> Refused:
+    return Refused(
+        Kind.INVALID_REQUEST, f"Invalid custom host: {why}.", param="custom_host", code="invalid_custom_host"
+    )
