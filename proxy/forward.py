@@ -7,12 +7,12 @@ other target follows is it delivered. So everything up to the first byte can be 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 
 from adapters import observe
 from adapters.errors import TRAITS, Kind
-from proxy import race
+from proxy import race, resume
 from proxy.attempt import Attempts
 from proxy.cache.answers import AnswerCache
 from proxy.config.facts import Facts
@@ -23,10 +23,12 @@ from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.limits import with_rates
 from proxy.outcome import Outcome, info_lines, of_refusal, tried_enough
+from proxy.relay import Events
 from proxy.retry import wait_before
 from proxy.seams import Reply, Timeouts, Transport
 
 _WHOLE_LIMIT = 64 << 20
+_NONE: Mapping[Leaf, tuple[Leaf, ...]] = {}
 _SMALL = 1 << 18  # a whole answer below this is read for its usage; larger ones only at their end
 
 
@@ -59,7 +61,7 @@ class Forwarder:
         else:
             outcome = await self._asked(x, leaf, "first")
         try:
-            await self._deliver(x, outcome)
+            await self._deliver(x, outcome, plan.after)
         finally:
             outcome.close()
 
@@ -68,24 +70,23 @@ class Forwarder:
         the first attempt is made."""
         step: Leaf | Race | None = next(steps)
         while step is not None:
-            outcome = await (
-                self._tried(x, step, reason) if isinstance(step, Leaf) else race.run(x, step, self._walk, reason)
-            )
+            if isinstance(step, Leaf):
+                try:
+                    # Two calls less for the common case, where a leaf has neither retries nor a cache.
+                    make = self._attempts.once if step.plain else self._asked
+                    outcome = await make(x, step, reason)
+                except Refused as refused:
+                    # A target that may not be used ends like one that answered so.
+                    outcome = of_refusal(x, refused)
+                    outcome.leaf = step
+            else:
+                outcome = await race.run(x, step, self._walk, reason)
             step = None if x.consumed else _following(steps, outcome.status)
             if step is not None:
                 outcome.close()
             reason = "fallback"
         steps.close()  # it may hold the request's body, decoded; a stream that follows may last
         return outcome
-
-    async def _tried(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
-        """What came of a leaf within a strategy: one that may not be used ends like one that answered so."""
-        try:
-            return await self._asked(x, leaf, reason)
-        except Refused as refused:
-            outcome = of_refusal(x, refused)
-            outcome.leaf = leaf
-            return outcome
 
     async def _asked(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
         """What a leaf answers, or the cache in its place."""
@@ -111,8 +112,8 @@ class Forwarder:
             outcome.retries = tried
         return outcome
 
-    async def _deliver(self, x: Exchange, outcome: Outcome) -> None:
-        """Sends what an attempt has brought, to its last byte."""
+    async def _deliver(self, x: Exchange, outcome: Outcome, after: Mapping[Leaf, tuple[Leaf, ...]] = _NONE) -> None:
+        """Sends what an attempt has brought, to its last byte. `after`: who may go on with whose stream."""
         x.status = outcome.status if outcome.shown is None else outcome.shown
         x.kind = outcome.kind
         leaf = x.leaf = outcome.leaf
@@ -138,12 +139,20 @@ class Forwarder:
             return
         assert relay is not None
         outcome.head = b""
-        x.let_go()
+        following = after.get(leaf, ()) if after and leaf is not None else ()
+        continued = isinstance(relay, Events) and resume.possible(x, following, relay)
+        if not continued:
+            x.let_go()
         expiry = None if leaf is None or leaf.total is None else self._expire(x, leaf.total, reply)
         try:
-            await relay.deliver(x.status, head)
+            if continued and isinstance(relay, Events):
+                await resume.deliver(x, relay, x.status, head, following, self._attempts)
+            else:
+                await relay.deliver(x.status, head)
         finally:
-            x.usage = outcome.usage = relay.usage
+            outcome.usage = relay.usage
+            if not continued:
+                x.usage = outcome.usage
             if expiry is not None:
                 expiry.cancel()
             if outcome.visit is not None and x.kind is not None and TRAITS[x.kind].unhealthy:

@@ -49,7 +49,14 @@ class Budget:
 
     def take(self, now: float, at: float) -> bool:
         """Whether a retry may be made at that time; if so it counts."""
-        if _sum(self._retries, int(at)) + 1 > max(_LEAST, _SHARE * _sum(self._requests, int(now))):
+        # The ten seconds up to the retry have the requests that came in them so far. Others, to which it belongs as
+        # well, lie ahead: they will have as many as the last ten. Retries are promised already in all of them.
+        second = int(at)
+        before = _sum(self._retries, second)
+        most = max(_sum(self._retries, last) for last in range(second, second + _WINDOW))
+        if before + 1 > max(_LEAST, _SHARE * _sum(self._requests, second)) or most + 1 > max(
+            _LEAST, _SHARE * _sum(self._requests, int(now))
+        ):
             self.refused += 1
             return False
         _count(self._retries, int(at), int(now))

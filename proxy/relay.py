@@ -14,6 +14,7 @@ import asyncio
 import msgspec
 
 from adapters import errors, estimate
+from adapters.continuing import Seam, Transcript
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from adapters.observe import tap
 from adapters.opening import NOTHING, look
@@ -39,16 +40,19 @@ class Events:
         "_held",
         "_held_size",
         "_hold",
+        "_keeps",
         "_live",
         "_loop",
         "_passing",
         "_ready",
         "_reply",
         "_sample",
+        "_seam",
         "_tail",
         "_tap",
         "_waiter",
         "_x",
+        "broken",
         "early",
         "error",
     )
@@ -67,6 +71,10 @@ class Events:
         self._tail = b""
         self._ready = b""
         self._hold = False
+        self._keeps: Transcript | None = None  # what the client has read, where somebody else may go on from it
+        self._seam: Seam | None = None  # where this stream goes on with another one
+        self.broken = False
+        """Whether it broke off with a transcript kept: the client waits for the rest, or for `give_up`."""
         self._begun = False  # whether an event has said something of the answer; those before it are held
         self._events = 0  # that a decoder has made, and the last of them
         self._sample = b""
@@ -97,16 +105,43 @@ class Events:
         x.committed = True
         x.client.begin(status, head, None)
         self._reply.raw_headers = ()  # a stream may last; its head need not
+        await self._flow()
+
+    def keep(self, transcript: Transcript) -> None:
+        """Asks for a transcript of what the client reads, so that another stream may go on from it."""
+        self._keeps = transcript
+
+    async def carry_on(self, transcript: Transcript, mark: bytes) -> None:
+        """Goes on with a stream that broke off, after a `mark`: what `deliver` does for a stream of its own."""
+        self._keeps = transcript
+        self._seam = Seam(transcript)
+        self._x.client.write(mark)
+        await self._flow()
+
+    def give_up(self) -> None:
+        """Nobody goes on: the error event ends the stream."""
+        self._keeps = None
+        self._finish(b"")
+
+    async def _flow(self) -> None:
         ready, self._ready = self._ready, b""
         self._live = True
         if self._ended:
             self._finish(ready)
             return
-        self._passing = self._decoder is None
-        x.client.write(ready)
+        self._passing = self._decoder is None and self._keeps is None
+        self._x.client.write(self._shown(ready))
         self._reply.resume()
-        x.client.feed_from(self._reply)
+        self._x.client.feed_from(self._reply)
         await self._wait()
+
+    def _shown(self, out: bytes) -> bytes:
+        """What the client gets for whole events."""
+        if self._seam is not None:
+            out = self._seam.feed(out)
+        if self._keeps is not None:
+            self._keeps.read(out)
+        return out
 
     def _wait(self) -> asyncio.Future[None]:
         self._waiter = self._loop.create_future()
@@ -154,7 +189,7 @@ class Events:
         elif out:
             self._sample = out
             if self._live:
-                self._x.client.write(out)
+                self._x.client.write(out if self._keeps is None else self._shown(out))
             else:
                 self._ready += out
                 if self._begun:
@@ -239,6 +274,11 @@ class Events:
 
     def _finish(self, out: bytes) -> None:
         client = self._x.client
+        out = self._shown(out)
+        if self.error is not None and self._keeps is not None and self._keeps.resumable:
+            self.broken = True
+            client.write(out)
+            return
         if self.error is None:
             if self._decoder is None and self._tap.failed():
                 self._x.kind = Kind.BAD_UPSTREAM

@@ -17,7 +17,7 @@ from adapters import observe, peek
 from adapters.types import Dialect
 from loadtests.micro.count import bytecodes_of
 from loadtests.micro.counting import record
-from loadtests.micro.rig import TOKEN, Rig, answer, request, stream_parts
+from loadtests.micro.rig import INLINE, TOKEN, Rig, answer, request, stream_parts
 from proxy import headers, keys, outbound, routing
 from proxy.exchange import Exchange
 
@@ -68,6 +68,8 @@ WHOLE: dict[str, Case] = {
     "verbatim": (request("openai", "gpt-4o-mini"), answer("openai"), 3900),
     "with a large prompt": (request("openai", "gpt-4o-mini", size=100_000), answer("openai"), 3900),
     "translated": (request("anthropic", "claude-3-5-sonnet"), answer("anthropic"), 5000),
+    "by a fallback config": (request("", "gpt-4o-mini", config="pc-fallback"), answer("openai"), 4050),
+    "by an inline config of 2 KB": (request("", "gpt-4o-mini", config=INLINE), answer("openai"), 4200),
 }
 
 

@@ -9,7 +9,7 @@ import time
 
 import uvloop
 
-from loadtests.micro.rig import Rig, answer, request, stream_parts
+from loadtests.micro.rig import INLINE, Rig, answer, request, stream_parts
 
 _BATCH = 400
 _ROUNDS = 15
@@ -25,6 +25,11 @@ async def main() -> None:
         "chat, 100 KB prompt": (request("openai", "gpt-4o-mini", size=100_000), answer("openai")),
         "chat to Anthropic": (foreign, answer("anthropic")),
     }
+    cases |= {
+        f"chat, config {name}": (request("", "gpt-4o-mini", config=f"pc-{name}"), answer("openai"))
+        for name in ("single", "fallback", "breaker", "conditional")
+    }
+    cases["chat, 2 KB inline config"] = (request("", "gpt-4o-mini", config=INLINE), answer("openai"))
     print("| path | µs, best | µs, median |\n|---|---|---|")
     for name, (sent, reply) in cases.items():
         got = await rig.exchange(sent, reply)

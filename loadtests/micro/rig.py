@@ -32,8 +32,27 @@ virtual_keys:
   - {{slug: google, provider: google, key: sk-mock, custom_host: "http://127.0.0.1:9"}}
 api_keys:
   - {{name: bench, key: {TOKEN}, scopes: [inference], limits: {{concurrency: 8192}}}}
+configs:
+  - slug: pc-single
+    config: {{virtual_key: openai}}
+  - slug: pc-fallback
+    config: {{strategy: {{mode: fallback}}, targets: [{{virtual_key: openai}}, {{virtual_key: anthropic}}]}}
+  - slug: pc-breaker
+    config: {{strategy: {{mode: fallback, cb_config: {{failure_threshold: 5}}}}, retry: {{attempts: 2}},
+             targets: [{{virtual_key: openai}}, {{virtual_key: anthropic}}]}}
+  - slug: pc-conditional
+    config: {{strategy: {{mode: conditional, default: b, conditions: [
+               {{query: {{url.pathname: {{$regex: completions$}}}}, then: a}}]}},
+             targets: [{{name: a, virtual_key: openai}}, {{name: b, virtual_key: anthropic}}]}}
 logs: {{access: false}}
 """
+INLINE = json.dumps(
+    {
+        "strategy": {"mode": "fallback", "on_status_codes": [429, 500, 502, 503, 504, 529]},
+        "targets": [{"virtual_key": "openai", "name": f"target-{n}-{'x' * 220}", "weight": 1} for n in range(7)],
+    }
+)
+"""A config of two kilobytes, as a request brings it."""
 PROSE = "A gateway sits between a client and one or more model providers. It must not lose a chunk. " * 9
 USAGE = {
     "openai": {"prompt_tokens": 187, "completion_tokens": 92, "total_tokens": 279},
@@ -48,8 +67,8 @@ _COMMON = (
 )
 
 
-def request(slug: str, model: str, *, stream: bool = False, size: int = 800) -> bytes:
-    """A chat request as an SDK sends it, head and body."""
+def request(slug: str, model: str, *, stream: bool = False, size: int = 800, config: str | None = None) -> bytes:
+    """A chat request as an SDK sends it, head and body; with `config` in the place of a virtual key."""
     body: dict[str, Any] = {
         "model": model,
         "messages": [
@@ -64,9 +83,10 @@ def request(slug: str, model: str, *, stream: bool = False, size: int = 800) -> 
     raw = json.dumps(body).encode()
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:8787\r\ncontent-type: application/json\r\n"
-        f"x-portkey-api-key: {TOKEN}\r\nx-portkey-virtual-key: {slug}\r\ncontent-length: {len(raw)}\r\n\r\n"
+        f"x-portkey-api-key: {TOKEN}\r\ncontent-length: {len(raw)}\r\n"
     )
-    return head.encode() + raw
+    where = f"x-portkey-virtual-key: {slug}" if config is None else f"x-portkey-config: {config}"
+    return f"{head}{where}\r\n\r\n".encode() + raw
 
 
 def answer(dialect: str) -> bytes:

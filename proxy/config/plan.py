@@ -28,14 +28,17 @@ Resolve = Callable[[Node, str], Target | None]
 
 class Plan:
     """What a request follows. `single` is the only leaf where there is no strategy: the common case, told apart.
-    `guarded` says whether any target has a circuit breaker."""
+    `guarded` says whether any target has a circuit breaker, `after` which leaves may go on with a leaf's stream."""
 
-    __slots__ = ("guarded", "root", "single")
+    __slots__ = ("after", "guarded", "root", "single")
 
     def __init__(self, root: Step) -> None:
         self.root = root
         self.single = root if isinstance(root, Leaf) else None
         self.guarded = self.single is None and any(leaf.circuit is not None for leaf in root.leaves())
+
+        self.after: dict[Leaf, tuple[Leaf, ...]] = {}
+        _continued(root, self.after)
 
     def __repr__(self) -> str:
         return f"Plan({', '.join(leaf.target.name for leaf in self.root.leaves())})"
@@ -54,6 +57,19 @@ class Plan:
         if self.guarded:
             facts.guarded = True
             facts.guarded = self.root.usable(facts)
+
+
+def _continued(step: Step, after: dict[Leaf, tuple[Leaf, ...]]) -> None:
+    """Finds who follows whom in the fallbacks that continue streams, the innermost first."""
+    if isinstance(step, Leaf):
+        return
+    for child in step.children:
+        _continued(child, after)
+    if isinstance(step, Fallback) and step.continues:
+        for at, child in enumerate(step.children):
+            following = tuple(each for each in step.children[at + 1 :] if isinstance(each, Leaf))
+            for leaf in child.leaves():
+                after.setdefault(leaf, following)
 
 
 def compile_plan(root: Node, resolve: Resolve, healths: Healths | None = None) -> Plan:

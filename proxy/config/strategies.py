@@ -97,7 +97,9 @@ class Fallback(Single):
         """Children in order while their status asks for another."""
         status = 0
         for at in self.open(facts):
-            status = yield from self.children[at].steps(facts)
+            child = self.children[at]
+            # A leaf's own steps are itself: one generator less for the common case.
+            status = (yield child) if isinstance(child, Leaf) else (yield from child.steps(facts))
             again = status in self.codes if self.codes is not None else not 200 <= status < 300
             if not again:
                 break
@@ -149,7 +151,8 @@ class Balance(Single):
             point -= self.weights[at]
             if point < 0:
                 break
-        return (yield from self.children[at].steps(facts))
+        child = self.children[at]
+        return (yield child) if isinstance(child, Leaf) else (yield from child.steps(facts))
 
     def _reasons(self, facts: Facts) -> Reasons:
         choice = self.open(facts)
@@ -251,7 +254,8 @@ class Conditional(Single):
         if chosen is None:
             message = "Query router did not resolve to any valid target"
             raise Refused(Kind.INVALID_REQUEST, message, param=f"{self.where}.strategy", code="no_target")
-        return (yield from self.children[chosen].steps(facts))
+        child = self.children[chosen]
+        return (yield child) if isinstance(child, Leaf) else (yield from child.steps(facts))
 
     def _reasons(self, facts: Facts) -> Reasons:
         chosen, number = self._chosen(facts)

@@ -457,3 +457,94 @@ async def test_conditions_that_lead_nowhere_are_a_400_in_the_words_of_the_field(
         )
         assert answer.status == 400
         assert "could take too long" in answer.json()["errors"][0]
+
+
+# -- going on with a stream that broke off
+
+
+def continued(*slugs: str) -> str:
+    strategy = {"mode": "fallback", "continue_stream": True}
+    return json.dumps({"strategy": strategy, "targets": [{"virtual_key": slug} for slug in slugs]})
+
+
+def spoken(body: bytes) -> str:
+    """The text of a stream in either dialect."""
+    found = [event.data for event in events(body) if isinstance(event.data, dict)]
+    parts = [value["choices"][0]["delta"].get("content") or "" for value in found if "choices" in value]
+    parts += [value["delta"].get("text", "") for value in found if value.get("type") == "content_block_delta"]
+    return "".join(parts)
+
+
+REST = stream(START, PING, BLOCK, HELLO, END)
+
+
+class Continuing:
+    """`openai` breaks off after "hi"; `anthropic` says "hello", `anthropic-b` breaks off after it."""
+
+    async def __aenter__(self) -> Continuing:
+        cut: Script = [SSE_HEAD, chunk(ROLE), chunk(TEXT), End.RST]
+        self.players = Players(
+            openai=[cut], anthropic=[REST], anthropic_b=[[SSE_HEAD, chunk(START + BLOCK + HELLO), End.RST]]
+        )
+        self.players.left["sk-anthropic-c"] = [[ok(ERROR, 400)]]
+        self.upstream = Scripted(play=self.players)
+        await self.upstream.__aenter__()
+        slugs = ("openai", "anthropic", "anthropic-b", "anthropic-c")
+        self.rig = Rig(virtual_keys=tuple(virtual_key(slug, self.upstream.url) for slug in slugs))
+        await self.rig.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self.rig.__aexit__(None, None, None)
+        await self.upstream.__aexit__(None, None, None)
+
+
+async def test_a_stream_that_breaks_off_is_continued_by_the_next_target_and_says_so() -> None:
+    async with Continuing() as scene:
+        answer = await scene.rig.post("/v1/chat/completions", STREAMED, config=continued("openai", "anthropic"))
+        assert (answer.status, answer.whole) == (200, True)
+        assert spoken(answer.body) == "hihello"
+        assert b": loopway-continued config.targets[1]\n\n" in answer.body
+        found = events(answer.body)
+        assert (len(errors_in(found)), len(terminators_in(found))) == (0, 1)
+        assert answer.body.count(b'"role"') == 1
+        assert scene.players.bodies[1]["messages"][-1] == {"role": "assistant", "content": "hi"}
+        await scene.rig.until(lambda: scene.rig.quiet)
+
+
+async def test_messages_are_continued_within_their_block() -> None:
+    async with Continuing() as scene:
+        config = continued("anthropic-b", "anthropic")
+        answer = await scene.rig.post("/v1/messages", {**MESSAGES, "stream": True}, config=config)
+        assert spoken(answer.body) == "hellohello"
+        kinds = [event.name for event in events(answer.body) if event.name]
+        assert kinds == [
+            "message_start", "content_block_start", "content_block_delta", "ping", "content_block_delta",
+            "content_block_stop", "message_delta", "message_stop",
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("slugs", [("openai", "openai"), ("openai", "anthropic-c")])
+async def test_where_nobody_can_go_on_it_ends_with_the_error_event(slugs: tuple[str, ...]) -> None:
+    async with Continuing() as scene:
+        answer = await scene.rig.post("/v1/chat/completions", STREAMED, config=continued(*slugs))
+        found = events(answer.body)
+        assert answer.body.startswith(ROLE + TEXT)
+        assert (len(errors_in(found)), len(terminators_in(found))) == (1, 0)
+        await scene.rig.until(lambda: scene.rig.quiet)
+
+
+async def test_what_breaks_off_twice_is_continued_twice() -> None:
+    async with Continuing() as scene:
+        config = continued("openai", "anthropic-b", "anthropic")
+        answer = await scene.rig.post("/v1/chat/completions", STREAMED, config=config)
+        assert spoken(answer.body) == "hihellohello"
+        assert scene.players.bodies[2]["messages"][-1] == {"role": "assistant", "content": "hihello"}
+
+
+async def test_without_the_word_in_the_config_a_stream_is_never_continued() -> None:
+    async with Continuing() as scene:
+        config = json.dumps(fallback(A, {"virtual_key": "anthropic"}))
+        answer = await scene.rig.post("/v1/chat/completions", STREAMED, config=config)
+        assert len(errors_in(events(answer.body))) == 1
+        assert scene.players.asked == ["openai"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -145,14 +146,22 @@ def test_the_usual_schedule_of_one_request_is_never_refused() -> None:
 
 
 def test_a_provider_that_fails_everything_sees_at_most_a_fifth_more() -> None:
-    budget = Budget()
-    retries = 0
+    budget, draw = Budget(), random.Random(1)
+    made: list[float] = []
+    waiting: list[tuple[float, int]] = []  # when a retry fails as well, and how many there were
     for n in range(200 * 60):
         now = n / 200
         budget.request(now)
-        retries += budget.take(now, now + 1.0)
-    assert retries <= 0.2 * 200 * 60
-    assert retries >= 0.15 * 200 * 60
+        due = [(at, tried) for at, tried in waiting if at <= now]
+        waiting = [(at, tried) for at, tried in waiting if at > now]
+        for tried in (0, *(tried for _, tried in due)):
+            at = now + 2**tried * draw.uniform(0.8, 1.2)
+            if tried < 5 and budget.take(now, at):
+                made.append(at)
+                waiting.append((at, tried + 1))
+    assert 0.12 * 200 * 60 <= len(made) <= 0.2 * 200 * 60  # those after the last request too
+    for start in range(50):
+        assert sum(start <= at < start + 10 for at in made) <= 0.2 * 200 * 10 + 1
 
 
 @given(gaps=st.lists(st.floats(0, 5), max_size=200))

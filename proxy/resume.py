@@ -1,0 +1,82 @@
+"""Streams that broke off, continued by the next target: only where the config asks for it."""
+
+from __future__ import annotations
+
+from adapters.continuing import CLIENTS, PREFILLED, Transcript, prefilled
+from adapters.errors import InvalidRequest
+from adapters.types import Usage
+from proxy.attempt import Attempts
+from proxy.config.leaf import Leaf
+from proxy.errors import Refused
+from proxy.exchange import Exchange
+from proxy.outcome import Outcome
+from proxy.relay import Events
+
+
+def possible(x: Exchange, following: tuple[Leaf, ...], relay: object) -> bool:
+    """Whether somebody could go on with this answer."""
+    return bool(following) and x.dialect in CLIENTS and isinstance(relay, Events)
+
+
+async def deliver(
+    x: Exchange, relay: Events, status: int, head: bytes, following: tuple[Leaf, ...], attempts: Attempts
+) -> None:
+    """Delivers a stream, and where it breaks off, what the next targets make of the rest. The request's body is kept
+    for that until the end. Sets the usage of all of them."""
+    transcript = Transcript()
+    relay.keep(transcript)
+    body = x.body
+    usage: Usage | None = None
+    try:
+        await relay.deliver(status, head)
+        for leaf in following:
+            if not relay.broken:
+                break
+            outcome = await _rest(x, leaf, body, transcript, attempts)
+            if outcome is None:
+                continue
+            try:
+                further = outcome.relay
+                assert isinstance(further, Events)
+                usage, relay = _sum(usage, relay.usage), further
+                x.leaf = leaf
+                await further.carry_on(transcript, b": loopway-continued %b\n\n" % leaf.where.encode())
+            finally:
+                outcome.usage = relay.usage
+                outcome.close()
+        if relay.broken:
+            relay.give_up()
+    finally:
+        x.usage = _sum(usage, relay.usage)
+        x.let_go()
+
+
+async def _rest(x: Exchange, leaf: Leaf, body: bytes, transcript: Transcript, attempts: Attempts) -> Outcome | None:
+    """The next target's stream of the rest; None where it gives none."""
+    asked = leaf.override_params.get("model", x.model)
+    model = leaf.target.model_for(asked if isinstance(asked, str) else None)
+    if model is None or leaf.target.dialect_for(x.dialect, model) not in PREFILLED:
+        return None
+    try:
+        x.body = prefilled(body, transcript.text)
+        outcome = await attempts.once(x, leaf, "continued")
+    except (InvalidRequest, Refused):
+        return None
+    relay = outcome.relay
+    if 200 <= outcome.status < 300 and isinstance(relay, Events) and not relay.broken and relay.error is None:
+        return outcome
+    outcome.close()
+    return None
+
+
+def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
+    if one is None or other is None:
+        return one or other
+    return Usage(
+        one.input + other.input,
+        one.output + other.output,
+        one.cached + other.cached,
+        one.cache_write + other.cache_write,
+        one.reasoning + other.reasoning,
+        estimated=one.estimated or other.estimated,
+    )
