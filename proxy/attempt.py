@@ -170,6 +170,8 @@ class Attempts:
                 raise invalid(error) from error
             body, dropped = sent.body, sent.dropped
             lines += b"".join([f"{name}: {value}\r\n".encode("latin-1") for name, value in sent.headers])
+            if dropped:
+                outbound.lose(x, leaf, dropped)
             if sent.more:
                 return await self._several(x, leaf, wire, call, lines, sent)
         if wire.quirks is not None:
@@ -177,7 +179,9 @@ class Attempts:
                 body, more = wire.quirks.apply(body)
             except InvalidRequest as error:
                 raise invalid(error) from error
-            dropped += more
+            if more:
+                outbound.lose(x, leaf, more)
+                dropped += more
         if target.signing is not None:
             lines += await self._signed(target, "POST", wire.path, "application/json", body)
         head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))

@@ -65,6 +65,7 @@ class Exchange(msgspec.Struct, eq=False):
     the slug of the saved config that decided. `prompt` (`prompt_tokens` in its place, if it is large) is the body of a
     request whose answer may end without anybody having counted its tokens. `ended` is set when the request has settled;
     `reserved` says that the ledger knows it already. `span` is the place in a trace, where traces are exported.
+    `reserved` says that the ledger knows it already. `dropped` are the parameters that did not survive translation.
 
     A Struct, because one is made for every request: filling its slots costs a tenth of what `__init__` would.
     """
@@ -110,6 +111,7 @@ class Exchange(msgspec.Struct, eq=False):
     ended: float = 0.0
     reserved: bool = False
     span: Span | None = None
+    dropped: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Exchange({self.method} {self.path} → {self.status or '…'})"

@@ -15,6 +15,7 @@ from proxy.errors import Refused
 from proxy.exchange import Exchange
 from proxy.outcome import invalid
 
+_STORED = "/v1/responses/"
 _DEFAULTED = b'"portkey-default"'
 _NAME_NO_MODEL = ("/v1/files", "/v1/uploads")
 
@@ -118,6 +119,21 @@ def _unnamed(x: Exchange, leaf: Leaf) -> bytes:
         raise invalid(error) from error
 
 
+def lose(x: Exchange, leaf: Leaf, dropped: tuple[str, ...]) -> None:
+    """Notes what of a request cannot reach this leaf's provider: its answer and the access log name it. Raises Refused
+    (400) instead where config (`strict_params`) or header (`x-loopway-strict-params: true`) asks for all or nothing."""
+    asked = x.headers.get(b"x-portkey-strict-params")
+    if asked == b"true" or (leaf.strict_params and asked != b"false"):
+        names = ", ".join(dropped)[:1000]
+        raise Refused(
+            Kind.INVALID_REQUEST,
+            f"The provider {leaf.target.provider.name!r} cannot be told {names}: leave it out, or let it be dropped.",
+            param=dropped[0][:200],
+            code="unsupported_parameter",
+        )
+    x.dropped = dropped
+
+
 def strict(x: Exchange, leaf: Leaf) -> bool:
     """Whether the client gets OpenAI's shape and nothing beside it."""
     if x.headers.get(b"x-portkey-strict-open-ai-compliance") == b"false":
@@ -167,6 +183,12 @@ def pass_through_head(x: Exchange, leaf: Leaf, model: str) -> tuple[bytes, str, 
     """Head (without its last, empty line), path and body of a request that only passes through; a body not held
     already streams."""
     target = leaf.target
+    if x.path.startswith(_STORED) and Dialect.OPENAI_RESPONSES not in target.provider.paths:
+        raise Refused(
+            Kind.INVALID_REQUEST,
+            f"The provider {target.provider.name!r} stores no responses: there is nothing to read, cancel or delete.",
+            code="unsupported_operation",
+        )
     path = target.passed_path(_below_version(x.path), x.query, model)
     content_type = x.headers.get(b"content-type", b"").decode("latin-1")
     head, defaults = target.request_head(x.method, path, content_type)

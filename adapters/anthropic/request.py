@@ -45,6 +45,9 @@ BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh"
 _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 """OpenAI's service tiers, and Anthropic's own word, in Anthropic's words."""
 
+_WEB_SEARCH = "web_search_20250305"
+"""The version of Anthropic's search that all its models take."""
+
 _ONE = (Raw(b"1"), Raw(b"1.0"))
 """The default of temperature and top_p: leaving it out changes nothing."""
 
@@ -280,6 +283,24 @@ def _functions(build: _Build, name: str, raw: Raw) -> None:
     build.tool_choice.single = True
 
 
+def _web_search(build: _Build, name: str, raw: Raw) -> None:
+    # OpenAI's option of a chat is a tool here, which runs at the provider.
+    options = read(_decode_object, raw, name)
+    tool: dict[str, Any] = {"type": _WEB_SEARCH, "name": "web_search"}
+    location = options.pop("user_location", NULL)
+    if location != NULL:
+        place = read(_decode_object, location, f"{name}.user_location")
+        place = read(_decode_object, place.get("approximate", location), f"{name}.user_location.approximate")
+        tool["user_location"] = {**place, "type": "approximate"}
+    filters = options.pop("filters", NULL)
+    if filters != NULL:
+        tool.update(read(_decode_object, filters, f"{name}.filters"))
+    for other, value in options.items():
+        if value != NULL:
+            build.dropped[f"{name}.{other}"] = None
+    build.tools.append(tool)
+
+
 def _tool_choice(build: _Build, name: str, raw: Raw) -> None:
     build.tool_choice.read(raw, name)
 
@@ -344,6 +365,7 @@ _FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
     "tool_choice": _tool_choice,
     "function_call": _tool_choice,
     "parallel_tool_calls": _parallel,
+    "web_search_options": _web_search,
     "response_format": _response_format,
     "reasoning_effort": _reasoning_effort,
     "service_tier": _service_tier,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import Raw
 
@@ -12,16 +14,19 @@ from adapters.anthropic.wire import (
     FINISH,
     JSON_TOOL,
     NULL,
+    Annotation,
     Answer,
     Block,
     CalledFunction,
     Choice,
+    Citation,
     Completion,
     ErrorBody,
     NamedCompletion,
     OutMessage,
     OutToolCall,
     RawContent,
+    UrlCitation,
     Wish,
     counted,
     first,
@@ -89,11 +94,15 @@ def translate(call: Call, body: bytes) -> Reply:
 def _message(answer: Answer, by_tool: bool, legacy: bool, strict: bool) -> tuple[OutMessage, str]:
     texts: list[str] = []
     calls: list[OutToolCall] = []
+    annotations: list[Annotation] = []
     answered = False
+    said = 0
     for block in answer.content:
         if block.type == "text":
             if not answered:
                 texts.append(block.text)
+                annotations += cited(block.citations or (), said, said + len(block.text))
+                said += len(block.text)
         elif block.type == "tool_use":
             if by_tool and block.name == JSON_TOOL:
                 texts = [_text(block.input)]
@@ -106,12 +115,20 @@ def _message(answer: Answer, by_tool: bool, legacy: bool, strict: bool) -> tuple
         reason = "end_turn"
     finish = FINISH.get(reason, "stop") if strict or not reason else reason
     content = "".join(texts) if texts or not calls else None
+    sources = annotations or None
     if not calls:
-        return OutMessage("assistant", content, None), finish
+        return OutMessage("assistant", content, None, annotations=sources), finish
     if legacy:
         finish = "function_call" if finish == "tool_calls" else finish
         return OutMessage("assistant", content, None, function_call=calls[0].function), finish
-    return OutMessage("assistant", content, None, calls), finish
+    return OutMessage("assistant", content, None, calls, annotations=sources), finish
+
+
+def cited(citations: Iterable[Citation], start: int, end: int) -> list[Annotation]:
+    """The sources of a stretch of text that have an address."""
+    return [
+        Annotation(UrlCitation(each.url, each.title or "", start, end)) for each in citations if each.url is not None
+    ]
 
 
 def _call(block: Block) -> OutToolCall:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.anthropic.response import answers_by_tool, event_error, wish_of
+from adapters.anthropic.response import answers_by_tool, cited, event_error, wish_of
 from adapters.anthropic.wire import (
     ABSENT,
     FINISH,
@@ -70,6 +70,8 @@ class MessagesStream(Machine):
         "_head",
         "_include_usage",
         "_legacy",
+        "_opened_at",
+        "_said",
         "_strict",
         "_tail",
         "_text_head",
@@ -90,6 +92,7 @@ class MessagesStream(Machine):
         self._finished = False
         self._answered = False
         self._calls = 0
+        self._said = self._opened_at = 0  # characters of text: in all, and before this block
         self._tools: dict[int, _Tool] = {}
         self._head = self._tail = self._text_head = self._text_tail = b""
 
@@ -134,6 +137,7 @@ class MessagesStream(Machine):
         if not self._begun():
             return
         block = _decode_block(event.content_block)
+        self._opened_at = self._said
         if block.type != "tool_use":
             self._extend(event.index, event.content_block, out)
         elif self._by_tool and block.name == JSON_TOOL:
@@ -158,17 +162,28 @@ class MessagesStream(Machine):
             self._begun()
         elif delta.type == "text_delta":
             text = _encode(delta.text)
+            self._said += len(delta.text)
             out.append(self._text_head)
             out.append(text)
             if self._blocks:
                 out.append(b',"content_blocks":[{"index":%d,"delta":{"text":%b}}]' % (event.index, text))
             out.append(self._text_tail)
+        elif delta.type == "citations_delta":
+            self._cite(event, data, out)
         elif delta.type == "input_json_delta" and event.index in self._tools:
             self._argue(self._tools[event.index], delta.partial_json, out)
         elif self._blocks:
-            fields = _decode_raw_delta(data).delta
-            del fields["type"]
-            self._extend(event.index, Raw(_encode(fields)), out)
+            self._extend(event.index, _fields_of(data), out)
+
+    def _cite(self, event: BlockDelta, data: bytes, out: list[bytes]) -> None:
+        """A source of the block's text, which came before it."""
+        citation = event.delta.citation
+        annotations = cited((citation,), self._opened_at, self._said) if citation is not None else []
+        told = [b'"annotations":' + _encode(annotations)] if annotations else []
+        if self._blocks:
+            told.append(b'"content_blocks":[{"index":%d,"delta":%b}]' % (event.index, _one_line(_fields_of(data))))
+        if told:
+            self._send(b"{%b}" % b",".join(told), out)
 
     def _on_block_stop(self, event: BlockStop, data: bytes, out: list[bytes]) -> None:
         tool = self._tools.pop(event.index, None)
@@ -191,12 +206,7 @@ class MessagesStream(Machine):
     def _extend(self, index: int, fields: Raw, out: list[bytes]) -> None:
         if not self._blocks:
             return
-        text = bytes(fields)
-        text.decode()
-        if b"\n" in text:
-            # The upstream spread its JSON over several lines; within an event of ours that would end the line.
-            text = msgspec.json.format(text, indent=-1)
-        self._send(b'{"content_blocks":[{"index":%d,"delta":%b}]}' % (index, text), out)
+        self._send(b'{"content_blocks":[{"index":%d,"delta":%b}]}' % (index, _one_line(fields)), out)
 
     def _on_message_delta(self, event: MessageDelta, data: bytes, out: list[bytes]) -> None:
         if not self._begun():
@@ -241,6 +251,19 @@ class MessagesStream(Machine):
         if not self._head:
             self._fail("The provider's stream did not begin with message_start.")
         return not self._over
+
+
+def _fields_of(data: bytes) -> Raw:
+    fields = _decode_raw_delta(data).delta
+    del fields["type"]
+    return Raw(_encode(fields))
+
+
+def _one_line(fields: Raw) -> bytes:
+    """The JSON, which the upstream may have spread over several lines: within an event of ours that would end it."""
+    text = bytes(fields)
+    text.decode()
+    return msgspec.json.format(text, indent=-1) if b"\n" in text else text
 
 
 _Act = Callable[[MessagesStream, Any, bytes, list[bytes]], None]

@@ -152,12 +152,20 @@ class Tokens(Struct, gc=False):
     service_tier: str | None = None
 
 
+class Citation(Struct, gc=False):
+    """A source of a text. Those of documents have no `url`."""
+
+    url: str | None = None
+    title: str | None = None
+
+
 class Block(Struct, gc=False):
     type: str
     text: str = ""
     id: str = ""
     name: str = ""
     input: Raw = ABSENT
+    citations: list[Citation] | None = None
 
 
 class Answer(Struct):
@@ -203,6 +211,7 @@ class Delta(Struct, gc=False):
     type: str
     text: str = ""
     partial_json: str = ""
+    citation: Citation | None = None
 
 
 class BlockDelta(Struct, gc=False):
@@ -250,6 +259,20 @@ class OutToolCall(Struct, gc=False):
     function: CalledFunction
 
 
+class UrlCitation(Struct, gc=False):
+    url: str
+    title: str
+    start_index: int
+    end_index: int
+
+
+class Annotation(Struct, gc=False):
+    """A source with an address, as OpenAI cites it."""
+
+    url_citation: UrlCitation
+    type: str = "url_citation"
+
+
 class OutMessage(Struct, omit_defaults=True):
     role: str
     content: str | None
@@ -257,6 +280,7 @@ class OutMessage(Struct, omit_defaults=True):
     tool_calls: list[OutToolCall] | None = None
     function_call: CalledFunction | None = None
     content_blocks: list[Raw] | None = None
+    annotations: list[Annotation] | None = None
 
 
 class Choice(Struct):

@@ -67,6 +67,7 @@ class Leaf:
         "plain",
         "retry_codes",
         "strict",
+        "strict_params",
         "target",
         "timeout",
         "total",
@@ -98,6 +99,7 @@ class Leaf:
         self.drops = Drops(node.drop_params or ())
         self.forward_headers = node.forward_headers or ()
         self.strict = node.strict_open_ai_compliance
+        self.strict_params = bool(node.strict_params)
         self.edits = bool(self.override_params or self.default_params or self.drops)
         # The answer's header lines that are the same every time, but for the number of retries.
         self.info = _INFO % (target.provider.name.encode(), where.encode())

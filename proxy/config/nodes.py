@@ -109,6 +109,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout: int | None = None
     total_timeout: int | None = None
     strict_open_ai_compliance: bool | None = None
+    strict_params: bool | None = None
     input_guardrails: tuple[Any, ...] = ()
     output_guardrails: tuple[Any, ...] = ()
     input_mutators: tuple[Any, ...] = ()
@@ -170,6 +171,7 @@ _INHERITED = (
     "custom_host",
     "forward_headers",
     "strict_open_ai_compliance",
+    "strict_params",
     "drop_params",
 )
 

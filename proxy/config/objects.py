@@ -363,6 +363,7 @@ _NODE: dict[str, Check] = {
     "idle_timeout": millis,
     "total_timeout": millis,
     "strict_open_ai_compliance": flag,
+    "strict_params": flag,
     "input_guardrails": _guardrails,
     "output_guardrails": _guardrails,
     "input_mutators": _guardrails,

@@ -37,6 +37,7 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     cache: str | None = None
     where: str | None = None
     tries: msgspec.Raw | None = None
+    dropped: tuple[str, ...] = ()
 
 
 def line_of(kept: Settled) -> Line:
@@ -63,6 +64,7 @@ def line_of(kept: Settled) -> Line:
         kept.cache,
         None if kept.where == "config" else kept.where,
         None if kept.tries_json is None else msgspec.Raw(kept.tries_json.encode()),
+        kept.dropped,
     )
 
 

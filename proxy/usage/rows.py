@@ -82,6 +82,7 @@ class Settled(msgspec.Struct, gc=False, frozen=True):
     tries_json: str | None
     started: float
     span: Span | None
+    dropped: tuple[str, ...] = ()
 
     @property
     def overhead(self) -> float | None:
@@ -138,6 +139,7 @@ def settled(x: Exchange, ended: float) -> Settled:
         _tries(x),
         began,
         x.span,
+        x.dropped,
     )
 
 

@@ -234,9 +234,11 @@ def test_a_client_of_legacy_functions_gets_its_first_call_as_a_function_call() -
 
 
 def test_thinking_is_not_shown_to_a_strict_client() -> None:
+    source = {"url": "https://x.test", "title": "", "start_index": 0, "end_index": 3}
     assert deltas(chunks(run(CHAT_TO_MESSAGES.stream(call()), THINKING))) == [
         {"role": "assistant", "content": ""},
         {"content": "Yes"},
+        {"annotations": [{"url_citation": source, "type": "url_citation"}]},
         {},
     ]
 

@@ -23,6 +23,7 @@ B = Breaker(failure_threshold=2)
         ("forward_headers", ("a", "b"), ("c",)),
         ("forward_headers", ("a", "b"), ()),
         ("strict_open_ai_compliance", True, False),
+        ("strict_params", True, False),
         ("drop_params", ("a",), ("b",)),
     ],
 )
