@@ -1,0 +1,95 @@
+"""Every upstream's error in every client's dialect, and what is no answer is none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from adapters import errors
+from adapters.errors import BadAnswer
+from adapters.registry import CODECS
+from adapters.types import Call, Dialect
+
+OPENAI = {"error": {"message": "Slow down.", "type": "requests", "code": "rate_limit_exceeded", "param": None}}
+ANTHROPIC = {"type": "error", "error": {"type": "rate_limit_error", "message": "Slow down."}}
+GOOGLE = {"error": {"code": 429, "message": "Slow down.", "status": "RESOURCE_EXHAUSTED"}}
+PLAIN = {"message": "Slow down."}
+
+SAMPLES: dict[str, dict[str, Any]] = {
+    "openai": OPENAI,
+    "anthropic": ANTHROPIC,
+    "gemini": GOOGLE,
+    "vertex": GOOGLE,
+    "bedrock": PLAIN,
+    "cohere": {"id": "1", "message": "Slow down."},
+    "mistral": {"object": "error", "message": "Slow down.", "type": "rate_limited", "code": "1300"},
+    "voyage": {"detail": "Slow down."},
+    "common": PLAIN,
+}
+"""How each vendor says 429."""
+
+PAIRS = [pair for pair, codec in CODECS.items() if not codec.identity]
+
+
+def named(pair: tuple[Dialect, Dialect]) -> str:
+    return f"{pair[0]} on {pair[1]}"
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=named)
+def test_an_error_keeps_its_status_and_its_words(pair: tuple[Dialect, Dialect]) -> None:
+    client, upstream = pair
+    body = json.dumps(SAMPLES[upstream.value.partition(".")[0]]).encode()
+    error = CODECS[pair].error(429, {}, body)
+    assert (error.status, error.kind) == (429, errors.Kind.RATE_LIMITED)
+    shown = json.loads(
+        errors.body(client.family, error.kind, error.message, type=error.type, param=error.param, code=error.code)
+    )
+    assert shown["error"]["message"] == "Slow down."
+    if client.family == "anthropic":
+        assert (shown["type"], shown["error"]["type"]) == ("error", "rate_limit_error")
+    elif client.family in ("openai", "responses"):
+        assert shown["error"]["type"]
+        if upstream.value.startswith("openai"):
+            assert (shown["error"]["type"], shown["error"]["code"]) == ("requests", "rate_limit_exceeded")
+        if upstream is Dialect.MISTRAL_CHAT:
+            assert (shown["error"]["type"], shown["error"]["code"]) == ("rate_limited", "1300")
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=named)
+@pytest.mark.parametrize("body", [b"", b"<html>Busy</html>", b"\xff", b"[" * 100_000, b"7", b"null", b'{"error":null}'])
+def test_any_error_body_gives_an_error_of_its_status(pair: tuple[Dialect, Dialect], body: bytes) -> None:
+    error = CODECS[pair].error(503, {}, body)
+    assert (error.status, error.kind) == (503, errors.Kind.OVERLOADED)
+    assert error.message
+
+
+REQUESTS: dict[Dialect, dict[str, Any]] = {
+    Dialect.OPENAI_CHAT: {"messages": [{"role": "user", "content": "a"}]},
+    Dialect.OPENAI_COMPLETIONS: {"prompt": "a"},
+    Dialect.OPENAI_RESPONSES: {"input": "a"},
+    Dialect.OPENAI_EMBEDDINGS: {"input": "a"},
+    Dialect.ANTHROPIC_MESSAGES: {"messages": [{"role": "user", "content": "a"}], "max_tokens": 9},
+    Dialect.ANTHROPIC_COUNT_TOKENS: {"messages": [{"role": "user", "content": "a"}]},
+    Dialect.RERANK: {"query": "q", "documents": ["a"]},
+}
+
+
+@pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair[0] in REQUESTS], ids=named)
+@pytest.mark.parametrize("body", [b"", b"<html>Busy</html>", b"\xff", b"7", b'{"unexpected":true}', b'{"id":"1"}'])
+def test_what_is_no_answer_is_refused_whatever_its_status(pair: tuple[Dialect, Dialect], body: bytes) -> None:
+    asked = Call(
+        pair[0], "claude-2" if "complete" in pair[1] else "m", False, json.dumps(REQUESTS[pair[0]]).encode(), "i", 0
+    )
+    with pytest.raises(BadAnswer):
+        CODECS[pair].response(asked, body)
+
+
+def test_an_error_in_a_responses_stream_is_one_event_of_openais_shape() -> None:
+    event = errors.event("responses", errors.Kind.BAD_UPSTREAM, "Broken off.", code="cut")
+    name, data = event.decode().rstrip("\n").split("\n")
+    assert name == "event: error"
+    told = json.loads(data.removeprefix("data: "))
+    assert (told["type"], told["message"], told["code"]) == ("error", "Broken off.", "cut")
+    assert told["error"]["message"] == "Broken off."
