@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
 from proxy.errors import StartupError
-from proxy.mock import anthropic, azure, bedrock, gemini, modes, openai, openai_more, responses
+from proxy.mock import anthropic, azure, bedrock, cohere, gemini, modes, openai, openai_more, responses
 from proxy.mock.answer import Answer, Incoming, Pairs, Refusal, Route, Stream, Whole, encode
 from proxy.mock.ledger import KEPT_BODY, Ledger, Record, State
 from proxy.mock.modes import Mode
@@ -37,6 +37,10 @@ _ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/v1/completions"): Route(openai.FAMILY, openai.completions),
     ("POST", "/v1/embeddings"): Route(openai.FAMILY, openai_more.embeddings),
     ("POST", "/v1/responses"): Route(openai.FAMILY, responses.responses),
+    ("POST", "/v1/rerank"): Route(openai.FAMILY, cohere.ranked),
+    ("POST", "/v2/chat"): Route(cohere.FAMILY, cohere.chat, outside=True),
+    ("POST", "/v2/embed"): Route(cohere.FAMILY, cohere.embed, outside=True),
+    ("POST", "/v2/rerank"): Route(cohere.FAMILY, cohere.rerank, outside=True),
     ("POST", "/v1/moderations"): Route(openai.FAMILY, openai_more.moderations),
     ("POST", "/v1/images/generations"): Route(openai.FAMILY, openai_more.images),
     ("POST", "/v1/audio/speech"): Route(openai.FAMILY, openai_more.speech),

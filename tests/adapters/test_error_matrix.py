@@ -71,7 +71,6 @@ REQUESTS: dict[Dialect, dict[str, Any]] = {
     Dialect.OPENAI_RESPONSES: {"input": "a"},
     Dialect.OPENAI_EMBEDDINGS: {"input": "a"},
     Dialect.ANTHROPIC_MESSAGES: {"messages": [{"role": "user", "content": "a"}], "max_tokens": 9},
-    Dialect.ANTHROPIC_COUNT_TOKENS: {"messages": [{"role": "user", "content": "a"}]},
     Dialect.RERANK: {"query": "q", "documents": ["a"]},
 }
 

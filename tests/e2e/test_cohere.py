@@ -1,0 +1,101 @@
+"""Cohere and rerankers behind the gateway: their SDK's provider, OpenAI's and Anthropic's clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anthropic
+import cohere
+import httpx
+import openai
+import pytest
+
+from tests.e2e.samples import ANTHROPIC_TOOLS, HELLO, OPENAI_TOOLS, SAID, TEST, USE_BOTH, text_of
+from tests.fakes.gateway import Gateway, Launch, Upstream, standard
+
+MODEL = "@cohere-1/command-a"
+
+
+@pytest.fixture
+def behind(launch: Launch, upstream: Upstream) -> Gateway:
+    """A gateway with virtual keys of Cohere and of two that rank."""
+    config = standard(upstream.url)
+    config["virtual_keys"] += [
+        {"slug": "cohere-1", "provider": "cohere", "key": "co-secret", "custom_host": f"{upstream.url}/v2"},
+        {"slug": "jina-1", "provider": "jina", "key": "j", "custom_host": f"{upstream.url}/v1"},
+        {"slug": "voyage-1", "provider": "voyage", "key": "v", "custom_host": f"{upstream.url}/v1"},
+    ]
+    return launch(config)
+
+
+def test_cohere_answers_openais_sdk(behind: Gateway, upstream: Upstream) -> None:
+    client = openai.OpenAI(api_key=behind.api_key, base_url=behind.v1, max_retries=0)
+    answer = client.chat.completions.create(model=MODEL, messages=HELLO)
+    assert (answer.choices[0].message.content, answer.choices[0].finish_reason) == (SAID, "stop")
+    assert upstream.last.path == "/v2/chat"
+    assert upstream.last.credential == "co-secret"
+    stream = client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
+    assert text_of(stream) == SAID
+
+    messages: list[Any] = [{"role": "user", "content": USE_BOTH}]
+    first = client.chat.completions.create(model=MODEL, messages=messages, tools=OPENAI_TOOLS).choices[0].message
+    assert first.tool_calls is not None
+    messages.append(first.model_dump(exclude_none=True))
+    messages += [{"role": "tool", "tool_call_id": call.id, "content": "fine"} for call in first.tool_calls]
+    second = client.chat.completions.create(model=MODEL, messages=messages, tools=OPENAI_TOOLS)
+    assert second.choices[0].message.content == "The tool said: fine"
+
+    vectors = client.embeddings.create(model="@cohere-1/embed-v4.0", input=["a", "b"])
+    assert [len(each.embedding) for each in vectors.data] == [8, 8]
+    client.close()
+
+
+def test_cohere_answers_anthropics_sdk(behind: Gateway) -> None:
+    client = anthropic.Anthropic(api_key=behind.api_key, base_url=behind.url, max_retries=0)
+    messages: list[Any] = [{"role": "user", "content": USE_BOTH}]
+    with client.messages.stream(model=MODEL, max_tokens=100, messages=messages, tools=ANTHROPIC_TOOLS) as stream:
+        made = stream.get_final_message()
+    assert [block.name for block in made.content if block.type == "tool_use"] == ["weather", "time"]
+    assert made.stop_reason == "tool_use"
+    client.close()
+
+
+def test_cohere_answers_responses(behind: Gateway) -> None:
+    client = openai.OpenAI(api_key=behind.api_key, base_url=behind.v1, max_retries=0)
+    with client.responses.stream(model=MODEL, input=TEST) as stream:
+        assert stream.get_final_response().output_text == SAID
+    client.close()
+
+
+@pytest.mark.parametrize("model", ["@cohere-1/rerank-v3.5", "@jina-1/jina-reranker-v2", "@voyage-1/rerank-2"])
+def test_documents_are_ranked(model: str, behind: Gateway) -> None:
+    body = {
+        "model": model,
+        "query": "the horse",
+        "documents": ["a cow", "the horse", "the cow"],
+        "return_documents": True,
+    }
+    answer = httpx.post(f"{behind.v1}/rerank", json=body, headers={"x-portkey-api-key": behind.api_key})
+    assert answer.status_code == 200
+    results = answer.json()["results"]
+    assert [each["index"] for each in results] == [1, 2, 0]
+    assert results[0]["document"] == {"text": "the horse"}
+
+
+def test_errors_of_cohere_reach_other_clients_with_their_status(behind: Gateway) -> None:
+    client = openai.OpenAI(api_key=behind.api_key, base_url=behind.v1, max_retries=0)
+    with pytest.raises(openai.RateLimitError):
+        client.chat.completions.create(model=f"{MODEL}::status=429", messages=HELLO)
+    with pytest.raises(openai.APIError):
+        text_of(client.chat.completions.create(model=f"{MODEL}::error_after=3", messages=HELLO, stream=True))
+    client.close()
+
+
+def test_coheres_sdk_reads_what_the_mock_says(upstream: Upstream) -> None:
+    client = cohere.ClientV2(api_key="x", base_url=upstream.url)
+    answer = client.chat(model="command-a", messages=[{"role": "user", "content": TEST}])  # type: ignore[list-item]
+    assert answer.message.content is not None
+    assert answer.message.content[0].text == SAID  # type: ignore[union-attr]
+    events = client.chat_stream(model="command-a", messages=[{"role": "user", "content": TEST}])  # type: ignore[list-item]
+    text = "".join(each.delta.message.content.text for each in events if each.type == "content-delta")  # type: ignore
+    assert text == SAID
