@@ -249,11 +249,11 @@ class Rig:
             self._connect(target.origin)
 
     @classmethod
-    async def start(cls) -> Rig:
+    async def start(cls, config: str = CONFIG) -> Rig:
         """Assembles the gateway from its configuration text."""
         folder = Path(tempfile.mkdtemp())
         path = folder / "loopway.yaml"
-        path.write_text(CONFIG)
+        path.write_text(config)
         file: FileConfig = load(path, {})
         store: Any = _NoStore()
         gateway = Gateway(file, None, lambda: file, store, folder, (), asyncio.get_running_loop())

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from proxy.leases import scripts
+from proxy.leases.slices import Slices
 from proxy.limits.gate import Gate
 from proxy.limits.host import Host
 from proxy.limits.memory import Memory, Mode
@@ -31,6 +32,9 @@ class Dial(Protocol):
     async def round(self, link: RedisLink) -> None:
         """One round; may raise RedisDown."""
 
+    def ask(self, row: int) -> None:
+        """More is wanted of a row."""
+
 
 class Keeper:
     """Talks to Redis for all workers of this host, one command at a time. `strict`: without Redis nobody comes in."""
@@ -46,7 +50,7 @@ class Keeper:
         self._epoch = b""
         self._order = 0
         self._began = monotonic()
-        self.dials: list[Dial] = []
+        self.dials: list[Dial] = [Slices(host)]
         self.rounds = 0
         host.shared = True
         host.asked = self.ask
@@ -70,7 +74,9 @@ class Keeper:
 
     def ask(self, row: int) -> None:
         """More is wanted of a row. One that is missing something already is looked at with the next tick."""
-        if row not in self._dirty:
+        for dial in self.dials:
+            dial.ask(row)
+        if row not in self._dirty or row in self._host.meters:
             self._dirty.add(row)
             self._wake.set()
 

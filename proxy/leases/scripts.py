@@ -111,6 +111,58 @@ Gives the epoch (which changes when Redis has forgotten everything), how many ho
 held back (-1: the command was stale). Then for each row: what is held now; the fair share, if others want some or there
 are too many (else -1); how much of what was wanted is missing."""
 
+TAKE = Script(
+    _CLOCK
+    + """
+-- KEYS: clock. ARGV for each: row, field, limit, interval, least, most, given back, seed, reset
+local at = tick()
+local answer = {}
+for i = 1, #ARGV, 9 do
+  local key, field = '"""
+    + PREFIX
+    + """q:' .. ARGV[i], ARGV[i + 1]
+  local limit, interval = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  local least, most, back = tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6])
+  local granted, wait, left = 0, 0, 0
+  local known = tonumber(redis.call('HGET', key, field))
+  if string.sub(field, 1, 1) == 'r' then
+    local arrival = math.max(known or 0, at) - back * interval
+    left = math.max(0, math.floor(limit - math.max(0, arrival - at) / interval + 0.000001))
+    if least > 0 then
+      if left >= least then
+        granted = math.min(left, most)
+        arrival = math.max(arrival, at) + granted * interval
+        left = left - granted
+      else
+        wait = math.max(0.001, arrival + least * interval - at - limit * interval)
+      end
+    end
+    redis.call('HSET', key, field, string.format('%.6f', arrival))
+  else
+    local reset = ARGV[i + 8]
+    local taken = (known or tonumber(ARGV[i + 7])) - back
+    if tonumber(reset) > tonumber(redis.call('HGET', key, 'reset') or 0) then
+      if known then taken = 0 end
+      redis.call('HSET', key, 'reset', reset)
+    end
+    if least > 0 and taken < limit then
+      granted = math.max(least, math.min(limit - taken, most))
+      taken = taken + granted
+    end
+    left = limit - taken
+    redis.call('HSET', key, field, string.format('%.0f', taken))
+  end
+  redis.call('EXPIRE', key, 34560000)
+  answer[#answer + 1] = string.format('%.0f', granted)
+  answer[#answer + 1] = string.format('%.6f', wait)
+  answer[#answer + 1] = string.format('%.0f', left)
+end
+return answer
+"""
+)
+"""Takes slices of rates and budgets, and gives back. Gives for each: what was granted (all of `least` or nothing), else
+the seconds until it might be, and what is left."""
+
 LEAVE = Script(
     """
 redis.call('ZREM', KEYS[2], ARGV[1])

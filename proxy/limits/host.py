@@ -18,6 +18,7 @@ from proxy.limits.memory import Memory
 
 if TYPE_CHECKING:
     from proxy.limits.gate import Gate
+    from proxy.limits.meter import Meter
 
 _LOOK_EVERY = 0.1  # a dead worker's permits are back after two or three looks
 _OFFSET = Struct("<q")
@@ -36,6 +37,8 @@ class Host:
         """Whether several hosts count together: then limits are what this one holds a lease for."""
         self.gates: dict[int, Gate] = {}
         """By row: who is woken when its bell rings."""
+        self.meters: dict[int, Meter] = {}
+        """By row: rates and budgets."""
         self.asked: Callable[[int], None] | None = None
         """What the leader does when a row needs more than this host has."""
         self.duties: list[Callable[[], None]] = []

@@ -12,6 +12,7 @@ is anything counted. A limiter belongs to an identity, not to a configuration: a
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractContextManager
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from proxy.exchange import Exchange
 
 _NONE = Need(0, 0, True)
+_LOOKS, _LOOK_EVERY = 25, 0.004  # for how long, and how often, more of a shared rate is looked for (seconds)
 _PATTERNS_KEPT = 1024
 
 
@@ -172,7 +174,11 @@ class Limiter:
         self.name, self.limits = name, limits
         rates = rates_of(row, limits.requests, limits.tokens)
         spending = None if limits.budget is None else Spending(limits.budget)
-        self.meter = Meter(row, rates, spending) if rates or spending else None
+        self.meter = Meter(row, rates, spending, self._host.shared) if rates or spending else None
+        if self.meter is not None:
+            self._host.meters[row.at] = self.meter
+        else:
+            self._host.meters.pop(row.at, None)
         self.spends = spending is not None and not (spending.in_money and self.what == refusals.API_KEY)
         self.gate.set(limits.concurrency, limits.queue.size, limits.queue.timeout)
         known = {child.model: child for child in self.models}
@@ -229,6 +235,8 @@ class Limiter:
     async def wait(self, x: Exchange, model: str | None) -> Permit:
         """Takes a permit as soon as there is one. Raises Refused (412, 429)."""
         child = self._for(model) if self.models else None
+        if self.meter is not None and self.meter.shared:
+            await self.lease(self.meter, self._need(x), self._price(x, model))
         if not await self._in_turn(x):
             raise refusals.unreachable() if self.gate.closed else self._full()
         try:
@@ -269,8 +277,8 @@ class Limiter:
         if not self._locks.acquire(self._row_at):
             return None
         try:
-            if meter is not None:
-                self.check(meter, held)
+            if meter is not None and not self.check(meter, held, price):
+                return None
             if self.gate.room():
                 self._u32[self._used] += 1
                 reserved = 0 if meter is None else self._count(meter, held, price)
@@ -287,7 +295,8 @@ class Limiter:
             return Permit(self)
         held, price = self._need(x), self._price(x, model)
         with self.locked():
-            self.check(meter, held)
+            if not self.check(meter, held, price):
+                raise refusals.full(self.what, self.name, self.limits.concurrency or 0, self.model, True)
             return Permit(self, held, self._count(meter, held, price), price)
 
     # -- rates and budget
@@ -315,15 +324,31 @@ class Limiter:
         """Holds this limiter's lock."""
         return self._host.memory.locked(self._row_at)
 
-    def check(self, meter: Meter, held: Need, *, rates: bool = True) -> None:
-        """Looks whether budget and rates have room, with the lock held. Raises Refused (412, 429)."""
-        if meter.spending is not None and meter.exhausted(time()):
-            raise refusals.exhausted(self.what, self.name, _spelled(meter.spending))
-        if meter.rates and rates:
-            now = monotonic()
+    async def lease(self, meter: Meter, held: Need, price: Price | None, *, attempt: bool = False) -> None:
+        """Waits a moment for what other hosts may have to spare. Raises Refused (412, 429)."""
+        for _ in range(_LOOKS):
+            with self.locked():
+                if self.check(meter, held, price, attempt=attempt):
+                    return
+            self._host.ask(self._row_at)
+            await asyncio.sleep(_LOOK_EVERY)
+
+    def check(self, meter: Meter, held: Need, price: Price | None, *, attempt: bool = False) -> bool:
+        """Looks whether budget and rates have room, with the lock held; False: other hosts are to be asked first.
+        `attempt`: only the budget counts, for one attempt. Raises Refused (412, 429)."""
+        if self.gate.closed:
+            raise refusals.unreachable()
+        meter.lacks = False
+        now = monotonic()
+        if meter.spending is not None:
+            amount = max(1, _amount(meter.spending, price, held.usage)) if self.spends or attempt else 0
+            if meter.exhausted(time(), now, amount):
+                raise refusals.exhausted(self.what, self.name, _spelled(meter.spending))
+        if meter.rates and not attempt:
             refusing = meter.refusing(now, held)
             if refusing is not None:
                 raise refusals.too_fast(self.what, self.name, *refusing, meter.states(now))
+        return not meter.lacks
 
     def _count(self, meter: Meter, held: Need, price: Price | None) -> int:
         """Counts a request; returns what is reserved of the budget."""
@@ -421,8 +446,10 @@ class Spender:
         """Reserves, and enters the target's limiter as well. Raises Refused (412, 429)."""
         limiter, meter = self._limiter, self._meter
         held, price = need.of(x.body, x.dialect), limiter.price_of(x, model)
+        if meter.shared:
+            await limiter.lease(meter, held, price, attempt=True)
         with limiter.locked():
-            limiter.check(meter, held, rates=False)
+            limiter.check(meter, held, price, attempt=True)
             permit = Reservation(limiter, held, limiter.reserve(meter, held, price), price)
         if target is not None:
             try:

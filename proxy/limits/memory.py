@@ -36,7 +36,7 @@ _SLOT_STATES = 1024  # offset of one u32 a slot: 0 or the pid of its worker
 _LEADER = 1  # bytes of the file that carry record locks
 _SLOTS = 16
 _ROWS = 16384
-VARIABLE = "LOOPWAY_LIMITS_FD"
+VARIABLE = "_LIMITS_FD"
 """In the environment of a process that another one became by exec: the memory goes on."""
 
 
@@ -72,7 +72,9 @@ class Memory:
     POOLS = 208  # nine f64: what this host has leased of each rate and of the budget
     WANTS = 280  # nine f64: how much of each is wanted at once
     RESET = 352
-    COLUMNS = 384
+    DENIED = 416  # nine f64: until when (monotonic) Redis has nothing more of each
+    AVAILS = 488  # nine f64: how much Redis had of each when it was last asked
+    COLUMNS = 576
 
     def __init__(self, descriptor: int, slots: int) -> None:
         self.slots = slots

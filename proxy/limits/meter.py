@@ -16,12 +16,13 @@ from collections.abc import Iterator
 import msgspec
 
 from proxy.limits import windows
-from proxy.limits.memory import Memory, Row
+from proxy.limits.memory import Memory, Mode, Row
 from proxy.limits.need import Need
 from proxy.ports import Budget, Rates
 
 NANO = 1_000_000_000
 _PERIODS: dict[str, float] = {"per_second": 1.0, "per_minute": 60.0, "per_hour": 3600.0, "per_day": 86_400.0}
+BUDGET = 8  # the pool after those of the rates
 _PART = 4  # an answer without a limit of its own reserves this part of a rate at most
 _SLACK = 1e-6  # seconds: what rounding may take from a full bucket
 
@@ -94,11 +95,17 @@ def rates_of(row: Row, requests: Rates | None, tokens: Rates | None) -> tuple[Ra
 
 
 class Meter:
-    """Rates and a budget over one row."""
+    """Rates and a budget over one row.
 
-    __slots__ = ("_f64", "_i64", "memory", "rates", "row", "spending", "token_rates")
+    Where several hosts share them (`shared`), they are counted in *pools*: what this host has leased of each. `lacks`
+    says after a look that a pool has too little and that asking for more may help.
+    """
 
-    def __init__(self, row: Row, rates: tuple[Rate, ...], spending: Spending | None) -> None:
+    __slots__ = ("_f64", "_i64", "lacks", "memory", "rates", "row", "shared", "spending", "token_rates")
+
+    def __init__(self, row: Row, rates: tuple[Rate, ...], spending: Spending | None, shared: bool = False) -> None:
+        self.shared = shared
+        self.lacks = False
         self.memory = row.memory
         self._i64 = row.memory.i64
         self._f64 = row.memory.f64
@@ -112,22 +119,39 @@ class Meter:
     def refusing(self, now: float, need: Need) -> tuple[Rate, float] | None:
         """The rate that has no room for one more request, and for how long; of several, the one that lasts longest."""
         worst: tuple[Rate, float] | None = None
+        pooled, live = self.pooled, self._live
         for rate in self.rates:
-            wait = rate.wait(self._f64[rate.cell], now, rate.amount(need))
+            amount = rate.amount(need)
+            wait = (
+                self._short(rate.index, now, amount)
+                if pooled
+                else rate.wait(self._f64[rate.cell], now, min(amount * live, rate.limit))
+            )
             if wait > 0 and (worst is None or wait > worst[1]):
                 worst = (rate, wait)
         return worst
 
     def count(self, now: float, need: Need) -> None:
         """Puts one request into every bucket."""
+        pooled, live = self.pooled, self._live
         for rate in self.rates:
-            self._f64[rate.cell] = max(self._f64[rate.cell], now) + rate.amount(need) * rate.interval
+            amount = rate.amount(need)
+            if pooled:
+                self._f64[rate.pool] -= amount
+            else:
+                self._f64[rate.cell] = max(self._f64[rate.cell], now) + min(amount * live, rate.limit) * rate.interval
 
     def correct(self, need: Need, used: int) -> None:
         """Puts into the token buckets what was used in the place of what was reserved."""
+        pooled, live = self.pooled, self._live
         for rate in self.rates:
-            if rate.tokens:
-                self._f64[rate.cell] += (used - rate.amount(need)) * rate.interval
+            if not rate.tokens:
+                continue
+            if pooled:
+                self._f64[rate.pool] += rate.amount(need) - used
+            else:
+                amount = min(rate.amount(need) * live, rate.limit)
+                self._f64[rate.cell] += (used * live - amount) * rate.interval
 
     def states(self, now: float) -> list[State]:
         """How the rates stand: of requests and of tokens the one with the least room."""
@@ -135,6 +159,10 @@ class Meter:
         for rate in self.rates:
             arrival = self._f64[rate.cell]
             state = State(rate.tokens, rate.limit, rate.remaining(arrival, now), max(0.0, arrival - now))
+            if self.pooled:
+                left = self._f64[rate.pool] + self._f64[(self.row.at + Memory.AVAILS) // 8 + rate.index]
+                left = max(0.0, min(left, rate.limit))
+                state = State(rate.tokens, rate.limit, int(left), (rate.limit - left) * rate.interval)
             known = tightest.get(rate.tokens)
             if known is None or state.remaining < known.remaining:
                 tightest[rate.tokens] = state
@@ -149,6 +177,8 @@ class Meter:
         window = windows.window_id(self.spending.window, wall)
         known = self._i64[cell]
         if window > known or window >> 40 != known >> 40:
+            self._f64[(self.row.at + Memory.POOLS) // 8 + BUDGET] = 0.0
+            self._f64[(self.row.at + Memory.DENIED) // 8 + BUDGET] = 0.0
             self._i64[cell + 1] = 0  # first, so that whoever dies here leaves a window that begins anew
             self._i64[cell] = window
 
@@ -163,11 +193,13 @@ class Meter:
         """What requests in flight may still spend."""
         return sum(self.memory.i64s(self.row.reserved))
 
-    def exhausted(self, wall: float) -> bool:
-        """Whether nothing more may be spent."""
+    def exhausted(self, wall: float, now: float = 0.0, amount: int = 0) -> bool:
+        """Whether nothing more may be spent. `amount` is what a request may spend, `now` the monotonic clock."""
         if self.spending is None:
             return False
         self.roll(wall)
+        if self.pooled:
+            return self._short(BUDGET, now, amount) > 0
         return self.spent + self.reserved >= self.spending.limit
 
     def reset(self, at: int) -> None:
@@ -192,9 +224,49 @@ class Meter:
     def reserve(self, amount: int) -> None:
         """Holds an amount for a request."""
         self._i64[self.row.my_reserved] += amount
+        if self.shared:
+            self._f64[(self.row.at + Memory.POOLS) // 8 + BUDGET] -= amount
 
     def spend(self, reserved: int, used: int, wall: float) -> None:
         """Counts what was used in the place of what was reserved, in the window that is now."""
         self.roll(wall)
         self._i64[self.row.my_reserved] -= reserved
         self._i64[(self.row.at + Memory.SPENT) // 8] += used
+        if self.shared:
+            self._f64[(self.row.at + Memory.POOLS) // 8 + BUDGET] += reserved - used
+
+    # -- several hosts
+
+    @property
+    def pooled(self) -> bool:
+        """Whether this host counts in what it has leased: not alone, and not without Redis for too long."""
+        return self.shared and self._i64[Memory.MODE // 8] in (Mode.GOOD, Mode.HELD)
+
+    @property
+    def _live(self) -> int:
+        """How many parts a limit has while each host gives out its share of it."""
+        return max(1, self._i64[Memory.LIVE // 8]) if self.shared else 1
+
+    def _short(self, index: int, now: float, amount: int) -> float:
+        """Seconds for which a pool has too little, as far as is known; 0: it has enough, or asking may help."""
+        row = self.row.at
+        if self._f64[(row + Memory.POOLS) // 8 + index] >= amount > 0:
+            return 0.0
+        denied: float = self._f64[(row + Memory.DENIED) // 8 + index]
+        if denied > now:
+            return denied - now
+        if amount and self._i64[Memory.MODE // 8] == Mode.HELD:
+            return 1.0
+        if amount:
+            wants = (row + Memory.WANTS) // 8 + index
+            self._f64[wants] = max(self._f64[wants], amount)
+            self.lacks = True
+        return 0.0
+
+    def shares(self, wall: float) -> Iterator[tuple[int, int, float]]:
+        """What hosts share of this: index, limit and interval of each rate, and of the budget."""
+        for rate in self.rates:
+            yield rate.index, rate.limit, rate.interval
+        if self.spending is not None:
+            self.roll(wall)
+            yield BUDGET, self.spending.limit, 0.0
