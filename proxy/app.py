@@ -101,7 +101,7 @@ class Gateway:
             strict=file.store.ledger == "strict",
         )
         self.credentials = Credentials(self.transport, self._machine_transport)
-        self.cache = AnswerCache(file.cache.max_size, file.cache.max_age, loop, link=self.redis)
+        self.cache = AnswerCache(file.cache.max_size, file.cache.max_age, loop, link=self.redis, run_dir=run_dir)
         forwarder = Forwarder(
             self.transport, timeouts, upstream.max_response_size, credentials=self.credentials, cache=self.cache
         )
@@ -200,6 +200,7 @@ class Gateway:
             self._keeper.start()
         await self.live.start()
         await self.budgets.start()
+        await self.cache.start()
         for sock in sockets:
             self._servers.append(await self._loop.create_server(self.edge, sock=sock, backlog=4096))
         if own:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from pathlib import Path
 from time import time
 
 from adapters.replay import FORMS
@@ -14,6 +15,7 @@ from proxy.cache.entry import Entry
 from proxy.cache.flight import Deliver, Flight, Try, Whole, answer_lines
 from proxy.cache.key import digest, key_of
 from proxy.cache.memory import Memory
+from proxy.cache.peers import Link, Message, Peers, entry_of, packed
 from proxy.cache.shared import Shared
 from proxy.config.leaf import Leaf
 from proxy.exchange import Exchange
@@ -39,11 +41,13 @@ class AnswerCache:
         loop: asyncio.AbstractEventLoop,
         link: RedisLink | None = None,
         now: Callable[[], float] = time,
+        run_dir: Path | None = None,
     ) -> None:
         """`max_size` in bytes, `max_age` in seconds; with a `link` answers are kept in Redis as well. `now` gives Unix
-        time."""
+        time. `run_dir` is where the workers of this host find one another."""
         self.memory = Memory(max_size)
         self.shared = None if link is None else Shared(link, self.memory.largest)
+        self.peers = None if run_dir is None else Peers(run_dir, self.memory)
         self.stored = 0
         self.joined = 0
         self._max_age = int(max_age)
@@ -77,11 +81,12 @@ class AnswerCache:
             entry = self.memory.get(key, now)
             if entry is not None and entry.fresh(now, max_age):
                 return _marked(x, _hit(x, leaf, entry, now), "HIT")
-        flight, joins = self._flight(x, leaf, key, body, refresh=refresh)
+        name = _name(x, key, body, refresh=refresh)
+        flight, joins = self._flight(name, leaf)
         if joins:
             self.joined += 1
         else:
-            flight.start(self._fly(flight, x, leaf, key, max_age, attempt, deliver))
+            flight.start(self._fly(flight, name, x, leaf, key, max_age, attempt, deliver))
         outcome = await flight.join(x)
         return _marked(x, outcome, "REFRESH" if refresh else x.cache or "MISS")
 
@@ -94,16 +99,20 @@ class AnswerCache:
         entry = self.memory.peek(key)
         return "HIT" if entry is not None and entry.fresh(self._now(), self._age(x, leaf)) else "MISS"
 
+    async def start(self) -> None:
+        """Gets in touch with the other workers of this host."""
+        if self.peers is not None:
+            await self.peers.start()
+
     async def close(self) -> None:
-        """Writes what is still on its way to Redis."""
+        """Leaves the other workers, and writes what is still on its way to Redis."""
+        if self.peers is not None:
+            await self.peers.close()
         if self.shared is not None:
             await self.shared.settle()
 
-    def _flight(self, x: Exchange, leaf: Leaf, key: bytes, body: bytes, *, refresh: bool) -> tuple[Flight, bool]:
-        """The call that this request may share, and whether it is under way already."""
-        options = body if x.streamed and b"stream_options" in body else b""
-        timeout = x.headers.get(b"x-portkey-request-timeout", b"")
-        name = digest(key, b"stream" if x.streamed else b"", options, timeout, b"refresh" if refresh else b"")
+    def _flight(self, name: bytes, leaf: Leaf) -> tuple[Flight, bool]:
+        """The call of this name, and whether it is under way already."""
         flight = self._flights.get(name)
         if flight is not None:
             return flight, True
@@ -117,11 +126,20 @@ class AnswerCache:
         return made, False
 
     async def _fly(
-        self, flight: Flight, x: Exchange, leaf: Leaf, key: bytes, max_age: int, attempt: Try, deliver: Deliver
+        self,
+        flight: Flight,
+        name: bytes,
+        x: Exchange,
+        leaf: Leaf,
+        key: bytes,
+        max_age: int,
+        attempt: Try,
+        deliver: Deliver,
     ) -> None:
         dialect, request, shared = x.dialect, x.body, self.shared
+        refresh = x.headers.get(b"x-portkey-cache-force-refresh") == b"true"
         if shared is not None:
-            if x.headers.get(b"x-portkey-cache-force-refresh") == b"true":
+            if refresh:
                 await shared.drop(key)
             else:
                 now = self._now()
@@ -131,15 +149,44 @@ class AnswerCache:
                     self.memory.put(key, found)
                     flight.give(lambda other: _hit(other, leaf, found, now))
                     return
-        whole = await flight.call(attempt, deliver)
-        if whole is not None:
-            entry = self._entry(whole, dialect, request, max_age)
+        link: Link | None = None
+        if self.peers is not None:
+            if refresh:
+                await self.peers.forget(key)
+            link, first = await self.peers.ask(name, key, refresh=refresh)
+        try:
+            if link is not None and await self._joined(flight, leaf, key, max_age, link, first):
+                return
+            entry = None
+            whole = await flight.call(attempt, deliver)
+            if whole is not None:
+                entry = self._entry(whole, dialect, request, max_age)
             if entry is not None:
                 self.memory.put(key, entry)
                 self.stored += 1
                 if shared is not None:
                     shared.put(key, entry)
-        flight.close()
+            if link is not None and flight.answered:
+                link.send("end", packed(entry), flight.usage)
+            flight.close()
+        finally:
+            if link is not None:
+                link.close()
+
+    async def _joined(self, flight: Flight, leaf: Leaf, key: bytes, max_age: int, link: Link, message: Message) -> bool:
+        """Whether another worker answers: it has the answer, or its call brings it. If not, this one's call is told to
+        those who follow it."""
+        if message[0] == "entry":
+            entry, now = entry_of(message), self._now()
+            if entry.fresh(now, max_age):
+                self.memory.put(key, entry)
+                flight.give(lambda other: _hit(other, leaf, entry, now))
+                return True
+        elif message[0] == "follow" and await flight.follow(link.messages()):
+            flight.close()
+            return True
+        flight.mirror = link.send
+        return False
 
     def _entry(self, whole: Whole, dialect: Dialect, request: bytes, max_age: int) -> Entry | None:
         form = FORMS[dialect]
@@ -164,6 +211,13 @@ class AnswerCache:
             asked = _MAX_AGE.search(x.headers.get(b"cache-control", b""))
             age = self._max_age if asked is None else int(asked[1])
         return min(max(age, MAX_AGE[0]), MAX_AGE[1])
+
+
+def _name(x: Exchange, key: bytes, body: bytes, *, refresh: bool) -> bytes:
+    """The name of the call that a request may share: the same answer, sent the same way."""
+    options = body if x.streamed and b"stream_options" in body else b""
+    timeout = x.headers.get(b"x-portkey-request-timeout", b"")
+    return digest(key, b"stream" if x.streamed else b"", options, timeout, b"refresh" if refresh else b"")
 
 
 def _may_keep(x: Exchange) -> bool:

@@ -34,6 +34,9 @@ _TURNS = 2
 
 Try = Callable[[Exchange], Awaitable[Outcome]]
 """Tries the leaf as its policy has it."""
+Message = list[Any]
+Mirror = Callable[..., None]
+"""Told everything that the askers get, in the words of `Flight.follow`."""
 Deliver = Callable[[Exchange, Outcome], Awaitable[None]]
 """Sends an outcome to its exchange's client, to the last byte."""
 
@@ -193,6 +196,8 @@ class Flight:
         self._base = 0
         self._size = 0
         self._body: bytes | None = None
+        self.mirror: Mirror | None = None
+        self._foreign = False
         self._payer: Follower | None = None
         self._asker: Follower | None = None
         self._before = 0
@@ -243,9 +248,7 @@ class Flight:
     def bill(self, follower: Follower) -> Usage | None:
         """The call's usage, if it is this asker who accounts for it; the rest only know what they were spared."""
         fx = self._fx
-        if fx is None:
-            return None
-        if self._payer is not follower:
+        if fx is None or self._payer is not follower:
             follower.x.saved = self.usage
             return None
         if follower is not self._asker:
@@ -256,8 +259,9 @@ class Flight:
 
     @property
     def _owner(self) -> Follower | None:
-        """The asker whom the call is counted for: the first of those who are still there."""
-        return next(iter(self._followers), None)
+        """The asker whom the call is counted for: the first of those who are still there; of another worker's call,
+        nobody here."""
+        return None if self._foreign else next(iter(self._followers), None)
 
     # -- the call
 
@@ -277,13 +281,36 @@ class Flight:
             try:
                 if 200 <= outcome.status < 300:
                     await deliver(fx, outcome)
-                    self._settle(fx)
+                    self._settle(fx.kind, fx.usage)
                     return self._whole()
                 if not self._fail(outcome, again=turn < _TURNS):
                     return None
             finally:
                 outcome.close()
         return None
+
+    async def follow(self, messages: AsyncIterator[Message]) -> bool:
+        """Serves everybody with what another worker's call brings. False: it brought nothing, and this one leads."""
+        self._foreign = True
+        async for name, *rest in messages:
+            if name == "lead":
+                break
+            if name == "whole":
+                self.usage = msgspec.convert(rest.pop(), Usage | None)
+                self.respond(*rest)
+            elif name == "head":
+                self.begin(*rest)
+            elif name == "data":
+                data, end, kind = rest
+                self.kind = None if kind is None else Kind(kind)
+                self.write(data, end)
+            elif name == "end":
+                self._settle(self.kind, msgspec.convert(rest[1], Usage | None))
+                return True
+        if self._ended:
+            self._settle(self.kind, None)
+        self._foreign = self._began
+        return self._began
 
     def give(self, make: Callable[[Exchange], Outcome]) -> None:
         """Ends without a call: everybody gets what `make` makes for them."""
@@ -322,9 +349,9 @@ class Flight:
         if not follower.outcome.done():
             follower.outcome.set_result(told)
 
-    def _settle(self, fx: Exchange) -> None:
+    def _settle(self, kind: Kind | None, usage: Usage | None) -> None:
         """The call is over: its account is made up, and those who have everything are let go."""
-        self.kind, self.usage = fx.kind, fx.usage
+        self.kind, self.usage = kind, usage
         self._payer = self._payer or self._owner
         self._settled = True
         if self._began:
@@ -361,22 +388,22 @@ class Flight:
     def _tell(self, follower: Follower) -> None:
         """Hands an asker the answer that has begun."""
         x, fx = follower.x, self._fx
-        assert fx is not None
         if follower.outcome.done():
             return
         owner = self._owner is follower
         x.leaf, x.cache = self._leaf, "MISS" if owner else "HIT"
         told = Outcome(self._status, None, self._head if owner else answer_lines(self._head), leaf=self._leaf)
-        told.retries = fx.retries if owner else 0
+        usage = self.usage if fx is None else fx.usage
+        told.retries = 0 if fx is None or not owner else fx.retries
         if self._body is None:
             told.relay = follower
             told.reply = cast(Reply, follower)  # all that an outcome does with it is to finish it
         else:
             told.body = self._body
             if owner:
-                told.usage = fx.usage
+                told.usage = usage
             else:
-                x.saved = fx.usage
+                x.saved = usage
         follower.outcome.set_result(told)
 
     def after(self, at: int) -> tuple[bytes, int, bool]:
@@ -431,6 +458,9 @@ class Flight:
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """A whole answer."""
         self._status, self._head, self._body = status, _without_ours(head), body
+        if self.mirror is not None:
+            fx = self._fx
+            self.mirror("whole", status, answer_lines(head), body, None if fx is None else fx.usage)
         self._began = self._ended = True
         self._payer = self._owner
         for follower in tuple(self._followers):
@@ -439,6 +469,8 @@ class Flight:
     def begin(self, status: int, head: bytes, length: int | None) -> None:
         """An answer whose bytes follow."""
         self._status, self._head, self.length = status, _without_ours(head), length
+        if self.mirror is not None:
+            self.mirror("head", status, answer_lines(head), length)
         self.stream = b"content-type: text/event-stream" in self._head.lower()
         self._began = True
         for follower in tuple(self._followers):
@@ -451,6 +483,8 @@ class Flight:
         self._ended = end
         if self._fx is not None:
             self.kind = self._fx.kind
+        if self.mirror is not None and not self.aborted:
+            self.mirror("data", data, end, self.kind)
         if data or end:
             self._chunks.append(data)
             self._size += len(data)
