@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from hashlib import blake2b
@@ -116,7 +117,8 @@ class Peers:
 
     def __init__(self, run_dir: Path, memory: Any) -> None:
         self._run_dir = run_dir
-        self._path = run_dir / f"cache-{os.getpid()}-{id(self):x}.sock"
+        self._own = f"cache-{os.getpid()}-{id(self):x}.sock"
+        self._folder = -1
         self._memory = memory
         self._claims: dict[bytes, _Claim] = {}
         self._server: asyncio.Server | None = None
@@ -129,10 +131,10 @@ class Peers:
         """Listens. Without it this worker is alone."""
         before = os.umask(0o177)
         try:
-            self._server = await asyncio.start_unix_server(self._serve, str(self._path))
-        except OSError:
-            # A path too long for a socket, or a file system that has none.
-            self._server = None
+            self._folder = os.open(self._run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._server = await asyncio.start_unix_server(self._serve, self._at(self._own))
+        except OSError as error:
+            logging.getLogger("loopway").warning("this worker shares no answers with the others: %s", error)
         finally:
             os.umask(before)
 
@@ -140,10 +142,18 @@ class Peers:
         """Listens no more."""
         if self._server is not None:
             self._server.close()
+            self._server = None
             with contextlib.suppress(OSError):
-                self._path.unlink()
+                os.unlink(self._at(self._own))
+        if self._folder >= 0:
+            os.close(self._folder)
+            self._folder = -1
         for link in tuple(self._links):
             link.close()
+
+    def _at(self, name: str) -> str:
+        """A socket's address. By way of the open directory, because an address may have no more than 107 bytes."""
+        return f"/proc/self/fd/{self._folder}/{name}"
 
     # -- asking
 
@@ -152,7 +162,7 @@ class Peers:
         now = monotonic()
         if now - self._looked >= _LISTED:
             self._looked = now
-            self._names = [str(path) for path in self._run_dir.glob("cache-*.sock")]
+            self._names = [path.name for path in self._run_dir.glob("cache-*.sock")]
         return self._names
 
     def _homes(self, key: bytes) -> Iterator[str]:
@@ -160,16 +170,16 @@ class Peers:
         names = self._neighbours() if self._server is not None else []
         if len(names) < 2:
             return iter(())
-        return iter(sorted(names, key=lambda path: blake2b(path.encode() + key, digest_size=8).digest())[:2])
+        return iter(sorted(names, key=lambda socket: blake2b(socket.encode() + key, digest_size=8).digest())[:2])
 
     async def ask(self, name: bytes, key: bytes, *, refresh: bool) -> tuple[Link | None, Message]:
         """What the home of a question says first, and the connection to it; without one: go on alone."""
-        for path in self._homes(key):
+        for socket in self._homes(key):
             self.asked += 1
             link: Link | None = None
             try:
                 async with asyncio.timeout(_PATIENCE):
-                    link = Link(*await asyncio.open_unix_connection(path))
+                    link = Link(*await asyncio.open_unix_connection(self._at(socket)))
                     link.send("ask", name, key, refresh)
                     message = await link.receive()
             except (OSError, TimeoutError) as error:
@@ -177,7 +187,7 @@ class Peers:
                 if isinstance(error, ConnectionRefusedError):
                     # Its worker was killed: nobody will listen there again.
                     with contextlib.suppress(OSError):
-                        os.unlink(path)
+                        os.unlink(self._at(socket))
             except BaseException:
                 if link is not None:
                     link.close()
@@ -186,18 +196,18 @@ class Peers:
                 return link, message
             if link is not None:
                 link.close()
-            if path in self._names:
-                self._names.remove(path)
+            if socket in self._names:
+                self._names.remove(socket)
         return None, []
 
     async def forget(self, key: bytes) -> None:
         """Tells every neighbour that an answer is no longer true."""
-        for path in self._neighbours() if self._server is not None else ():
-            if path == str(self._path):
+        for socket in tuple(self._neighbours()) if self._server is not None else ():
+            if socket == self._own:
                 continue
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_PATIENCE):
-                    link = Link(*await asyncio.open_unix_connection(path))
+                    link = Link(*await asyncio.open_unix_connection(self._at(socket)))
                     link.send("drop", key)
                     link.close()
 

@@ -132,10 +132,13 @@ async def test_a_worker_that_was_killed_is_soon_forgotten(workers: Workers, prov
     dead = tmp_path / "cache-1-dead.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(dead))
-    for number in range(12):
-        assert (await workers[0].ask({**CHAT, "seed": number})).status == 200
-    assert not dead.exists()
-    assert len(provider.requests()) == 12
+    asked = 0
+    while dead.exists():
+        # Until one of the questions has its home there.
+        asked += 1
+        assert (await workers[0].ask({**CHAT, "seed": asked})).status == 200
+        assert asked < 200
+    assert len(provider.requests()) == asked
 
 
 async def test_a_worker_alone_asks_nobody(provider: Provider) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.e2e.conftest import Make
 from tests.e2e.programs import scenario
 from tests.e2e.samples import HELLO, SAID, text_of
-from tests.fakes.gateway import ADMIN_KEY, OPENAI_SLUG, Gateway, Upstream
+from tests.fakes.gateway import ADMIN_KEY, OPENAI_SLUG, Gateway, Upstream, standard
 
 CACHED = {"cache": {"mode": "simple", "max_age": 60}, "virtual_key": OPENAI_SLUG}
 FORMS: dict[str, Any] = {"dict": CACHED, "JSON": json.dumps(CACHED)}
@@ -64,4 +66,23 @@ def test_portkey_for_node_reads_a_hit(form: str, gateway: Gateway, upstream: Ups
     options = {"config": FORMS[form], "cacheNamespace": f"node-{form}"}
     seen = [scenario("chat", gateway, model="gpt-4o", options=options)["headers"]["cache-status"] for _ in range(2)]
     assert seen == ["MISS", "HIT"]
+    assert len(upstream.requests()) == 1
+
+
+def test_workers_answer_as_one(launch: Any, upstream: Upstream) -> None:
+    config = {**standard(upstream.url), "configs": [{"slug": "pc-cached", "config": CACHED}]}
+    gateway = launch(config, workers=3)
+    headers = {"x-portkey-config": "pc-cached", "x-portkey-api-key": gateway.api_key}
+    body = {"model": "gpt-4o::latency=500", "messages": HELLO}
+
+    def ask(_: int) -> str:
+        # A connection of its own, so that any worker may take it.
+        answer = httpx.post(f"{gateway.v1}/chat/completions", json=body, headers=headers, timeout=30)
+        assert answer.status_code == 200
+        return answer.headers["x-portkey-cache-status"]
+
+    with ThreadPoolExecutor(24) as pool:
+        seen = list(pool.map(ask, range(24)))
+    assert seen.count("MISS") == 1
+    assert [ask(0) for _ in range(12)] == ["HIT"] * 12
     assert len(upstream.requests()) == 1
