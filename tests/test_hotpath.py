@@ -17,7 +17,7 @@ from adapters import observe, peek
 from adapters.types import Dialect
 from loadtests.micro.count import bytecodes_of
 from loadtests.micro.counting import record
-from loadtests.micro.rig import INLINE, TOKEN, Rig, answer, request, stream_parts
+from loadtests.micro.rig import INLINE, TOKEN, Rig, answer, gemini_request, request, stream_parts
 from proxy import headers, keys, outbound, routing
 from proxy.exchange import Exchange
 
@@ -85,7 +85,7 @@ async def test_a_whole_request_stays_below_its_ceiling(rig: Rig, name: str) -> N
     [
         ("openai", "gpt", 220),
         ("anthropic", "claude-3-5", 440),
-        ("google", "gemini-2.5-flash", 510),
+        ("google", "gemini-2.5-flash", 490),
         ("bedrock", "anthropic.claude", 460),
     ],
 )
@@ -100,6 +100,21 @@ async def test_an_event_of_a_stream_stays_below_its_ceiling(rig: Rig, dialect: s
     for _ in range(3):
         await asyncio.sleep(0)
     assert b"".join(rig.down.written).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize(("dialect", "model", "ceiling"), [("google", "gemini-2.5-flash", 250), ("openai", "gpt", 500)])
+async def test_an_event_for_a_gemini_client_stays_below_its_ceiling(
+    rig: Rig, dialect: str, model: str, ceiling: int
+) -> None:
+    head, text, last = stream_parts(dialect)
+    await rig.exchange(gemini_request(dialect, model), head)
+
+    assert await bytecodes_of(lambda: rig.feed(text), times=50) <= ceiling
+
+    rig.feed(last)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert b'"finishReason":"STOP"' in b"".join(rig.down.written)
 
 
 PHASES: dict[str, tuple[Callable[[Rig, Exchange], object], int]] = {

@@ -47,7 +47,7 @@ _SEARCHES = (b"earch", b"ontext", b"aps")
 class _Choice:
     """One candidate under way: what stands around its deltas, and how far it is."""
 
-    __slots__ = ("blocks", "calls", "head", "kept", "reason", "refused", "size", "text_head")
+    __slots__ = ("blocks", "calls", "head", "kept", "plain", "reason", "refused", "size", "text_head")
 
     def __init__(self, head: bytes, index: int, keeps: bool) -> None:
         self.head = b'%b{"index":%d,"delta":' % (head, index)
@@ -57,6 +57,7 @@ class _Choice:
         self.reason: str | None = None
         self.refused = False
         self.kept: list[Raw] | None = [] if keeps else None
+        self.plain = not keeps
         self.size = 0
 
 
@@ -72,6 +73,7 @@ class GeminiStream(Machine):
         "_legacy",
         "_shows",
         "_tail",
+        "_text_tail",
         "_tokens",
     )
     _tokens: Tokens | None
@@ -88,6 +90,7 @@ class GeminiStream(Machine):
         self._choices: dict[int, _Choice] = {}
         self._head = b""
         self._tail = b',"finish_reason":null}]%b}\n\n' % (b',"usage":null' if self._include_usage else b"")
+        self._text_tail = b"}" + self._tail
 
     @property
     def usage(self) -> Usage | None:
@@ -166,7 +169,10 @@ class GeminiStream(Machine):
             else:
                 for part in parts:
                     text = part.text
-                    if text:
+                    if len(text) > 2 and choice.plain and not part.thought and memoryview(text)[0] == QUOTE:
+                        # What nearly every event is: a text that is not empty, and nothing beside it.
+                        out += (choice.text_head, text, self._text_tail)
+                    elif text:
                         self._say(choice, part, text, b"", out)
                     elif part.function_call is not None:
                         self._call_function(choice, candidate.index, part, b"", out)

@@ -32,6 +32,7 @@ from adapters.pivot import (
     Choice,
     FunctionPart,
     Head,
+    Said,
     calls_of,
     first,
     joined,
@@ -62,9 +63,12 @@ class _Pending:
 class _Candidate:
     """One choice under way."""
 
-    __slots__ = ("annotations", "calls", "finish", "numbers", "thoughts")
+    __slots__ = ("annotations", "calls", "finish", "head", "numbers", "tail", "thoughts")
 
-    def __init__(self) -> None:
+    def __init__(self, index: int) -> None:
+        # What stands around a text, and nothing else, of this candidate.
+        self.head = b'"candidates":[{"content":{"parts":[{"text":'
+        self.tail = b'}],"role":"model"},"index":%d}]' % index
         self.thoughts = Thoughts()
         self.calls: list[_Pending] = []
         self.numbers: dict[int | None, _Pending] = {}
@@ -103,26 +107,36 @@ class GenerateStream(ChatStream):
         index = choice.index
         candidate = self._candidates.get(index)
         if candidate is None:
-            candidate = self._candidates[index] = _Candidate()
+            candidate = self._candidates[index] = _Candidate(index)
         delta = choice.delta
         if delta is not None:
-            for piece in pieces(delta):
-                if piece[0] == TEXT:
-                    self._say(index, b'{"text":%b}' % piece[1], out)
-                    continue
-                part = part_of(piece, candidate.thoughts)
-                if part is not None:
-                    self._say(index, _encode(part), out)
-            if delta.tool_calls or delta.function_call is not None:
-                for call in calls_of(delta):
-                    self._add_call(candidate, call)
-            if delta.annotations:
-                candidate.annotations = delta.annotations.copy()
+            content = delta.content
+            if content and memoryview(content)[0] == QUOTE and delta == Said(content):
+                # What nearly every chunk is: a text, and nothing beside it.
+                if len(content) > len(b'""'):
+                    out += (self._open, candidate.head, content, candidate.tail, self._tail, self._close)
+                    if self._array:
+                        self._open = b",\r\n{"
+            else:
+                self._add_said(index, candidate, delta, out)
         if choice.finish_reason:
             candidate.finish = choice.finish_reason
         if choice.logprobs and first(choice.logprobs) == BRACE:
             result = _encode(logprobs_result(choice.logprobs) or {})
             self._send(b'{"content":{"parts":[]},"logprobsResult":%b,"index":%d}' % (result, index), out)
+
+    def _add_said(self, index: int, candidate: _Candidate, delta: Said, out: list[bytes]) -> None:
+        for piece in pieces(delta):
+            if piece[0] == TEXT:
+                self._say(index, b'{"text":%b}' % piece[1], out)
+                continue
+            part = part_of(piece, candidate.thoughts)
+            if part is not None:
+                self._say(index, _encode(part), out)
+        for call in calls_of(delta):
+            self._add_call(candidate, call)
+        if delta.annotations:
+            candidate.annotations = delta.annotations.copy()
 
     def _add_call(self, candidate: _Candidate, part: CallPart) -> None:
         function = part.function or FunctionPart()

@@ -89,6 +89,16 @@ def request(slug: str, model: str, *, stream: bool = False, size: int = 800, con
     return f"{head}{where}\r\n\r\n".encode() + raw
 
 
+def gemini_request(slug: str, model: str) -> bytes:
+    """A streamed request of a Gemini client, head and body."""
+    raw = json.dumps({"contents": [{"role": "user", "parts": [{"text": PROSE}]}]}).encode()
+    head = (
+        f"POST /v1beta/models/@{slug}/{model}:streamGenerateContent?alt=sse HTTP/1.1\r\nhost: 127.0.0.1:8787\r\n"
+        f"content-type: application/json\r\nx-goog-api-key: {TOKEN}\r\ncontent-length: {len(raw)}\r\n\r\n"
+    )
+    return head.encode() + raw
+
+
 def answer(dialect: str) -> bytes:
     """A provider's whole answer."""
     if dialect == "openai":
