@@ -245,6 +245,15 @@ def test_a_chat_reaches_its_deployment(chat: openai.OpenAI, upstream: Upstream, 
     assert upstream.last.query == ("" if "v1" in path else "api-version=2024-10-21")
 
 
+def test_responses_reach_azure(chat: openai.OpenAI, upstream: Upstream) -> None:
+    answer = chat.responses.create(model="@azure-v1/gpt-4o", input="Say this is a test")
+    assert answer.output_text == SAID
+    assert upstream.last.path == "/openai/v1/responses"
+    assert chat.responses.create(model="@azure/gpt-4o", input="Say this is a test").output_text == SAID
+    assert upstream.last.path == "/openai/deployments/gpt-4o/chat/completions"
+    assert chat.responses.create(model=f"@bedrock/{NOVA}", input="Say this is a test").output_text == SAID
+
+
 def test_azures_first_chunk_without_choices_passes(clouds: Gateway, upstream: Upstream) -> None:
     body = {"model": "@azure/gpt-4o", "messages": HELLO, "stream": True}
     answer = clouds.post("/v1/chat/completions", body)

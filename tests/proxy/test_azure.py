@@ -53,6 +53,14 @@ def test_the_v1_api_has_neither_deployments_nor_a_version() -> None:
     assert target.passed_path("/responses", "", "gpt-5") == "/openai/v1/responses"
 
 
+def test_responses_are_azures_own_where_its_version_has_them() -> None:
+    responses = Dialect.OPENAI_RESPONSES
+    assert path(azure(azure_api_version="v1"), "gpt-5", responses) == "/openai/v1/responses"
+    new = path(azure(azure_api_version="2025-04-01-preview", azure_deployment_id="d"), "gpt-5", responses)
+    assert new == "/openai/responses?api-version=2025-04-01-preview"
+    assert path(azure(), "gpt-5", responses).startswith("/openai/deployments/gpt-5/chat/completions")
+
+
 def test_several_deployments_go_by_their_aliases() -> None:
     listed = [
         {"alias": "fast", "deploymentName": "gpt-4o-mini-eu"},
