@@ -8,8 +8,10 @@ from array import array
 from base64 import b64encode
 from typing import Any
 
+import msgspec
+
 from proxy.mock.answer import Answer, Incoming, Refusal, Whole, encode
-from proxy.mock.openai import known_model, missing
+from proxy.mock.openai import chat, known_model, missing
 from proxy.mock.text import CREATED, words
 
 MODELS = (
@@ -170,3 +172,12 @@ def _vector(text: str, dimensions: int) -> array[float]:
     raw = array("h", hashlib.shake_256(text.encode()).digest(2 * dimensions))
     norm = math.sqrt(sum(x * x for x in raw)) or 1.0
     return array("f", [x / norm for x in raw])
+
+
+def fim(incoming: Incoming) -> Answer:
+    """POST /v1/fim/completions, as Mistral has it: a prompt and a suffix, answered like a chat. Raises Refusal."""
+    body = incoming.json
+    if not isinstance(body.get("prompt"), str):
+        raise missing("prompt")
+    asked = {**body, "messages": [{"role": "user", "content": f"{body['prompt']} … {body.get('suffix') or ''}"}]}
+    return chat(msgspec.structs.replace(incoming, json=asked))

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API as far as text goes, whole and streamed."""
+"""OpenAI's Responses API as far as text and functions go, whole and streamed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy.mock.answer import Answer, Incoming, Stream, Whole, encode, optional_int, text_of
 from proxy.mock.openai import known_model, missing
-from proxy.mock.text import CREATED, Ask, Said, pieces, say, words
+from proxy.mock.text import CREATED, Ask, Said, Tool, pieces, say, words
 
 _ERROR_EVENT = (
     b'event: error\ndata: {"type":"error","code":"server_error",'
@@ -22,8 +22,7 @@ def responses(incoming: Incoming) -> Answer:
     if "input" not in body:
         raise missing("input")
     text = _input_text(body["input"])
-    limit = optional_int(body, "max_output_tokens")
-    said = say(Ask(model=model, text=text, max_tokens=limit, echo=incoming.echo), incoming.mode)
+    said = say(_ask(model, body, text, incoming.echo), incoming.mode)
     prompt = words(text) + words(text_of(body.get("instructions")))
     if body.get("stream"):
         return Stream(_events(incoming, model, said, prompt), _ERROR_EVENT)
@@ -35,6 +34,49 @@ def _input_text(value: Any) -> str:
         items = [item for item in value if isinstance(item, dict) and item.get("role", "user") == "user"]
         value = items[-1].get("content") if items else ""
     return text_of(value)
+
+
+def _ask(model: str, body: dict[str, Any], text: str, echo: str | None) -> Ask:
+    items = body["input"]
+    last = items[-1] if isinstance(items, list) and items else {}
+    choice = body.get("tool_choice") or "auto"
+    wanted = (body.get("text") or {}).get("format") or {}
+    return Ask(
+        model=model,
+        text=text,
+        tool_result=text_of(last.get("output")) if last.get("type") == "function_call_output" else None,
+        tools=tuple(
+            Tool(tool["name"], tool.get("parameters") or {})
+            for tool in body.get("tools") or ()
+            if tool.get("type") == "function"
+        ),
+        choice=f"={choice.get('name')}" if isinstance(choice, dict) else {"required": "any"}.get(choice, choice),
+        parallel=body.get("parallel_tool_calls") is not False,
+        schema=wanted.get("schema"),
+        max_tokens=optional_int(body, "max_output_tokens"),
+        echo=echo,
+    )
+
+
+def _calls(digest: str, said: Said | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"fc_{at}{digest[:22]}",
+            "type": "function_call",
+            "status": "completed",
+            "call_id": f"call_{at}{digest[:23]}",
+            "name": call.name,
+            "arguments": call.arguments,
+        }
+        for at, call in enumerate(said.calls if said else ())
+    ]
+
+
+def _output(digest: str, said: Said | None) -> list[dict[str, Any]]:
+    if said is None:
+        return []
+    calls = _calls(digest, said)
+    return [_message(digest, said), *calls] if said.text or not calls else calls
 
 
 def _part(text: str) -> dict[str, Any]:
@@ -60,7 +102,7 @@ def _response(incoming: Incoming, model: str, said: Said | None, prompt: int) ->
         "instructions": incoming.json.get("instructions"),
         "metadata": incoming.json.get("metadata") or {},
         "model": model,
-        "output": [_message(incoming.sha256, said)] if said else [],
+        "output": _output(incoming.sha256, said),
         "parallel_tool_calls": True,
         "temperature": 1.0,
         "tool_choice": "auto",
@@ -81,23 +123,36 @@ def _response(incoming: Incoming, model: str, said: Said | None, prompt: int) ->
 
 def _events(incoming: Incoming, model: str, said: Said, prompt: int) -> Iterator[bytes]:
     opened = _response(incoming, model, None, prompt)
-    item = {"output_index": 0}
-    part = {**item, "item_id": f"msg_{incoming.sha256[:24]}", "content_index": 0}
     ending = "incomplete" if said.stop == "length" else "completed"
-    steps: list[tuple[str, dict[str, Any]]] = [
-        ("created", {"response": opened}),
-        ("in_progress", {"response": opened}),
-        ("output_item.added", {**item, "item": _message(incoming.sha256, None)}),
-        ("content_part.added", {**part, "part": _part("")}),
-        *(
-            ("output_text.delta", {**part, "delta": text, "logprobs": []})
-            for text in pieces(said.text, incoming.mode.chunks)
-        ),
-        ("output_text.done", {**part, "text": said.text, "logprobs": []}),
-        ("content_part.done", {**part, "part": _part(said.text)}),
-        ("output_item.done", {**item, "item": _message(incoming.sha256, said)}),
-        (ending, {"response": _response(incoming, model, said, prompt)}),
-    ]
+    steps: list[tuple[str, dict[str, Any]]] = [("created", {"response": opened}), ("in_progress", {"response": opened})]
+    for at, made in enumerate(_output(incoming.sha256, said)):
+        tell = _say if made["type"] == "message" else _call
+        steps += tell(made, {"output_index": at}, incoming.mode.chunks)
+    steps.append((ending, {"response": _response(incoming, model, said, prompt)}))
     for number, (name, fields) in enumerate(steps):
         data = encode({"type": f"response.{name}", **fields, "sequence_number": number})
         yield b"event: response." + name.encode() + b"\ndata: " + data + b"\n\n"
+
+
+def _say(made: dict[str, Any], item: dict[str, Any], count: int) -> list[tuple[str, dict[str, Any]]]:
+    text = made["content"][0]["text"]
+    part = {**item, "item_id": made["id"], "content_index": 0}
+    return [
+        ("output_item.added", {**item, "item": {**made, "status": "in_progress", "content": []}}),
+        ("content_part.added", {**part, "part": _part("")}),
+        *(("output_text.delta", {**part, "delta": piece, "logprobs": []}) for piece in pieces(text, count)),
+        ("output_text.done", {**part, "text": text, "logprobs": []}),
+        ("content_part.done", {**part, "part": _part(text)}),
+        ("output_item.done", {**item, "item": made}),
+    ]
+
+
+def _call(made: dict[str, Any], item: dict[str, Any], count: int) -> list[tuple[str, dict[str, Any]]]:
+    place = {**item, "item_id": made["id"]}
+    arguments = made["arguments"]
+    return [
+        ("output_item.added", {**item, "item": {**made, "status": "in_progress", "arguments": ""}}),
+        *(("function_call_arguments.delta", {**place, "delta": piece}) for piece in pieces(arguments, count or 4)),
+        ("function_call_arguments.done", {**place, "name": made["name"], "arguments": arguments}),
+        ("output_item.done", {**item, "item": made}),
+    ]

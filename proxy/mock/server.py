@@ -37,6 +37,7 @@ _ROUTES: dict[tuple[str, str], Route] = {
     ("POST", "/v1/completions"): Route(openai.FAMILY, openai.completions),
     ("POST", "/v1/embeddings"): Route(openai.FAMILY, openai_more.embeddings),
     ("POST", "/v1/responses"): Route(openai.FAMILY, responses.responses),
+    ("POST", "/v1/fim/completions"): Route(openai.FAMILY, openai_more.fim),
     ("POST", "/v1/rerank"): Route(openai.FAMILY, cohere.ranked),
     ("POST", "/v2/chat"): Route(cohere.FAMILY, cohere.chat, outside=True),
     ("POST", "/v2/embed"): Route(cohere.FAMILY, cohere.embed, outside=True),

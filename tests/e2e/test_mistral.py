@@ -1,0 +1,53 @@
+"""Mistral behind the gateway: OpenAI's SDK and Mistral's own."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+from mistralai.client import Mistral
+
+from tests.e2e.samples import HELLO, SAID, TEST
+from tests.fakes.gateway import Gateway, Launch, Upstream, standard
+
+MODEL = "@mistral-1/mistral-large-latest"
+
+
+@pytest.fixture
+def behind(launch: Launch, upstream: Upstream) -> Gateway:
+    """A gateway with a virtual key of Mistral."""
+    config = standard(upstream.url)
+    config["virtual_keys"] += [
+        {"slug": "mistral-1", "provider": "mistral-ai", "key": "mi-secret", "custom_host": f"{upstream.url}/v1"}
+    ]
+    return launch(config)
+
+
+def test_openais_fields_have_mistrals_names(behind: Gateway, upstream: Upstream) -> None:
+    client = openai.OpenAI(api_key=behind.api_key, base_url=behind.v1, max_retries=0)
+    answer = client.chat.completions.create(model=MODEL, messages=HELLO, seed=7, max_completion_tokens=50)
+    assert answer.choices[0].message.content == SAID
+    sent = upstream.last.json()
+    assert (sent["random_seed"], sent["max_tokens"]) == (7, 50)
+    assert upstream.last.credential == "mi-secret"
+    client.close()
+
+
+def test_mistrals_own_sdk_is_answered(behind: Gateway, upstream: Upstream) -> None:
+    with Mistral(api_key=behind.api_key, server_url=behind.url) as client:
+        answer = client.chat.complete(model=MODEL, messages=[{"role": "user", "content": TEST}], random_seed=3)
+        assert answer.choices is not None
+        assert answer.choices[0].message is not None
+        assert answer.choices[0].message.content == SAID
+        assert upstream.last.json()["random_seed"] == 3
+        stream = client.chat.stream(model=MODEL, messages=[{"role": "user", "content": TEST}])
+        text = "".join(str(event.data.choices[0].delta.content or "") for event in stream if event.data.choices)
+        assert text == SAID
+
+
+def test_code_is_filled_in_the_middle(behind: Gateway, upstream: Upstream) -> None:
+    client = openai.OpenAI(api_key=behind.api_key, base_url=behind.v1, max_retries=0)
+    answer = client.completions.create(model="@mistral-1/codestral-latest", prompt="def f(", suffix="return x")
+    assert answer.choices[0].text
+    assert upstream.last.path == "/v1/fim/completions"
+    assert upstream.last.json()["suffix"] == "return x"
+    client.close()
