@@ -412,7 +412,7 @@ class Gateway:
 
     def metrics_text(self) -> str:
         """All workers' counters as Prometheus text."""
-        return merged(self._samples(), self._run_dir, self._metrics_file.name)
+        return merged(self._samples() | gauges.shared(self), self._run_dir, self._metrics_file.name)
 
     def _samples(self) -> dict[str, float]:
         self.ledger.pump()

@@ -34,6 +34,8 @@ def read(gateway: Gateway) -> dict[str, float]:
         'loopway_upstream_connections{state="idle"}': transport.idle,
         "loopway_ledger_waiting": ledger.waiting,
         "loopway_ledger_dropped_total": ledger.dropped,
+        "loopway_ledger_failing": int(ledger.failing),
+        "loopway_cache_bytes": gateway.cache.memory.size,
         "loopway_config_rejected": int(gateway.live.rejected),
         "loopway_store_failing": int(gateway.live.failing),
         "loopway_resident_memory_bytes": int(_STATM.read_text().split()[1]) * _PAGE,
@@ -41,9 +43,20 @@ def read(gateway: Gateway) -> dict[str, float]:
         "loopway_max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     }
     out.update(board.gauges(gateway.live.healths, monotonic()))
+    if gateway.redis is not None:
+        out["loopway_redis_down"] = int(not gateway.redis.up)
+    return out
+
+
+def shared(gateway: Gateway) -> dict[str, float]:
+    """What the workers of this host count together: the same from each of them, and dear where keys are many, so it is
+    read by the one that is scraped and by no other."""
     held = {"API key": 0, "virtual key": 0}
-    for (what, _), limiter in gateway.live.limiters.all.items():
-        held[what] += limiter.held
+    queued = 0
+    for (what, _), limiter in list(gateway.live.limiters.all.items()):
+        held[what] = held.get(what, 0) + limiter.held
+        queued += limiter.queued
+    out: dict[str, float] = {"loopway_queue_length": queued}
     for what, count in held.items():
         out[f'loopway_permits_held{{kind="{what.lower().replace(" ", "_")}"}}'] = count
     return out

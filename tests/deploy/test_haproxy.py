@@ -18,12 +18,13 @@ import httpx
 import pytest
 
 from tests.behaviour.client import connect, request
-from tests.behaviour.rolling import HELLO, MODEL, Load, until
+from tests.behaviour.rolling import HELLO, MODEL, Load, body, until
 from tests.fakes.gateway import SEED_KEY, Gateway, Upstream, standard
 from tests.fakes.redis_server import RedisServer, free_port
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 CHAT = {"model": MODEL, "messages": HELLO}
+LIMIT = 4
 
 
 class Balancer:
@@ -79,6 +80,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, upstream: Upstream, postgres_url: str) -> Iterator[Site]:
     config = standard(upstream.url)
+    config["api_keys"].append({"name": "limited", "key": "lw-limited", "limits": {"concurrency": LIMIT}})
     config["server"] = {"drain_delay": "3s", "drain_idle": "500ms"}
     config["store"] = {"url": postgres_url}
     running: list[Gateway] = []
@@ -160,6 +162,33 @@ async def test_an_instance_that_is_killed_takes_only_its_own_requests_along(site
     found = load.report()
     assert found["failed"] == settled, f"requests failed after the balancer knew: {found['failures']}"
     assert found["failed"] <= in_flight, found["failures"]
+
+
+async def test_a_limit_holds_over_both(site: Site) -> None:
+    await site.both()
+    raw = body(True, gap=30, chunks=1000).replace(SEED_KEY.encode(), b"lw-limited")
+    lines = []
+    statuses = []
+    for _ in range(3 * LIMIT):
+        line = await connect(site.balancer.port)
+        lines.append(line)
+        line.send(raw)
+        statuses.append((await line.head())[0])
+    assert sorted(statuses) == [200] * LIMIT + [429] * 2 * LIMIT
+    for line in lines:
+        line.leave()
+    began = time.monotonic()
+
+    async def free() -> bool:
+        line = await connect(site.balancer.port)
+        line.send(raw)
+        status = (await line.head())[0]
+        line.leave()
+        return status == 200
+
+    while not await free():
+        assert time.monotonic() < began + 5, "permits of clients that left never came back"
+        await asyncio.sleep(0.05)
 
 
 async def test_events_pass_one_by_one(site: Site) -> None:
