@@ -22,6 +22,7 @@ from proxy import __version__, gauges, keys, loglevel, models, openapi
 from proxy.address import AddressPolicy
 from proxy.admin import ROUTES as ADMIN_ROUTES
 from proxy.board import Board, shown
+from proxy.bodies import Bodies, Recorder
 from proxy.budgets import Budgets
 from proxy.cache.answers import AnswerCache
 from proxy.config.file import FileConfig
@@ -46,6 +47,7 @@ from proxy.routes import AdminContext, AdminRequest, Answer, Route
 from proxy.seams import Origin, Timeouts
 from proxy.server import Door, Edge, EdgeSettings
 from proxy.store import ledger as ledger_jobs
+from proxy.store import logs
 from proxy.trace import Sampler
 from proxy.transport import HttpTransport
 from proxy.usage import Ledger, stdout_log
@@ -57,6 +59,8 @@ _ADMIN_BODY = 4 << 20
 _FLUSH_EVERY = 0.5
 _FORGET_EVERY = 600.0
 _ACCEPTED = 0.01
+_PURGE_EVERY = 3600.0
+_PURGE_FIRST = 60.0
 _log = logging.getLogger("loopway")
 
 
@@ -131,6 +135,10 @@ class Gateway:
         self._flusher: asyncio.Task[None] | None = None
         self._forget_at = 0.0
         self._pulse = gauges.Pulse(loop, self.metrics.lag)
+        self.bodies = Bodies(store.vault, file.logs.redact) if file.logs.bodies else None
+        self._body_size = file.logs.body_size
+        self._retention = file.logs.retention
+        self._purge_at = monotonic() + _PURGE_FIRST
         self._sampler: Sampler | None = None
         self._exporter: Exporter | None = None
         if file.telemetry.otlp is not None:
@@ -291,11 +299,25 @@ class Gateway:
 
     async def _flush(self, *, last: bool = False) -> None:
         await self.ledger.flush(last=last)
+        await self._keep_log()
         try:
             publish(self._metrics_file, self._samples())
             self._board.exchange(monotonic())
         except OSError as error:
             _log.warning("metrics and circuits cannot be shared between workers: %s", error)
+
+    async def _keep_log(self) -> None:
+        """Bodies go to the store, and what is too old goes out of it: every hour, and at once while there is more."""
+        try:
+            while self.bodies is not None and self.bodies.waiting:
+                rows = await asyncio.to_thread(self.bodies.take)
+                await self.store.run("reports", logs.add_bodies, rows)
+            if monotonic() >= self._purge_at:
+                self._purge_at = monotonic() + _PURGE_EVERY
+                if await self.store.run("reports", logs.purge, int((time() - self._retention) * 1000)):
+                    self._purge_at = 0.0
+        except StoreError as error:
+            _log.warning("the log's bodies could not be kept: %s", error)
 
     # -- requests
 
@@ -337,6 +359,8 @@ class Gateway:
             self.metrics.in_flight += 1
             if route.named:
                 x.path_model = match.params["model"]
+            if self.bodies is not None:
+                x.client = Recorder(x.client, self._body_size)
             return self.pipeline.infer(x, route.dialect, route.scope)
         return self._administer(x, route, match.params)
 
@@ -408,6 +432,9 @@ class Gateway:
 
     def _settle(self, x: Exchange, ended: float) -> None:
         self.metrics.in_flight -= 1
+        if self.bodies is not None:
+            assert isinstance(x.client, Recorder)
+            self.bodies.put(x.request_id, x.at, x.client)
         self.ledger.put(x, ended)
 
     def metrics_text(self) -> str:

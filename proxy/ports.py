@@ -217,6 +217,9 @@ class Store(Protocol):
     each other; `change` is a plain function and may raise `Refused`.
     """
 
+    vault: Any
+    """The `proxy.vault.Vault` that seals what is secret."""
+
     async def seq(self) -> int:
         """The number of the last change; cheap, asked several times a second by every worker."""
 

@@ -13,7 +13,7 @@ What the configuration file defines is listed and never changed here; what is cr
 
 from __future__ import annotations
 
-from proxy.admin import analytics, api_keys, config_versions, configs, prices, providers, virtual_keys
+from proxy.admin import analytics, api_keys, config_versions, configs, logs, prices, providers, virtual_keys
 from proxy.routes import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -24,4 +24,5 @@ ROUTES: tuple[Route, ...] = (
     *providers.ROUTES,
     *analytics.ROUTES,
     *prices.ROUTES,
+    *logs.ROUTES,
 )

@@ -6,6 +6,7 @@ Times are in seconds, sizes in bytes. `deploy/loopway.example.yaml` shows every 
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec
@@ -114,10 +115,18 @@ class CacheSettings(msgspec.Struct, frozen=True):
 
 
 class LogSettings(msgspec.Struct, frozen=True):
-    """What is logged: `level` is debug, info, warning or error; `access` is a line for each request."""
+    """What is logged: `level` is debug, info, warning or error; `access` is a line for each request.
+
+    `bodies` keeps what went in and out, `body_size` bytes of each, without what the patterns in `redact` match, for
+    `retention` seconds.
+    """
 
     level: str = "info"
     access: bool = True
+    bodies: bool = False
+    body_size: int = 64 * 1024
+    redact: tuple[str, ...] = ()
+    retention: float = 2_592_000.0
 
 
 class OtlpSettings(msgspec.Struct, frozen=True):
@@ -459,6 +468,18 @@ def _share(source: Source, value: Value, path: str) -> Any:
     return float(value.data) if 0 <= value.data <= 1 else source.bad(value, path, "must be from 0 to 1")
 
 
+def _pattern(source: Source, value: Value, path: str) -> Any:
+    """A regular expression."""
+    given = text(source, value, path)
+    if given is UNSET:
+        return given
+    try:
+        re.compile(given)
+    except re.error as error:
+        return source.bad(value, path, f"is no regular expression: {error}")
+    return given
+
+
 _OTLP = record(
     {
         "endpoint": Field(host_url, required=True),
@@ -483,7 +504,17 @@ FILE = record(
         "cache": Field(record({"max_size": Field(size), "max_age": Field(duration)}, CacheSettings)),
         "prices": Field(PRICES),
         "logs": Field(
-            record({"level": Field(choice(("debug", "info", "warning", "error"))), "access": Field(flag)}, LogSettings)
+            record(
+                {
+                    "level": Field(choice(("debug", "info", "warning", "error"))),
+                    "access": Field(flag),
+                    "bodies": Field(flag),
+                    "body_size": Field(size),
+                    "redact": Field(listing(_pattern)),
+                    "retention": Field(duration),
+                },
+                LogSettings,
+            )
         ),
         "telemetry": Field(
             record(

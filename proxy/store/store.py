@@ -61,7 +61,7 @@ class SqlStore:
 
     def __init__(self, engine: Engine, vault: Vault) -> None:
         self.engine = engine
-        self._vault = vault
+        self._vault = self.vault = vault
         self._lanes: dict[str, Lane] = {}
         self._closed = False
 
