@@ -196,7 +196,8 @@ class AnswerCache:
             assembled = form.whole(body, request, counted)
             if assembled is None:
                 return None
-            body, estimated = assembled.body, assembled.estimated
+            guessed = whole.usage is not None and whole.usage.estimated
+            body, estimated = assembled.body, assembled.estimated or guessed
         elif not form.keeps(body):
             return None
         at = int(self._now())

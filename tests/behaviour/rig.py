@@ -182,11 +182,12 @@ class Rig:
                 await asyncio.sleep(0.001)
 
     async def usage(self) -> list[dict[str, Any]]:
-        """The ledger's rows so far, as dictionaries."""
+        """The ledger's rows so far, as dictionaries; of each request its last, as a store has it."""
         from proxy.usage_columns import COLUMNS
 
         await self.gateway.ledger.flush()
-        return [dict(zip(COLUMNS, row, strict=True)) for row in self.store.usage]
+        rows = [dict(zip(COLUMNS, row, strict=True)) for row in self.store.usage]
+        return list({row["request_id"]: row for row in rows}.values())
 
     def replace(self, **changes: Any) -> None:
         """Changes the configuration file, as an edit on disk would."""

