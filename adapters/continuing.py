@@ -61,22 +61,22 @@ class Transcript:
                 self._event(value)
 
     def _chunk(self, value: Mapping[str, Any]) -> None:
-        for choice in value["choices"] or ():
-            delta = choice.get("delta") or {}
-            if any(delta[name] for name in delta if name not in ("role", "content")) or choice.get("index", 0):
+        for choice in _list(value["choices"]):
+            delta = _object(_object(choice).get("delta"))
+            if any(delta[name] for name in delta if name not in ("role", "content")) or _object(choice).get("index"):
                 self.whole = False
-            self._parts.append(delta.get("content") or "")
-            self.ended = self.ended or bool(choice.get("finish_reason"))
+            self._parts.append(_text(delta.get("content")))
+            self.ended = self.ended or bool(_object(choice).get("finish_reason"))
 
     def _event(self, value: Mapping[str, Any]) -> None:
         kind = value.get("type")
         if kind == "content_block_start":
-            self.index = value.get("index", 0)
-            self.whole = self.whole and value.get("content_block", {}).get("type") == "text"
+            self.index = _number(value.get("index"))
+            self.whole = self.whole and _object(value.get("content_block")).get("type") == "text"
         elif kind == "content_block_delta":
-            delta = value.get("delta", {})
+            delta = _object(value.get("delta"))
             self.whole = self.whole and delta.get("type") == "text_delta"
-            self._parts.append(delta.get("text") or "")
+            self._parts.append(_text(delta.get("text")))
         elif kind in ("content_block_stop", "message_delta"):
             self.ended = True
 
@@ -117,21 +117,22 @@ class Seam:
             return b""
         if kind not in ("content_block_start", "content_block_delta", "content_block_stop"):
             return block + b"\n\n"
-        value["index"] = value.get("index", 0) + self._index
-        delta = value.get("delta")
-        if isinstance(delta, dict) and "text" in delta:
-            delta["text"] = self._rest(delta["text"])
+        value["index"] = _number(value.get("index")) + self._index
+        delta = _object(value.get("delta"))
+        if "text" in delta:
+            delta["text"] = self._rest(_text(delta["text"]))
         return b"event: %b\ndata: %b\n\n" % (str(kind).encode(), _encode(value))
 
     def _chunk(self, block: bytes, value: dict[str, Any]) -> bytes:
-        choices = value["choices"]
+        choices = _list(value["choices"])
         if len(choices) != 1:
             return block + b"\n\n"
-        delta = choices[0].get("delta") or {}
+        choice = _object(choices[0])
+        delta = _object(choice.get("delta"))
         delta.pop("role", None)
         if self._blanks and delta.get("content"):
-            delta["content"] = self._rest(delta["content"])
-        if not any(delta.values()) and not choices[0].get("finish_reason"):
+            delta["content"] = self._rest(_text(delta["content"]))
+        if not any(delta.values()) and not choice.get("finish_reason"):
             return b""
         return b"data: %b\n\n" % _encode(value)
 
@@ -141,6 +142,25 @@ class Seam:
         while blanks and text and blanks[0] == text[0]:
             blanks, text = blanks[1:], text[1:]
         return text
+
+
+# What a provider sends is of any shape.
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _events(text: bytes) -> Iterator[tuple[bytes, dict[str, Any] | None]]:

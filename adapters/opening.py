@@ -80,7 +80,8 @@ def _events(text: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _chat(event: Mapping[str, Any]) -> bool:
-    return all(map(_empty_choice, event.get("choices") or ()))
+    choices = event.get("choices")
+    return not choices or (isinstance(choices, list) and all(map(_empty_choice, choices)))
 
 
 def _empty_choice(choice: Any) -> bool:
@@ -99,7 +100,8 @@ def _messages(event: Mapping[str, Any]) -> bool:
 
 
 def _responses(event: Mapping[str, Any]) -> bool:
-    return event.get("type") in _RESPONSES
+    kind = event.get("type")
+    return isinstance(kind, str) and kind in _RESPONSES
 
 
 _RESPONSES = frozenset(

@@ -42,6 +42,7 @@ from proxy.retry import time_left, too_late
 from proxy.seams import Reply, Timeouts, Transport
 
 _ERROR_BODY = 1 << 20
+_TIMED = b"x-portkey-request-timeout"
 _BETAS = frozenset(
     (
         Dialect.BEDROCK_ANTHROPIC,
@@ -119,6 +120,7 @@ class Attempts:
                 outcome = await _within(limit, left, x, leaf, work)
         except UpstreamFailure as failure:
             outcome = of_failure(x, failure)
+            outcome.own = failure.kind is Kind.TIMEOUT and leaf.idle is not None
         finally:
             if visit is not None:
                 self._seen(visit, outcome)
@@ -135,7 +137,7 @@ class Attempts:
 
     def _seen(self, visit: Visit, outcome: Outcome | None) -> None:
         """Tells the target's health what came of a request; the rest when the outcome is closed."""
-        if outcome is not None:
+        if outcome is not None and not outcome.own:
             visit.answered(outcome.status, outcome.retry_after)
             if outcome.reply is not None:
                 outcome.visit = visit
@@ -268,12 +270,13 @@ class Attempts:
         if content_type[:17] == b"text/event-stream" or (call is not None and content_type[:34] == _FRAMES):
             relay = Events(x, reply, None if call is None else wire.codec.stream(call), self._loop)
             asked = monotonic()
-            await relay.prime(leaf.holds)
+            await relay.prime(leaf.holds or _TIMED in x.headers)
             x.upstream += monotonic() - asked
             if relay.failed_early and relay.error is not None:
                 reply.finish()
                 failed = of_upstream(x, relay.error)
                 failed.usage = relay.usage
+                failed.own = failed.kind is Kind.TIMEOUT and leaf.idle is not None
                 return failed
             if content_type[:34] == _FRAMES or x.dialect is Dialect.GEMINI_STREAM_ARRAY:
                 kind = _EVENTS if x.dialect is not Dialect.GEMINI_STREAM_ARRAY else JSON
@@ -373,4 +376,6 @@ async def _within(
         async with asyncio.timeout(left if total else limit):
             return await work
     except TimeoutError:
-        return of_refusal(x, too_late(leaf)) if total else of_timeout(x, limit or 0)
+        outcome = of_refusal(x, too_late(leaf)) if total else of_timeout(x, limit or 0)
+        outcome.own = True
+        return outcome

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 
 from adapters import observe
-from adapters.errors import TRAITS, Kind
+from adapters.errors import Kind
 from proxy import race, resume
 from proxy.attempt import Attempts
 from proxy.cache.answers import AnswerCache
@@ -155,7 +155,7 @@ class Forwarder:
                 x.usage = outcome.usage
             if expiry is not None:
                 expiry.cancel()
-            if outcome.visit is not None and x.kind is not None and TRAITS[x.kind].unhealthy:
+            if outcome.visit is not None and x.kind is Kind.BAD_UPSTREAM:
                 outcome.visit.broke()
 
     def _expire(self, x: Exchange, total: float, reply: Reply | None) -> asyncio.TimerHandle:

@@ -41,7 +41,8 @@ class Outcome(msgspec.Struct, eq=False):
 
     `head` are the header lines for the client, `leaf` is whose answer it is, `retries` what the header
     `x-portkey-retry-attempt-count` says about them. `shown` is the status that the client gets, where it is another
-    one. `close` gives back what the attempt holds: connection, permit, and its place among the target's requests.
+    one. `own`: a limit that the request or its config brought ended it, which says nothing of the target. `close` gives
+    back what the attempt holds: connection, permit, and its place among the target's requests.
     """
 
     status: int
@@ -57,6 +58,7 @@ class Outcome(msgspec.Struct, eq=False):
     retries: int = 0
     visit: Visit | None = None
     shown: int | None = None
+    own: bool = False
 
     def __repr__(self) -> str:
         return f"Outcome({self.status} {self.kind or 'ok'})"

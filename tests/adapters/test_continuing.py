@@ -7,9 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters.continuing import Seam, Transcript, prefilled
 from adapters.errors import InvalidRequest
+from adapters.opening import look
+from adapters.types import Dialect
 
 
 def chunk(finish: str | None = None, **delta: Any) -> bytes:
@@ -124,3 +128,26 @@ def test_messages_go_on_within_the_same_block() -> None:
         ("content_block_start", 3),
         ("message_stop", None),
     ]
+
+
+NAMES = [
+    *("choices", "delta", "content", "role", "index", "finish_reason", "type", "content_block", "text"),
+    *("error", "message", "code"),
+]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["text", "message_start", "content_block_delta"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(
+    values=st.lists(JSON | st.just({"type": "content_block_start", "index": "x", "content_block": None}), max_size=4)
+)
+def test_no_provider_can_make_a_stream_stumble(values: list[Any]) -> None:
+    sent = b"".join(b"data: " + msgspec.json.encode(value) + b"\n\n" for value in values)
+    for dialect in Dialect:
+        look(dialect, sent)
+    transcript = read(chunk(content="a "), sent)
+    assert isinstance(transcript.text, str)
+    Seam(transcript).feed(sent)

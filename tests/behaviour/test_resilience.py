@@ -422,6 +422,16 @@ async def test_streams_that_break_off_open_a_breaker_too() -> None:
         assert told(await scene.rig.chat(config=config, stream=True))[1] == "config.targets[1]"
 
 
+async def test_limits_that_a_request_brings_say_nothing_of_its_target() -> None:
+    never = asyncio.Event()
+    players = Players(openai=[[never], [never], [SSE_HEAD, chunk(ROLE), never], [ok(WHOLE)]], openai_b=[[ok(WHOLE)]])
+    async with Resilience(players) as scene:
+        config = broken(failure_threshold=1, failure_status_codes=[408, 500, 502, 504])
+        for limit in ("request_timeout", "total_timeout", "idle_timeout"):
+            await scene.rig.chat(config={**config, limit: 50}, stream=True)
+        assert told(await scene.rig.chat(config=config))[:2] == (200, "config.targets[0]")
+
+
 # -- conditions, by what a request says
 
 
