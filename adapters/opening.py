@@ -38,7 +38,9 @@ def look(dialect: Dialect, events: bytes) -> Opening:
     """Looks at whole events, the first ones of a stream or those that follow them. Never raises."""
     empty = _EMPTY.get(dialect)
     if empty is None:
-        return BEGUN if events.strip() else NOTHING
+        if b'"error"' not in events:
+            return BEGUN if events.strip() else NOTHING
+        empty = _never
     for name, data in _events(events):
         if data == b"[DONE]":
             return BEGUN
@@ -77,6 +79,10 @@ def _events(text: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 # -- whether an event says nothing yet
+
+
+def _never(event: Mapping[str, Any]) -> bool:
+    return False
 
 
 def _chat(event: Mapping[str, Any]) -> bool:

@@ -136,3 +136,40 @@ async def test_a_worker_that_replaces_a_killed_one_knows_the_edited_file(launch:
     await soon("replaced workers", gateway, gateway.api_key, "@openai-added/gpt-4o", 200)
     for _ in range(5):
         assert await statuses(gateway, gateway.api_key, "@openai-added/gpt-4o") == {200}
+
+
+async def test_a_circuit_that_opens_in_one_worker_is_open_in_all_within_a_second(
+    launch: Launch, upstream: Upstream
+) -> None:
+    config = standard(upstream.url)
+    strategy = {"mode": "fallback", "cb_config": {"failure_threshold": 20}}
+    targets = [{"virtual_key": "openai-overloaded"}, {"virtual_key": "openai-small"}]
+    config["configs"].append({"slug": "pc-guard", "config": {"strategy": strategy, "targets": targets}})
+    gateway = launch(config, workers=3)
+    body = json.dumps({"model": "gpt-4o-mini", "messages": HELLO}).encode()
+    headers = {"connection": "close", "x-portkey-config": "pc-guard"}
+    raw = request("/v1/chat/completions", body, headers, key=gateway.api_key)
+    seen: dict[int, str] = {}
+
+    async def look() -> None:
+        answer = await ask(
+            gateway.port,
+            f"GET /v1/health/targets HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+            f"x-portkey-api-key: {gateway.admin_key}\r\n\r\n".encode(),
+        )
+        for target in answer.json()["data"]:
+            if target["target"] == "openai-overloaded":
+                seen[answer.json()["worker"]] = target["circuits"][0]["state"]
+
+    for _ in range(ENOUGH):
+        assert (await ask(gateway.port, raw)).status == 200
+        await look()
+        if "open" in seen.values():
+            break
+    began = time.monotonic()
+    while len(seen) < 3 or set(seen.values()) != {"open"}:
+        assert time.monotonic() < began + 10, seen
+        if len(seen) < 3:
+            await ask(gateway.port, raw)  # a worker knows nothing of a target that nobody asked it for
+        await look()
+    print(f"a circuit: {time.monotonic() - began:.2f} s")
