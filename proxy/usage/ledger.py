@@ -1,9 +1,9 @@
 """The ledger of one worker: takes exchanges on the hot path, writes their rows in batches off it.
 
-Every half second what has settled becomes rows and goes to the store; requests that have been under way for longer than
-that leave a row that says so, which their end completes. Rows that the store does not take go to a journal on disk and
-are written when the store takes rows again; only when the disk is full as well do they wait in memory, bounded. What is
-lost then is counted.
+Four times a second what has settled becomes rows and goes to the store; requests that have been under way for longer
+than that leave a row that says so, which their end completes. Rows that the store does not take go to a journal on disk
+and are written when the store takes rows again; only when the disk is full as well do they wait in memory, bounded.
+What is lost then is counted.
 
 In strict mode every request is in the journal before its provider hears of it, and its row before it is forgotten: a
 process that is killed loses none.
@@ -27,7 +27,7 @@ from proxy.usage.rows import Record, Settled, pending_of, record_of, settled
 
 _KEPT = 100_000  # rows that wait in memory at most; beyond that the oldest are dropped and counted
 _SLICE = 50  # rows made in one turn of the loop
-_PENDING_AFTER = 0.4  # seconds after which a request under way leaves a row
+_PENDING_AFTER = 0.3  # seconds after which a request under way leaves a row
 _LOOK_AFTER = 5.0  # seconds between looks for journals of workers that are gone
 _BATCH = 2_000  # rows of a journal written at once
 _PATIENCE = 0.4  # seconds for the store to take a batch before it is kept on disk as well
