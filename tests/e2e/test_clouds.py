@@ -192,6 +192,12 @@ def test_a_list_of_embeddings_is_as_many_calls_in_order(chat: openai.OpenAI, ups
     assert answer.usage.prompt_tokens == 40
 
 
+def test_one_refused_call_of_several_is_the_answer(chat: openai.OpenAI, upstream: Upstream) -> None:
+    with pytest.raises(openai.RateLimitError):
+        chat.embeddings.create(model="@bedrock-limited/amazon.titan-embed-text-v2:0", input=["a"] * 20)
+    assert len(upstream.requests()) == 8  # those that were under way; no further ones
+
+
 def test_a_throttled_request_is_a_rate_limit_error_with_its_wait(chat: openai.OpenAI) -> None:
     with pytest.raises(openai.RateLimitError) as refused:
         chat.chat.completions.create(model=f"@bedrock-limited/{NOVA}", messages=HELLO)
