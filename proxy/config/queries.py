@@ -68,7 +68,7 @@ def getter(key: str) -> Callable[[Facts], Any]:
     """Reads the value that a key such as `params.metadata.team` names; MISSING where there is none."""
     subject, _, path = key.partition(".")
     if key == "url.pathname":
-        return lambda facts: facts.path
+        return lambda facts: facts.x.path
     if subject == "headers":
         name = path.lower()
         return lambda facts: facts.headers.get(name, MISSING)

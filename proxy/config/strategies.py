@@ -250,7 +250,11 @@ class Conditional(Single):
 
     def steps(self, facts: Facts) -> Steps:
         """The steps of the child that the conditions lead to. Raises Refused (400) where they lead nowhere."""
-        chosen, _ = self._chosen(facts)
+        chosen = self._default
+        for holds, at in self._tests:
+            if holds(facts):
+                chosen = at
+                break
         if chosen is None:
             message = "Query router did not resolve to any valid target"
             raise Refused(Kind.INVALID_REQUEST, message, param=f"{self.where}.strategy", code="no_target")
