@@ -179,7 +179,7 @@ class Gateway:
         limiter = self.live.limiters.all.get((what, identity))
         if limiter is None or limiter.meter is None or limiter.meter.spending is None:
             return False
-        limiter.reset(int(time()))
+        limiter.reset()
         return True
 
     async def _tell(self, url: str, message: bytes) -> int:

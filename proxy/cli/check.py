@@ -154,6 +154,12 @@ def _limits(limits: Limits) -> str:
     words.extend(_rates("tokens", limits.tokens))
     if limits.budget is not None:
         words.extend(_budget(limits.budget))
+    for pattern, own in limits.models.items():
+        at_once = () if own.concurrency is None else (f"{own.concurrency} at once",)
+        rates = (*_rates("requests", own.requests), *_rates("tokens", own.tokens))
+        words.append(f"{pattern}: {' and '.join((*at_once, *rates))}")
+    if limits.priority != "normal":
+        words.append(f"{limits.priority} priority")
     return ", ".join(words)
 
 
@@ -169,6 +175,8 @@ def _budget(budget: Budget) -> Iterator[str]:
         yield f"{budget.usd:g} USD {budget.window}"
     if budget.tokens is not None:
         yield f"{budget.tokens} tokens {budget.window}"
+    if budget.alert_threshold is not None:
+        yield f"alert at {budget.alert_threshold:g}"
 
 
 def _size(count: int) -> str:

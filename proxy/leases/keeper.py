@@ -19,10 +19,11 @@ LEASE = 4.5
 """Seconds that a host may count on what it holds after it was last told so; a host that is gone is forgotten then."""
 
 _BEAT = 0.5
+_AWAY = 0.05  # between two tries while Redis does not answer; while the link is down they cost nothing
 _TICK = 0.01  # between two commands while hosts want what others have
 _FIRST = 2.0  # seconds for the first answer of all
 _CHUNK = 200  # rows in one command
-_PATIENCE = 0.5  # seconds for a command; no request waits for it
+_PATIENCE = 0.25  # seconds for a command; no request waits for it
 _log = logging.getLogger("loopway")
 
 
@@ -122,8 +123,10 @@ class Keeper:
                 except Exception:  # noqa: BLE001 - a keeper that ends would close every limit for good
                     _log.exception("limits cannot be shared")
                     self._without()
-                if self._dirty:
-                    wait = _TICK if self._link.up else _BEAT / 2
+                if self._memory.i64[Memory.MODE // 8] != Mode.GOOD:
+                    wait = _AWAY  # so that what follows the end of a lease, or Redis's return, comes at once
+                elif self._dirty:
+                    wait = _TICK
             try:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
@@ -145,9 +148,7 @@ class Keeper:
         valid_until = memory.f64[Memory.VALID_UNTIL // 8]
         lapsed = monotonic() > valid_until or memory.i64[Memory.MODE // 8] > Mode.HELD
         if lapsed:
-            # What was idle may be another's by now: only what is in flight is still claimed.
-            for at in self._host.gates:
-                self._shrink(at, 0)
+            self._claim(share=memory.i64[Memory.MODE // 8] == Mode.SHARE)
             self._dirty.update(self._host.gates)
         rows = list(self._dirty)
         self._dirty.clear()
@@ -165,6 +166,18 @@ class Keeper:
             _log.warning("limits are shared over Redis at %s", self._link.name)
         if lapsed:
             self._host.wake_all()
+
+    def _claim(self, *, share: bool) -> None:
+        """What is claimed after a lease has ended. What was idle may be another's by now, so it is what is in flight;
+        but while each host gave out its `share`, that is what all others took to be this one's."""
+        memory = self._memory
+        live = max(1, memory.i64[Memory.LIVE // 8])
+        for at, gate in self._host.gates.items():
+            self._shrink(at, 0)
+            if share and gate.limit is not None:
+                with memory.locked(at):
+                    cell = (at + Memory.CAPACITY) // 8
+                    memory.i64[cell] = max(memory.i64[cell], 1, gate.limit // live)
 
     async def _sync(self, rows: list[int], *, fresh: bool) -> None:
         memory = self._memory

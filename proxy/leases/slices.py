@@ -62,7 +62,9 @@ class Slices:
                     self._seen[(row, index)] = pool
                 if not wanted and not unused and pool >= 0:
                     continue
-                give = pool if unused or pool < 0 or wanted else 0.0
+                # What is there is kept while more is wanted: were it sent along, it could get lost.
+                give = 0.0 if wanted else pool
+                wanted = max(0.0, wanted - pool) if wanted else 0.0
                 memory.f64[(row + Memory.POOLS) // 8 + index] -= give
                 memory.f64[(row + Memory.WANTS) // 8 + index] = 0.0
                 most = max(wanted, limit // (_SLICES * live)) if wanted else 0
@@ -110,7 +112,8 @@ class Item:
         if index == BUDGET:
             self.field = f"b{memory.i64[(row + Memory.WINDOW) // 8]}"
             # Where Redis knows nothing, it is told what this host knows to be spent, and what is on its way.
-            self.seed = int(meter.spent + meter.reserved + give)
+            pool = memory.f64[(row + Memory.POOLS) // 8 + index]
+            self.seed = int(meter.spent + meter.reserved + give + pool)
         else:
             self.field, self.seed = f"r{index}", 0
 

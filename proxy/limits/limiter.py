@@ -18,7 +18,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from adapters.providers import matches
-from adapters.types import Usage
+from adapters.types import Dialect, Usage
 from proxy.errors import Refused
 from proxy.limits import need, refusals
 from proxy.limits.gate import Gate
@@ -76,7 +76,7 @@ class Permit:
         if meter is None:
             return
         used = _used(self._need, usage, answered)
-        with limiter.locked():
+        with limiter.locked(always=True):
             if meter.token_rates:
                 meter.correct(self._need, used.input + used.output)
             if limiter.spends:
@@ -97,7 +97,7 @@ class Reservation(Permit):
 
     def _settle(self, limiter: Limiter, usage: Usage | None, answered: bool) -> None:
         if limiter.meter is not None and limiter.meter.spending is not None:
-            with limiter.locked():
+            with limiter.locked(always=True):
                 limiter.spend(limiter.meter, self._reserved, self._price, _used(self._need, usage, answered))
 
     def _give(self, limiter: Limiter) -> None:
@@ -296,7 +296,7 @@ class Limiter:
         held, price = self._need(x), self._price(x, model)
         with self.locked():
             if not self.check(meter, held, price):
-                raise refusals.full(self.what, self.name, self.limits.concurrency or 0, self.model, True)
+                raise refusals.not_now(self.what, self.name)
             return Permit(self, held, self._count(meter, held, price), price)
 
     # -- rates and budget
@@ -314,15 +314,18 @@ class Limiter:
 
     def price_of(self, x: Exchange, model: str | None) -> Price | None:
         """The price of a model at the target that is being tried. Raises Refused (412) where there must be one."""
-        price = None if x.leaf is None or model is None else x.leaf.target.prices.find(model)
+        price = None if x.leaf is None or not model else x.leaf.target.prices.find(model)
         budget = self.limits.budget
+        if x.dialect is Dialect.ANTHROPIC_COUNT_TOKENS or (not model and x.method in _FREE):
+            return price  # nothing is generated, so nothing is charged
         if price is None and budget is not None and budget.unknown_price == "refuse":
             raise refusals.no_price(self.what, self.name, model)
         return price
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Holds this limiter's lock."""
-        return self._host.memory.locked(self._row_at)
+    def locked(self, *, always: bool = False) -> AbstractContextManager[None]:
+        """Holds this limiter's lock. Raises Refused (503) when who has it does not give it back, unless `always`: what
+        has been used must be counted, even at the risk that another's count at this moment is lost."""
+        return self._host.memory.locked(self._row_at, always=always)
 
     async def lease(self, meter: Meter, held: Need, price: Price | None, *, attempt: bool = False) -> None:
         """Waits a moment for what other hosts may have to spare. Raises Refused (412, 429)."""
@@ -385,12 +388,13 @@ class Limiter:
             meter.roll(time())
             return meter.spent >= meter.spending.limit
 
-    def reset(self, at: int) -> None:
-        """Sets what was spent to nothing, if no reset as late as that (Unix seconds) was done."""
+    def reset(self, at: int | None = None) -> None:
+        """Sets what was spent to nothing; with a time (Unix seconds), if no reset as late as that was done."""
         meter = self.meter
         if meter is not None and meter.spending is not None:
             with self.locked():
-                meter.reset(at)
+                done = self._i64[(self._row_at + Memory.RESET) // 8]
+                meter.reset(max(int(time()) - 1, done + 1) if at is None else at)
 
     def spending_now(self, wall: float) -> tuple[int, int, int]:
         """The budget's window, what was spent in it, and when it was last reset."""
@@ -449,7 +453,8 @@ class Spender:
         if meter.shared:
             await limiter.lease(meter, held, price, attempt=True)
         with limiter.locked():
-            limiter.check(meter, held, price, attempt=True)
+            if not limiter.check(meter, held, price, attempt=True):
+                raise refusals.not_now(limiter.what, limiter.name)
             permit = Reservation(limiter, held, limiter.reserve(meter, held, price), price)
         if target is not None:
             try:
@@ -461,6 +466,8 @@ class Spender:
 
 
 _NOTHING = Usage()
+_FREE = frozenset(("GET", "HEAD", "DELETE"))
+"""Methods of the routes that only pass through: lists and files cost nothing."""
 
 
 def _used(held: Need, usage: Usage | None, answered: bool) -> Usage:

@@ -257,9 +257,9 @@ class Memory:
         self._rows[digest] = at
         return at
 
-    def locked(self, offset: int) -> _Locked:
-        """Holds a lock: `with memory.locked(offset):`."""
-        return _Locked(self.locks, offset)
+    def locked(self, offset: int, *, always: bool = False) -> _Locked:
+        """Holds a lock: `with memory.locked(offset):`. `always`: goes on without it when it is not to be had."""
+        return _Locked(self.locks, offset, always)
 
     def u32s(self, offset: int) -> tuple[int, ...]:
         """One u32 of every slot that was ever used."""
@@ -273,18 +273,22 @@ class Memory:
 
 
 class _Locked:
-    __slots__ = ("_locks", "_offset")
+    __slots__ = ("_always", "_held", "_locks", "_offset")
 
-    def __init__(self, locks: locks.Locks, offset: int) -> None:
+    def __init__(self, locks: locks.Locks, offset: int, always: bool) -> None:
         self._locks = locks
         self._offset = offset
+        self._always = always
+        self._held = False
 
     def __enter__(self) -> None:
-        if not self._locks.acquire(self._offset):
+        self._held = self._locks.acquire(self._offset)
+        if not self._held and not self._always:
             raise Refused(Kind.OVERLOADED, "The limits of this key cannot be counted just now.", retry_after=1)
 
     def __exit__(self, *_: object) -> None:
-        self._locks.release(self._offset)
+        if self._held:
+            self._locks.release(self._offset)
 
 
 class Row:

@@ -206,6 +206,9 @@ class Meter:
         """Begins anew within the window, unless a reset as late as `at` (Unix seconds) was done already."""
         cell = (self.row.at + Memory.RESET) // 8
         if at > self._i64[cell]:
+            pool = (self.row.at + Memory.POOLS) // 8 + BUDGET
+            self._f64[pool] = min(0.0, self._f64[pool])
+            self._f64[(self.row.at + Memory.DENIED) // 8 + BUDGET] = 0.0
             self._i64[(self.row.at + Memory.SPENT) // 8] = 0
             self._i64[(self.row.at + Memory.ALERTED) // 8] = -1
             self._i64[cell] = at
@@ -239,8 +242,8 @@ class Meter:
 
     @property
     def pooled(self) -> bool:
-        """Whether this host counts in what it has leased: not alone, and not without Redis for too long."""
-        return self.shared and self._i64[Memory.MODE // 8] in (Mode.GOOD, Mode.HELD)
+        """Whether this host counts in what it has leased: not alone, and not while Redis does not answer."""
+        return self.shared and bool(self._i64[Memory.MODE // 8] == Mode.GOOD)
 
     @property
     def _live(self) -> int:
@@ -255,8 +258,6 @@ class Meter:
         denied: float = self._f64[(row + Memory.DENIED) // 8 + index]
         if denied > now:
             return denied - now
-        if amount and self._i64[Memory.MODE // 8] == Mode.HELD:
-            return 1.0
         if amount:
             wants = (row + Memory.WANTS) // 8 + index
             self._f64[wants] = max(self._f64[wants], amount)

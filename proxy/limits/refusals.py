@@ -79,6 +79,18 @@ def no_price(what: str, name: str, model: str | None) -> Refused:
     )
 
 
+def not_now(what: str, name: str) -> Refused:
+    """Other hosts have not answered in time how much of a rate or a budget is left."""
+    return Refused(
+        Kind.RATE_LIMITED,
+        f"How much is left of the limits of the {what} {name!r} is not known at this moment; try again shortly.",
+        type=f"{what.lower().replace(' ', '_')}_rate_limit_error",
+        retry_after=1,
+        headers=_retry(1),
+        source=Source.GATEWAY,
+    )
+
+
 def unreachable() -> Refused:
     """Limits cannot be counted now, and the strict policy lets nobody in uncounted."""
     return Refused(

@@ -182,3 +182,35 @@ def test_an_admin_key_from_the_environment_is_taken(launch: Launch) -> None:
     gateway = launch(None, environment={"LOOPWAY_ADMIN_KEY": "an-admin-key-of-the-operator"})
     assert gateway.get("/v1/virtual-keys", key="an-admin-key-of-the-operator").status_code == 200
     assert "lw-" not in gateway.log()
+
+
+def test_limits_as_the_sdk_sends_them_are_enforced_shown_and_reset(gateway: Gateway) -> None:
+    made = gateway.admin(
+        "POST",
+        "/v1/api-keys/workspace/service",
+        {
+            "name": "limited",
+            "scopes": ["completions.write"],
+            "usage_limits": {"type": "tokens", "credit_limit": 1, "periodic_reset": "monthly"},
+            "rate_limits": [{"type": "requests", "unit": "rpd", "value": 3}],
+        },
+    ).json()
+    body = {"model": f"@{OPENAI_SLUG}/gpt-4o", "messages": HELLO}
+
+    def ask() -> int:
+        return gateway.post("/v1/chat/completions", body, key=made["key"]).status_code
+
+    def status() -> str:
+        return str(gateway.admin("GET", f"/v1/api-keys/{made['id']}").json()["status"])
+
+    gateway.until(lambda: ask() != 401, "the key is known")
+    assert ask() == 412
+    assert status() == "exhausted"
+    assert gateway.admin("POST", f"/v1/api-keys/{made['id']}/reset-usage").status_code == 200
+    assert status() == "active"
+    assert ask() == 200
+    assert gateway.admin("PUT", f"/v1/api-keys/{made['id']}", {"reset_usage": True}).status_code == 200
+    gateway.until(lambda: ask() == 200, "it is reset")
+    gateway.until(lambda: ask() == 412, "and spent again")
+    assert gateway.admin("PUT", f"/v1/api-keys/{made['id']}", {"usage_limits": None}).status_code == 200
+    gateway.until(lambda: ask() == 429, "the rate is left")
