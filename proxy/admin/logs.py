@@ -17,6 +17,7 @@ from adapters.errors import Kind
 from proxy import bodies
 from proxy.admin.body import bad, read
 from proxy.admin.scene import routes
+from proxy.config.near import hint
 from proxy.errors import Refused, StoreError
 from proxy.ports import Rows
 from proxy.routes import AdminContext, AdminRequest, Answer
@@ -206,6 +207,7 @@ async def _insert(context: AdminContext, request: AdminRequest) -> Answer:
     rows: list[logs.Entry] = []
     for number, given in enumerate(_objects(request.body)):
         where = f"[{number}]"
+        _refuse_unknown(given, f"{where}.", ("request", "response", "metadata"))
         for part in ("request", "response"):
             if not isinstance(given.get(part), dict):
                 raise bad(f"{where}.{part}", "must be an object")
@@ -246,8 +248,15 @@ def _id(kind: str) -> str:
 # Feedback
 
 
+def _refuse_unknown(given: dict[str, Any], where: str, known: tuple[str, ...]) -> None:
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        raise bad(f"{where}{unknown}", f"unknown field{hint(unknown, known)}")
+
+
 def _given(given: dict[str, Any], where: str, *, whole: bool) -> dict[str, Any]:
     """The fields of feedback, checked. `whole`: those that must be there, must be there."""
+    _refuse_unknown(given, where, ("trace_id", "value", "weight", "metadata"))
     out: dict[str, Any] = {}
     if whole:
         trace = given.get("trace_id")

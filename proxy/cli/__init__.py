@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "demo": Entry("proxy.cli.serve:demo", "Run the gateway with a provider of its own, to try it without any account."),
     "check": Entry("proxy.cli.check:check", "Validate a configuration file and print what it would do."),
     "explain": Entry("proxy.cli.explain:explain", "Say which target a request would reach, and why."),
+    "doctor": Entry("proxy.cli.doctor:doctor", "Check what a gateway needs around it, and say how to mend it."),
     "keys": Entry("proxy.cli.entities:keys", "Create, list, show, update, rotate and delete API keys."),
     "virtual-keys": Entry("proxy.cli.entities:virtual_keys", "The same for stored provider credentials."),
     "configs": Entry("proxy.cli.configs:configs", "The same for saved configs, and their versions."),

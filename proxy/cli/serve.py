@@ -37,8 +37,8 @@ def serve(config: str | None, data: str, host: str | None, port: int | None, wor
 
     Example: loopway serve --config loopway.yaml --port 8787
     """
-    reader = _reader(config, host, port, workers)
-    run(reader(), config, reader, Path(data))
+    read = reader(config, host, port, workers)
+    run(read(), config, read, Path(data))
 
 
 @click.command()
@@ -52,10 +52,10 @@ def demo(data: str, host: str | None, port: int | None, workers: int | None) -> 
     Example: loopway demo
     """
     provider = _start_provider()
-    reader = _reader(None, host, port, workers)
+    read = reader(None, host, port, workers)
 
     def with_demo() -> FileConfig:
-        file = reader()
+        file = read()
         digest = hashlib.sha256(_DEMO_TOKEN.encode()).hexdigest()
         key = ApiKeyRow(id="demo", name="demo", digest=digest, origin="file", created_at=int(time()))
         demo_keys = tuple(
@@ -76,7 +76,7 @@ def demo(data: str, host: str | None, port: int | None, workers: int | None) -> 
     run(with_demo(), None, with_demo, Path(data), banner=_demo_banner)
 
 
-def _reader(config: str | None, host: str | None, port: int | None, workers: int | None) -> Callable[[], FileConfig]:
+def reader(config: str | None, host: str | None, port: int | None, workers: int | None) -> Callable[[], FileConfig]:
     """Reads the file and lays flags and environment over it."""
 
     def read() -> FileConfig:
