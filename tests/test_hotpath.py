@@ -70,6 +70,7 @@ WHOLE: dict[str, Case] = {
     "translated": (request("anthropic", "claude-3-5-sonnet"), answer("anthropic"), 5000),
     "by a fallback config": (request("", "gpt-4o-mini", config="pc-fallback"), answer("openai"), 4200),
     "by an inline config of 2 KB": (request("", "gpt-4o-mini", config=INLINE), answer("openai"), 4400),
+    "answered by the cache": (request("", "gpt-4o-mini", config="pc-cached"), answer("openai"), 3300),
 }
 
 

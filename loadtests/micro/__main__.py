@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import sys
 import time
@@ -30,6 +31,11 @@ async def main() -> None:
         for name in ("single", "fallback", "breaker", "conditional")
     }
     cases["chat, 2 KB inline config"] = (request("", "gpt-4o-mini", config=INLINE), answer("openai"))
+    kept = request("", "gpt-4o-mini", config="pc-cached")
+    cases["chat, cache hit"] = (kept, answer("openai"))
+    cases["stream, cache hit"] = (request("", "gpt-4o-mini", config="pc-cached", stream=True), answer("openai"))
+    cases["chat, cache miss"] = (kept, answer("openai"))
+    asked = itertools.count(1)
     print("| path | µs, best | µs, median |\n|---|---|---|")
     for name, (sent, reply) in cases.items():
         got = await rig.exchange(sent, reply)
@@ -38,6 +44,8 @@ async def main() -> None:
         for _ in range(_ROUNDS):
             began = time.process_time()
             for _ in range(_BATCH):
+                if name == "chat, cache miss":
+                    sent = kept.replace(b"A gateway sits", b"%014d" % next(asked), 1)
                 await rig.exchange(sent, reply)
             rounds.append((time.process_time() - began) / _BATCH * 1e6)
         print(f"| {name} | {min(rounds):.1f} | {statistics.median(rounds):.1f} |")

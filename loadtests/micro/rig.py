@@ -44,6 +44,8 @@ configs:
     config: {{strategy: {{mode: conditional, default: b, conditions: [
                {{query: {{url.pathname: {{$regex: completions$}}}}, then: a}}]}},
              targets: [{{name: a, virtual_key: openai}}, {{name: b, virtual_key: anthropic}}]}}
+  - slug: pc-cached
+    config: {{virtual_key: openai, cache: {{mode: simple}}}}
 logs: {{access: false}}
 """
 INLINE = json.dumps(

@@ -103,6 +103,8 @@ class AnswerCache:
         """Gets in touch with the other workers of this host."""
         if self.peers is not None:
             await self.peers.start()
+        if self.shared is not None:
+            self.shared.listen(self.memory.drop)
 
     async def close(self) -> None:
         """Leaves the other workers, and writes what is still on its way to Redis."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import msgspec
 from redis.exceptions import ResponseError
@@ -16,6 +17,7 @@ from proxy.cache.entry import Entry
 from proxy.redis_link import Argument, RedisDown, RedisLink
 
 _PREFIX = b"loopway:answer:1:"
+_DROPPED = "loopway:answer:dropped"
 _WAITING = 256  # answers on their way to Redis at once; beyond that they are kept in memory alone
 
 _decode = msgspec.msgpack.Decoder(Entry).decode
@@ -47,9 +49,15 @@ class Shared:
         self.misses += 1
         return None
 
+    def listen(self, dropped: Callable[[bytes], None]) -> None:
+        """From now on `dropped` is told what any host forgets. What was said while Redis was away is not heard; then an
+        answer may be told again until it is too old."""
+        self._link.listen(_DROPPED, dropped)
+
     async def drop(self, key: bytes) -> None:
-        """Forgets an answer."""
+        """Forgets an answer, here and on all hosts."""
         await self._call("DEL", _PREFIX + key)
+        await self._call("PUBLISH", _DROPPED, key)
 
     def put(self, key: bytes, entry: Entry) -> None:
         """Keeps an answer, some time soon."""

@@ -30,6 +30,8 @@ class _Linked(Rig):
         link = RedisLink(redis.url, timeout=1.0)
         cache = self.gateway.cache
         cache.shared = Shared(link, cache.memory.largest)
+        cache.shared.listen(cache.memory.drop)
+        await self.until(lambda: b"loopway:answer:dropped" in redis.client().pubsub_channels())
         return link
 
     async def ask(self, **headers: str) -> Answer:
@@ -63,9 +65,12 @@ async def test_a_forced_refresh_reaches_the_others(provider: Provider, redis: Re
     async with _rig(provider) as one, _rig(provider) as other:
         links = [await one.linked(redis), await other.linked(redis)]
         await one.ask()
+        await one.gateway.cache.close()
+        assert _status(await other.ask()) == "HIT"
         fresh = await one.ask(**{"x-portkey-cache-force-refresh": "true"})
         assert _status(fresh) == "REFRESH"
         await one.gateway.cache.close()
+        await other.until(lambda: not len(other.gateway.cache.memory))
         assert (await other.ask()).body == fresh.body
         assert len(provider.requests()) == 2
         for link in links:
