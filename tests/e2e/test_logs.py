@@ -107,6 +107,12 @@ def test_one_request_is_shown_with_its_bodies_redacted_and_no_longer_than_said(l
     assert "[redacted]" in kept
     assert len(kept) <= 2048
     assert json.loads(record["response"]["body"])["object"] == "chat.completion"
+    # A request may ask for none to be kept; it is in the log all the same.
+    silent = chat(logged, x_portkey_debug="false").headers["x-portkey-trace-id"]
+    eventually(logged, lambda: logged.get(f"/v1/logs/{silent}", key=LOGS_KEY).status_code == 200)
+    later = chat(logged).headers["x-portkey-trace-id"]
+    eventually(logged, lambda: "request" in logged.get(f"/v1/logs/{later}", key=LOGS_KEY).json().get("data", {}))
+    assert "body" not in logged.get(f"/v1/logs/{silent}", key=LOGS_KEY).json()["data"].get("request", {})
     assert logged.get("/v1/logs/unknown", key=LOGS_KEY).status_code == 404
     assert CANARY not in logged.log()
     for path in logged.data.glob("loopway.db*"):
