@@ -8,9 +8,8 @@ from proxy.store import records, sums
 from proxy.store.engine import Connection
 from proxy.usage_columns import COLUMNS, PENDING
 
-_ROWS_A_STATEMENT = 100
-_ADD_ONE = records.add_usage(1)
-_ADD_MANY = records.add_usage(_ROWS_A_STATEMENT)
+_ADD = {rows: records.add_usage(rows) for rows in (100, 10, 1)}
+"""Statements by how many rows they add."""
 _OUTCOME = COLUMNS.index("outcome")
 
 Row = tuple[object, ...]
@@ -30,14 +29,12 @@ def append(connection: Connection, rows: Sequence[Row]) -> None:
         taken: list[Row] = []
         # One statement is one release of the interpreter's lock, which a busy event loop gives back late: rows go in by
         # the hundred, not one by one.
-        whole = len(distinct) - len(distinct) % _ROWS_A_STATEMENT
-        for start in range(0, whole, _ROWS_A_STATEMENT):
-            batch = distinct[start : start + _ROWS_A_STATEMENT]
-            found = connection.execute(_ADD_MANY, [value for row in batch for value in row]).fetchall()
-            taken += (unique[each["request_id"]] for each in found)
-        for row in distinct[whole:]:
-            if connection.execute(_ADD_ONE, row).fetchall():
-                taken.append(row)
+        start = 0
+        for size, statement in _ADD.items():
+            while len(distinct) - start >= size:
+                values = [value for row in distinct[start : start + size] for value in row]
+                taken += [unique[each["request_id"]] for each in connection.execute(statement, values).fetchall()]
+                start += size
         for key, added in sums.by_day(row for row in taken if row[_OUTCOME] != PENDING).items():
             connection.execute(sums.ADD_DAY, (*key, *added))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from operator import add
+from typing import Any
 
 from proxy.usage_columns import COLUMNS
 
@@ -41,37 +43,34 @@ ADD_DAY = (
 )
 
 Key = tuple[int, str, str, str, str]
+_AT, *_KEYS = (COLUMNS.index(name) for name in ("at", *KEYS))
+_STATUS, _OUTCOME, _ATTEMPTS, _CACHE, _COST, _INPUT = (
+    COLUMNS.index(name) for name in ("status", "outcome", "attempts", "cache", "cost", "input_tokens")
+)
+_PLAIN = tuple(COLUMNS.index(name) for name in NAMES[5:])
 
 
-def by_day(rows: Iterable[tuple[object, ...]]) -> dict[Key, list[float]]:
+def by_day(rows: Iterable[tuple[Any, ...]]) -> dict[Key, list[float]]:
     """The sums of settled rows for each day and set of keys, in an order that is the same in every process: two that
     write the same days at once must not wait for each other in a circle."""
     sums: dict[Key, list[float]] = {}
+    api_key, virtual_key, provider, model = _KEYS
     for row in rows:
-        values = dict(zip(COLUMNS, row, strict=True))
-        at = values["at"]
-        assert isinstance(at, int)
-        api_key, virtual_key, provider, model = (str(values[name] or "") for name in KEYS)
-        key = (at // DAY, api_key, virtual_key, provider, model)
-        total = sums.setdefault(key, [0] * len(NAMES))
-        for index, value in enumerate(_adds(values)):
-            total[index] += value
+        key = (row[_AT] // DAY, row[api_key] or "", row[virtual_key] or "", row[provider] or "", row[model] or "")
+        added = _adds(row)
+        total = sums.get(key)
+        sums[key] = added if total is None else list(map(add, total, added))
     return dict(sorted(sums.items()))
 
 
-def _adds(row: Mapping[str, object]) -> Iterable[float]:
+def _adds(row: tuple[Any, ...]) -> list[float]:
     """What one row adds to each sum; the same as `_RAW` says in SQL."""
-
-    def number(name: str) -> float:
-        value = row[name]
-        return value if isinstance(value, int | float) else 0
-
-    status = number("status")
-    return (
+    status = row[_STATUS] or 0
+    return [
         1,
-        int(status >= 400 or row["outcome"] != "ok"),
-        int(number("attempts") > 1 and row["status"] is not None and status < 400),
-        int(row["cache"] in ("HIT", "SEMANTIC HIT")),
-        int(row["cost"] is None and row["input_tokens"] is not None),
-        *(number(name) for name in NAMES[5:]),
-    )
+        int(status >= 400 or row[_OUTCOME] != "ok"),
+        int((row[_ATTEMPTS] or 0) > 1 and 0 < status < 400),
+        int(row[_CACHE] in ("HIT", "SEMANTIC HIT")),
+        int(row[_COST] is None and row[_INPUT] is not None),
+        *[row[index] or 0 for index in _PLAIN],
+    ]
