@@ -107,7 +107,12 @@ class Gateway:
         self.credentials = Credentials(self.transport, self._machine_transport)
         self.cache = AnswerCache(file.cache.max_size, file.cache.max_age, loop, link=self.redis, run_dir=run_dir)
         forwarder = Forwarder(
-            self.transport, timeouts, upstream.max_response_size, credentials=self.credentials, cache=self.cache
+            self.transport,
+            timeouts,
+            upstream.max_response_size,
+            credentials=self.credentials,
+            cache=self.cache,
+            count_streams=upstream.count_streams,
         )
         reserve = self._reserve if self.ledger.strict else None
         self.pipeline = Pipeline(forwarder, self._settle, server.max_body_size, loop, reserve)

@@ -66,9 +66,12 @@ class Attempts:
         whole_limit: int,
         credentials: Credentials | None = None,
         clock: Callable[[], float] = monotonic,
+        count_streams: bool = False,
     ) -> None:
+        """`count_streams`: verbatim streams of OpenAI's are asked for their usage, whatever the client asked for."""
         self._transport = transport
         self._clock = clock
+        self._count_streams = count_streams
         self._credentials = credentials
         self._timeouts = timeouts
         self._whole_limit = whole_limit
@@ -157,6 +160,8 @@ class Attempts:
                 code="unsupported_operation",
             )
         body = outbound.body_for(x, leaf, model)
+        if self._count_streams and x.streamed and wire.codec.identity and x.dialect in outbound.COUNTED_IF_ASKED:
+            body = outbound.counted(body)
         lines = outbound.extra_lines(x, leaf, wire.defaults)
         if x.span is not None:
             lines += x.span.lines(len(x.attempts))

@@ -44,8 +44,9 @@ class Forwarder:
         credentials: Credentials | None = None,
         cache: AnswerCache | None = None,
         clock: Callable[[], float] = monotonic,
+        count_streams: bool = False,
     ) -> None:
-        self._attempts = Attempts(transport, timeouts, whole_limit, credentials, clock)
+        self._attempts = Attempts(transport, timeouts, whole_limit, credentials, clock, count_streams)
         self._sleep = sleep
         self._cache = cache
         self._clock = clock

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from time import time
+from typing import Any
+
+import msgspec
 
 from adapters import params, peek
 from adapters.errors import InvalidRequest, Kind
@@ -14,6 +17,9 @@ from proxy.config.target import Target
 from proxy.errors import Refused
 from proxy.exchange import Exchange
 from proxy.outcome import invalid
+
+COUNTED_IF_ASKED = frozenset((Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS))
+"""Dialects whose streams tell their usage to those who ask for it."""
 
 _STORED = "/v1/responses/"
 _DEFAULTED = b'"portkey-default"'
@@ -106,6 +112,21 @@ def body_for(x: Exchange, leaf: Leaf, model: str) -> bytes:
     except InvalidRequest as error:
         raise invalid(error) from error
     return body
+
+
+def counted(body: bytes) -> bytes:
+    """A streamed request's body that asks for the usage as well; everything else in it keeps its bytes. Raises
+    Refused."""
+    try:
+        given = peek.fields(body).get("stream_options")
+        options = {} if given is None else msgspec.json.decode(given, type=dict[str, Any] | None) or {}
+    except InvalidRequest as error:
+        raise invalid(error) from error
+    except msgspec.MsgspecError:
+        return body  # the provider says what is wrong with it
+    if options.get("include_usage") is True:
+        return body
+    return peek.with_params(body, {"stream_options": {**options, "include_usage": True}})
 
 
 def _unnamed(x: Exchange, leaf: Leaf) -> bytes:

@@ -52,7 +52,8 @@ class UpstreamSettings(msgspec.Struct, frozen=True):
 
     `first_byte_timeout` runs from the request sent to the answer's first byte, `idle_timeout` between two reads.
     `keepalive` is how long an unused connection is kept. `max_response_size` bounds answers that are held whole, to be
-    translated; what is passed through has no bound.
+    translated; what is passed through has no bound. `count_streams` asks OpenAI's streams for their usage even where
+    the client did not (`stream_options.include_usage`), which then gets one more chunk.
     """
 
     connect_timeout: float = 10.0
@@ -60,6 +61,7 @@ class UpstreamSettings(msgspec.Struct, frozen=True):
     idle_timeout: float = 300.0
     keepalive: float = 30.0
     max_response_size: int = 64 * 2**20
+    count_streams: bool = False
 
 
 class ServerSettings(msgspec.Struct, frozen=True):
@@ -428,6 +430,7 @@ _UPSTREAM = record(
         "idle_timeout": Field(duration),
         "keepalive": Field(duration),
         "max_response_size": Field(size),
+        "count_streams": Field(flag),
     },
     UpstreamSettings,
 )

@@ -11,9 +11,11 @@ from pathlib import Path
 from time import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from proxy import metrics as counters
+from proxy.config.schema import StoreSettings
 from proxy.errors import StoreError
 from proxy.store import migrate, open_store
 from proxy.usage import Ledger
@@ -168,6 +170,33 @@ async def test_a_stream_that_nobody_counted_is_guessed_and_marked(provider: Prov
     assert (guessed["estimated"], counted["estimated"]) == (1, 0)
     assert 0.5 < guessed["output_tokens"] / counted["output_tokens"] < 2
     assert 0.3 < guessed["input_tokens"] / counted["input_tokens"] < 3
+
+
+async def test_streams_are_counted_where_the_operator_wants_it(provider: Provider) -> None:
+    bare = {"model": CHAT["model"], "messages": CHAT["messages"], "stream": True}
+    async with Rig(openai=provider.url, timeouts={"count_streams": True}) as rig:
+        for options in ({}, {"stream_options": {"x": 1}}, {"stream_options": None}):
+            await rig.post("/v1/chat/completions", {**bare, **options})
+        await rig.chat()
+        assert [row["estimated"] for row in await rig.usage()] == [0, 0, 0, 0]
+    assert [json.loads(record.body) for record in provider.requests()[:3]] == [
+        {**bare, "stream_options": {"include_usage": True}},
+        {**bare, "stream_options": {"x": 1, "include_usage": True}},
+        {**bare, "stream_options": {"include_usage": True}},
+    ]
+
+
+async def test_old_rows_are_deleted_where_the_operator_wants_it(provider: Provider, database: Path) -> None:
+    store = open_store(database, Vault.open(database.parent, {}))
+    async with Rig(openai=provider.url, store=store) as rig:
+        await rig.chat()
+        await rig.gateway.ledger.flush()
+        await rig.gateway._forget_old()
+        assert len(rows_in(database)) == 1
+        settings = StoreSettings(retention=0.0)
+        rig.gateway.live.file = msgspec.structs.replace(rig.gateway.live.file, store=settings)
+        await rig.gateway._forget_old()
+        assert rows_in(database) == []
 
 
 async def test_a_request_has_its_cost_its_metadata_and_its_config(provider: Provider) -> None:
