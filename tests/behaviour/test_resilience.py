@@ -558,3 +558,41 @@ async def test_without_the_word_in_the_config_a_stream_is_never_continued() -> N
         answer = await scene.rig.post("/v1/chat/completions", STREAMED, config=config)
         assert len(errors_in(events(answer.body))) == 1
         assert scene.players.asked == ["openai"]
+
+
+TOKENS = ["The ", "quick", " brown  ", "fox", "\n\n", "ran", " away", " \n", "."]
+SENTENCE = "".join(TOKENS)
+
+
+def told_by(text: str) -> list[Any]:
+    """Anthropic's stream of a text, two characters an event."""
+    pieces = [text[at : at + 2] for at in range(0, len(text), 2)]
+    deltas = [
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}} for piece in pieces
+    ]
+    return stream(
+        START, BLOCK, *(f"event: content_block_delta\ndata: {json.dumps(delta)}\n\n".encode() for delta in deltas), END
+    )
+
+
+@pytest.mark.parametrize("cut", range(1, len(TOKENS) + 1))
+@pytest.mark.parametrize("end", [End.RST, End.FIN])
+@pytest.mark.parametrize("route", ["/v1/chat/completions", "/v1/messages"])
+async def test_wherever_a_stream_breaks_off_no_text_is_lost_and_none_said_twice(route: str, end: End, cut: int) -> None:
+    def play(asked: Asked) -> Script:
+        last = asked.json()["messages"][-1]
+        if asked.header("authorization"):
+            return [SSE_HEAD, chunk(ROLE), *(chunk(delta(content=token)) for token in TOKENS[:cut]), end]
+        content = last["content"] if isinstance(last["content"], str) else last["content"][-1]["text"]
+        assert last["role"] == "assistant"
+        assert SENTENCE.startswith(content)
+        return told_by(SENTENCE[len(content) :])
+
+    async with Scripted(play=play) as upstream:
+        slugs = ("openai", "anthropic")
+        async with Rig(virtual_keys=tuple(virtual_key(slug, upstream.url) for slug in slugs)) as rig:
+            body = {**(CHAT if route != "/v1/messages" else MESSAGES), "stream": True}
+            answer = await rig.post(route, body, config=continued(*slugs))
+            assert spoken(answer.body) == SENTENCE
+            found = events(answer.body)
+            assert (len(errors_in(found)), len(terminators_in(found))) == (0, 1)
