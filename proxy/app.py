@@ -50,7 +50,7 @@ from proxy.store import ledger as ledger_jobs
 from proxy.store import logs
 from proxy.trace import Sampler
 from proxy.transport import HttpTransport
-from proxy.usage import Ledger, stdout_log
+from proxy.usage import Ledger, Notes, stdout_log
 
 if TYPE_CHECKING:
     from proxy.telemetry.export import Exporter
@@ -124,6 +124,8 @@ class Gateway:
             loop,
         )
         self._own_edge: Edge | None = None
+        self.notes = Notes(stdout_log() if file.logs.access else None)
+        self.edge.on_refused = self.notes.malformed
         self.router = Router(self.routes())
         self._metrics_open = server.host in ("127.0.0.1", "::1", "localhost")
         self.metrics_on = file.telemetry.metrics
@@ -391,6 +393,7 @@ class Gateway:
         except Refused as unknown:
             refused = unknown
         refuse(x, refused)
+        self.notes.request(x, "unknown")
 
     async def _administer(self, x: Exchange, route: Route, params: dict[str, str], *, open_here: bool = False) -> None:
         try:
@@ -428,6 +431,8 @@ class Gateway:
         except Exception as error:  # noqa: BLE001 - the last line of defence: logged whole, told as a plain 500
             _log.error("%s %s failed", x.method, route.path, exc_info=error)
             refuse(x, Refused(Kind.INTERNAL, "The gateway failed to handle this request."))
+        finally:
+            self.notes.request(x, "probe" if route.tag == "operations" else "admin")
 
     def _context(self, x: Exchange, route: Route) -> AdminContext:
         return Scope(self, x) if route.exchange else self

@@ -89,6 +89,8 @@ class Edge(web.Server):
         self.settings = settings
         self.draining = False
         self.idle_time = settings.keepalive_timeout
+        self.on_refused: Callable[[Refused, bytes], None] | None = None
+        """Told of what is refused before it becomes an exchange, with the line of the trace id."""
         self.loop = loop
         self._emptied: asyncio.Future[None] | None = None
         self._sweeper = loop.call_later(_SWEEP, self._sweep)
@@ -542,6 +544,8 @@ class Door(RequestHandler):
         if not self.trace:
             self.trace = b"x-portkey-trace-id: %b\r\n" % secrets.token_hex(16).encode()
         self.respond(refused.status, b"content-type: application/json\r\n", body)
+        if self._edge.on_refused is not None:
+            self._edge.on_refused(refused, self.trace)
 
 
 def _too_large(limit: int) -> Refused:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from proxy.usage.ledger import Ledger, Unwritten
 from proxy.usage.lines import Line, line_of, stdout_log
+from proxy.usage.notes import Notes
 from proxy.usage.rows import Record, Settled, pending_of, record_of, settled
 
 __all__ = [
     "Ledger",
     "Line",
+    "Notes",
     "Record",
     "Settled",
     "Unwritten",

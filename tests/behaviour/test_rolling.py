@@ -170,3 +170,16 @@ def test_metrics_have_a_port_of_their_own_and_nothing_else_is_there(launch: Laun
         assert client.post("/v1/chat/completions", headers=key, json={}).status_code == 404
     gateway.upgrade()
     assert httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).status_code == 200
+
+
+def test_a_signal_switches_debug_logging_on_and_off_everywhere(launch: Launch, upstream: Upstream) -> None:
+    gateway = launch(standard(upstream.url), workers=2)
+    for level, count in (("debug", 3), ("info", 3)):
+        gateway.send(signal.SIGUSR1)
+        gateway.until(
+            lambda level=level, count=count: gateway.log().count(f"logging at level {level}") == count,
+            "supervisor and workers say so",
+        )
+    config = standard(upstream.url) | {"logs": {"level": "error"}}
+    gateway.write(config)
+    gateway.until(lambda: gateway.log().count("logging at level error") == 2, "workers follow the file")
