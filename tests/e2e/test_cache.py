@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.conftest import Make
 from tests.e2e.programs import scenario
 from tests.e2e.samples import HELLO, SAID, text_of
-from tests.fakes.gateway import ADMIN_KEY, OPENAI_SLUG, Gateway, Upstream, standard
+from tests.fakes.gateway import ADMIN_KEY, ANTHROPIC_SLUG, OPENAI_SLUG, Gateway, Upstream, standard
 
 CACHED = {"cache": {"mode": "simple", "max_age": 60}, "virtual_key": OPENAI_SLUG}
 FORMS: dict[str, Any] = {"dict": CACHED, "JSON": json.dumps(CACHED)}
@@ -59,6 +59,30 @@ def test_a_forced_refresh_is_an_option_of_the_sdk(portkey: Make) -> None:
     fresh = client.with_options(cache_namespace="py-refresh", cache_force_refresh=True)
     answer = fresh.chat.completions.create(model="gpt-4o", messages=HELLO)
     assert answer.get_headers()["cache-status"] == "REFRESH"
+
+
+def test_anthropics_sdk_reads_a_kept_message_as_a_stream(anthropic_client: Make, upstream: Upstream) -> None:
+    config = json.dumps({**CACHED, "virtual_key": ANTHROPIC_SLUG})
+    client = anthropic_client({"x-portkey-config": config, "x-portkey-cache-namespace": "anthropic"})
+    asked: dict[str, Any] = {"model": "claude-sonnet-5-5", "max_tokens": 100, "messages": HELLO}
+    whole = client.messages.create(**asked)
+    with client.messages.stream(**asked) as stream:
+        told = stream.get_final_message()
+    assert told.content == whole.content
+    assert told.stop_reason == whole.stop_reason
+    assert told.usage.output_tokens == whole.usage.output_tokens
+    assert len(upstream.requests()) == 1
+
+
+def test_openais_sdk_reads_a_kept_response_as_a_stream(openai_client: Make, upstream: Upstream) -> None:
+    client = openai_client({"x-portkey-config": json.dumps(CACHED), "x-portkey-cache-namespace": "responses"})
+    asked: dict[str, Any] = {"model": "gpt-4o", "input": "Say this is a test"}
+    whole = client.responses.create(**asked)
+    with client.responses.stream(**asked) as stream:
+        told = stream.get_final_response()
+    assert told.output_text == whole.output_text
+    assert told.id == whole.id
+    assert len(upstream.requests()) == 1
 
 
 @pytest.mark.parametrize("form", FORMS)
