@@ -20,6 +20,7 @@ from proxy.explain import DIALECTS, Explanation, Prospect, imagined
 from proxy.explain import explain as told
 from proxy.limits import Limiters
 from proxy.ports import ApiKeyRow, Rows
+from proxy.prices import Prices, vendored
 
 
 @click.command()
@@ -57,7 +58,8 @@ def explain(
     """
     config = load(file, os.environ)
     rows = Rows(api_keys=config.api_keys, virtual_keys=config.virtual_keys, configs=config.configs)
-    snapshot = Snapshot(rows, Limiters(), frozenset(config.server.trusted_custom_hosts))
+    prices = Prices((*config.prices.tables, vendored()))
+    snapshot = Snapshot(rows, Limiters(), frozenset(config.server.trusted_custom_hosts), prices)
     key = _key(config, api_key)
     given = {
         "x-portkey-provider": provider,
