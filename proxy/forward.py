@@ -56,7 +56,7 @@ class Forwarder:
         wrong upstream becomes an answer, in the client's dialect."""
         leaf = plan.single
         if leaf is None:
-            outcome = await self._walk(x, plan.steps(Facts(x, self._clock())))
+            outcome = await self._planned(x, plan)
         elif leaf.plain:
             outcome = await self._attempts.once(x, leaf)
         else:
@@ -65,6 +65,16 @@ class Forwarder:
             await self._deliver(x, outcome, plan.after)
         finally:
             outcome.close()
+
+    async def _planned(self, x: Exchange, plan: Plan) -> Outcome:
+        """What a plan with strategies comes to."""
+        facts = Facts(x, self._clock())
+        steps = plan.steps(facts)
+        left_out = plan.left_out(facts) if plan.guarded else b""
+        outcome = await self._walk(x, steps)
+        if left_out:
+            outcome.head += left_out
+        return outcome
 
     async def _walk(self, x: Exchange, steps: Steps, reason: str = "first") -> Outcome:
         """Follows a strategy's steps to their end; returns the last outcome, the others are closed. `reason` is why
@@ -115,12 +125,12 @@ class Forwarder:
 
     async def _deliver(self, x: Exchange, outcome: Outcome, after: Mapping[Leaf, tuple[Leaf, ...]] = _NONE) -> None:
         """Sends what an attempt has brought, to its last byte. `after`: who may go on with whose stream."""
-        x.status = outcome.status if outcome.shown is None else outcome.shown
+        x.status = outcome.status
         x.kind = outcome.kind
         leaf = x.leaf = outcome.leaf
         x.retries = outcome.retries
         head = outcome.head
-        if len(x.attempts) > 1 and outcome.status >= 400:
+        if outcome.status >= 400 and len(x.attempts) > 1:
             head = tried_enough(head)
         if leaf is not None:
             head += info_lines(leaf, x.retries)
@@ -139,6 +149,8 @@ class Forwarder:
             x.client.respond(outcome.status, head, body)
             return
         assert relay is not None
+        if outcome.shown is not None:
+            x.status = outcome.shown
         outcome.head = b""
         following = after.get(leaf, ()) if after and leaf is not None else ()
         continued = isinstance(relay, Events) and resume.possible(x, following, relay)

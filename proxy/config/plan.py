@@ -48,6 +48,11 @@ class Plan:
         self._guard(facts)
         return self.root.steps(facts)
 
+    def left_out(self, facts: Facts) -> bytes:
+        """The header line that names the targets which circuit breakers leave out now; empty without any."""
+        out = [leaf.where for leaf in self.root.leaves() if not leaf.usable(facts)]
+        return f"x-loopway-left-out: {', '.join(out)}\r\n".encode() if out else b""
+
     def explain(self, facts: Facts) -> Verdict:
         """What would happen to a request, and why, without any effect."""
         self._guard(facts)

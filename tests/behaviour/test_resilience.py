@@ -356,7 +356,9 @@ async def test_a_breaker_opens_in_five_failures_and_recovers_with_one_probe() ->
     provider = statuses(openai=[500], openai_b=[200])
     async with Resilience(provider) as scene:
         for _ in range(8):
-            assert told(await scene.rig.chat(config=broken()))[:2] == (200, "config.targets[1]")
+            answer = await scene.rig.chat(config=broken())
+            assert told(answer)[:2] == (200, "config.targets[1]")
+        assert answer.headers["x-loopway-left-out"] == "config.targets[0]"
         assert provider.asked.count("openai") == 5
         scene.clock.passed += 34
         provider.asked.clear()
@@ -369,7 +371,9 @@ async def test_a_breaker_opens_in_five_failures_and_recovers_with_one_probe() ->
         scene.clock.passed += 30
         provider.left["Bearer sk-openai"] = [200]
         for _ in range(3):
-            assert told(await scene.rig.chat(config=broken()))[:2] == (200, "config.targets[0]")
+            answer = await scene.rig.chat(config=broken())
+            assert told(answer)[:2] == (200, "config.targets[0]")
+        assert "x-loopway-left-out" not in answer.headers
 
 
 async def test_while_one_request_probes_all_others_go_elsewhere() -> None:
