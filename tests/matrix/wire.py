@@ -359,6 +359,33 @@ def _cohere_error(status: int, message: str) -> Any:
     return {"id": "co-1", "message": message}
 
 
+# Mistral: chat, but for thinking, which is a part of the content
+
+
+def _mistral_parts(thinking: str) -> list[dict[str, Any]]:
+    return [{"type": "thinking", "thinking": [{"type": "text", "text": thinking}]}]
+
+
+def _mistral_whole(answer: Answer) -> Any:
+    whole = _openai_whole(answer._replace(thinking=""))
+    if answer.thinking:
+        parts = _mistral_parts(answer.thinking)
+        said = [{"type": "text", "text": answer.text}] if answer.text else []
+        whole["choices"][0]["message"]["content"] = [*parts, *said]
+    return whole
+
+
+def _mistral_stream(answer: Answer) -> Iterator[bytes]:
+    first, *rest = _openai_stream(answer._replace(thinking=""))
+    yield first
+    for half in _halves(answer.thinking):
+        delta = {"content": _mistral_parts(half)}
+        choice = {"index": 0, "delta": delta, "finish_reason": None}
+        head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": "m"}
+        yield _sse({**head, "choices": [choice]})
+    yield from rest
+
+
 _SSE = "text/event-stream"
 
 DIALECTS: dict[str, Dialect] = {
@@ -369,5 +396,6 @@ DIALECTS: dict[str, Dialect] = {
     "anthropic on bedrock": Dialect(
         "application/vnd.amazon.eventstream", _anthropic_message, _invoked_stream, _bedrock_error
     ),
+    "mistral": Dialect(_SSE, _mistral_whole, _mistral_stream, _openai_error),
     "cohere": Dialect(_SSE, _cohere_whole, _cohere_stream, _cohere_error),
 }
