@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TypeVar
 
 from adapters.errors import Kind
 from proxy.errors import Refused
 from proxy.seams import Lines
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 _READ = frozenset(
@@ -28,19 +30,21 @@ _LISTS = frozenset((b"accept", b"anthropic-beta", b"baggage", b"cache-control", 
 """Fields that may stand in a request more than once. Any other one that we read and that does, is refused."""
 
 _NAMES_KEPT = 4096
+_ROWS_KEPT = 256
 
 
-class _Known(dict[bytes, T]):
-    """What a field name means, worked out once for each spelling. The spellings of a few clients repeat without end;
-    a hostile one fills the table once and no further."""
+class _Known(dict[K, T]):
+    """What a field name (or a row of them) means, worked out once for each spelling. The spellings of a few clients
+    and providers repeat without end; a hostile one fills the table once and no further."""
 
-    def __init__(self, work_out: Callable[[bytes], T]) -> None:
+    def __init__(self, work_out: Callable[[K], T], kept: int = _NAMES_KEPT) -> None:
         super().__init__()
         self._work_out = work_out
+        self._kept = kept
 
-    def __missing__(self, name: bytes) -> T:
+    def __missing__(self, name: K) -> T:
         meaning = self._work_out(name)
-        if len(self) < _NAMES_KEPT:
+        if len(self) < self._kept:
             self[name] = meaning
         return meaning
 
@@ -82,7 +86,7 @@ def read(raw: Lines) -> dict[bytes, bytes]:
     return found
 
 
-_NAMES: _Known[bytes | None] = _Known(canonical)
+_NAMES: _Known[bytes, bytes | None] = _Known(canonical)
 
 
 # -- towards the provider
@@ -167,19 +171,42 @@ def _passes(name: bytes) -> bool:
     return lower in _ANSWER or lower.startswith(_ANSWER_PREFIXES)
 
 
-_PASSES: _Known[bool] = _Known(_passes)
+def _passes_without_body(name: bytes) -> bool:
+    return _passes(name) and name.lower() not in _OF_THE_BODY
+
+
+_NAME, _VALUE = itemgetter(0), itemgetter(1)
+Names = tuple[bytes, ...]
+
+
+class _Shape:
+    """Which fields of an answer's head pass, by their names in order: worked out once for each provider's answers, not
+    for each answer. `pick` takes their values out of all values, `template` makes lines of them."""
+
+    __slots__ = ("lines", "pick", "template")
+
+    def __init__(self, names: Names, passes: Callable[[bytes], bool]) -> None:
+        kept = [index for index, name in enumerate(names) if passes(name) and not _BREAKS.search(name)]
+        self.lines = len(kept)
+        self.pick: Callable[[Names], object] = itemgetter(*kept) if kept else _nothing
+        self.template = b"".join([b"%b: %%b\r\n" % names[index].replace(b"%", b"%%") for index in kept])
+
+
+def _nothing(values: Names) -> tuple[()]:
+    return ()
+
+
+_SHAPES: _Known[Names, _Shape] = _Known(lambda names: _Shape(names, _passes), _ROWS_KEPT)
+_SHAPES_WITHOUT_BODY: _Known[Names, _Shape] = _Known(lambda names: _Shape(names, _passes_without_body), _ROWS_KEPT)
 
 
 def for_client(raw: Lines, *, content_type: bool) -> bytes:
     """The lines of a provider's answer that its client gets; without those about its body where the body is ours."""
-    passes = _PASSES
-    lines = [field for field in raw if passes[field[0]]]
-    if not content_type:
-        lines = [field for field in lines if field[0].lower() not in _OF_THE_BODY]
-    out = b"".join([b"%b: %b\r\n" % field for field in lines])
-    if out.count(b"\n") != len(lines) or out.count(b"\r") != len(lines) or b"\0" in out:
+    shape = (_SHAPES if content_type else _SHAPES_WITHOUT_BODY)[tuple(map(_NAME, raw))]
+    out: bytes = shape.template % shape.pick(tuple(map(_VALUE, raw)))
+    if out.count(b"\n") != shape.lines or out.count(b"\r") != shape.lines or b"\0" in out:
         # The parser of answers is lenient: a line end inside a value would be a header of the provider's making.
-        return b"".join([b"%b: %b\r\n" % field for field in lines if not _BREAKS.search(field[1])])
+        return for_client(tuple(field for field in raw if not _BREAKS.search(field[1])), content_type=content_type)
     return out
 
 
