@@ -19,7 +19,7 @@ from proxy.config.plan import Leaf, Plan, compile_plan
 from proxy.config.target import Target, provider_row
 from proxy.errors import Refused
 from proxy.health import Healths
-from proxy.limits import WEIGHTS, Limiter, Limiters
+from proxy.limits import WEIGHTS, Limiter, Limiters, spender_of
 from proxy.ports import ApiKeyRow, ConfigRow, Rows, VirtualKeyRow
 from proxy.prices import Prices
 
@@ -62,7 +62,7 @@ class Key:
         self.metadata = row.metadata
         self.cache_group = row.cache_group
         self.limiter = limiter
-        self.spender = None if limiter is None else limiter.spender
+        self.spender = spender_of(limiter)
         self.weight = WEIGHTS[row.limits.priority]
         self.until = until
 

@@ -217,8 +217,10 @@ class Keeper:
             return 0  # there is room, or no use
         live = max(1, self._memory.i64[Memory.LIVE // 8])
         limit = gate.limit or 0
-        spare = 0 if share >= 0 else limit if live == 1 else limit // (4 * live)
-        return max(0, min(limit, used + queued + spare) - held)
+        if share >= 0:
+            return max(0, min(limit, used + queued) - held)
+        # Its fair share at once, so that it has that if Redis goes; what lies idle goes back when others want it.
+        return max(0, min(limit, max(used + queued + limit // (4 * live), limit // live)) - held)
 
     def _settle(self, at: int, gate: Gate, held: int, share: int) -> None:
         memory = self._memory

@@ -95,7 +95,7 @@ for i = 6, #ARGV, 4 do
     redis.call('HSET', key, me, held .. ':' .. unmet .. ':' .. string.format('%.6f', last))
     redis.call('EXPIRE', key, 86400)
   end
-  if (unmet > 0 and missed == 0 and others > 0) or (wanting > 0 and held < before) then
+  if (unmet > 0 and missed == 0 and others > 0) or (wanting > 0 and held < before) or others + held > limit then
     redis.call('PUBLISH', ARGV[5], me .. ':' .. ARGV[i])
   end
   answer[#answer + 1] = held

@@ -64,7 +64,7 @@ class Slices:
                     continue
                 # What is there is kept while more is wanted: were it sent along, it could get lost.
                 give = 0.0 if wanted else pool
-                wanted = max(0.0, wanted - pool) if wanted else 0.0
+                wanted = max(1.0, wanted - pool) if wanted else 0.0
                 memory.f64[(row + Memory.POOLS) // 8 + index] -= give
                 memory.f64[(row + Memory.WANTS) // 8 + index] = 0.0
                 most = max(wanted, limit // (_SLICES * live)) if wanted else 0

@@ -75,7 +75,7 @@ class Permit:
         meter = limiter.meter
         if meter is None:
             return
-        used = _used(self._need, usage, answered)
+        used = used_of(self._need, usage, answered)
         with limiter.locked(always=True):
             if meter.token_rates:
                 meter.correct(self._need, used.input + used.output)
@@ -84,24 +84,6 @@ class Permit:
 
     def _give(self, limiter: Limiter) -> None:
         limiter.gate.give()
-
-
-class Reservation(Permit):
-    """What an attempt may cost, held of an API key's budget."""
-
-    __slots__ = ()
-
-    def states(self) -> list[State]:
-        """Those of the target's permit beside it: the key's own permit tells of the key's rates."""
-        return [] if self.more is None else self.more.states()
-
-    def _settle(self, limiter: Limiter, usage: Usage | None, answered: bool) -> None:
-        if limiter.meter is not None and limiter.meter.spending is not None:
-            with limiter.locked(always=True):
-                limiter.spend(limiter.meter, self._reserved, self._price, _used(self._need, usage, answered))
-
-    def _give(self, limiter: Limiter) -> None:
-        """A reservation is no place."""
 
 
 class Limiter:
@@ -344,7 +326,7 @@ class Limiter:
         meter.lacks = False
         now = monotonic()
         if meter.spending is not None:
-            amount = max(1, _amount(meter.spending, price, held.usage)) if self.spends or attempt else 0
+            amount = max(1, amount_of(meter.spending, price, held.usage)) if self.spends or attempt else 0
             if meter.exhausted(time(), now, amount):
                 raise refusals.exhausted(self.what, self.name, _spelled(meter.spending))
         if meter.rates and not attempt:
@@ -357,19 +339,22 @@ class Limiter:
         """Counts a request; returns what is reserved of the budget."""
         if meter.rates:
             meter.count(monotonic(), held)
+            if meter.low:
+                meter.low = False
+                self._host.ask(self._row_at)
         return self.reserve(meter, held, price) if self.spends else 0
 
     def reserve(self, meter: Meter, held: Need, price: Price | None) -> int:
         """Holds the worst case of the budget, with the lock held; returns how much that is."""
         assert meter.spending is not None
-        amount = _amount(meter.spending, price, held.usage)
+        amount = amount_of(meter.spending, price, held.usage)
         meter.reserve(amount)
         return amount
 
     def spend(self, meter: Meter, reserved: int, price: Price | None, usage: Usage) -> None:
         """Counts the cost of an answer, with the lock held."""
         assert meter.spending is not None
-        meter.spend(reserved, _amount(meter.spending, price, usage), time())
+        meter.spend(reserved, amount_of(meter.spending, price, usage), time())
 
     # -- what administration and the leader look at
 
@@ -415,12 +400,6 @@ class Limiter:
         """How the rates stand."""
         return [] if self.meter is None else self.meter.states(monotonic())
 
-    @property
-    def spender(self) -> Spender | None:
-        """Who counts this API key's budget with each attempt; None where that is not needed."""
-        meter = self.meter
-        return None if meter is None or meter.spending is None or self.spends else Spender(self, meter)
-
     # -- models
 
     def _for(self, model: str | None) -> Limiter | None:
@@ -437,47 +416,19 @@ class Limiter:
             return found
 
 
-class Spender:
-    """An API key's budget in dollars: what an attempt may cost at its target is reserved of it, and settled after."""
-
-    __slots__ = ("_limiter", "_meter")
-
-    def __init__(self, limiter: Limiter, meter: Meter) -> None:
-        self._limiter = limiter
-        self._meter = meter
-
-    async def enter(self, target: Limiter | None, x: Exchange, model: str) -> Permit:
-        """Reserves, and enters the target's limiter as well. Raises Refused (412, 429)."""
-        limiter, meter = self._limiter, self._meter
-        held, price = need.of(x.body, x.dialect), limiter.price_of(x, model)
-        if meter.shared:
-            await limiter.lease(meter, held, price, attempt=True)
-        with limiter.locked():
-            if not limiter.check(meter, held, price, attempt=True):
-                raise refusals.not_now(limiter.what, limiter.name)
-            permit = Reservation(limiter, held, limiter.reserve(meter, held, price), price)
-        if target is not None:
-            try:
-                permit.more = target.enter(x, model) or await target.wait(x, model)
-            except BaseException:
-                permit.leave(None, answered=False)
-                raise
-        return permit
-
-
 _NOTHING = Usage()
 _FREE = frozenset(("GET", "HEAD", "DELETE"))
 """Methods of the routes that only pass through: lists and files cost nothing."""
 
 
-def _used(held: Need, usage: Usage | None, answered: bool) -> Usage:
+def used_of(held: Need, usage: Usage | None, answered: bool) -> Usage:
     """What counts as used: what was told, else the prompt as it was guessed, if it was answered at all."""
     if usage is not None:
         return usage
     return Usage(input=held.input, estimated=True) if answered else _NOTHING
 
 
-def _amount(spending: Spending, price: Price | None, usage: Usage) -> int:
+def amount_of(spending: Spending, price: Price | None, usage: Usage) -> int:
     """What a usage takes from a budget."""
     if not spending.in_money:
         return usage.input + usage.output

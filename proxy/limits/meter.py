@@ -22,6 +22,7 @@ from proxy.ports import Budget, Rates
 
 NANO = 1_000_000_000
 _PERIODS: dict[str, float] = {"per_second": 1.0, "per_minute": 60.0, "per_hour": 3600.0, "per_day": 86_400.0}
+_LOW = 80  # of a rate, for each host: less in its pool, and more is asked for before it is needed
 BUDGET = 8  # the pool after those of the rates
 _PART = 4  # an answer without a limit of its own reserves this part of a rate at most
 _SLACK = 1e-6  # seconds: what rounding may take from a full bucket
@@ -98,14 +99,14 @@ class Meter:
     """Rates and a budget over one row.
 
     Where several hosts share them (`shared`), they are counted in *pools*: what this host has leased of each. `lacks`
-    says after a look that a pool has too little and that asking for more may help.
+    says after a look that a pool has too little and that asking for more may help, `low` that one will have soon.
     """
 
-    __slots__ = ("_f64", "_i64", "lacks", "memory", "rates", "row", "shared", "spending", "token_rates")
+    __slots__ = ("_f64", "_i64", "lacks", "low", "memory", "rates", "row", "shared", "spending", "token_rates")
 
     def __init__(self, row: Row, rates: tuple[Rate, ...], spending: Spending | None, shared: bool = False) -> None:
         self.shared = shared
-        self.lacks = False
+        self.lacks = self.low = False
         self.memory = row.memory
         self._i64 = row.memory.i64
         self._f64 = row.memory.f64
@@ -138,6 +139,10 @@ class Meter:
             amount = rate.amount(need)
             if pooled:
                 self._f64[rate.pool] -= amount
+                if self._f64[rate.pool] < rate.limit // (_LOW * live):
+                    wants = (self.row.at + Memory.WANTS) // 8 + rate.index
+                    self._f64[wants] = max(self._f64[wants], 1.0)
+                    self.low = True
             else:
                 self._f64[rate.cell] = max(self._f64[rate.cell], now) + min(amount * live, rate.limit) * rate.interval
 

@@ -96,6 +96,18 @@ async def test_a_new_generation_of_workers_counts_with_the_old_one(launch: Launc
     await provider.until(lambda stats: stats["open"] == 0)
 
 
+async def test_a_new_program_counts_with_the_old_one(launch: Launch, provider: Provider) -> None:
+    gateway = await asyncio.to_thread(launch, config(provider.url, concurrency=3), workers=2)
+    held = [asyncio.ensure_future(ask(gateway.port, chat(latency=2500))) for _ in range(2)]
+    await provider.until(lambda stats: stats["open"] == 2)
+    upgrade = asyncio.ensure_future(asyncio.to_thread(gateway.upgrade))
+    while not upgrade.done():
+        await asyncio.gather(*(ask(gateway.port, chat(latency=3)) for _ in range(4)), return_exceptions=True)
+    await upgrade
+    assert [answer.status for answer in await asyncio.gather(*held)] == [200, 200]
+    assert provider.stats["max_in_flight"] == 3
+
+
 async def test_with_a_queue_nobody_is_refused_who_can_be_served_in_time(launch: Launch, provider: Provider) -> None:
     limits = {"concurrency": 2, "queue": {"size": 100, "timeout": "10s"}}
     gateway = launch(config(provider.url, **limits), workers=3)

@@ -1,0 +1,66 @@
+"""An API key's budget in dollars, which only an attempt can count: the price is that of the model at its target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adapters.types import Usage
+from proxy.limits import need, refusals
+from proxy.limits.limiter import Limiter, Permit, used_of
+from proxy.limits.meter import Meter, State
+
+if TYPE_CHECKING:
+    from proxy.exchange import Exchange
+
+
+class Reservation(Permit):
+    """What an attempt may cost, held of an API key's budget."""
+
+    __slots__ = ()
+
+    def states(self) -> list[State]:
+        """Those of the target's permit beside it: the key's own permit tells of the key's rates."""
+        return [] if self.more is None else self.more.states()
+
+    def _settle(self, limiter: Limiter, usage: Usage | None, answered: bool) -> None:
+        if limiter.meter is not None and limiter.meter.spending is not None:
+            with limiter.locked(always=True):
+                limiter.spend(limiter.meter, self._reserved, self._price, used_of(self._need, usage, answered))
+
+    def _give(self, limiter: Limiter) -> None:
+        """A reservation is no place."""
+
+
+class Spender:
+    """An API key's budget in dollars: what an attempt may cost at its target is reserved of it, and settled after."""
+
+    __slots__ = ("_limiter", "_meter")
+
+    def __init__(self, limiter: Limiter, meter: Meter) -> None:
+        self._limiter = limiter
+        self._meter = meter
+
+    async def enter(self, target: Limiter | None, x: Exchange, model: str) -> Permit:
+        """Reserves, and enters the target's limiter as well. Raises Refused (412, 429)."""
+        limiter, meter = self._limiter, self._meter
+        held, price = need.of(x.body, x.dialect), limiter.price_of(x, model)
+        if meter.shared:
+            await limiter.lease(meter, held, price, attempt=True)
+        with limiter.locked():
+            if not limiter.check(meter, held, price, attempt=True):
+                raise refusals.not_now(limiter.what, limiter.name)
+            permit = Reservation(limiter, held, limiter.reserve(meter, held, price), price)
+        if target is not None:
+            try:
+                permit.more = target.enter(x, model) or await target.wait(x, model)
+            except BaseException:
+                permit.leave(None, answered=False)
+                raise
+        return permit
+
+
+def spender_of(limiter: Limiter | None) -> Spender | None:
+    """Who counts an API key's budget with each attempt; None where that is not needed."""
+    if limiter is None or limiter.meter is None or limiter.meter.spending is None or limiter.spends:
+        return None
+    return Spender(limiter, limiter.meter)
