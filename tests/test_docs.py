@@ -26,6 +26,7 @@ from proxy.config.file import load
 from proxy.config.prices import PriceSettings
 from proxy.explain import ROUTES as EXPLAIN_ROUTES
 from proxy.inference import ROUTES as INFERENCE_ROUTES
+from proxy.metrics import FAMILIES
 from proxy.ports import Budget, Limits, Queue, Rates
 from tests.test_floors import FLOORS
 
@@ -296,3 +297,8 @@ def test_no_file_knows_the_machine_it_was_written_on() -> None:
             continue
         found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in pattern.finditer(text)]
     assert not found
+
+
+def test_the_page_on_operating_has_every_metric() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert [name for name in FAMILIES if f"`{name}`" not in page] == []
