@@ -44,7 +44,7 @@ _ROWS = (
 )
 _MODELS = tuple((re.compile(pattern), traits) for pattern, traits in _ROWS)
 
-_FOREIGN = Traits(4096, reasoning="budget")
+FOREIGN = Traits(4096, reasoning="budget")
 """Other makers' models behind Anthropic's dialect: only what the dialect had early on is relied upon."""
 
 
@@ -57,4 +57,4 @@ def traits(model: str) -> Traits:
 @lru_cache(maxsize=1024)
 def _traits(model: str) -> Traits:
     name = model.replace(".", "-")
-    return next((found for pattern, found in _MODELS if pattern.search(name)), _FOREIGN)
+    return next((found for pattern, found in _MODELS if pattern.search(name)), FOREIGN)

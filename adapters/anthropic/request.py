@@ -20,10 +20,11 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.anthropic import tools
-from adapters.anthropic.models import traits
+from adapters.anthropic.models import FOREIGN, traits
 from adapters.anthropic.parts import Dropped, read, text
 from adapters.anthropic.turns import Conversation
 from adapters.anthropic.wire import BRACE, JSON_TOOL, NULL, JsonSchema, ResponseFormat, first
+from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.types import Call, Outbound
 
@@ -41,6 +42,8 @@ _ABSENT = (NULL, Raw(_encode(peek.DEFAULT)))
 
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 """Thinking tokens for each `reasoning_effort`, for models that do not take the word itself."""
+TIED = ("minimal", "max")
+"""Efforts that get no other budget than the one beside them: there is none smaller, and no larger one is certain."""
 
 _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 """OpenAI's service tiers, and Anthropic's own word, in Anthropic's words."""
@@ -100,6 +103,8 @@ class _Build:
         limit = self.max_completion_tokens
         if limit is None:
             limit = self.max_tokens
+        elif self.max_tokens not in (None, limit):
+            self.dropped["max_tokens"] = None
         out["max_tokens"] = self.traits.max_tokens if limit is None else limit
         if self.user_ids:
             self._user()
@@ -157,20 +162,26 @@ class _Build:
                 out.setdefault("thinking", {"type": "disabled"})
             return
         if how == "effort":
+            if effort == "minimal":
+                self.dropped["reasoning_effort"] = None
             self._configure("effort", "low" if effort == "minimal" else effort)
             return
+        if "thinking" in out:
+            if effort != implied(out["thinking"]):
+                self.dropped["reasoning_effort"] = None
+            return
         budget = BUDGETS[effort]
-        if how is None or "thinking" in out or thoughtless or self.tool_choice.forced:
-            self.dropped["reasoning_effort"] = None
-            return
         if limit is None:
-            out["max_tokens"] = max(out["max_tokens"], 2 * budget)
-        elif limit <= 1024:
-            # The smallest budget would leave no room for the answer within the client's own limit.
+            limit = out["max_tokens"]
+            if self.traits is FOREIGN:
+                limit = out["max_tokens"] = max(limit, 2 * budget)
+        # The smallest budget must leave room for the answer.
+        if how is None or thoughtless or self.tool_choice.forced or limit <= 1024:
             self.dropped["reasoning_effort"] = None
             return
-        elif limit <= budget:
-            budget = max(1024, limit // 2)
+        budget, whole = budget_within(effort, limit)
+        if not whole:
+            self.dropped["reasoning_effort"] = None
         out["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
     def _sample(self) -> None:
@@ -196,6 +207,15 @@ class _Build:
         if isinstance(config, Raw):
             config = read(_decode_object, config, "output_config")
         self.out["output_config"] = {name: value, **(config or {})}
+
+
+def budget_within(effort: str, limit: int | None) -> tuple[int, bool]:
+    """Thinking tokens for an effort where an answer may have `limit` tokens, thinking among them; and whether that is
+    what the word asks for, and not what another one would get as well."""
+    budget = BUDGETS[effort]
+    if limit is None or limit > budget:
+        return budget, effort not in TIED
+    return max(1024, limit // 2), False
 
 
 def translate(call: Call) -> Outbound:

@@ -134,6 +134,7 @@ class Choice:
             self._chosen = {"type": "tool", "name": name}
         elif kind in _OWN_CHOICES:
             self._chosen = {**choice, "type": kind}
+            self.single = self.single or self._chosen.pop("disable_parallel_tool_use", None) == b"true"
         else:
             raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", f"{path}.type")
 

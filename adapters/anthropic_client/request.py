@@ -31,6 +31,7 @@ from adapters.anthropic_client.wire import (
     Tool,
     ToolChoice,
 )
+from adapters.effort import of_budget
 from adapters.errors import InvalidRequest
 from adapters.pivot import ABSENT, BRACE, NULL, first
 from adapters.reading import Dropped, member, missing, read, string, under
@@ -52,8 +53,6 @@ _format = msgspec.json.Decoder(Format).decode
 _metadata = msgspec.json.Decoder(Metadata).decode
 
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
-_BUDGETS = ((1024, "low"), (4096, "medium"))
-"""Thinking tokens up to which a budget counts as this effort; what is above counts as high."""
 _LONGEST_USER = 64
 """Characters that OpenAI takes as `user`."""
 _TOOL_FIELDS = frozenset(("type", "name", "description", "input_schema", "strict"))
@@ -233,9 +232,13 @@ def _read_thinking(request: _Request, value: Raw) -> None:
     thinking = read(_thinking, value)
     if request.dropped.blocks:
         request.out.thinking = value
+    elif thinking.type == "enabled":
+        request.dropped.add("thinking.budget_tokens")
+    elif thinking.type == "disabled":
+        # Models differ in how they are told not to think, and refuse the other's words.
+        request.dropped.add("thinking")
     if thinking.type == "enabled":
-        budget = thinking.budget_tokens or 0
-        request.effort = next((effort for limit, effort in _BUDGETS if budget <= limit), "high")
+        request.effort = of_budget(thinking.budget_tokens or 0)
 
 
 def _read_output_config(request: _Request, value: Raw) -> None:
@@ -258,7 +261,11 @@ def _read_output_format(request: _Request, value: Raw) -> None:
         raise InvalidRequest(f"`{wanted.type}` is not an output format.", "type")
     if first(wanted.schema) != BRACE:
         raise InvalidRequest("Expected `object`.", "schema")
-    schema = JsonSchema("output", wanted.schema, _takes_strict(wanted.schema))
+    strict = _takes_strict(wanted.schema)
+    if not strict and not request.dropped.blocks:
+        # It is asked for, and not made sure of.
+        request.dropped.add("output_config.format")
+    schema = JsonSchema("output", wanted.schema, strict)
     request.out.response_format = ResponseFormat(schema)
 
 
@@ -266,6 +273,7 @@ def _read_metadata(request: _Request, value: Raw) -> None:
     user = read(_metadata, value).user_id
     if user is not None and len(user) > _LONGEST_USER:
         # A digest keeps one user one user; coding agents send ids of 150 characters.
+        request.dropped.add("metadata.user_id")
         user = hashlib.sha256(user.encode()).hexdigest()
     request.out.user = user
 

@@ -6,6 +6,7 @@ has the markers is left as it is. What has no counterpart is named in `Outbound.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -24,20 +25,16 @@ DEFAULT_MAX_TOKENS = 4096
 """Sent where the client names no limit, for Anthropic wants one; the most that models of this API can say."""
 
 
-class Metadata(msgspec.Struct, gc=False):
-    """Of OpenAI's free-form metadata this API knows one name."""
-
-    user_id: str | None = None
-
-
 _encode = msgspec.json.Encoder().encode
 _decode_str = msgspec.json.Decoder(str).decode
 _decode_prompt = msgspec.json.Decoder(str | list[Any]).decode
-_decode_metadata = msgspec.json.Decoder(Metadata).decode
+_decode_metadata = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_int = msgspec.json.Decoder(int).decode
 _decode_float = msgspec.json.Decoder(float).decode
 _decode_stop = msgspec.json.Decoder(str | list[str]).decode
 
+_UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
+"""What does not go into a header's value: these names are the client's words."""
 _ABSENT = (Raw(b"null"), Raw(_encode(peek.DEFAULT)))
 
 
@@ -49,7 +46,9 @@ def translate(call: Call) -> Outbound:
         if raw in _ABSENT:
             continue
         put = _FIELDS.get(name)
-        if put is not None:
+        if name == "metadata":
+            dropped += _metadata(body, raw)
+        elif put is not None:
             put(body, name, raw)
         elif raw not in _HARMLESS.get(name, ()):
             dropped.append(name)
@@ -102,10 +101,13 @@ def _user(body: dict[str, Any], name: str, raw: Raw) -> None:
     body["metadata"] = {"user_id": _read(_decode_str, raw, name)}
 
 
-def _metadata(body: dict[str, Any], name: str, raw: Raw) -> None:
-    user_id = _read(_decode_metadata, raw, name).user_id
-    if user_id is not None:
-        body["metadata"] = {"user_id": user_id}
+def _metadata(body: dict[str, Any], raw: Raw) -> list[str]:
+    """Of OpenAI's free-form metadata this API knows one name; returns the others."""
+    given = _read(_decode_metadata, raw, "metadata")
+    user_id = given.pop("user_id", _ABSENT[0])
+    if user_id != _ABSENT[0]:
+        body["metadata"] = {"user_id": _read(_decode_str, user_id, "metadata.user_id")}
+    return [f"metadata.{_UNFIT.sub('_', name[:80])}" for name in given]
 
 
 def _forward(body: dict[str, Any], name: str, raw: Raw) -> None:
@@ -130,7 +132,6 @@ _FIELDS: dict[str, Callable[[dict[str, Any], str, Raw], None]] = {
     # Anthropic's own.
     "max_tokens_to_sample": _max_tokens,
     "stop_sequences": _forward,
-    "metadata": _metadata,
 }
 
 _NO, _ZERO, _FIRST = Raw(b"false"), (Raw(b"0"), Raw(b"0.0")), (Raw(b"1"),)

@@ -18,10 +18,11 @@ from adapters import peek
 from adapters.anthropic import tools
 from adapters.anthropic.models import traits
 from adapters.anthropic.parts import Dropped, read
-from adapters.anthropic.request import BUDGETS, HARMLESS, wanted_format
+from adapters.anthropic.request import BUDGETS, HARMLESS, budget_within, wanted_format
 from adapters.anthropic.wire import JSON_TOOL, NULL, JsonSchema
 from adapters.bedrock.blocks import CACHE_POINT, Blocks, Turns
 from adapters.bedrock.models import family
+from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.types import Call, Outbound
 
@@ -168,32 +169,62 @@ class _Build:
         self.out["toolConfig"] = config
 
     def _reason(self, effort: str, thoughtless: bool) -> None:
-        path = self.family.effort
-        if path is None or (effort == "none" and self.family.name != "openai"):
+        path, name = self.family.effort, self.family.name
+        if path is None:
             if effort != "none":
                 self.dropped["reasoning_effort"] = None
-        elif self.family.name == "anthropic":
+        elif name == "anthropic":
             self._think(effort, thoughtless)
-        elif self.family.name == "nova":
-            level = effort if effort in ("low", "medium", "high") else "low" if effort == "minimal" else "high"
-            self.more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": level}
+        elif name == "nova":
+            # It does not reason unless asked to.
+            if effort != "none":
+                self._nova(effort)
+        elif effort == "none" and name == "qwen":
+            self.dropped["reasoning_effort"] = None
         else:
             self.more[path[0]] = effort
 
+    def _nova(self, effort: str) -> None:
+        """Nova 2 knows three words; beside `high` it takes no limit of tokens and no sampling."""
+        level = effort if effort in ("low", "medium", "high") else "low" if effort == "minimal" else "high"
+        if level == "high" and "maxTokens" in self.config:
+            level = "medium"
+        if level != effort:
+            self.dropped["reasoning_effort"] = None
+        if level == "high":
+            for theirs, name in (("temperature", "temperature"), ("topP", "top_p")):
+                if self.config.pop(theirs, None) is not None:
+                    self.dropped[name] = None
+            if self.more.pop("inferenceConfig", None) is not None:
+                self.dropped["top_k"] = None
+        self.more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": level}
+
     def _think(self, effort: str, thoughtless: bool) -> None:
-        how, more = traits(self.model).reasoning, self.more
+        (how, unthinking), more = (traits(self.model).reasoning, traits(self.model).unthinking), self.more
+        if effort == "none":
+            if unthinking == "never":
+                self.dropped["reasoning_effort"] = None
+            elif unthinking == "disabled":
+                more.setdefault("thinking", {"type": "disabled"})
+            return
         if how == "effort":
             level = "low" if effort == "minimal" else effort
+            if level != effort:
+                self.dropped["reasoning_effort"] = None
             more["output_config"] = {"effort": level, **more.get("output_config", {})}
             more.setdefault("thinking", {"type": "adaptive"})
             return
         limit = self.config.get("maxTokens")
-        budget = BUDGETS[effort]
-        if limit is not None and limit <= budget:
-            budget = max(1024, limit // 2)
-        if how is None or "thinking" in more or thoughtless or self.tool_choice.forced or (limit or 2048) <= 1024:
+        if "thinking" in more:
+            if effort != implied(more["thinking"]):
+                self.dropped["reasoning_effort"] = None
+            return
+        if how is None or thoughtless or self.tool_choice.forced or (limit is not None and limit <= 1024):
             self.dropped["reasoning_effort"] = None
             return
+        budget, whole = budget_within(effort, limit)
+        if not whole:
+            self.dropped["reasoning_effort"] = None
         more["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
 
@@ -247,6 +278,8 @@ def _ignore(build: _Build, name: str, raw: Raw) -> None:
 
 def _max_tokens(build: _Build, name: str, raw: Raw) -> None:
     limit = read(_decode_int, raw, name)
+    if build.config.get("maxTokens", limit) != limit:
+        build.dropped["max_tokens"] = None
     if name == "max_completion_tokens" or "maxTokens" not in build.config:
         build.config["maxTokens"] = limit
 
@@ -281,10 +314,8 @@ def _own_system(build: _Build, name: str, raw: Raw) -> None:
 
 def _user(build: _Build, name: str, raw: Raw) -> None:
     user = read(_decode_str, raw, name)
-    if build.family.name != "anthropic":
+    if build.family.name != "anthropic" or build.more.setdefault("metadata", {"user_id": user})["user_id"] != user:
         build.dropped[name] = None
-    else:
-        build.more.setdefault("metadata", {"user_id": user})
 
 
 def _metadata(build: _Build, name: str, raw: Raw) -> None:
@@ -293,6 +324,8 @@ def _metadata(build: _Build, name: str, raw: Raw) -> None:
     for key, value in read(_decode_object, raw, name).items():
         text = _decode_any(value)
         if key == "user_id" and build.family.name == "anthropic":
+            if build.more.get("metadata", {}).get("user_id", text) != text:
+                build.dropped["user"] = None
             build.more["metadata"] = {"user_id": text}
         elif isinstance(text, str) and len(labels) < 16 and key and _fits(key) and _fits(text):
             labels[key] = text

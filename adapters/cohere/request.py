@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.cohere.messages import translate as messages_of
+from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.pivot import ABSENT, BRACE, NULL, QUOTE, first
 from adapters.reading import Dropped, member, missing, read, under
@@ -26,17 +27,21 @@ _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
 _BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 """Thinking tokens for each `reasoning_effort`: Cohere takes a budget and no word."""
+_TIED = "max"
+"""The effort that gets no other budget than the one below it."""
 
 
 class _Request:
     """One translation under way."""
 
-    __slots__ = ("dropped", "effort", "only", "out")
+    __slots__ = ("dropped", "effort", "implied", "only", "out")
 
     def __init__(self, call: Call) -> None:
         self.out: dict[str, Any] = {"model": call.model}
         self.dropped = Dropped(call.blocks)
         self.effort: str | None = None
+        self.implied: str | None = None
+        """The effort that the client's `thinking` says already."""
         self.only: str | None = None
         """The name of the one tool that must be called."""
 
@@ -67,11 +72,14 @@ def translate(call: Call) -> Outbound:
         raise InvalidRequest("The request needs `messages`.", "messages")
     if request.effort is not None:
         if "thinking" in out:
-            request.dropped.add("reasoning_effort")
+            if request.effort != request.implied:
+                request.dropped.add("reasoning_effort")
         elif request.effort == "none":
             out["thinking"] = {"type": "disabled"}
         else:
             out["thinking"] = {"type": "enabled", "token_budget": _BUDGETS[request.effort]}
+            if request.effort == _TIED:
+                request.dropped.add("reasoning_effort")
     if request.only is not None:
         tools = [tool for tool in out.get("tools", ()) if _str(tool["function"]["name"]) == request.only]
         if not tools:
@@ -108,11 +116,14 @@ def _own(name: str) -> Callable[[_Request, Raw], None]:
 
 def _max_tokens(request: _Request, value: Raw) -> None:
     read(_int, value)
-    request.out.setdefault("max_tokens", value)
+    if request.out.setdefault("max_tokens", value) != value:
+        request.dropped.add("max_tokens")
 
 
 def _max_completion_tokens(request: _Request, value: Raw) -> None:
     read(_int, value)
+    if request.out.get("max_tokens", value) != value:
+        request.dropped.add("max_tokens")
     request.out["max_tokens"] = value
 
 
@@ -203,6 +214,7 @@ def _reasoning_effort(request: _Request, value: Raw) -> None:
 def _thinking(request: _Request, value: Raw) -> None:
     fields = read(_object, value)
     kind = member(_str, fields, "type")
+    request.implied = implied(value)
     made: dict[str, Any] = {"type": "disabled" if kind == "disabled" else "enabled"}
     budget = fields.get("token_budget", fields.get("budget_tokens", ABSENT))
     if first(budget) != NULL:

@@ -15,6 +15,7 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.anthropic.parts import Dropped, read
+from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.gemini.models import traits
 from adapters.gemini.schema import normalized
@@ -41,6 +42,8 @@ _ABSENT = (Raw(b"null"), Raw(_encode(peek.DEFAULT)))
 
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
 """Thinking tokens for each `reasoning_effort`, as Google's own OpenAI-compatible endpoint has them."""
+_TIED = ("minimal", "xhigh", "max")
+"""Efforts that get no other budget than the one beside them."""
 _LEVELS = {
     "minimal": ("minimal", "low"),
     "low": ("low",),
@@ -67,6 +70,7 @@ class Build:
         "conversation",
         "dropped",
         "effort",
+        "implied",
         "max_completion_tokens",
         "max_tokens",
         "out",
@@ -90,6 +94,7 @@ class Build:
         self.max_tokens: Raw | None = None
         self.max_completion_tokens: Raw | None = None
         self.effort: str | None = None
+        self.implied: str | None = None
         self.thinking: Any = None
         self.wants_json = False
         self.schema: JsonSchema | None = None
@@ -100,6 +105,8 @@ class Build:
         if conversation is None:
             raise InvalidRequest("The request needs `messages`.", "messages")
         limit = self.max_completion_tokens or self.max_tokens
+        if self.max_tokens not in (None, limit):
+            self.dropped["max_tokens"] = None
         if limit is not None:
             config["maxOutputTokens"] = limit
         self._think()
@@ -115,7 +122,7 @@ class Build:
 
     def _think(self) -> None:
         if self.thinking is not None:
-            if self.effort not in (None, "none"):
+            if self.effort not in (None, "none", self.implied):
                 self.dropped["reasoning_effort"] = None
             self.config["thinkingConfig"] = self.thinking
             return
@@ -133,10 +140,18 @@ class Build:
                 self.dropped["reasoning_effort"] = None
                 return
             made["thinkingLevel" if how == "level" else "thinkingBudget"] = least
+            if least != 0:
+                # As far down as it goes.
+                self.dropped["reasoning_effort"] = None
         elif how == "budget":
             made["thinkingBudget"] = _BUDGETS[effort]
+            if effort in _TIED:
+                self.dropped["reasoning_effort"] = None
         else:
-            made["thinkingLevel"] = next(word for word in _LEVELS[effort] if word in self.traits.levels)
+            level = next(word for word in _LEVELS[effort] if word in self.traits.levels)
+            made["thinkingLevel"] = level
+            if level != effort:
+                self.dropped["reasoning_effort"] = None
         if self.call.shows_blocks and effort != "none":
             made["includeThoughts"] = True
         self.config["thinkingConfig"] = made
@@ -286,6 +301,7 @@ def _thinking(build: Build, name: str, raw: Raw) -> None:
     if thinking.type == "disabled":
         build.effort = "none"
         return
+    build.implied = implied(raw)
     build.thinking = {"includeThoughts": True}
     if thinking.budget_tokens is not None:
         build.thinking["thinkingBudget"] = thinking.budget_tokens

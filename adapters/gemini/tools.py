@@ -169,7 +169,7 @@ class Tools:
             out["tools"] = tools
         chosen = self._chosen
         if not self.declarations:
-            if chosen is not None and chosen["mode"] not in ("AUTO", "NONE"):
+            if chosen is not None and chosen["mode"] not in ("AUTO", "" if self.native else "NONE"):
                 self.dropped["tool_choice"] = None
             return
         if single:

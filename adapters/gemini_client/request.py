@@ -80,6 +80,8 @@ class _Request:
         if len(self.system) > len(b'""'):
             out.messages.insert(0, Text("system", self.system))
         self._tools()
+        if self.schema and not self.as_json:
+            self.dropped.add("generationConfig.responseSchema")
         if self.as_json and self.schema:
             out.response_format = {"type": "json_schema", "json_schema": {"name": "output", "schema": self.schema}}
         elif self.as_json:
@@ -96,6 +98,10 @@ class _Request:
         if allowed and mode in ("ANY", "VALIDATED"):
             # Only these may be called: OpenAI has no word for some of many, but what is not there cannot be.
             functions = [each for each in functions if each["name"] in allowed] or functions
+            if functions is self.functions:
+                self.dropped.add("toolConfig.functionCallingConfig.allowedFunctionNames")
+        if mode == "VALIDATED":
+            self.dropped.add("toolConfig.functionCallingConfig.mode")
         self.out.tools = [{"type": "function", "function": each} for each in functions]
         if mode == "ANY" and len(functions) == 1:
             self.out.tool_choice = {"type": "function", "function": {"name": functions[0]["name"]}}
@@ -189,7 +195,10 @@ def _top_k(request: _Request, value: Raw) -> None:
     read(_float, value)
     if request.dropped.blocks:
         # OpenAI has no such thing, but what follows may have; it takes a whole number.
-        request.out.top_k = Raw(b"%d" % int(read(_float, value)))
+        wanted = read(_float, value)
+        request.out.top_k = Raw(b"%d" % int(wanted))
+        if wanted != int(wanted):
+            request.dropped.add("generationConfig.topK")
     else:
         request.dropped.add("generationConfig.topK")
 
@@ -200,9 +209,10 @@ def _thinks(request: _Request, value: Raw) -> None:
         request.out.reasoning_effort = wanted.thinking_level.lower()
     elif wanted.thinking_budget is not None and wanted.thinking_budget >= 0:
         budget = wanted.thinking_budget
+        if budget or not request.dropped.blocks:
+            request.dropped.add("generationConfig.thinkingConfig.thinkingBudget")
         if not budget and not request.dropped.blocks:
             # Models differ in how they are told not to think, and refuse the other's words.
-            request.dropped.add("generationConfig.thinkingConfig.thinkingBudget")
             return
         request.out.reasoning_effort = next((effort for limit, effort in _BUDGETS if budget <= limit), "high")
 
@@ -236,7 +246,11 @@ def _cached(request: _Request, value: Raw) -> None:
 
 
 def _tier(request: _Request, value: Raw) -> None:
-    request.out.service_tier = _TIERS.get(read(_str, value).lower(), "auto")
+    tier = read(_str, value).lower()
+    if tier in _TIERS:
+        request.out.service_tier = _TIERS[tier]
+    elif tier not in ("", "unspecified", "service_tier_unspecified"):
+        request.dropped.add("serviceTier")
 
 
 _FIELDS: Mapping[str, _Reader] = {

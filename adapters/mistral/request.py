@@ -62,7 +62,13 @@ def chat(call: Call) -> Outbound:
             if harmless is not None and bytes(value) not in harmless:
                 dropped[name] = None
             continue
-        out[_RENAMED.get(name, name)] = value
+        renamed = _RENAMED.get(name, name)
+        if out.get(renamed, value) != value:
+            # Two names for one thing that do not agree.
+            dropped[renamed] = None
+            if renamed == name:
+                continue
+        out[renamed] = value
     if first(out.get("tool_choice", ABSENT)) == QUOTE and read(_str, out["tool_choice"]) == "required":
         out["tool_choice"] = "any"
     if "messages" in out and any(mark in body for mark in _MARKS):

@@ -86,6 +86,9 @@ class Tools:
                 for name in ("search_context_size", "user_location", "filters")
                 if first(fields.get(name, ABSENT)) != NULL
             }
+            for name, value in fields.items():
+                if name not in ("type", *self.search) and first(value) != NULL:
+                    self.dropped.add(f"tools[].{name}")
         else:
             self.dropped.add(f"tools[].{kind}")
 

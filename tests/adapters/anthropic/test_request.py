@@ -332,9 +332,11 @@ def test_for_older_models_effort_is_a_thinking_budget(effort: str, budget: int) 
 
 @pytest.mark.parametrize("limit", [1025, 3000, 4096, 20_000])
 def test_a_budget_leaves_room_within_the_clients_own_limit(limit: int) -> None:
-    body = translated(reasoning_effort="high", max_completion_tokens=limit)
+    sent = outbound(reasoning_effort="high", max_completion_tokens=limit)
+    body = json.loads(sent.body)
     assert body["max_tokens"] == limit
     assert 1024 <= body["thinking"]["budget_tokens"] < limit
+    assert sent.dropped == (() if limit > 16_384 else ("reasoning_effort",))
 
 
 @pytest.mark.parametrize(

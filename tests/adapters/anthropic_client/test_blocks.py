@@ -70,7 +70,7 @@ def test_a_turn_with_thinking_tools_and_images_comes_through_whole() -> None:
     assert made["tools"][0]["cache_control"] == EPHEMERAL
     assert made["tools"][1] == {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
     assert made["thinking"] == {"type": "enabled", "budget_tokens": 2048}
-    assert (made["top_k"], dropped) == (5, ("reasoning_effort",))
+    assert (made["top_k"], dropped) == (5, ())
 
 
 def test_an_answer_comes_back_whole() -> None:

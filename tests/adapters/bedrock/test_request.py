@@ -165,6 +165,31 @@ def test_thinking_of_an_earlier_turn_goes_back_with_its_signature() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "level", "lost"),
+    [
+        ({"reasoning_effort": "low", "temperature": 0.5, "max_tokens": 100}, "low", ()),
+        ({"reasoning_effort": "minimal"}, "low", ("reasoning_effort",)),
+        ({"reasoning_effort": "high"}, "high", ()),
+        ({"reasoning_effort": "max"}, "high", ("reasoning_effort",)),
+        ({"reasoning_effort": "high", "max_tokens": 100}, "medium", ("reasoning_effort",)),
+        (
+            {"reasoning_effort": "high", "temperature": 0.5, "top_p": 0.5, "top_k": 5},
+            "high",
+            ("temperature", "top_p", "top_k"),
+        ),
+    ],
+)
+def test_nova_gets_the_effort_that_it_takes_beside_the_rest(
+    fields: dict[str, Any], level: str, lost: tuple[str, ...]
+) -> None:
+    body = sent(model="us.amazon.nova-2-lite-v1:0", **fields)
+    reasoning = {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": level}}
+    assert body["additionalModelRequestFields"] == reasoning
+    assert body.get("inferenceConfig", {}).get("maxTokens") == fields.get("max_tokens")
+    assert dropped(model="us.amazon.nova-2-lite-v1:0", **fields) == lost
+
+
 def test_each_family_gets_its_own_fields() -> None:
     def more(model: str, **body: Any) -> Any:
         return sent(model=model, **body).get("additionalModelRequestFields")

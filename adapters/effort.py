@@ -1,0 +1,39 @@
+"""Reasoning effort: a word in one dialect, a budget of tokens in another.
+
+Either becomes the other where a provider knows one only. That loses something wherever two words get the same budget,
+or a budget gets a word; who translates names what was lost.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+from adapters.pivot import BRACE, first
+
+_STEPS = ((1024, "low"), (4096, "medium"))
+"""Thinking tokens up to which a budget counts as this effort; what is above counts as high."""
+
+
+class _Thinking(msgspec.Struct, gc=False):
+    type: str = ""
+    budget_tokens: int | None = None
+
+
+_decode = msgspec.json.Decoder(_Thinking).decode
+
+
+def of_budget(budget: int) -> str:
+    """The effort that a budget of thinking tokens asks for."""
+    return next((effort for limit, effort in _STEPS if budget <= limit), "high")
+
+
+def implied(thinking: Raw) -> str | None:
+    """The effort that a chat request's `thinking` says already: to leave that word out beside it loses nothing."""
+    if first(thinking) != BRACE:
+        return None
+    try:
+        found = _decode(thinking)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return of_budget(found.budget_tokens or 0) if found.type == "enabled" else None
