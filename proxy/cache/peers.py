@@ -26,7 +26,7 @@ import msgspec
 
 from proxy.cache.entry import Entry
 
-_PATIENCE = 0.25  # seconds for a neighbour to say who leads
+_PATIENCE = 1.0  # seconds for a neighbour to say who leads
 _LISTED = 1.0  # seconds that a look at the directory is good for
 _LIMIT = 16 << 20  # bytes that may wait for a neighbour
 _LARGEST = 256 << 20
