@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Raw
 
 from adapters import peek
-from adapters.anthropic.wire import NULL, Part
+from adapters.anthropic.wire import Part
+from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
 
 Block: TypeAlias = Raw | dict[str, Any]

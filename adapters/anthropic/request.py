@@ -23,9 +23,11 @@ from adapters.anthropic import tools
 from adapters.anthropic.models import FOREIGN, traits
 from adapters.anthropic.parts import Dropped, read, text
 from adapters.anthropic.turns import Conversation
-from adapters.anthropic.wire import BRACE, JSON_TOOL, NULL, JsonSchema, ResponseFormat, first
+from adapters.anthropic.wire import JSON_TOOL
+from adapters.chat.wire import NULL, JsonSchema, ResponseFormat
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
+from adapters.pivot import BRACE, first
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode

@@ -9,57 +9,42 @@ from msgspec import Raw
 
 from adapters.anthropic.models import traits
 from adapters.anthropic.wire import (
-    BRACE,
     ERRORS,
     FINISH,
     JSON_TOOL,
+    Answer,
+    Citation,
+    ErrorBody,
+    RawContent,
+    counted,
+)
+from adapters.chat.response import completion, message_of, wants_schema, wish_of
+from adapters.chat.wire import (
     NULL,
     Annotation,
-    Answer,
-    Block,
     CalledFunction,
     Choice,
-    Citation,
-    Completion,
-    ErrorBody,
-    NamedCompletion,
     OutMessage,
     OutToolCall,
-    RawContent,
     UrlCitation,
     Wish,
-    counted,
-    first,
     told,
 )
 from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError, kind_of
 from adapters.types import Call, Reply
 
-_encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_raws = msgspec.json.Decoder(RawContent).decode
 _decode_error = msgspec.json.Decoder(ErrorBody).decode
-_decode_wish = msgspec.json.Decoder(Wish).decode
 
-_NO_WISH = Wish()
 _PREFIX = 120
 """Characters of an unreadable error body that are shown."""
-
-
-def wish_of(call: Call) -> Wish:
-    """What the request says about the form of its answer."""
-    try:
-        return _decode_wish(call.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _NO_WISH
 
 
 def answers_by_tool(call: Call, wish: Wish) -> bool:
     """Whether the request was sent with the tool whose input is the answer; `request` decides by the same."""
     wanted = wish.response_format
-    if wanted is None or wanted.type != "json_schema" or wanted.json_schema is None:
-        return False
-    return first(wanted.json_schema.schema) == BRACE and not traits(call.model).structured
+    return wanted is not None and wants_schema(wanted) and not traits(call.model).structured
 
 
 def translate(call: Call, body: bytes) -> Reply:
@@ -79,16 +64,9 @@ def translate(call: Call, body: bytes) -> Reply:
             raw for raw, block in zip(blocks, answer.content, strict=True) if block.type != "tool_use"
         ]
     usage = counted(answer.usage)
-    make = Completion if call.strict else NamedCompletion
-    completion = make(
-        answer.id or f"chatcmpl-{call.id}",
-        "chat.completion",
-        call.created,
-        answer.model or call.model,
-        [Choice(0, message, None, finish)],
-        told(usage, not call.shows_blocks),
-    )
-    return Reply(_encode(completion), usage if answer.usage is not None else None)
+    choices = (Choice(0, message, None, finish),)
+    made = completion(call, "anthropic", choices, told(usage, call.shows_blocks), answer.id, answer.model)
+    return Reply(made, usage if answer.usage is not None else None)
 
 
 def _message(answer: Answer, by_tool: bool, legacy: bool, strict: bool) -> tuple[OutMessage, str]:
@@ -105,23 +83,22 @@ def _message(answer: Answer, by_tool: bool, legacy: bool, strict: bool) -> tuple
                 said += len(block.text)
         elif block.type == "tool_use":
             if by_tool and block.name == JSON_TOOL:
-                texts = [_text(block.input)]
+                texts = [input_text(block.input)]
                 answered = True
             else:
-                calls.append(_call(block))
-    reason = answer.stop_reason
-    if answered and not calls and reason == "tool_use":
+                calls.append(OutToolCall(block.id, "function", CalledFunction(block.name, input_text(block.input))))
+    finish = finish_of(answer.stop_reason, strict, answered=answered and not calls, legacy=legacy and bool(calls))
+    return message_of(texts, calls, legacy, annotations), finish
+
+
+def finish_of(reason: str | None, strict: bool, *, answered: bool, legacy: bool) -> str:
+    """OpenAI's word for a stop reason, or the provider's own where the client takes those. `answered`: the only tool
+    called was the one whose input is the answer; `legacy`: the client takes calls in their first form."""
+    if answered and reason == "tool_use":
         # The client never asked for a tool: to it this is an answer that came to its end.
         reason = "end_turn"
     finish = FINISH.get(reason, "stop") if strict or not reason else reason
-    content = "".join(texts) if texts or not calls else None
-    sources = annotations or None
-    if not calls:
-        return OutMessage("assistant", content, None, annotations=sources), finish
-    if legacy:
-        finish = "function_call" if finish == "tool_calls" else finish
-        return OutMessage("assistant", content, None, function_call=calls[0].function), finish
-    return OutMessage("assistant", content, None, calls, annotations=sources), finish
+    return "function_call" if legacy and finish == "tool_calls" else finish
 
 
 def cited(citations: Iterable[Citation], start: int, end: int) -> list[Annotation]:
@@ -131,11 +108,8 @@ def cited(citations: Iterable[Citation], start: int, end: int) -> list[Annotatio
     ]
 
 
-def _call(block: Block) -> OutToolCall:
-    return OutToolCall(block.id, "function", CalledFunction(block.name, _text(block.input)))
-
-
-def _text(input: Raw) -> str:
+def input_text(input: Raw) -> str:
+    """The input of a tool call as the text that OpenAI's clients parse."""
     return str(input, "utf-8") if input else "{}"
 
 

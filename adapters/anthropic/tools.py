@@ -8,8 +8,10 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.parts import Dropped, read
-from adapters.anthropic.wire import BRACE, NULL, Function, first
+from adapters.anthropic.wire import Function
+from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
+from adapters.pivot import BRACE, first
 
 Tool: TypeAlias = dict[str, Any] | Raw
 

@@ -16,18 +16,10 @@ from msgspec import Raw
 
 from adapters.anthropic import parts
 from adapters.anthropic.parts import Block, Dropped, read
-from adapters.anthropic.wire import (
-    EMPTY_STRING,
-    NULL,
-    QUOTE,
-    FunctionCall,
-    LenientMessage,
-    Message,
-    Turn,
-    Typed,
-    first,
-)
+from adapters.anthropic.wire import FunctionCall, LenientMessage, Message, Turn, Typed
+from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
+from adapters.pivot import QUOTE, first
 
 _decode_messages = msgspec.json.Decoder(list[Message]).decode
 _decode_lenient = msgspec.json.Decoder(list[LenientMessage]).decode

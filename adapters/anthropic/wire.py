@@ -1,4 +1,4 @@
-"""The types and tables of both sides: OpenAI's chat request and answer, Anthropic's Messages answer and its events.
+"""The types and tables of a Messages answer and its events, and of the parts of chat requests that matter to Anthropic.
 
 Only the fields that matter are named. `Raw` values keep the JSON text they came in; an empty `Raw` means absent.
 """
@@ -9,23 +9,13 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
+from adapters.chat.wire import NULL
 from adapters.errors import Kind
+from adapters.pivot import ABSENT
 from adapters.types import Usage
-
-ABSENT = Raw(b"")
-NULL = Raw(b"null")
-EMPTY_STRING = Raw(b'""')
-
-QUOTE, BRACE, BRACKET = b'"{['
-"""First bytes of JSON strings, objects and arrays."""
 
 JSON_TOOL = "respond_with_json"
 """The tool an older model is made to call when the client asked for a JSON schema; its input is the answer."""
-
-
-def first(raw: Raw) -> int:
-    """The first byte of a value, which tells its JSON type; 0 for an absent one."""
-    return memoryview(raw)[0] if raw else 0
 
 
 # What the client sends.
@@ -97,28 +87,6 @@ class Function(Struct):
     defer_loading: Raw = NULL
     allowed_callers: Raw = NULL
     input_examples: Raw = NULL
-
-
-class JsonSchema(Struct, gc=False):
-    name: str | None = None
-    schema: Raw = NULL
-
-
-class ResponseFormat(Struct, gc=False):
-    type: str
-    json_schema: JsonSchema | None = None
-
-
-class StreamOptions(Struct, gc=False):
-    include_usage: bool | None = None
-
-
-class Wish(Struct, gc=False):
-    """The fields of a chat request that its answer depends on."""
-
-    stream_options: StreamOptions | None = None
-    response_format: ResponseFormat | None = None
-    functions: Raw = NULL
 
 
 # What Anthropic gets.
@@ -245,84 +213,6 @@ class Typed(Struct, gc=False):
     type: str
 
 
-# What the client gets.
-
-
-class CalledFunction(Struct, gc=False):
-    name: str
-    arguments: str
-
-
-class OutToolCall(Struct, gc=False):
-    id: str
-    type: str
-    function: CalledFunction
-
-
-class UrlCitation(Struct, gc=False):
-    url: str
-    title: str
-    start_index: int
-    end_index: int
-
-
-class Annotation(Struct, gc=False):
-    """A source with an address, as OpenAI cites it."""
-
-    url_citation: UrlCitation
-    type: str = "url_citation"
-
-
-class OutMessage(Struct, omit_defaults=True):
-    role: str
-    content: str | None
-    refusal: Any
-    tool_calls: list[OutToolCall] | None = None
-    function_call: CalledFunction | None = None
-    content_blocks: list[Raw] | None = None
-    annotations: list[Annotation] | None = None
-
-
-class Choice(Struct):
-    index: int
-    message: OutMessage
-    logprobs: None
-    finish_reason: str
-
-
-class PromptDetails(Struct, gc=False):
-    cached_tokens: int
-
-
-class CompletionDetails(Struct, gc=False):
-    reasoning_tokens: int
-
-
-class OutUsage(Struct, omit_defaults=True):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptDetails
-    completion_tokens_details: CompletionDetails | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-
-
-class Completion(Struct):
-    id: str
-    object: str
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: OutUsage
-
-
-class NamedCompletion(Completion):
-    """What a client that did not ask for strict compliance gets: it also says who answered."""
-
-    provider: str = "anthropic"
-
-
 def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
     """Anthropic's token counts in OpenAI's meaning. What `tokens` leaves out keeps its value of `before`."""
     if tokens is None:
@@ -340,17 +230,6 @@ def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
     lasting = old.cache_write_1h if tokens.cache_creation is None else tokens.cache_creation.ephemeral_1h_input_tokens
     tier = old.tier if tokens.service_tier is None else tokens.service_tier
     return Usage(fresh + cached + cache_write, output, cached, cache_write, reasoning, lasting or 0, tier=tier)
-
-
-def told(usage: Usage, strict: bool) -> OutUsage:
-    """The usage object a client gets; without `strict` Anthropic's own words for the cached tokens stand beside it."""
-    out = OutUsage(usage.input, usage.output, usage.input + usage.output, PromptDetails(usage.cached))
-    if usage.reasoning:
-        out.completion_tokens_details = CompletionDetails(usage.reasoning)
-    if not strict:
-        out.cache_read_input_tokens = usage.cached
-        out.cache_creation_input_tokens = usage.cache_write
-    return out
 
 
 _NOTHING = Usage()

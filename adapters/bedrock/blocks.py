@@ -14,9 +14,11 @@ from msgspec import Raw
 from adapters.anthropic import parts
 from adapters.anthropic.parts import Dropped, Make
 from adapters.anthropic.turns import Conversation
-from adapters.anthropic.wire import EMPTY_STRING, NULL, QUOTE, Part, first
+from adapters.anthropic.wire import Part
 from adapters.bedrock.wire import closed
+from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
+from adapters.pivot import QUOTE, first
 
 CACHE_POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
 

@@ -16,6 +16,7 @@ from adapters.bedrock import response
 from adapters.chain import Verbatim
 from adapters.embeddings import Item, Wish
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
+from adapters.pivot import UNREADABLE
 from adapters.types import Call, Outbound, Reply, StreamDecoder, Usage
 
 MOST = 96
@@ -72,7 +73,7 @@ class Titan(_Embeddings):
         """One answer of the answers to all calls, in their order. Raises BadAnswer."""
         try:
             found = [_decode_titan(body) for body in bodies]
-        except response.UNREADABLE as error:
+        except UNREADABLE as error:
             raise BadAnswer("The provider's answer holds no embedding.") from error
         usage = Usage(sum(each.input_text_token_count for each in found))
         return embeddings.answer(call, embeddings.read(call), [each.embedding for each in found], usage)
@@ -99,7 +100,7 @@ class Cohere(_Embeddings):
         try:
             found = _decode_cohere(body).embeddings
             vectors = found if isinstance(found, list) else _decode_vectors(found["float"])
-        except (*response.UNREADABLE, KeyError) as error:
+        except (*UNREADABLE, KeyError) as error:
             raise BadAnswer("The provider's answer holds no embeddings.") from error
         return embeddings.answer(call, embeddings.read(call), vectors, None)
 

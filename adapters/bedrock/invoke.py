@@ -23,6 +23,7 @@ from adapters.errors import BadAnswer, UpstreamError
 from adapters.framing.eventstream import FAILED, Frames
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
+from adapters.pivot import UNREADABLE
 from adapters.types import Call, Outbound, Reply, StreamDecoder
 
 VERSION = "bedrock-2023-05-31"
@@ -72,7 +73,7 @@ class MessagesToInvoke:
         """The body as it is. Raises BadAnswer when it is no message."""
         try:
             typed = _decode_type(body)
-        except response.UNREADABLE as error:
+        except UNREADABLE as error:
             raise BadAnswer("The answer is not an Anthropic message.") from error
         if typed.type != "message":
             raise BadAnswer("The answer is not an Anthropic message.")
@@ -139,7 +140,7 @@ class CountTokens:
         """The count. Raises BadAnswer."""
         try:
             return Reply(b'{"input_tokens":%d}' % _decode_count(body).input_tokens)
-        except response.UNREADABLE as error:
+        except UNREADABLE as error:
             raise BadAnswer("The provider's answer holds no count of tokens.") from error
 
     def stream(self, call: Call) -> StreamDecoder:

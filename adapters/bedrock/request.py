@@ -19,9 +19,10 @@ from adapters.anthropic import tools
 from adapters.anthropic.models import traits
 from adapters.anthropic.parts import Dropped, read
 from adapters.anthropic.request import BUDGETS, HARMLESS, budget_within, wanted_format
-from adapters.anthropic.wire import JSON_TOOL, NULL, JsonSchema
+from adapters.anthropic.wire import JSON_TOOL
 from adapters.bedrock.blocks import CACHE_POINT, Blocks, Turns
 from adapters.bedrock.models import family
+from adapters.chat.wire import NULL, JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.types import Call, Outbound

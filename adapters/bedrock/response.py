@@ -6,48 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Raw
 
-from adapters.anthropic.response import wish_of
-from adapters.anthropic.wire import (
-    BRACE,
-    FINISH,
-    JSON_TOOL,
-    NULL,
-    CalledFunction,
-    Choice,
-    NamedCompletion,
-    OutMessage,
-    OutToolCall,
-    Wish,
-    first,
-    told,
-)
-from adapters.anthropic.wire import Completion as StrictCompletion
+from adapters.anthropic.response import finish_of, input_text
+from adapters.anthropic.wire import JSON_TOOL
 from adapters.bedrock.models import family
 from adapters.bedrock.wire import ERRORS, Answer, Block, Told, counted, opened
+from adapters.chat.response import completion, message_of, wants_schema, wish_of
+from adapters.chat.wire import NULL, CalledFunction, Choice, OutMessage, OutToolCall, Wish, told
 from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError, kind_of
+from adapters.pivot import UNREADABLE
 from adapters.types import Call, Reply, Usage
 
-_encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_told = msgspec.json.Decoder(Told).decode
 
 _TYPE_HEADER = "x-amzn-errortype"
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def answers_by_tool(call: Call, wish: Wish) -> bool:
     """Whether the request was sent with the tool whose input is the answer; `request` decides by the same."""
     wanted = wish.response_format
-    if wanted is None or wanted.type != "json_schema" or wanted.json_schema is None:
-        return False
-    return first(wanted.json_schema.schema) == BRACE and family(call.model).schema == "tool"
-
-
-def finish_of(reason: str | None, strict: bool) -> str:
-    """OpenAI's word for a stop reason, or the service's own where the client takes those."""
-    return FINISH.get(reason, "stop") if strict or not reason else reason
+    return wanted is not None and wants_schema(wanted) and family(call.model).schema == "tool"
 
 
 def translate(call: Call, body: bytes) -> Reply:
@@ -62,19 +41,11 @@ def translate(call: Call, body: bytes) -> Reply:
     wish = wish_of(call)
     message, finish = _message(answer, answers_by_tool(call, wish), wish.functions != NULL, call.strict)
     if call.shows_blocks:
-        message.content_blocks = [Raw(_encode(block)) for block in map(shown, answer.output.message.content) if block]
+        message.content_blocks = [block for block in map(shown, answer.output.message.content) if block]
     usage = Usage() if answer.usage is None else counted(answer.usage, answer.service_tier)
-    made: StrictCompletion = StrictCompletion(
-        f"chatcmpl-{call.id}",
-        "chat.completion",
-        call.created,
-        call.model,
-        [Choice(0, message, None, finish)],
-        told(usage, call.strict),
-    )
-    if not call.strict:
-        made = NamedCompletion(**msgspec.structs.asdict(made), provider="bedrock")
-    return Reply(_encode(made), usage if answer.usage is not None else None)
+    choices = (Choice(0, message, None, finish),)
+    made = completion(call, "bedrock", choices, told(usage, call.shows_blocks), None, None)
+    return Reply(made, usage if answer.usage is not None else None)
 
 
 def _message(answer: Answer, by_tool: bool, legacy: bool, strict: bool) -> tuple[OutMessage, str]:
@@ -87,21 +58,11 @@ def _message(answer: Answer, by_tool: bool, legacy: bool, strict: bool) -> tuple
             if not answered:
                 texts += text_of(block)
         elif by_tool and tool.name == JSON_TOOL:
-            texts, answered = [_text(tool.input)], True
+            texts, answered = [input_text(tool.input)], True
         else:
-            calls.append(OutToolCall(tool.tool_use_id, "function", CalledFunction(tool.name, _text(tool.input))))
-    reason = answer.stop_reason
-    if answered and not calls and reason == "tool_use":
-        # The client never asked for a tool: to it this is an answer that came to its end.
-        reason = "end_turn"
-    finish = finish_of(reason, strict)
-    content = "".join(texts) if texts or not calls else None
-    if not calls:
-        return OutMessage("assistant", content, None), finish
-    if legacy:
-        finish = "function_call" if finish == "tool_calls" else finish
-        return OutMessage("assistant", content, None, function_call=calls[0].function), finish
-    return OutMessage("assistant", content, None, calls), finish
+            calls.append(OutToolCall(tool.tool_use_id, "function", CalledFunction(tool.name, input_text(tool.input))))
+    finish = finish_of(answer.stop_reason, strict, answered=answered and not calls, legacy=legacy and bool(calls))
+    return message_of(texts, calls, legacy), finish
 
 
 def text_of(block: Block) -> list[str]:
@@ -127,10 +88,6 @@ def shown(block: Block) -> dict[str, Any] | None:
         return {"type": "image_url", "image_url": {"url": url}}
     texts = text_of(block)
     return {"type": "text", "text": "".join(texts)} if texts else None
-
-
-def _text(input: Raw) -> str:
-    return str(input, "utf-8") if input else "{}"
 
 
 def error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from adapters.chat.response import completion
+from adapters.chat.wire import Choice, told
 from adapters.errors import BadAnswer
 from adapters.pivot import ABSENT, BRACKET, QUOTE, UNREADABLE, first
 from adapters.types import Call, Reply, Usage
@@ -88,25 +90,9 @@ def translate(call: Call, body: bytes) -> Reply:
     except UNREADABLE as error:
         raise BadAnswer(f"The answer is not one of Cohere's: {str(error).replace('`', chr(39))}.") from error
     usage = usage_of(answer.usage)
-    completion: dict[str, Any] = {
-        "id": answer.id or f"chatcmpl-{call.id}",
-        "object": "chat.completion",
-        "created": call.created,
-        "model": call.model,
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "logprobs": None,
-                "finish_reason": finish_of(answer.finish_reason, call.strict),
-            }
-        ],
-    }
-    if usage is not None:
-        completion["usage"] = told(usage)
-    if not call.strict:
-        completion["provider"] = "cohere"
-    return Reply(encode(completion), usage)
+    choices = (Choice(0, message, None, finish_of(answer.finish_reason, call.strict)),)
+    made = completion(call, "cohere", choices, None if usage is None else told(usage), answer.id, None)
+    return Reply(made, usage)
 
 
 def finish_of(reason: str | None, strict: bool) -> str:
@@ -120,16 +106,6 @@ def usage_of(counted: Counted | None) -> Usage | None:
     if counted is None or units is None:
         return None
     return Usage(int(units.input_tokens or 0), int(units.output_tokens or 0), int(counted.cached_tokens or 0))
-
-
-def told(usage: Usage) -> dict[str, Any]:
-    """The usage object a client gets."""
-    return {
-        "prompt_tokens": usage.input,
-        "completion_tokens": usage.output,
-        "total_tokens": usage.input + usage.output,
-        "prompt_tokens_details": {"cached_tokens": usage.cached},
-    }
 
 
 def annotations_of(citations: Raw) -> list[dict[str, Any]]:

@@ -8,6 +8,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from adapters import openai_errors
+from adapters.chat.response import wish_of
+from adapters.chat.stream import OneChoice, Tool
+from adapters.chat.wire import OutUsage, told
 from adapters.cohere.response import (
     Content,
     Counted,
@@ -15,14 +18,12 @@ from adapters.cohere.response import (
     annotations_of,
     encode,
     finish_of,
-    told,
     usage_of,
 )
 from adapters.errors import TRAITS, Kind, UpstreamError
-from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
 from adapters.pivot import ABSENT, BRACE, first, on_one_line
-from adapters.types import Call, bodiless
+from adapters.types import Call, Usage
 
 
 class Said(Struct, gc=False):
@@ -47,37 +48,23 @@ class CohereEvent(Struct, gc=False):
     message: str | None = None
 
 
-class Options(Struct, gc=False):
-    include_usage: bool | None = None
-
-
-class Wish(Struct, gc=False):
-    stream_options: Options | None = None
-
-
 _event = msgspec.json.Decoder(CohereEvent).decode
-_wish = msgspec.json.Decoder(Wish).decode
 _NOTHING = Said()
 
 
-class CohereStream(Machine):
+class CohereStream(OneChoice):
     """Translates one streamed answer. See `adapters.types.StreamDecoder`."""
 
-    __slots__ = ("_blocks", "_call", "_calls", "_head", "_include_usage", "_open", "_tail", "_text_head", "_text_tail")
+    __slots__ = ()
+
+    provider = b"cohere"
 
     def __init__(self, call: Call) -> None:
-        super().__init__()
-        try:
-            options = _wish(call.body).stream_options
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            options = None
-        self._call = bodiless(call)
-        self._blocks = call.shows_blocks
-        self._include_usage = options is not None and bool(options.include_usage)
-        self._head = self._tail = self._text_head = self._text_tail = b""
-        self._calls: dict[int, int] = {}
-        self._open = -1
-        """The number of the call whose arguments have not begun."""
+        super().__init__(call, wish_of(call))
+
+    def _told(self, usage: Usage, own: bool) -> OutUsage:
+        # Cohere tells what it read from a cache, but not what it wrote to one.
+        return told(usage)
 
     def _take(self, events: list[Event], out: list[bytes]) -> None:
         for _, data in events:
@@ -97,24 +84,9 @@ class CohereStream(Machine):
         self._end(error or UpstreamError(Kind.BAD_UPSTREAM, 502, "The provider reported an error within the stream."))
 
     def _on_start(self, event: CohereEvent, out: list[bytes]) -> None:
-        if self._head:
-            return
-        call = self._call
-        provider = b"" if call.strict else b'"provider":"cohere",'
-        self._head = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,%b"choices":[' % (
-            encode(event.id or f"chatcmpl-{call.id}"),
-            call.created,
-            encode(call.model),
-            provider,
-        )
-        usage = b',"usage":null' if self._include_usage else b""
-        self._tail = b',"finish_reason":null}]%b}\n\n' % usage
-        self._text_head = self._head + b'{"index":0,"delta":{"content":'
-        self._text_tail = b"}" + self._tail
-        self._send(b'{"role":"assistant","content":""}', out)
-
-    def _send(self, delta: bytes, out: list[bytes]) -> None:
-        out += (self._head, b'{"index":0,"delta":', delta, self._tail)
+        if not self._head:
+            self._name(event.id, None)
+            self._tell_role(out)
 
     def _on_content(self, event: CohereEvent, out: list[bytes]) -> None:
         said = self._said(event)
@@ -126,7 +98,7 @@ class CohereStream(Machine):
             if self._blocks and (part.thinking or part.type == "thinking"):
                 kind = b'"type":"thinking",' if part.type else b""
                 fields = b'{%b"thinking":%b}' % (kind, encode(part.thinking))
-                self._send(b'{"content_blocks":[{"index":%d,"delta":%b}]}' % (event.index, fields), out)
+                self._extend(event.index, fields, out)
 
     def _on_plan(self, event: CohereEvent, out: list[bytes]) -> None:
         said = self._said(event)
@@ -137,31 +109,20 @@ class CohereStream(Machine):
         call = self._tool(event)
         if call is None or call.function is None:
             return
-        number = self._calls[event.index] = len(self._calls)
-        self._open = number
-        function = b'{"name":%b,"arguments":""}' % encode(call.function.name)
-        made = b'{"tool_calls":[{"index":%d,"id":%b,"type":"function","function":%b}]}'
-        self._send(made % (number, encode(call.id), function), out)
-        if call.function.arguments:
-            self._argue(number, call.function.arguments, out)
+        tool = self._begin_call(event.index, call.id, call.function.name, out)
+        self._argue(tool, call.function.arguments or "", out)
 
     def _on_arguments(self, event: CohereEvent, out: list[bytes]) -> None:
-        call, number = self._tool(event), self._calls.get(event.index)
-        if call is not None and call.function is not None and number is not None and call.function.arguments:
-            self._argue(number, call.function.arguments, out)
+        call, tool = self._tool(event), self._tools.get(event.index)
+        if call is not None and call.function is not None and tool is not None:
+            self._argue(tool, call.function.arguments or "", out)
 
-    def _argue(self, number: int, arguments: str, out: list[bytes]) -> None:
-        if self._open == number:
-            if arguments == "null":
-                return
-            self._open = -1
-        made = b'{"tool_calls":[{"index":%d,"function":{"arguments":%b}}]}'
-        self._send(made % (number, encode(arguments)), out)
+    def _argue(self, tool: Tool, fragment: str, out: list[bytes]) -> None:
+        if not (tool.bare and fragment == "null"):  # said of a tool without any
+            super()._argue(tool, fragment, out)
 
     def _on_call_end(self, event: CohereEvent, out: list[bytes]) -> None:
-        if self._open >= 0 and self._calls.get(event.index) == self._open:
-            # A call without arguments: no fragments came, and an empty string is not JSON to the client.
-            self._argue(self._open, "{}", out)
+        self._end_call(event.index, out)
 
     def _on_citation(self, event: CohereEvent, out: list[bytes]) -> None:
         said = self._said(event)
@@ -183,13 +144,8 @@ class CohereStream(Machine):
             self._end(UpstreamError(Kind.BAD_UPSTREAM, TRAITS[Kind.BAD_UPSTREAM].status, delta.error))
             return
         self.usage = usage_of(delta.usage)
-        finish = encode(finish_of(delta.finish_reason, self._call.strict))
-        usage = b',"usage":null' if self._include_usage else b""
-        out.append(b'%b{"index":0,"delta":{},"finish_reason":%b}]%b}\n\n' % (self._head, finish, usage))
-        if self._include_usage and self.usage is not None:
-            out.append(b'%b],"usage":%b}\n\n' % (self._head, encode(told(self.usage))))
-        out.append(b"data: [DONE]\n\n")
-        self._end()
+        self._tell_finish(finish_of(delta.finish_reason, self._call.strict), out)
+        self._tell_end(out)
 
     def _said(self, event: CohereEvent) -> Said | None:
         if not self._begun():

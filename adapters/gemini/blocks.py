@@ -11,7 +11,8 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from adapters.gemini.wire import EMPTY_STRING, SIGNED, AnswerPart
+from adapters.chat.wire import EMPTY_STRING
+from adapters.gemini.wire import SIGNED, AnswerPart
 from adapters.pivot import joined, on_one_line
 
 _encode = msgspec.json.Encoder().encode

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.parts import Dropped, data_url, read
+from adapters.chat.wire import EMPTY_STRING
 from adapters.errors import InvalidRequest
-from adapters.gemini.wire import EMPTY_STRING, SIGNED, Part, Url
+from adapters.gemini.wire import SIGNED, Part, Url
 from adapters.pivot import NULL, QUOTE, first
 
 Made: TypeAlias = dict[str, Any] | Raw

@@ -15,13 +15,14 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.anthropic.parts import Dropped, read
+from adapters.chat.wire import JsonSchema, ResponseFormat
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.gemini.models import traits
 from adapters.gemini.schema import normalized
 from adapters.gemini.tools import Tools
 from adapters.gemini.turns import Conversation
-from adapters.gemini.wire import AudioWish, ImageConfig, JsonSchema, ResponseFormat, Thinking
+from adapters.gemini.wire import AudioWish, ImageConfig, Thinking
 from adapters.pivot import BRACE, NULL, first
 from adapters.types import Call, Outbound
 

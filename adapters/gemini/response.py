@@ -5,48 +5,21 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
+from adapters.chat.response import completion, wish_of
+from adapters.chat.wire import EMPTY_STRING, NULL, AudioOut, CalledFunction, OutMessage, OutToolCall, told
 from adapters.errors import BadAnswer
 from adapters.gemini.blocks import Blocks, folded
 from adapters.gemini.grounding import citations, logprobs
-from adapters.gemini.wire import (
-    EMPTY_STRING,
-    FINISH,
-    Answer,
-    AnswerPart,
-    AudioOut,
-    Called,
-    CalledFunction,
-    Candidate,
-    Completion,
-    NamedCompletion,
-    OutChoice,
-    OutMessage,
-    OutToolCall,
-    RawAnswer,
-    Wish,
-    told,
-)
+from adapters.gemini.wire import FINISH, Answer, AnswerPart, Called, Candidate, OutChoice, RawAnswer
 from adapters.google_usage import Tokens, counted
-from adapters.pivot import BRACE, NULL, QUOTE, UNREADABLE, first, joined
+from adapters.pivot import BRACE, QUOTE, UNREADABLE, first, joined
 from adapters.types import Call, Reply
 
-_encode = msgspec.json.Encoder().encode
 _answer = msgspec.json.Decoder(Answer).decode
 _raws = msgspec.json.Decoder(RawAnswer).decode
-_wish = msgspec.json.Decoder(Wish).decode
 _str = msgspec.json.Decoder(str).decode
 
-_NULL = Raw(b"null")
-_NO_WISH = Wish()
 _NO_TOKENS = Tokens()
-
-
-def wish_of(call: Call) -> Wish:
-    """What the request says about the form of its answer."""
-    try:
-        return _wish(call.body)
-    except UNREADABLE:
-        return _NO_WISH
 
 
 def translate(call: Call, body: bytes) -> Reply:
@@ -65,16 +38,9 @@ def translate(call: Call, body: bytes) -> Reply:
     if not choices:
         choices = [OutChoice(0, OutMessage("assistant", EMPTY_STRING, None), None, blocked(answer, call.strict))]
     tokens = answer.usage_metadata
-    make = Completion if call.strict else NamedCompletion
-    completion = make(
-        answer.response_id or f"chatcmpl-{call.id}",
-        "chat.completion",
-        call.created,
-        answer.model_version or call.model,
-        choices,
-        told(tokens or _NO_TOKENS),
-    )
-    return Reply(_encode(completion), None if tokens is None else counted(tokens))
+    usage = counted(tokens or _NO_TOKENS)
+    made = completion(call, "google", choices, told(usage), answer.response_id, answer.model_version)
+    return Reply(made, None if tokens is None else usage)
 
 
 def blocked(answer: Answer, strict: bool) -> str:
@@ -120,9 +86,9 @@ def _choice(call: Call, candidate: Candidate, raws: list[Raw] | None) -> OutChoi
         for number, part in enumerate(part for part in parts if part.function_call is not None)
         if part.function_call is not None
     ]
-    content = joined(texts) if texts else (_NULL if calls else EMPTY_STRING)
+    content = joined(texts) if texts else (None if calls else EMPTY_STRING)
     message = OutMessage("assistant", content, None)
-    legacy = bool(calls) and first(wish_of(call).functions) != NULL
+    legacy = bool(calls) and wish_of(call).functions != NULL
     if legacy:
         message.function_call = calls[0].function
     elif calls:
@@ -131,7 +97,7 @@ def _choice(call: Call, candidate: Candidate, raws: list[Raw] | None) -> OutChoi
         if part.inline_data is not None and part.inline_data.mime_type.startswith("audio/"):
             message.audio = AudioOut(f"audio_{call.id[-24:]}", part.inline_data.data, call.created + 3600, "")
     if candidate.grounding_metadata or candidate.citation_metadata:
-        text = _str(content) if texts else ""
+        text = _str(content) if content is not None and texts else ""
         message.annotations = citations(candidate.grounding_metadata, candidate.citation_metadata, text) or None
     if raws is not None:
         blocks = Blocks()

@@ -12,26 +12,17 @@ import msgspec
 from msgspec import Raw
 
 from adapters import google_errors
-from adapters.framing.machine import Machine
+from adapters.chat.response import wish_of
+from adapters.chat.stream import Chunks
+from adapters.chat.wire import EMPTY_STRING, CalledFunction, OutToolCall, OutUsage, told
 from adapters.framing.sse import Event
 from adapters.gemini.blocks import Blocks
 from adapters.gemini.grounding import citations, logprobs
-from adapters.gemini.response import arguments, blocked, call_id, finish, wish_of
-from adapters.gemini.wire import (
-    EMPTY_STRING,
-    Answer,
-    AnswerPart,
-    CalledFunction,
-    Candidate,
-    Inline,
-    OutToolCall,
-    RawAnswer,
-    Wish,
-    told,
-)
+from adapters.gemini.response import arguments, blocked, call_id, finish
+from adapters.gemini.wire import Answer, AnswerPart, Candidate, Inline, RawAnswer
 from adapters.google_usage import Tokens, counted
-from adapters.pivot import NULL, QUOTE, UNREADABLE, first
-from adapters.types import Call, Usage, bodiless
+from adapters.pivot import QUOTE, UNREADABLE, first
+from adapters.types import Call, Usage
 
 _encode = msgspec.json.Encoder().encode
 _answer = msgspec.json.Decoder(Answer).decode
@@ -61,36 +52,19 @@ class _Choice:
         self.size = 0
 
 
-class GeminiStream(Machine):
+class GeminiStream(Chunks):
     """Translates one streamed answer. See `adapters.types.StreamDecoder`."""
 
-    __slots__ = (
-        "_call",
-        "_choices",
-        "_head",
-        "_include_usage",
-        "_keeps",
-        "_legacy",
-        "_shows",
-        "_tail",
-        "_text_tail",
-        "_tokens",
-    )
+    __slots__ = ("_choices", "_keeps", "_tokens")
     _tokens: Tokens | None
 
+    provider = b"google"
+
     def __init__(self, call: Call) -> None:
-        wish: Wish = wish_of(call)
-        options = wish.stream_options
-        super().__init__()
-        self._call = bodiless(call)
-        self._shows = call.shows_blocks
-        self._include_usage = options is not None and bool(options.include_usage)
-        self._legacy = first(wish.functions) != NULL
+        wish = wish_of(call)
+        super().__init__(call, wish)
         self._keeps = any(word in bytes(wish.tools) + bytes(wish.web_search_options) for word in _SEARCHES)
         self._choices: dict[int, _Choice] = {}
-        self._head = b""
-        self._tail = b',"finish_reason":null}]%b}\n\n' % (b',"usage":null' if self._include_usage else b"")
-        self._text_tail = b"}" + self._tail
 
     @property
     def usage(self) -> Usage | None:
@@ -143,13 +117,7 @@ class GeminiStream(Machine):
 
     def _open(self, index: int, answer: Answer, out: list[bytes]) -> _Choice:
         if not self._head:
-            call = self._call
-            self._head = b'data: {"id":%b,"object":"chat.completion.chunk","created":%d,"model":%b,%b"choices":[' % (
-                _encode(answer.response_id or f"chatcmpl-{call.id}"),
-                call.created,
-                _encode(answer.model_version or call.model),
-                b"" if call.strict else b'"provider":"google",',
-            )
+            self._name(answer.response_id, answer.model_version)
         choice = self._choices[index] = _Choice(self._head, index, self._keeps)
         self._send(choice, b'{"role":"assistant","content":""}', out)
         return choice
@@ -164,7 +132,7 @@ class GeminiStream(Machine):
         content = candidate.content
         if content is not None:
             parts = content.parts
-            if self._shows:
+            if self._blocks:
                 self._show(candidate.index, choice, parts, data, out)
             else:
                 for part in parts:
@@ -234,7 +202,7 @@ class GeminiStream(Machine):
             self._fail("The provider's answer has a function call without a name.")
             return
         function = CalledFunction(called.name, arguments(called))
-        if self._shows:
+        if self._blocks:
             function.thought_signature = part.thought_signature
         number = choice.calls
         choice.calls += 1
@@ -257,17 +225,14 @@ class GeminiStream(Machine):
         if found:
             self._send(choice, b'{"annotations":%b}' % _encode(found), out)
 
+    def _told(self, usage: Usage, own: bool) -> OutUsage:
+        # Google tells what it read from a cache, but not what it wrote to one.
+        return told(usage)
+
     def _complete(self, out: list[bytes]) -> None:
-        strict, tokens = self._call.strict, self._tokens
-        usage = b',"usage":null' if self._include_usage else b""
-        if not self._include_usage and not strict and tokens is not None:
-            usage = b',"usage":%b' % _encode(told(tokens))
-        for choice in self._choices.values():
+        for index, choice in self._choices.items():
             reason = choice.reason
             if not choice.refused:
-                reason = finish(reason, choice.calls, strict, self._legacy)
-            out += (choice.head, b'{},"finish_reason":%b}]%b}\n\n' % (_encode(reason), usage))
-        if self._include_usage and tokens is not None:
-            out.append(b'%b],"usage":%b}\n\n' % (self._head, _encode(told(tokens))))
-        out.append(b"data: [DONE]\n\n")
-        self._end()
+                reason = finish(reason, choice.calls, self._call.strict, self._legacy)
+            self._tell_finish(reason or "stop", out, index)
+        self._tell_end(out)

@@ -8,9 +8,10 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.parts import Dropped, read
+from adapters.chat.wire import EMPTY_OBJECT
 from adapters.errors import InvalidRequest
 from adapters.gemini.schema import normalized
-from adapters.gemini.wire import EMPTY_OBJECT, Function
+from adapters.gemini.wire import Function
 from adapters.pivot import ABSENT, BRACE, NULL, first
 
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode

@@ -13,12 +13,11 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.parts import Dropped, read
+from adapters.chat.wire import EMPTY_OBJECT, EMPTY_STRING
 from adapters.errors import InvalidRequest
 from adapters.gemini.models import Traits
 from adapters.gemini.parts import Made, Parts
 from adapters.gemini.wire import (
-    EMPTY_OBJECT,
-    EMPTY_STRING,
     UNSIGNED,
     FunctionCall,
     LenientMessage,

@@ -1,4 +1,4 @@
-"""The types and tables of both sides: OpenAI's chat request and answer, Gemini's generateContent answer and its events.
+"""The types and tables of both sides: what of a chat request matters to Gemini; its answer and the events of one.
 
 Only the fields that matter are named. `Raw` values keep the JSON text they came in; an empty `Raw` means absent.
 """
@@ -10,11 +10,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters.google_usage import Tokens, counted
+from adapters.chat.wire import Choice
+from adapters.google_usage import Tokens
 from adapters.pivot import ABSENT
-
-EMPTY_STRING = Raw(b'""')
-EMPTY_OBJECT = Raw(b"{}")
 
 SIGNED = "google:"
 """Stands before the signature in a `thinking` block of ours: signatures of other makers, which Gemini would refuse, are
@@ -122,16 +120,6 @@ class Function(Struct, gc=False):
     cache_control: Raw = ABSENT
 
 
-class JsonSchema(Struct, gc=False):
-    name: str | None = None
-    schema: Raw = ABSENT
-
-
-class ResponseFormat(Struct, gc=False):
-    type: str
-    json_schema: JsonSchema | None = None
-
-
 class Thinking(Struct, gc=False):
     type: str
     budget_tokens: int | None = None
@@ -145,19 +133,6 @@ class ImageConfig(Struct, gc=False):
 class AudioWish(Struct, gc=False):
     voice: str | None = None
     format: str | None = None
-
-
-class StreamOptions(Struct, gc=False):
-    include_usage: bool | None = None
-
-
-class Wish(Struct, gc=False):
-    """The fields of a chat request that its answer depends on."""
-
-    stream_options: StreamOptions | None = None
-    functions: Raw = ABSENT
-    tools: Raw = ABSENT
-    web_search_options: Raw = ABSENT
 
 
 # What Gemini gets.
@@ -241,85 +216,8 @@ class RawAnswer(Struct, gc=False):
 # What the client gets.
 
 
-class CalledFunction(Struct, omit_defaults=True, gc=False):
-    name: str
-    arguments: str
-    thought_signature: str = ""
-
-
-class OutToolCall(Struct, gc=False):
-    id: str
-    type: str
-    function: CalledFunction
-
-
-class AudioOut(Struct, gc=False):
-    id: str
-    data: str
-    expires_at: int
-    transcript: str
-
-
-class OutMessage(Struct, omit_defaults=True):
-    role: str
-    content: Raw
-    refusal: Any
-    tool_calls: list[OutToolCall] | None = None
-    function_call: CalledFunction | None = None
-    annotations: list[Any] | None = None
-    audio: AudioOut | None = None
-    content_blocks: list[Any] | None = None
-
-
-class OutChoice(Struct, omit_defaults=True):
-    index: int
-    message: OutMessage
-    logprobs: Any
-    finish_reason: str
+class OutChoice(Choice, omit_defaults=True):
     grounding_metadata: Raw = msgspec.field(default=ABSENT, name="groundingMetadata")
-
-
-class PromptDetails(Struct, omit_defaults=True, gc=False):
-    cached_tokens: int
-    audio_tokens: int = 0
-
-
-class CompletionDetails(Struct, omit_defaults=True, gc=False):
-    reasoning_tokens: int = 0
-    audio_tokens: int = 0
-
-
-class OutUsage(Struct, omit_defaults=True, gc=False):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptDetails
-    completion_tokens_details: CompletionDetails | None = None
-
-
-class Completion(Struct):
-    id: str
-    object: str
-    created: int
-    model: str
-    choices: list[OutChoice]
-    usage: OutUsage
-
-
-class NamedCompletion(Completion):
-    """What a client that did not ask for strict compliance gets: it also says who answered."""
-
-    provider: str = "google"
-
-
-def told(tokens: Tokens) -> OutUsage:
-    """The usage object a client gets."""
-    usage = counted(tokens)
-    prompt = PromptDetails(usage.cached, usage.audio_input)
-    out = OutUsage(usage.input, usage.output, usage.input + usage.output, prompt)
-    if usage.reasoning or usage.audio_output:
-        out.completion_tokens_details = CompletionDetails(usage.reasoning, usage.audio_output)
-    return out
 
 
 # Tables.

@@ -1,0 +1,145 @@
+"""The types of chat, as upstream codecs read its requests and write its answers.
+
+Only the fields that matter are named. `Raw` values keep the JSON text they came in; what is absent reads as `null`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from adapters.types import Usage
+
+NULL = Raw(b"null")
+EMPTY_STRING = Raw(b'""')
+EMPTY_OBJECT = Raw(b"{}")
+
+
+# What the client sends.
+
+
+class JsonSchema(Struct, gc=False):
+    name: str | None = None
+    schema: Raw = NULL
+
+
+class ResponseFormat(Struct, gc=False):
+    type: str
+    json_schema: JsonSchema | None = None
+
+
+class StreamOptions(Struct, gc=False):
+    include_usage: bool | None = None
+
+
+class Wish(Struct, gc=False):
+    """The fields of a request that its answer depends on. With `functions` a client takes calls in the form that was
+    before there were tools."""
+
+    stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    functions: Raw = NULL
+    tools: Raw = NULL
+    web_search_options: Raw = NULL
+
+
+# What the client gets.
+
+
+class CalledFunction(Struct, omit_defaults=True, gc=False):
+    name: str
+    arguments: str
+    thought_signature: str = ""
+
+
+class OutToolCall(Struct, gc=False):
+    id: str
+    type: str
+    function: CalledFunction
+
+
+class UrlCitation(Struct, gc=False):
+    url: str
+    title: str
+    start_index: int
+    end_index: int
+
+
+class Annotation(Struct, gc=False):
+    """A source with an address, as OpenAI cites it."""
+
+    url_citation: UrlCitation
+    type: str = "url_citation"
+
+
+class AudioOut(Struct, gc=False):
+    id: str
+    data: str
+    expires_at: int
+    transcript: str
+
+
+class OutMessage(Struct, omit_defaults=True):
+    """`content` is a text, or the JSON string of it."""
+
+    role: str
+    content: str | Raw | None
+    refusal: None
+    tool_calls: list[OutToolCall] | None = None
+    function_call: CalledFunction | None = None
+    annotations: list[Any] | None = None
+    audio: AudioOut | None = None
+    content_blocks: list[Any] | None = None
+
+
+class Choice(Struct):
+    index: int
+    message: Any
+    logprobs: Any
+    finish_reason: str
+
+
+class PromptDetails(Struct, omit_defaults=True, gc=False):
+    cached_tokens: int
+    audio_tokens: int = 0
+
+
+class CompletionDetails(Struct, omit_defaults=True, gc=False):
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+
+
+class OutUsage(Struct, omit_defaults=True):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+
+
+class Completion(Struct, omit_defaults=True):
+    """`provider` says who answered, to clients that did not ask for strict compliance."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: Sequence[Choice]
+    usage: OutUsage | None = None
+    provider: str = ""
+
+
+def told(usage: Usage, cache_words: bool = False) -> OutUsage:
+    """The usage object a client gets; with Anthropic's words for the cached tokens beside OpenAI's, if so wished."""
+    prompt = PromptDetails(usage.cached, usage.audio_input)
+    out = OutUsage(usage.input, usage.output, usage.input + usage.output, prompt)
+    if usage.reasoning or usage.audio_output:
+        out.completion_tokens_details = CompletionDetails(usage.reasoning, usage.audio_output)
+    if cache_words:
+        out.cache_read_input_tokens = usage.cached
+        out.cache_creation_input_tokens = usage.cache_write
+    return out
