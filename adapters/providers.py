@@ -118,6 +118,11 @@ def _without(*names: str) -> Mapping[Dialect, Quirks]:
     return {Dialect.OPENAI_CHAT: Quirks(drop=names)}
 
 
+_REMEMBERS: Mapping[Dialect, Quirks] = {Dialect.OPENAI_CHAT: Quirks(thoughts="reasoning_content")}
+"""Models that refuse a history of tool calls without what they thought (DeepSeek's, Kimi), or do worse (GLM). Others,
+such as Groq and OpenAI, refuse the field, so that nobody else gets it."""
+
+
 def _aws(row: Provider, fields: Fields) -> Provider:
     """AWS's regions in China have a domain of their own."""
     if not str(fields.get("aws_region", "")).startswith("cn-"):
@@ -245,6 +250,7 @@ _ROWS: tuple[Provider, ...] = (
         key_env="OLLAMA_API_KEY",
         docs="https://docs.ollama.com/openai",
         paths=_ALL,
+        quirks={Dialect.OPENAI_CHAT: Quirks(thoughts="reasoning")},
         key_required=False,
     ),
     Provider(
@@ -355,13 +361,17 @@ _ROWS: tuple[Provider, ...] = (
         "cerebras",
         "https://api.cerebras.ai/v1",
         "https://inference-docs.cerebras.ai",
-        quirks=_without("frequency_penalty", "presence_penalty", "logit_bias", "service_tier"),
+        quirks={
+            Dialect.OPENAI_CHAT: Quirks(
+                thoughts="reasoning", drop=("frequency_penalty", "presence_penalty", "logit_bias", "service_tier")
+            )
+        },
     ),
     _row("cometapi", "https://api.cometapi.com/v1", "https://api.cometapi.com", _EMBED),
     _row("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "https://help.aliyun.com", _EMBED),
     _row("deepbricks", "https://api.deepbricks.ai/v1", "https://deepbricks.ai"),
     _row("deepinfra", "https://api.deepinfra.com/v1/openai", "https://deepinfra.com/docs"),
-    _row("deepseek", "https://api.deepseek.com/v1", "https://api-docs.deepseek.com"),
+    _row("deepseek", "https://api.deepseek.com/v1", "https://api-docs.deepseek.com", quirks=_REMEMBERS),
     _row("featherless-ai", "https://api.featherless.ai/v1", "https://featherless.ai/docs", _TEXT),
     _row("fireworks-ai", "https://api.fireworks.ai/inference/v1", "https://docs.fireworks.ai", {**_ALL, **_RESPONSES}),
     _row(
@@ -398,13 +408,19 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.OPENAI_CHAT: Quirks(rename={"max_tokens": "max_length", "max_completion_tokens": "max_length"})
         },
     ),
-    _row("moonshot", "https://api.moonshot.cn/v1", "https://platform.moonshot.cn/docs"),
+    _row("moonshot", "https://api.moonshot.cn/v1", "https://platform.moonshot.cn/docs", quirks=_REMEMBERS),
     _row("ncompass", "https://api.ncompass.tech/v1", "https://docs.ncompass.tech"),
     _row("nebius", "https://api.studio.nebius.ai/v1", "https://docs.nebius.com/studio", _ALL),
     _row("nextbit", "https://api.nextbit256.com/v1", "https://www.nextbit256.com/docs", _TEXT),
     _row("novita-ai", "https://api.novita.ai/v3/openai", "https://novita.ai/docs", _TEXT),
     _row("nscale", "https://inference.api.nscale.com/v1", "https://docs.nscale.com"),
-    _row("openrouter", "https://openrouter.ai/api/v1", "https://openrouter.ai/docs", {**_TEXT, **_RESPONSES}),
+    _row(
+        "openrouter",
+        "https://openrouter.ai/api/v1",
+        "https://openrouter.ai/docs",
+        {**_TEXT, **_RESPONSES},
+        quirks={Dialect.OPENAI_CHAT: Quirks(thoughts="reasoning")},
+    ),
     _row("ovhcloud", "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", "https://endpoints.ai.cloud.ovh.net"),
     _row("perplexity-ai", "https://api.perplexity.ai", "https://docs.perplexity.ai"),
     _row("sambanova", "https://api.sambanova.ai/v1", "https://docs.sambanova.ai"),
@@ -421,7 +437,7 @@ _ROWS: tuple[Provider, ...] = (
         "jina", "https://api.jina.ai/v1", "https://docs.jina.ai", {Dialect.OPENAI_EMBEDDINGS: "/embeddings", **_RERANK}
     ),
     _row("x-ai", "https://api.x.ai/v1", "https://docs.x.ai", {**_ALL, **_RESPONSES}),
-    _row("z-ai", "https://api.z.ai/api/paas/v4", "https://docs.z.ai"),
+    _row("z-ai", "https://api.z.ai/api/paas/v4", "https://docs.z.ai", quirks=_REMEMBERS),
     _row("ai21", "https://api.ai21.com/studio/v1", "https://docs.ai21.com/reference"),
     _row(
         "bytez",
@@ -459,7 +475,9 @@ _ROWS: tuple[Provider, ...] = (
     _row("stability-ai", "https://api.stability.ai", "https://platform.stability.ai/docs/api-reference", {}),
     _row("triton", "", "https://docs.nvidia.com/deeplearning/triton-inference-server", {}),
     _row("tripo3d", "https://api.tripo3d.ai/v2/openapi", "https://platform.tripo3d.ai/docs", {}),
-    _row("zhipu", "https://open.bigmodel.cn/api/paas/v4", "https://open.bigmodel.cn/dev/api", _EMBED),
+    _row(
+        "zhipu", "https://open.bigmodel.cn/api/paas/v4", "https://open.bigmodel.cn/dev/api", _EMBED, quirks=_REMEMBERS
+    ),
 )
 
 PROVIDERS: dict[str, Provider] = {row.name: row for row in _ROWS}

@@ -20,13 +20,17 @@ InvalidRequest."""
 
 
 class Quirks(msgspec.Struct, frozen=True):
-    """The quirks of one provider for one dialect, applied in this order.
+    """The quirks of one provider for one dialect, applied in the order of their fields.
+
+    `thoughts` is the field of an assistant's message in which it takes back what it thought in an earlier turn (`""`:
+    none); clients' codecs fill it, for providers that have it want it at the latest where tools were called.
 
     `drop` are parameters that it refuses. `rename` gives its names for others (the provider's own name, if the body has
     it too, stands). `default` are JSON values of parameters that it needs and nobody gave. `patch` does the rest, for
     the odd one out, and has nothing to do where none of `touches` is in the body.
     """
 
+    thoughts: str = ""
     drop: tuple[str, ...] = ()
     rename: Mapping[str, str] = {}
     default: Mapping[str, bytes] = {}

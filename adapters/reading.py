@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.errors import InvalidRequest
-from adapters.pivot import ABSENT, NULL, QUOTE, first
+from adapters.pivot import ABSENT, NULL, QUOTE, first, joined
 
 _T = TypeVar("_T")
 
@@ -62,14 +62,21 @@ class Dropped:
     """The names of what could not be translated, each once.
 
     `blocks` tells whether what follows takes more than OpenAI has words for: `content_blocks`, marks of caching, images
-    as results of tools. Then it need not be dropped.
+    as results of tools. Then it need not be dropped. `thoughts` is the field of an assistant's message for what it
+    thought, where what follows has one (see `adapters.quirks.Quirks`).
     """
 
-    __slots__ = ("_names", "blocks")
+    __slots__ = ("_names", "blocks", "thoughts")
 
-    def __init__(self, blocks: bool = False) -> None:
+    def __init__(self, blocks: bool = False, thoughts: str = "") -> None:
         self._names: dict[str, None] = {}
         self.blocks = blocks
+        self.thoughts = thoughts
+
+    def thought(self, texts: list[Raw], calls: bool) -> Raw:
+        """The value of that field for a message that thought `texts`, JSON strings; absent where there is nothing to
+        say. Beside calls there is: who must be given it back takes an empty one for a history that has none."""
+        return joined(texts) if self.thoughts and (texts or calls) else ABSENT
 
     def add(self, name: str) -> None:
         """Names are partly the client's words and end in a header: what is unfit for one is replaced."""

@@ -94,7 +94,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     answers whose upstream gives no such thing. `strict` asks for OpenAI's shape and nothing beside it, its words for
     finish reasons among them. `blocks` asks for `content_blocks` (thinking with signatures, images …) all the same: the
     middle of a chain always does, so that what OpenAI's shape cannot say reaches a client whose dialect can. `betas`
-    are the words of the client's `anthropic-beta` header, for clouds that want them in the body.
+    are the words of the client's `anthropic-beta` header, for clouds that want them in the body. `thoughts` is
+    `adapters.quirks.Quirks.thoughts` of an upstream that speaks chat.
     """
 
     dialect: Dialect
@@ -106,6 +107,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     strict: bool = True
     blocks: bool = False
     betas: tuple[str, ...] = ()
+    thoughts: str = ""
 
     @property
     def shows_blocks(self) -> bool:

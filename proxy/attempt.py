@@ -169,6 +169,8 @@ class Attempts:
         dropped: tuple[str, ...] = ()
         if not wire.codec.identity:
             call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), outbound.strict(x, leaf))
+            if wire.quirks is not None and wire.quirks.thoughts:
+                call = msgspec.structs.replace(call, thoughts=wire.quirks.thoughts)
             if wire.dialect in _BETAS:
                 call = msgspec.structs.replace(call, betas=outbound.betas(x, target))
             try:

@@ -278,20 +278,25 @@ def _user(content: Raw, dropped: Dropped) -> list[ChatMessage]:
 class _Said:
     """What one assistant message becomes. `blocks` are those that OpenAI has no word for, with the texts among them."""
 
-    __slots__ = ("blocks", "calls", "foreign", "signatures", "texts")
+    __slots__ = ("blocks", "calls", "foreign", "signatures", "texts", "thoughts")
 
     def __init__(self) -> None:
         self.texts: list[Raw] = []
+        self.thoughts: list[Raw] = []
         self.calls: list[ToolCall] = []
         self.blocks: list[Raw] = []
         self.foreign = False
         self.signatures: dict[str, str] = {}
 
-    def message(self) -> Assistant:
+    def message(self, dropped: Dropped) -> Assistant:
         for call in self.calls:
             call.function.thought_signature = self.signatures.get(call.id)
         content = joined(self.texts) if self.texts else _NULL if self.calls or self.foreign else _EMPTY
-        return Assistant(content, self.calls or None, self.blocks if self.foreign else None)
+        made = Assistant(content, self.calls or None, self.blocks if self.foreign else None)
+        thought = dropped.thought(self.thoughts, bool(self.calls))
+        if thought:
+            setattr(made, dropped.thoughts, thought)
+        return made
 
 
 def _assistant(content: Raw, dropped: Dropped) -> list[ChatMessage]:
@@ -307,6 +312,8 @@ def _assistant(content: Raw, dropped: Dropped) -> list[ChatMessage]:
             said.texts.append(block.content)
         elif block.type == "tool_use":
             said.calls.append(_tool_call(block, dropped, at))
+        elif block.type == "thinking" and dropped.thoughts:
+            said.thoughts.append(string(block.thinking, f"[{at}].thinking"))
         elif block.type in _USER:
             raise InvalidRequest(f"`{block.type}` blocks belong in user messages.", f"[{at}].type")
         elif not (dropped.blocks and _unpacked(said, block)):
@@ -317,7 +324,7 @@ def _assistant(content: Raw, dropped: Dropped) -> list[ChatMessage]:
                 # Thinking is signed for its maker alone; the rest are calls that only its servers could run.
                 kind = "thinking" if block.type == "redacted_thinking" else block.type
                 dropped.add(f"messages[].content[].{kind}")
-    return [said.message()]
+    return [said.message(dropped)]
 
 
 def _assistant_text(said: _Said, block: Block, raw: Raw | None, dropped: Dropped, at: int) -> None:

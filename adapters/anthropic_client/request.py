@@ -67,7 +67,7 @@ def to_chat(call: Call) -> Outbound:
             body.decode()
         except UnicodeDecodeError as error:
             raise peek.malformed(error) from error
-    request = _Request(ChatRequest(call.model, []), Dropped(call.blocks))
+    request = _Request(ChatRequest(call.model, []), Dropped(call.blocks, call.thoughts))
     for name, value in peek.fields(body).items():
         if first(value) == NULL:
             continue

@@ -34,6 +34,7 @@ class Block(Struct, gc=False):
     cache_control: Raw = ABSENT
     citations: Raw = ABSENT
     data: Raw = ABSENT
+    thinking: Raw = ABSENT
 
 
 class Source(Struct, gc=False):
@@ -127,6 +128,8 @@ class Assistant(Struct, tag_field="role", tag="assistant", omit_defaults=True, g
     content: Raw
     tool_calls: list[ToolCall] | None = None
     content_blocks: list[Raw] | None = None
+    reasoning_content: Raw = ABSENT
+    reasoning: Raw = ABSENT
 
 
 ChatMessage = Text | ToolText | Assistant

@@ -157,11 +157,12 @@ class Messages:
 class _Said:
     """One content of the model under way."""
 
-    __slots__ = ("_blocks", "_dropped", "_texts", "calls")
+    __slots__ = ("_blocks", "_dropped", "_texts", "_thoughts", "calls")
 
     def __init__(self, dropped: Dropped) -> None:
         self._dropped = dropped
         self._texts: list[Raw] = []
+        self._thoughts: list[Raw] = []
         self._blocks: list[Any] = []
         self.calls: list[ToolCall] = []
 
@@ -183,7 +184,9 @@ class _Said:
             self._dropped.add("contents[].parts[]")
 
     def _thought(self, part: Part) -> None:
-        if not self._dropped.blocks:
+        if self._dropped.thoughts:
+            self._thoughts += [part.text] if part.text else []
+        elif not self._dropped.blocks:
             self._dropped.add("contents[].parts[].thought")
         elif part.thought_signature:
             blocks, signature = signatures.read(part.thought_signature)
@@ -206,6 +209,9 @@ class _Said:
     def message(self) -> Assistant:
         nothing = _NULL if self.calls else _EMPTY
         made = Assistant(joined(self._texts) if self._texts else nothing, self.calls or None)
+        thought = self._dropped.thought(self._thoughts, bool(self.calls))
+        if thought:
+            setattr(made, self._dropped.thoughts, thought)
         thoughtful = any(isinstance(each, Raw) or each.type != "text" for each in self._blocks)
         if self._dropped.blocks and thoughtful:
             made.content_blocks = self._blocks

@@ -122,6 +122,8 @@ class Assistant(Struct, tag_field="role", tag="assistant", omit_defaults=True, g
     content: Raw
     tool_calls: list[ToolCall] | None = None
     content_blocks: list[Any] | None = None
+    reasoning_content: Raw = ABSENT
+    reasoning: Raw = ABSENT
 
 
 ChatMessage = Text | ToolText | Assistant

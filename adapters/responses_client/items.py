@@ -41,6 +41,7 @@ class Item(Struct, gc=False):
     input: Raw = ABSENT
     output: Raw = ABSENT
     encrypted_content: str | None = None
+    summary: Raw = ABSENT
     id: str | None = None
 
 
@@ -162,6 +163,11 @@ class Conversation:
             self._blocks.append(Raw(b'{"type":"text","text":%b}' % text))
 
     def _reasoning(self, item: Item) -> None:
+        if self.dropped.thoughts:
+            told = item.content if first(item.content) == BRACKET else item.summary
+            parts = read(_parts, told) if first(told) == BRACKET else []
+            self._open_assistant()["thoughts"] += [part.text for part in parts if first(part.text) == QUOTE]
+            return
         packed = unpack(item.encrypted_content) if item.encrypted_content else None
         if packed is None or not self.dropped.blocks:
             if item.encrypted_content:
@@ -214,7 +220,7 @@ class Conversation:
     def _open_assistant(self) -> Message:
         if self._assistant is None:
             self._show()
-            self._assistant = {"texts": [], "calls": []}
+            self._assistant = {"texts": [], "calls": [], "thoughts": []}
         return self._assistant
 
     def _close_assistant(self) -> None:
@@ -228,6 +234,9 @@ class Conversation:
                 if call["id"] in self._signatures:
                     call["function"]["thought_signature"] = self._signatures[call["id"]]
             message["tool_calls"] = calls
+        thought = self.dropped.thought(assistant["thoughts"], bool(calls))
+        if thought:
+            message[self.dropped.thoughts] = thought
         if self._foreign:
             message["content_blocks"] = self._blocks
         self._blocks, self._foreign = [], False

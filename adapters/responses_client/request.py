@@ -40,7 +40,7 @@ class _Request:
 
     def __init__(self, call: Call) -> None:
         self.out: dict[str, Any] = {"model": call.model, "messages": []}
-        self.dropped = Dropped(call.blocks)
+        self.dropped = Dropped(call.blocks, call.thoughts)
         self.conversation = Conversation(self.dropped)
         self.tools = Tools(self.dropped)
         self.instructions = ABSENT

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
+from adapters.providers import PROVIDERS
+from adapters.quirks import Quirks
 from adapters.registry import codec
 from adapters.types import Call, Dialect
 
@@ -83,3 +86,77 @@ def test_geminis_signature_of_a_call_comes_back_to_gemini(turn: Any, stream: boo
     [part] = calls
     assert part["functionCall"]["args"] == {"city": "Praha"}
     assert part["thoughtSignature"] == "c2ln"
+
+
+# Chat upstreams, which sign nothing
+
+MESSAGES = [
+    {"role": "user", "content": "?"},
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "thinking", "thinking": "Let me look.", "signature": ""},
+            {"type": "tool_use", "id": "a", "name": "weather", "input": {}},
+        ],
+    },
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "Sunny"}]},
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "b", "name": "weather", "input": {}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "b", "content": "Rain"}]},
+]
+ITEMS = [
+    {"role": "user", "content": "?"},
+    {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "Let me look."}]},
+    {"type": "function_call", "call_id": "a", "name": "weather", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "a", "output": "Sunny"},
+    {"type": "function_call", "call_id": "b", "name": "weather", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "b", "output": "Rain"},
+]
+CONTENTS = [
+    {"role": "user", "parts": [{"text": "?"}]},
+    {"role": "model", "parts": [{"text": "Let me look.", "thought": True}, {"functionCall": {"name": "weather"}}]},
+    {"role": "user", "parts": [{"functionResponse": {"name": "weather", "response": {"result": "Sunny"}}}]},
+    {"role": "model", "parts": [{"functionCall": {"name": "weather"}}]},
+    {"role": "user", "parts": [{"functionResponse": {"name": "weather", "response": {"result": "Rain"}}}]},
+]
+HISTORIES: list[tuple[Dialect, dict[str, Any]]] = [
+    (Dialect.ANTHROPIC_MESSAGES, {"messages": MESSAGES}),
+    (Dialect.OPENAI_RESPONSES, {"input": ITEMS}),
+    (Dialect.GEMINI_GENERATE, {"contents": CONTENTS}),
+]
+
+
+def said_to(provider: str, client: Dialect, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The assistant's messages that a provider of the table gets."""
+    quirks = PROVIDERS[provider].quirks.get(Dialect.OPENAI_CHAT, Quirks())
+    asked = msgspec.structs.replace(call(client, False, **body), thoughts=quirks.thoughts)
+    sent, _ = quirks.apply(codec(client, Dialect.OPENAI_CHAT).request(asked).body)
+    return [message for message in json.loads(sent)["messages"] if message["role"] == "assistant"]
+
+
+@pytest.mark.parametrize(("client", "body"), HISTORIES)
+@pytest.mark.parametrize(
+    ("provider", "field"),
+    [
+        ("deepseek", "reasoning_content"),
+        ("moonshot", "reasoning_content"),
+        ("z-ai", "reasoning_content"),
+        ("zhipu", "reasoning_content"),
+        ("openrouter", "reasoning"),
+        ("cerebras", "reasoning"),
+        ("ollama", "reasoning"),
+    ],
+)
+def test_a_thought_goes_back_in_the_field_that_the_provider_has(
+    provider: str, field: str, client: Dialect, body: dict[str, Any]
+) -> None:
+    first, second = said_to(provider, client, body)
+    assert first[field] == "Let me look."
+    # Who wants thoughts beside calls takes an empty one for a call that had none.
+    assert second[field] == ""
+
+
+@pytest.mark.parametrize(("client", "body"), HISTORIES)
+@pytest.mark.parametrize("provider", ["openai", "groq", "together-ai"])
+def test_who_has_no_field_for_thoughts_gets_none(provider: str, client: Dialect, body: dict[str, Any]) -> None:
+    for message in said_to(provider, client, body):
+        assert message.keys() <= {"role", "content", "tool_calls"}

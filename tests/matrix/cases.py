@@ -42,13 +42,15 @@ class Answer(NamedTuple):
 
 class Case(NamedTuple):
     """One row of the matrix. `sent` are words that must stand in what the provider gets; `status` is an error that
-    it answers with; `cut` says that its connection breaks off in the middle."""
+    it answers with; `cut` says that its connection breaks off in the middle; `then` are its answers to requests with
+    one result of a tool in them, with two, and so on."""
 
     name: str
     answer: Answer
     sent: tuple[str, ...] = (QUESTION,)
     status: int = 200
     cut: bool = False
+    then: tuple[Answer, ...] = ()
 
 
 PARIS = ToolCall("call_1", TOOL, {"city": "Paris"})
@@ -69,6 +71,17 @@ CASES: dict[str, Case] = {
         Case("cut", Answer("This answer never comes to its end because the connection breaks."), cut=True),
     )
 }
+
+
+LOOP = Case(
+    "thinking loop",
+    Answer(calls=(PARIS,), thinking="First I look at Paris.", stop="tool_calls"),
+    then=(
+        Answer(calls=(OSLO,), thinking="Then at Oslo.", stop="tool_calls"),
+        Answer("Oslo is colder.", thinking="Now I know both."),
+    ),
+)
+"""A model that thinks before each of its calls, and wants its thoughts back with the results."""
 
 
 class Seen(NamedTuple):

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from tests.matrix.cases import CASES, Case
+from tests.matrix.cases import CASES, LOOP, Answer, Case
 from tests.matrix.wire import DIALECTS
 
 RETRY_AFTER = "7"
@@ -23,14 +23,18 @@ def model(base: str, case: str) -> str:
     return f"{base}--{case.replace(' ', '-')}"
 
 
-_BY_SUFFIX = {name.replace(" ", "-"): case for name, case in CASES.items()}
+_BY_SUFFIX = {name.replace(" ", "-"): case for name, case in {**CASES, LOOP.name: LOOP}.items()}
+_RESULTS = ('"tool_result"', '"functionResponse"', '"toolResult"', '"role":"tool"')
+"""How the dialects mark a tool's result, in a body without spaces."""
 
 
 class Upstream:
-    """Runs on a thread of its own. `bodies` are the requests it got, as text, the newest last."""
+    """Runs on a thread of its own. `bodies` are the requests it got, as text, the newest last; `dialects` those they
+    are in."""
 
     def __init__(self) -> None:
         self.bodies: list[str] = []
+        self.dialects: list[str] = []
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -75,14 +79,16 @@ class Upstream:
         path = unquote(request.path)
         dialect, named, streamed = _addressed(path, body)
         case = _BY_SUFFIX[named.rpartition("--")[2]]
+        self.dialects.append(dialect)
         spoken = DIALECTS[dialect]
+        said = _answer(case, text)
         if case.status != 200:
             error = spoken.error(case.status, MESSAGE)
             headers = {"retry-after": RETRY_AFTER, "x-amzn-errortype": "ThrottlingException"}
             return web.json_response(error, status=case.status, headers=headers)
         if streamed:
-            return await self._stream(request, case, dialect)
-        whole = json.dumps(spoken.whole(case.answer), ensure_ascii=False).encode()
+            return await self._stream(request, case, said, dialect)
+        whole = json.dumps(spoken.whole(said), ensure_ascii=False).encode()
         answer = web.StreamResponse(headers={"content-type": "application/json", "content-length": str(len(whole))})
         await answer.prepare(request)
         if case.cut:
@@ -92,12 +98,12 @@ class Upstream:
         await answer.write(whole)
         return answer
 
-    async def _stream(self, request: web.Request, case: Case, dialect: str) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, case: Case, said: Answer, dialect: str) -> web.StreamResponse:
         spoken = DIALECTS[dialect]
         answer = web.StreamResponse(headers={"content-type": spoken.content_type})
         answer.enable_chunked_encoding()
         await answer.prepare(request)
-        pieces = list(spoken.stream(case.answer))
+        pieces = list(spoken.stream(said))
         if case.cut:
             await answer.write(b"".join(pieces[:-2])[:-7])
             await asyncio.sleep(0)
@@ -107,6 +113,11 @@ class Upstream:
             await answer.write(piece)
         await answer.write_eof()
         return answer
+
+
+def _answer(case: Case, body: str) -> Answer:
+    results = sum(body.count(mark) for mark in _RESULTS)
+    return (case.answer, *case.then)[min(results, len(case.then))]
 
 
 def _break(request: web.Request) -> None:

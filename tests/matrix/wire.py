@@ -16,7 +16,6 @@ _FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
 _ANTHROPIC = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _GEMINI = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP"}
 _COHERE = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_calls": "TOOL_CALL"}
-SIGNATURE = base64.b64encode(b"a signature that nobody may change").decode()
 
 
 class Dialect(NamedTuple):
@@ -26,6 +25,11 @@ class Dialect(NamedTuple):
     whole: Callable[[Answer], Any]
     stream: Callable[[Answer], Iterator[bytes]]
     error: Callable[[int, str], Any]
+
+
+def signature_of(thinking: str) -> str:
+    """What a provider signs these thoughts with, which nobody may change."""
+    return base64.b64encode(b"signed: " + thinking.encode()).decode()
 
 
 def _halves(text: str) -> list[str]:
@@ -121,7 +125,7 @@ def _anthropic_usage(answer: Answer) -> dict[str, Any]:
 def _anthropic_blocks(answer: Answer) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     if answer.thinking:
-        blocks.append({"type": "thinking", "thinking": answer.thinking, "signature": SIGNATURE})
+        blocks.append({"type": "thinking", "thinking": answer.thinking, "signature": signature_of(answer.thinking)})
     if answer.text:
         blocks.append({"type": "text", "text": answer.text})
     blocks += [{"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments} for call in answer.calls]
@@ -182,12 +186,11 @@ def _gemini_parts(answer: Answer) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     if answer.thinking:
         parts.append({"text": answer.thinking, "thought": True})
-    if answer.text:
-        part: dict[str, Any] = {"text": answer.text}
-        if answer.thinking:
-            part["thoughtSignature"] = SIGNATURE
-        parts.append(part)
-    parts += [{"functionCall": {"name": call.name, "args": call.arguments}} for call in answer.calls]
+    said: list[dict[str, Any]] = [{"text": answer.text}] if answer.text else []
+    said += [{"functionCall": {"name": call.name, "args": call.arguments}} for call in answer.calls]
+    if answer.thinking and said:
+        said[0]["thoughtSignature"] = signature_of(answer.thinking)
+    parts += said
     return parts
 
 
@@ -230,7 +233,7 @@ def _gemini_error(status: int, message: str) -> Any:
 def _bedrock_blocks(answer: Answer) -> list[dict[str, Any]]:
     blocks: list[dict[str, Any]] = []
     if answer.thinking:
-        text = {"text": answer.thinking, "signature": SIGNATURE}
+        text = {"text": answer.thinking, "signature": signature_of(answer.thinking)}
         blocks.append({"reasoningContent": {"reasoningText": text}})
     if answer.text:
         blocks.append({"text": answer.text})
