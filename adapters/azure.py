@@ -8,7 +8,7 @@ names, of models behind one address or of one model, in OpenAI's shape or Anthro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -91,10 +91,20 @@ FOUNDRY: dict[Dialect, str] = {
 }
 
 
-def deployments(listed: Any) -> tuple[dict[str, str], str | None]:
-    """Aliases and the default among the deployments that a user lists: `[{alias, deploymentName, isDefault}]`."""
+class Listed(NamedTuple):
+    """The deployments that a user lists: their names by alias, the alias of the default one, and the api-versions of
+    those that have one to themselves, by name."""
+
+    aliases: dict[str, str]
+    default: str | None
+    versions: dict[str, str]
+
+
+def deployments(listed: Any) -> Listed:
+    """Reads `[{alias, deploymentName, apiVersion, isDefault}]`. Raises InvalidRequest."""
     aliases: dict[str, str] = {}
     default: str | None = None
+    versions: dict[str, str] = {}
     for number, each in enumerate(listed if isinstance(listed, list) else []):
         where = f"deployments[{number}]"
         if not isinstance(each, Mapping):
@@ -103,9 +113,12 @@ def deployments(listed: Any) -> tuple[dict[str, str], str | None]:
         if not isinstance(alias, str) or not isinstance(name, str) or not alias or not name:
             raise InvalidRequest("A deployment needs `alias` and `deployment_name`.", where)
         aliases[alias] = name
+        version = _either(each, "api_version", "apiVersion")
+        if version and (not isinstance(version, str) or versions.setdefault(name, version) != version):
+            raise InvalidRequest("A deployment has one `api_version`, as text.", f"{where}.api_version")
         if _either(each, "is_default", "isDefault"):
             default = alias
-    return aliases, default
+    return Listed(aliases, default, versions)
 
 
 _NAMES = (("alias", "alias"), ("deployment_name", "deploymentName"))

@@ -24,8 +24,8 @@ def variant(provider: Provider, fields: Fields) -> tuple[Provider, Fields]:
     return row, {**dict(row.defaults), **fields}
 
 
-def deployments(fields: Fields) -> tuple[dict[str, str], str | None]:
-    """Aliases and the default model that the fields list as deployments. Raises Refused (400)."""
+def deployments(fields: Fields) -> azure.Listed:
+    """What the fields list as deployments. Raises Refused (400)."""
     try:
         return azure.deployments(fields.get("deployments"))
     except InvalidRequest as error:

@@ -140,6 +140,7 @@ class Target:
 
     __slots__ = (
         "_by_model",
+        "_deployed",
         "_fields",
         "_fingerprint",
         "_fixed",
@@ -192,13 +193,29 @@ class Target:
         Raises Refused (400) when address, credential or provider fields cannot be used.
         """
         fields = fields or {}
+        self._deployed: dict[str, Target] = {}
+        """How deployments are reached that have an api-version to themselves, by name."""
         if provider.takes_fields:
+            listed = located.deployments(fields)
+            for name, version in listed.versions.items():
+                theirs = {**fields, "api_version": "", "azure_api_version": version, "deployments": ()}
+                self._deployed[name] = Target(
+                    provider,
+                    credential,
+                    slug=slug,
+                    custom_host=custom_host,
+                    guarded=guarded,
+                    operator=operator,
+                    trusted=trusted,
+                    completions_mode=completions_mode,
+                    custom_headers=custom_headers,
+                    fields=theirs,
+                )
             provider, fields = located.variant(provider, fields)
             address = fields.get(provider.url_field or "")
             if address and not custom_host:
                 custom_host, guarded = address, not operator
-            listed, default = located.deployments(fields)
-            aliases, default_model = {**listed, **(aliases or {})}, default_model or default
+            aliases, default_model = {**listed.aliases, **(aliases or {})}, default_model or listed.default
         self.provider = provider
         self._fields = fields
         self.prices = Book(provider.name, ()) if prices is None else prices
@@ -243,7 +260,7 @@ class Target:
         self._fingerprint = b""
         self._wires: dict[tuple[Dialect, Dialect], Wire] = {}
         self._fixed: dict[Dialect, Wire] = {}
-        self._by_model = provider.by_model
+        self._by_model = provider.by_model or bool(self._deployed)
         self._of_models: dict[tuple[Dialect, str, bool], Wire] = {}
 
     def __repr__(self) -> str:
@@ -321,6 +338,8 @@ class Target:
         wire = self._of_models.get((client, model, streamed))
         if wire is not None:
             return wire
+        if model in self._deployed:
+            return self._deployed[model].wire_for(client, model, streamed)
         upstream = self.dialect_for(client, model)
         if upstream is None:
             return None
@@ -358,6 +377,8 @@ class Target:
 
     def passed_path(self, path: str, query: str, model: str) -> str:
         """The path and query of a request that only passes through; `path` is what stands below the version."""
+        if model in self._deployed:
+            return self._deployed[model].passed_path(path, query, model)
         row = self.provider
         for beginning, place in row.passed.items():
             if path.startswith(beginning) and (model or templates.MODEL not in place):

@@ -73,6 +73,27 @@ def test_several_deployments_go_by_their_aliases() -> None:
         azure(deployments=[{"alias": "x"}])
 
 
+def test_a_deployment_may_have_an_api_version_to_itself() -> None:
+    listed = [
+        {"alias": "old", "deploymentName": "gpt-4o-eu", "apiVersion": "2024-06-01"},
+        {"alias": "new", "deployment_name": "gpt-5-eu", "api_version": "2025-04-01-preview"},
+        {"alias": "newest", "deployment_name": "gpt-6-eu", "api_version": "v1"},
+        {"alias": "plain", "deployment_name": "gpt-4-eu"},
+    ]
+    for general in ({}, {"api_version": "2024-10-21"}, {"azure_api_version": "2024-10-21"}):
+        target = azure(deployments=listed, **general)
+        assert path(target, "old") == "/openai/deployments/gpt-4o-eu/chat/completions?api-version=2024-06-01"
+        assert path(target, "new", Dialect.OPENAI_RESPONSES) == "/openai/responses?api-version=2025-04-01-preview"
+        assert path(target, "newest") == "/openai/v1/chat/completions"
+        assert path(target, "plain") == "/openai/deployments/gpt-4-eu/chat/completions?api-version=2024-10-21"
+        images = target.passed_path("/images/generations", "", "gpt-4o-eu")
+        assert images == "/openai/deployments/gpt-4o-eu/images/generations?api-version=2024-06-01"
+    assert path(azure(azure_api_version="v1", deployments=listed), "old").endswith("?api-version=2024-06-01")
+    assert path(azure(azure_api_version="v1", deployments=listed), "plain") == "/openai/v1/chat/completions"
+    with pytest.raises(Refused, match="api_version"):
+        azure(deployments=[{**listed[0], "apiVersion": 2024}])
+
+
 def test_what_only_passes_through_gets_the_version_and_its_deployment() -> None:
     target = azure()
     assert target.passed_path("/responses", "", "gpt-5") == "/openai/responses?api-version=2024-10-21"
