@@ -467,7 +467,12 @@ _ROWS: tuple[Provider, ...] = (
     ),
     _row("meshy", "https://api.meshy.ai/openapi/v2", "https://docs.meshy.ai", {}),
     _row("milvus", "", "https://milvus.io/api-reference/restful", {}),
-    _row("nomic", "https://api-atlas.nomic.ai/v1", "https://docs.nomic.ai/reference/api", {}),
+    _row(
+        "nomic",
+        "https://api-atlas.nomic.ai/v1",
+        "https://docs.nomic.ai/reference/api",
+        {Dialect.NOMIC_EMBED: "/embedding/text"},
+    ),
     _row("pinecone", "https://api.pinecone.io", "https://docs.pinecone.io/reference/api", {}, shown=auth.api_key),
     _row("qdrant", "", "https://api.qdrant.tech", {}, shown=auth.api_key),
     _row("replicate", "https://api.replicate.com/v1", "https://replicate.com/docs/reference/http", {}),

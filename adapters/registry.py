@@ -30,6 +30,7 @@ from adapters.google_embeddings import (
     RENAMED_EMBEDDINGS,
 )
 from adapters.mistral import CHAT_TO_MISTRAL, COMPLETIONS_TO_FIM
+from adapters.nomic import EMBEDDINGS_TO_NOMIC
 from adapters.rerank import RERANK_TO_VOYAGE
 from adapters.responses_client import RESPONSES_TO_CHAT
 from adapters.types import Codec, Dialect
@@ -79,6 +80,7 @@ CODECS: dict[tuple[Dialect, Dialect], Codec] = {
     (Dialect.OPENAI_COMPLETIONS, Dialect.MISTRAL_FIM): COMPLETIONS_TO_FIM,
     (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS): TO_FLOATS,
     (Dialect.OPENAI_EMBEDDINGS, Dialect.COHERE_EMBED): EMBEDDINGS_TO_EMBED,
+    (Dialect.OPENAI_EMBEDDINGS, Dialect.NOMIC_EMBED): EMBEDDINGS_TO_NOMIC,
     (Dialect.RERANK, Dialect.COHERE_RERANK): RERANK_TO_COHERE,
     (Dialect.RERANK, Dialect.VOYAGE_RERANK): RERANK_TO_VOYAGE,
     (Dialect.ANTHROPIC_MESSAGES, Dialect.VERTEX_ANTHROPIC): MESSAGES_TO_RAW,

@@ -25,6 +25,7 @@ class Dialect(StrEnum):
     COHERE_RERANK = "cohere.rerank"
     MISTRAL_CHAT = "mistral.chat"
     MISTRAL_FIM = "mistral.fim"
+    NOMIC_EMBED = "nomic.embed"
     RERANK = "common.rerank"
     VOYAGE_RERANK = "voyage.rerank"
     ANTHROPIC_MESSAGES = "anthropic.messages"

@@ -50,6 +50,7 @@ SERVED_BY: dict[Dialect, tuple[Dialect, ...]] = {
         Dialect.OPENAI_EMBEDDINGS,
         Dialect.OPENAI_EMBEDDINGS_AS_FLOATS,
         Dialect.COHERE_EMBED,
+        Dialect.NOMIC_EMBED,
         Dialect.BEDROCK_TITAN_EMBEDDINGS,
         Dialect.BEDROCK_COHERE_EMBEDDINGS,
         Dialect.GEMINI_BATCH_EMBED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -14,6 +15,7 @@ import pytest
 from tests.e2e.samples import ANTHROPIC_TOOLS, CITY, HELLO, OPENAI_TOOLS, PIXEL, SAID, USE_BOTH, text_of
 from tests.fakes.gateway import SEED_KEY, Gateway, Upstream, at
 from tests.fakes.issuer import Answer, Asked, Issuer, tokens
+from tests.fakes.upstream import Scripted, ok
 
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 NOVA = "amazon.nova-pro-v1:0"
@@ -384,3 +386,37 @@ async def test_an_issuer_that_refuses_is_a_401_that_says_so_and_no_secret(upstre
         headers = {"x-portkey-config": json.dumps(fallback)}
         rescued = await asyncio.to_thread(gateway.post, "/v1/chat/completions", body, headers=headers)
         assert rescued.status_code == 200
+
+
+async def test_an_error_type_in_a_header_is_the_errors_type(tmp_path: Path) -> None:
+    said = b'{"message":"The security token included in the request is expired"}'
+    fields = {"x_amzn_errortype": "ExpiredTokenException:http://internal.amazon.com/coral/", "connection": "close"}
+    async with Scripted([ok(said, 403, **fields)]) as cloud:
+        config = {
+            "virtual_keys": [{"slug": "bedrock", "provider": "bedrock", "custom_host": cloud.url, **AWS}],
+            "api_keys": [{"name": "seed", "key": SEED_KEY, "scopes": ["inference"]}],
+        }
+        with Gateway(tmp_path, config) as gateway:
+            async with openai.AsyncOpenAI(api_key=SEED_KEY, base_url=gateway.v1, max_retries=0) as client:
+                with pytest.raises(openai.APIStatusError) as refused:
+                    await client.chat.completions.create(model=f"@bedrock/{NOVA}", messages=HELLO)
+    error = refused.value
+    assert error.status_code == 403
+    assert "security token" in error.message
+    assert error.type == "ExpiredTokenException"
+
+
+async def test_embeddings_of_nomic_are_openais(tmp_path: Path) -> None:
+    said = b'{"embeddings":[[0.5,-1.0],[0.25,2.0]],"usage":{"prompt_tokens":9,"total_tokens":9}}'
+    async with Scripted(play=lambda asked: [ok(said)]) as cloud:
+        config = {
+            "virtual_keys": [{"slug": "nomic", "provider": "nomic", "custom_host": f"{cloud.url}/v1", "key": "nk"}],
+            "api_keys": [{"name": "seed", "key": SEED_KEY, "scopes": ["inference"]}],
+        }
+        with Gateway(tmp_path, config) as gateway:
+            async with openai.AsyncOpenAI(api_key=SEED_KEY, base_url=gateway.v1, max_retries=0) as client:
+                answer = await client.embeddings.create(model="@nomic/nomic-embed-text-v1.5", input=["a", "b"])
+        assert cloud.requests[-1].line == "POST /v1/embedding/text HTTP/1.1"
+        assert cloud.requests[-1].header("authorization") == "Bearer nk"
+    assert [each.embedding for each in answer.data] == [[0.5, -1.0], [0.25, 2.0]]
+    assert answer.usage.prompt_tokens == 9
