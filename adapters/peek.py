@@ -62,6 +62,17 @@ def fields(body: bytes) -> dict[str, msgspec.Raw]:
         raise malformed(error) from error
 
 
+def text_fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The same of a body that must be UTF-8 all through: where values move undecoded, nothing else would notice broken
+    text before the provider does."""
+    try:
+        if not body.isascii():
+            body.decode()
+        return _decode_fields(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise malformed(error) from error
+
+
 def with_model(body: bytes, model: str) -> bytes:
     """The same body with another `model`; every other byte stays where it was if the old value stands there once."""
     top = fields(body)

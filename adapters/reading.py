@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -33,6 +34,35 @@ def under(path: str, error: InvalidRequest) -> InvalidRequest:
     if inner:
         path += inner if inner.startswith("[") else f".{inner}"
     return InvalidRequest(error.message, path, error.code)
+
+
+class _Request(Protocol):
+    dropped: Dropped
+
+
+_R = TypeVar("_R", bound=_Request)
+
+
+def read_all(
+    request: _R,
+    body: bytes,
+    readers: Mapping[str, Callable[[_R, Raw], None]],
+    harmless: Mapping[str, tuple[Raw, ...]] = MappingProxyType({}),
+) -> None:
+    """Hands each field that is not null to its reader. The others are dropped by name, but for values that ask for
+    nothing. Raises InvalidRequest with the path of what is wrong."""
+    for name, value in peek.text_fields(body).items():
+        if first(value) == NULL:
+            continue
+        reader = readers.get(name)
+        if reader is None:
+            if value not in harmless.get(name, ()):
+                request.dropped.add(name)
+            continue
+        try:
+            reader(request, value)
+        except InvalidRequest as error:
+            raise under(name, error) from error
 
 
 def member(decode: Callable[[Raw], _T], fields: Mapping[str, Raw], name: str) -> _T | None:

@@ -9,40 +9,25 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Raw
 
-from adapters import peek
 from adapters.anthropic.wire import Part
+from adapters.chat.request import Dropped, data_url, read
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
 
 Block: TypeAlias = Raw | dict[str, Any]
-Dropped: TypeAlias = dict[str, None]
-"""The names of parameters that could not survive, in the order met."""
 Make: TypeAlias = Callable[[Part, Raw, str, Dropped], Block | None]
 """Makes a block of one part; the path is for errors. None: nothing comes of it."""
-
-_T = TypeVar("_T")
 
 _decode_parts = msgspec.json.Decoder(list[Part]).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 
 _MEDIA = {"image/jpg": "image/jpeg"}
 """Names that clients use and Anthropic refuses."""
-
-
-def read(decode: Callable[[Raw], _T], raw: Raw, path: str) -> _T:
-    """Decodes one value of the request. Raises InvalidRequest with the path of what is wrong in it."""
-    try:
-        return decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        found = peek.malformed(error)
-        rest = found.param or ""
-        joint = "" if not rest or rest.startswith("[") else "."
-        raise InvalidRequest(found.message, f"{path}{joint}{rest}", found.code) from error
 
 
 def blocks(raw: Raw, path: str, dropped: Dropped, table: Mapping[str, Make] | None = None) -> list[Block]:
@@ -178,15 +163,6 @@ def _plain(data: str, path: str) -> str:
         return binascii.a2b_base64(data).decode()
     except ValueError as error:
         raise InvalidRequest("The text is not base64 of UTF-8.", path) from error
-
-
-def data_url(url: str, path: str) -> tuple[str, str]:
-    """The media type and the base64 text of a data URL."""
-    head, comma, data = url[5:].partition(",")
-    media, *parameters = head.split(";")
-    if not comma or "base64" not in parameters:
-        raise InvalidRequest("A data URL must be of the form `data:<type>;base64,<data>`.", path)
-    return media.strip().lower() or "text/plain", data
 
 
 def _need_web(url: str, path: str) -> None:

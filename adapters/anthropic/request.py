@@ -18,16 +18,15 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import peek
 from adapters.anthropic import tools
 from adapters.anthropic.models import FOREIGN, traits
-from adapters.anthropic.parts import Dropped, read, text
+from adapters.anthropic.parts import text
 from adapters.anthropic.turns import Conversation
 from adapters.anthropic.wire import JSON_TOOL
-from adapters.chat.wire import NULL, JsonSchema, ResponseFormat
+from adapters.chat.request import Dropped, effort_of, format_of, read, read_all, stops_of
+from adapters.chat.wire import NULL, JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
-from adapters.pivot import BRACE, first
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
@@ -35,12 +34,9 @@ _decode_str = msgspec.json.Decoder(str).decode
 _decode_int = msgspec.json.Decoder(int).decode
 _decode_float = msgspec.json.Decoder(float).decode
 _decode_bool = msgspec.json.Decoder(bool).decode
-_decode_stop = msgspec.json.Decoder(str | list[str]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_system = msgspec.json.Decoder(str | list[Raw]).decode
-_decode_format = msgspec.json.Decoder(ResponseFormat).decode
 
-_ABSENT = (NULL, Raw(_encode(peek.DEFAULT)))
 
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 """Thinking tokens for each `reasoning_effort`, for models that do not take the word itself."""
@@ -222,29 +218,11 @@ def budget_within(effort: str, limit: int | None) -> tuple[int, bool]:
 
 def translate(call: Call) -> Outbound:
     """The Messages request for `call`. Raises InvalidRequest with the path of the field at fault."""
-    body = call.body
-    if not body.isascii():
-        _need_utf8(body)
     build = _Build(call)
-    for name, raw in peek.fields(body).items():
-        if raw in _ABSENT:
-            continue
-        put = _FIELDS.get(name)
-        if put is not None:
-            put(build, name, raw)
-        elif raw not in HARMLESS.get(name, ()):
-            build.dropped[name] = None
+    read_all(build, call.body, _FIELDS, HARMLESS)
     if call.stream:
         build.out["stream"] = True
     return Outbound(build.finish(), (), tuple(build.dropped))
-
-
-def _need_utf8(body: bytes) -> None:
-    # Strings that are passed on as they are would carry broken bytes to the provider.
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise peek.malformed(error) from error
 
 
 def _messages(build: _Build, name: str, raw: Raw) -> None:
@@ -275,8 +253,7 @@ def _max_tokens(build: _Build, name: str, raw: Raw) -> None:
 
 
 def _stop(build: _Build, name: str, raw: Raw) -> None:
-    stop = read(_decode_stop, raw, name)
-    build.out["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    build.out["stop_sequences"] = stops_of(raw, name)
 
 
 def _own_system(build: _Build, name: str, raw: Raw) -> None:
@@ -333,31 +310,11 @@ def _parallel(build: _Build, name: str, raw: Raw) -> None:
 
 
 def _response_format(build: _Build, name: str, raw: Raw) -> None:
-    build.json_mode, build.format = wanted_format(raw, name)
-
-
-def wanted_format(raw: Raw, name: str) -> tuple[bool, JsonSchema | None]:
-    """What a response format asks for: any JSON, or JSON of a schema. Raises InvalidRequest."""
-    wanted = read(_decode_format, raw, name)
-    if wanted.type == "text":
-        return False, None
-    if wanted.type not in ("json_object", "json_schema"):
-        raise InvalidRequest(f"There is no response format `{wanted.type[:40]}`.", "response_format.type")
-    if wanted.type == "json_schema" and wanted.json_schema is None:
-        raise InvalidRequest("The response format needs `json_schema`.", "response_format.json_schema")
-    if wanted.type == "json_object" or wanted.json_schema is None or wanted.json_schema.schema == NULL:
-        return True, None
-    if first(wanted.json_schema.schema) != BRACE:
-        raise InvalidRequest("The schema must be an object.", "response_format.json_schema.schema")
-    return False, wanted.json_schema
+    build.json_mode, build.format = format_of(raw, name)
 
 
 def _reasoning_effort(build: _Build, name: str, raw: Raw) -> None:
-    effort = read(_decode_str, raw, name)
-    if effort != "none" and effort not in BUDGETS:
-        known = ", ".join(("none", *BUDGETS))
-        raise InvalidRequest(f"There is no reasoning effort `{effort[:40]}`; there are {known}.", name)
-    build.effort = effort
+    build.effort = effort_of(raw, name, BUDGETS)
 
 
 def _service_tier(build: _Build, name: str, raw: Raw) -> None:

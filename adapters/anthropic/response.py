@@ -54,7 +54,8 @@ def translate(call: Call, body: bytes) -> Reply:
             # Tool inputs and foreign blocks are passed on undecoded; broken bytes must not hide in them.
             body.decode()
         answer = _decode_answer(body)
-        blocks = None if not call.shows_blocks else _decode_raws(body).content
+        shows = call.shows_blocks
+        blocks = _decode_raws(body).content if shows else None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadAnswer(f"The answer is not an Anthropic message: {_reason(error)}.") from error
     wish = wish_of(call)
@@ -65,7 +66,7 @@ def translate(call: Call, body: bytes) -> Reply:
         ]
     usage = counted(answer.usage)
     choices = (Choice(0, message, None, finish),)
-    made = completion(call, "anthropic", choices, told(usage, call.shows_blocks), answer.id, answer.model)
+    made = completion(call, "anthropic", choices, told(usage, shows), answer.id, answer.model)
     return Reply(made, usage if answer.usage is not None else None)
 
 
@@ -79,7 +80,8 @@ def _message(answer: Answer, by_tool: bool, legacy: bool, strict: bool) -> tuple
         if block.type == "text":
             if not answered:
                 texts.append(block.text)
-                annotations += cited(block.citations or (), said, said + len(block.text))
+                if block.citations:
+                    annotations += cited(block.citations, said, said + len(block.text))
                 said += len(block.text)
         elif block.type == "tool_use":
             if by_tool and block.name == JSON_TOOL:

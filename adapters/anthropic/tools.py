@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from adapters.anthropic.parts import Dropped, read
 from adapters.anthropic.wire import Function
+from adapters.chat.request import Dropped, read
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
 from adapters.pivot import BRACE, first

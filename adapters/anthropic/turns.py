@@ -15,21 +15,19 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic import parts
-from adapters.anthropic.parts import Block, Dropped, read
+from adapters.anthropic.parts import Block
 from adapters.anthropic.wire import FunctionCall, LenientMessage, Message, Turn, Typed
+from adapters.chat.request import Dropped, input_of, messages_of
 from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
 from adapters.pivot import QUOTE, first
 
 _decode_messages = msgspec.json.Decoder(list[Message]).decode
-_decode_lenient = msgspec.json.Decoder(list[LenientMessage]).decode
-_decode_fields = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_decode_lenient: Callable[[Raw], list[Message]] = msgspec.json.Decoder(list[LenientMessage]).decode  # type: ignore[assignment]
 _decode_types = msgspec.json.Decoder(list[Typed]).decode
-_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _KNOWN = frozenset(Message.__struct_fields__)
 _THINKING = ("thinking", "redacted_thinking")
-_NO_INPUT = Raw(b"{}")
 
 _clean_id = re.compile(r"[^a-zA-Z0-9_-]").sub
 """Anthropic refuses ids with other characters, which other providers' tool calls in a history may have."""
@@ -56,25 +54,13 @@ class Conversation:
 
     def add_all(self, raw: Raw) -> None:
         """Adds a JSON array of chat messages. Raises InvalidRequest with the path of the field at fault."""
-        for index, message in enumerate(self._decode(raw)):
+        for index, message in enumerate(messages_of(raw, self.dropped, _decode_messages, _decode_lenient, _KNOWN)):
             add = _ROLES.get(message.role)
             if add is None:
                 raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"messages[{index}].role")
             add(self, message, index)
             if message.name is not None and message.role != "function":
                 self.dropped["messages[].name"] = None
-
-    def _decode(self, raw: Raw) -> list[Message]:
-        try:
-            return _decode_messages(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            # Either a field is wrong, which this reports, or one is unknown, which is noted below.
-            messages: list[Message] = [*read(_decode_lenient, raw, "messages")]
-        for fields in _decode_fields(raw):
-            for name, value in fields.items():
-                if name not in _KNOWN and value != NULL:
-                    self.dropped[f"messages[].{name}"] = None
-        return messages
 
     def _add(self, role: str, content: Raw | list[Block]) -> None:
         turns = self.turns
@@ -204,12 +190,6 @@ def _begins_with_thought(message: Message) -> bool:
 
 
 def _tool_use(call_id: str, function: FunctionCall, cache_control: Raw, path: str) -> Block:
-    arguments = _NO_INPUT
-    if function.arguments and not function.arguments.isspace():
-        arguments = Raw(function.arguments.encode())
-        try:
-            _decode_object(arguments)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidRequest("The arguments are not a JSON object.", f"{path}.arguments") from error
-    block = {"type": "tool_use", "id": _clean_id("_", call_id), "name": function.name, "input": arguments}
+    block: dict[str, Any] = {"type": "tool_use", "id": _clean_id("_", call_id), "name": function.name}
+    block["input"] = input_of(function.arguments, path)
     return parts.cached(block, cache_control)

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import peek
 from adapters.anthropic_client.content import chat_messages, system_text
 from adapters.anthropic_client.wire import (
     ChatRequest,
@@ -34,7 +33,7 @@ from adapters.anthropic_client.wire import (
 from adapters.effort import of_budget
 from adapters.errors import InvalidRequest
 from adapters.pivot import ABSENT, BRACE, NULL, first
-from adapters.reading import Dropped, member, missing, read, string, under
+from adapters.reading import Dropped, member, missing, read, read_all, string, under
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
@@ -60,25 +59,8 @@ _TOOL_FIELDS = frozenset(("type", "name", "description", "input_schema", "strict
 
 def to_chat(call: Call) -> Outbound:
     """Builds the chat request for `call.model`. Raises InvalidRequest with the path of the field at fault."""
-    body = call.body
-    if not body.isascii():
-        # Values move undecoded, so nothing else would notice broken UTF-8 before the provider does.
-        try:
-            body.decode()
-        except UnicodeDecodeError as error:
-            raise peek.malformed(error) from error
     request = _Request(ChatRequest(call.model, []), Dropped(call.blocks, call.thoughts))
-    for name, value in peek.fields(body).items():
-        if first(value) == NULL:
-            continue
-        reader = _FIELDS.get(name)
-        if reader is None:
-            request.dropped.add(name)
-            continue
-        try:
-            reader(request, value)
-        except InvalidRequest as error:
-            raise under(name, error) from error
+    read_all(request, call.body, _FIELDS)
     if call.stream:
         request.out.stream = True
         request.out.stream_options = StreamOptions()

@@ -12,10 +12,11 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic import parts
-from adapters.anthropic.parts import Dropped, Make
+from adapters.anthropic.parts import Make
 from adapters.anthropic.turns import Conversation
 from adapters.anthropic.wire import Part
 from adapters.bedrock.wire import closed
+from adapters.chat.request import Dropped, read
 from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
 from adapters.pivot import QUOTE, first
@@ -94,7 +95,7 @@ class Blocks:
             content = _decode_raws(content)
         made: list[dict[str, Any]] = []
         for index, each in enumerate(content):
-            block = parts.read(_decode_block, each if isinstance(each, Raw) else Raw(_encode(each)), f"{path}[{index}]")
+            block = read(_decode_block, each if isinstance(each, Raw) else Raw(_encode(each)), f"{path}[{index}]")
             make = _BLOCKS.get(block.type)
             if make is None:
                 self.dropped[f"messages[].content[].{block.type[:40]}"] = None
@@ -227,7 +228,7 @@ _decode_audio = msgspec.json.Decoder(_AudioPart).decode
 
 
 def _audio(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block:
-    audio = parts.read(_decode_audio, raw, path).input_audio
+    audio = read(_decode_audio, raw, path).input_audio
     source = {"type": "base64", "media_type": f"audio/{audio.format}", "data": audio.data}
     return parts.cached({"type": "audio", "source": source}, part.cache_control)
 

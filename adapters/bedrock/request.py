@@ -14,14 +14,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import peek
 from adapters.anthropic import tools
 from adapters.anthropic.models import traits
-from adapters.anthropic.parts import Dropped, read
-from adapters.anthropic.request import BUDGETS, HARMLESS, budget_within, wanted_format
+from adapters.anthropic.request import BUDGETS, HARMLESS, budget_within
 from adapters.anthropic.wire import JSON_TOOL
 from adapters.bedrock.blocks import CACHE_POINT, Blocks, Turns
 from adapters.bedrock.models import family
+from adapters.chat.request import Dropped, effort_of, format_of, read, read_all, stops_of
 from adapters.chat.wire import NULL, JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
@@ -33,13 +32,11 @@ _decode_str = msgspec.json.Decoder(str).decode
 _decode_int = msgspec.json.Decoder(int).decode
 _decode_float = msgspec.json.Decoder(float).decode
 _decode_bool = msgspec.json.Decoder(bool).decode
-_decode_stop = msgspec.json.Decoder(str | list[str]).decode
 _decode_betas = msgspec.json.Decoder(str | list[str]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_system = msgspec.json.Decoder(str | list[Raw]).decode
 _decode_tool = msgspec.json.Decoder(dict[str, Raw]).decode
 
-_ABSENT = (NULL, Raw(_encode(peek.DEFAULT)))
 _TIERS = {"auto": "default", "default": "default", "flex": "flex", "priority": "priority", "reserved": "reserved"}
 _LABEL = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
 """What the service takes as request metadata."""
@@ -250,21 +247,8 @@ def _used(messages: list[dict[str, Any]]) -> list[str]:
 
 def translate(call: Call) -> Outbound:
     """The Converse request for `call`. Raises InvalidRequest with the path of the field at fault."""
-    body = call.body
-    if not body.isascii():
-        try:
-            body.decode()
-        except UnicodeDecodeError as error:
-            raise peek.malformed(error) from error
     build = _Build(call)
-    for name, raw in peek.fields(body).items():
-        if raw in _ABSENT:
-            continue
-        put = _FIELDS.get(name)
-        if put is not None:
-            put(build, name, raw)
-        elif raw not in HARMLESS.get(name, ()):
-            build.dropped[name] = None
+    read_all(build, call.body, _FIELDS, HARMLESS)
     return Outbound(build.finish(), (), tuple(build.dropped))
 
 
@@ -294,8 +278,7 @@ def _config(key: str) -> Callable[[_Build, str, Raw], None]:
 
 
 def _stop(build: _Build, name: str, raw: Raw) -> None:
-    stop = read(_decode_stop, raw, name)
-    build.config["stopSequences"] = [stop] if isinstance(stop, str) else stop
+    build.config["stopSequences"] = stops_of(raw, name)
 
 
 def _top_k(build: _Build, name: str, raw: Raw) -> None:
@@ -358,15 +341,11 @@ def _parallel(build: _Build, name: str, raw: Raw) -> None:
 
 
 def _response_format(build: _Build, name: str, raw: Raw) -> None:
-    build.json_mode, build.format = wanted_format(raw, name)
+    build.json_mode, build.format = format_of(raw, name)
 
 
 def _effort(build: _Build, name: str, raw: Raw) -> None:
-    effort = read(_decode_str, raw, name)
-    if effort != "none" and effort not in BUDGETS:
-        known = ", ".join(("none", *BUDGETS))
-        raise InvalidRequest(f"There is no reasoning effort `{effort[:40]}`; there are {known}.", name)
-    build.effort = effort
+    build.effort = effort_of(raw, name, BUDGETS)
 
 
 def _tier(build: _Build, name: str, raw: Raw) -> None:

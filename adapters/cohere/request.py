@@ -8,12 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import peek
 from adapters.cohere.messages import translate as messages_of
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.pivot import ABSENT, BRACE, NULL, QUOTE, first
-from adapters.reading import Dropped, member, missing, read, under
+from adapters.reading import Dropped, member, missing, read, read_all, under
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
@@ -48,25 +47,8 @@ class _Request:
 
 def translate(call: Call) -> Outbound:
     """Cohere's request for `call`. Raises InvalidRequest with the path of the field at fault."""
-    body = call.body
-    if not body.isascii():
-        try:
-            body.decode()
-        except UnicodeDecodeError as error:
-            raise peek.malformed(error) from error
     request = _Request(call)
-    for name, value in peek.fields(body).items():
-        if first(value) == NULL:
-            continue
-        reader = _FIELDS.get(name)
-        if reader is None:
-            if value not in _HARMLESS.get(name, ()):
-                request.dropped.add(name)
-            continue
-        try:
-            reader(request, value)
-        except InvalidRequest as error:
-            raise under(name, error) from error
+    read_all(request, call.body, _FIELDS, _HARMLESS)
     out = request.out
     if "messages" not in out:
         raise InvalidRequest("The request needs `messages`.", "messages")

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from adapters.anthropic.parts import Dropped, data_url, read
+from adapters.chat.request import Dropped, data_url, read
 from adapters.chat.wire import EMPTY_STRING
 from adapters.errors import InvalidRequest
 from adapters.gemini.wire import SIGNED, Part, Url

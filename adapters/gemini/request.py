@@ -13,9 +13,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import peek
-from adapters.anthropic.parts import Dropped, read
-from adapters.chat.wire import JsonSchema, ResponseFormat
+from adapters.chat.request import Dropped, effort_of, format_of, read, read_all, stops_of
+from adapters.chat.wire import JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.gemini.models import traits
@@ -23,7 +22,7 @@ from adapters.gemini.schema import normalized
 from adapters.gemini.tools import Tools
 from adapters.gemini.turns import Conversation
 from adapters.gemini.wire import AudioWish, ImageConfig, Thinking
-from adapters.pivot import BRACE, NULL, first
+from adapters.pivot import NULL, first
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
@@ -31,15 +30,12 @@ _decode_str = msgspec.json.Decoder(str).decode
 _decode_int = msgspec.json.Decoder(int).decode
 _decode_float = msgspec.json.Decoder(float).decode
 _decode_bool = msgspec.json.Decoder(bool).decode
-_decode_stop = msgspec.json.Decoder(str | list[str]).decode
 _decode_strings = msgspec.json.Decoder(list[str]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_format = msgspec.json.Decoder(ResponseFormat).decode
 _decode_thinking = msgspec.json.Decoder(Thinking).decode
 _decode_image_config = msgspec.json.Decoder(ImageConfig).decode
 _decode_audio = msgspec.json.Decoder(AudioWish).decode
 
-_ABSENT = (Raw(b"null"), Raw(_encode(peek.DEFAULT)))
 
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
 """Thinking tokens for each `reasoning_effort`, as Google's own OpenAI-compatible endpoint has them."""
@@ -177,22 +173,8 @@ class Build:
 
 def translate(call: Call) -> Outbound:
     """The generateContent request for `call`. Raises InvalidRequest with the path of the field at fault."""
-    body = call.body
-    if not body.isascii():
-        # Strings that are passed on as they are would carry broken bytes to the provider.
-        try:
-            body.decode()
-        except UnicodeDecodeError as error:
-            raise peek.malformed(error) from error
     build = Build(call)
-    for name, raw in peek.fields(body).items():
-        if raw in _ABSENT:
-            continue
-        put = _FIELDS.get(name)
-        if put is not None:
-            put(build, name, raw)
-        elif raw not in _HARMLESS.get(name, ()):
-            build.dropped[name] = None
+    read_all(build, call.body, _FIELDS, _HARMLESS)
     return Outbound(build.finish(), (), tuple(build.dropped))
 
 
@@ -230,8 +212,7 @@ def _forwarded(google: str) -> Callable[[Build, str, Raw], None]:
 
 
 def _stop(build: Build, name: str, raw: Raw) -> None:
-    stop = read(_decode_stop, raw, name)
-    build.config["stopSequences"] = [stop] if isinstance(stop, str) else stop
+    build.config["stopSequences"] = stops_of(raw, name)
 
 
 def _choices(build: Build, name: str, raw: Raw) -> None:
@@ -272,29 +253,12 @@ def _web_search(build: Build, name: str, raw: Raw) -> None:
 
 
 def _response_format(build: Build, name: str, raw: Raw) -> None:
-    wanted = read(_decode_format, raw, name)
-    if wanted.type == "text":
-        return
-    if wanted.type not in ("json_object", "json_schema"):
-        raise InvalidRequest(f"There is no response format `{wanted.type[:40]}`.", "response_format.type")
-    build.wants_json = True
-    if wanted.type == "json_object":
-        return
-    if wanted.json_schema is None:
-        raise InvalidRequest("The response format needs `json_schema`.", "response_format.json_schema")
-    kind = first(wanted.json_schema.schema)
-    if kind == BRACE:
-        build.schema = wanted.json_schema
-    elif kind != NULL:
-        raise InvalidRequest("The schema must be an object.", "response_format.json_schema.schema")
+    any_json, build.schema = format_of(raw, name)
+    build.wants_json = any_json or build.schema is not None
 
 
 def _reasoning_effort(build: Build, name: str, raw: Raw) -> None:
-    effort = read(_decode_str, raw, name)
-    if effort != "none" and effort not in _BUDGETS:
-        known = ", ".join(("none", *_BUDGETS))
-        raise InvalidRequest(f"There is no reasoning effort `{effort[:40]}`; there are {known}.", name)
-    build.effort = effort
+    build.effort = effort_of(raw, name, _BUDGETS)
 
 
 def _thinking(build: Build, name: str, raw: Raw) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.anthropic.parts import Dropped, read
-from adapters.chat.wire import EMPTY_OBJECT, EMPTY_STRING
+from adapters.chat.request import Dropped, input_of, messages_of
+from adapters.chat.wire import EMPTY_STRING
 from adapters.errors import InvalidRequest
 from adapters.gemini.models import Traits
 from adapters.gemini.parts import Made, Parts
@@ -28,9 +28,7 @@ from adapters.gemini.wire import (
 from adapters.pivot import BRACKET, NULL, QUOTE, first, joined
 
 _decode_messages = msgspec.json.Decoder(list[Message]).decode
-_decode_lenient = msgspec.json.Decoder(list[LenientMessage]).decode
-_decode_fields = msgspec.json.Decoder(list[dict[str, Raw]]).decode
-_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_lenient: Callable[[Raw], list[Message]] = msgspec.json.Decoder(list[LenientMessage]).decode  # type: ignore[assignment]
 
 _KNOWN = frozenset(Message.__struct_fields__)
 _LINE = b"\\n"
@@ -52,7 +50,7 @@ class Conversation:
 
     def add_all(self, raw: Raw) -> None:
         """Adds a JSON array of chat messages. Raises InvalidRequest with the path of the field at fault."""
-        for index, message in enumerate(self._decode(raw)):
+        for index, message in enumerate(messages_of(raw, self.dropped, _decode_messages, _decode_lenient, _KNOWN)):
             add = _ROLES.get(message.role)
             if add is None:
                 raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"messages[{index}].role")
@@ -64,18 +62,6 @@ class Conversation:
         if not self.turns:
             # Gemini answers no system instruction alone.
             self._add("user", [])
-
-    def _decode(self, raw: Raw) -> list[Message]:
-        try:
-            return _decode_messages(raw)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            # Either a field is wrong, which this reports, or one is unknown, which is noted below.
-            messages: list[Message] = [*read(_decode_lenient, raw, "messages")]
-        for fields in _decode_fields(raw):
-            for name, value in fields.items():
-                if name not in _KNOWN and first(value) != NULL:
-                    self.dropped[f"messages[].{name}"] = None
-        return messages
 
     def _add(self, role: str, parts: list[Made]) -> None:
         made = parts or [{"text": ""}]
@@ -151,14 +137,7 @@ class Conversation:
         parts.made.append(made)
 
     def _call(self, function: FunctionCall, path: str) -> dict[str, Any]:
-        arguments = EMPTY_OBJECT
-        if function.arguments and not function.arguments.isspace():
-            arguments = Raw(function.arguments.encode())
-            try:
-                _decode_object(arguments)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                raise InvalidRequest("The arguments are not a JSON object.", f"{path}.arguments") from error
-        return {"functionCall": {"name": function.name, "args": arguments}}
+        return {"functionCall": {"name": function.name, "args": input_of(function.arguments, path)}}
 
     def _tool(self, message: Message, path: str) -> None:
         if not message.tool_call_id:

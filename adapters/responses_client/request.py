@@ -12,10 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import peek
 from adapters.errors import InvalidRequest
 from adapters.pivot import ABSENT, BRACE, NULL, QUOTE, first
-from adapters.reading import Dropped, member, missing, read, under
+from adapters.reading import Dropped, member, missing, read, read_all
 from adapters.responses_client.items import Conversation
 from adapters.responses_client.tools import Tools
 from adapters.types import Call, Outbound
@@ -61,25 +60,8 @@ class _Request:
 
 def to_chat(call: Call) -> Outbound:
     """Builds the chat request for `call.model`. Raises InvalidRequest with the path of the field at fault."""
-    body = call.body
-    if not body.isascii():
-        # Values move undecoded, so nothing else would notice broken UTF-8 before the provider does.
-        try:
-            body.decode()
-        except UnicodeDecodeError as error:
-            raise peek.malformed(error) from error
     request = _Request(call)
-    for name, value in peek.fields(body).items():
-        if first(value) == NULL:
-            continue
-        reader = _FIELDS.get(name)
-        if reader is None:
-            request.dropped.add(name)
-            continue
-        try:
-            reader(request, value)
-        except InvalidRequest as error:
-            raise under(name, error) from error
+    read_all(request, call.body, _FIELDS)
     return request.outbound(call.stream)
 
 

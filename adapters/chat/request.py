@@ -1,0 +1,140 @@
+"""Reading a chat request field by field, for codecs that turn it into another dialect's.
+
+The top level of the body is cut into fields without decoding their values. What has no counterpart is named by what is
+dropped; what is wrong is raised with its path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.chat.wire import EMPTY_OBJECT, NULL, JsonSchema, ResponseFormat
+from adapters.errors import InvalidRequest
+from adapters.pivot import BRACE, UNREADABLE, first
+
+Dropped: TypeAlias = dict[str, None]
+"""The names of parameters that could not survive, in the order met."""
+
+_T = TypeVar("_T")
+
+_decode_stop = msgspec.json.Decoder(str | list[str]).decode
+_decode_str = msgspec.json.Decoder(str).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_decode_format = msgspec.json.Decoder(ResponseFormat).decode
+
+_ABSENT = (NULL, Raw(msgspec.json.encode(peek.DEFAULT)))
+
+
+class _Build(Protocol):
+    dropped: Dropped
+
+
+_B = TypeVar("_B", bound=_Build)
+
+
+def read(decode: Callable[[Raw], _T], raw: Raw, path: str) -> _T:
+    """Decodes one value of the request. Raises InvalidRequest with the path of what is wrong in it."""
+    try:
+        return decode(raw)
+    except UNREADABLE as error:
+        found = peek.malformed(error)
+        rest = found.param or ""
+        joint = "" if not rest or rest.startswith("[") else "."
+        raise InvalidRequest(found.message, f"{path}{joint}{rest}", found.code) from error
+
+
+def read_all(
+    build: _B,
+    body: bytes,
+    table: Mapping[str, Callable[[_B, str, Raw], None]],
+    harmless: Mapping[str, tuple[Raw, ...]],
+) -> None:
+    """Hands each field that is not null to its function in `table`. The others are dropped by name, but for values that
+    ask for nothing. Raises InvalidRequest."""
+    for name, raw in peek.text_fields(body).items():
+        if raw in _ABSENT:
+            continue
+        put = table.get(name)
+        if put is not None:
+            put(build, name, raw)
+        elif raw not in harmless.get(name, ()):
+            build.dropped[name] = None
+
+
+def stops_of(raw: Raw, path: str) -> list[str]:
+    """The words of `stop`, which may be one or several."""
+    stop = read(_decode_stop, raw, path)
+    return [stop] if isinstance(stop, str) else stop
+
+
+def effort_of(raw: Raw, path: str, known: Iterable[str]) -> str:
+    """A `reasoning_effort`: `none` or one of `known`."""
+    effort = read(_decode_str, raw, path)
+    if effort != "none" and effort not in known:
+        words = ", ".join(("none", *known))
+        raise InvalidRequest(f"There is no reasoning effort `{effort[:40]}`; there are {words}.", path)
+    return effort
+
+
+def format_of(raw: Raw, path: str) -> tuple[bool, JsonSchema | None]:
+    """What a `response_format` asks for: any JSON, or JSON of a schema."""
+    wanted = read(_decode_format, raw, path)
+    if wanted.type == "text":
+        return False, None
+    if wanted.type not in ("json_object", "json_schema"):
+        raise InvalidRequest(f"There is no response format `{wanted.type[:40]}`.", f"{path}.type")
+    if wanted.type == "json_schema" and wanted.json_schema is None:
+        raise InvalidRequest("The response format needs `json_schema`.", f"{path}.json_schema")
+    if wanted.type == "json_object" or wanted.json_schema is None or wanted.json_schema.schema == NULL:
+        return True, None
+    if first(wanted.json_schema.schema) != BRACE:
+        raise InvalidRequest("The schema must be an object.", f"{path}.json_schema.schema")
+    return False, wanted.json_schema
+
+
+def messages_of(
+    raw: Raw,
+    dropped: Dropped,
+    strict: Callable[[Raw], list[_T]],
+    lenient: Callable[[Raw], list[_T]],
+    known: frozenset[str],
+) -> list[_T]:
+    """The messages, read by a decoder that refuses unknown fields, or else by one that passes them over: then those
+    are named."""
+    try:
+        return strict(raw)
+    except UNREADABLE:
+        # Either a field is wrong, which this reports, or one is unknown, which is noted below.
+        messages = read(lenient, raw, "messages")
+    for fields in _decode_objects(raw):
+        for name, value in fields.items():
+            if name not in known and value != NULL:
+                dropped[f"messages[].{name}"] = None
+    return messages
+
+
+def input_of(arguments: str | None, path: str) -> Raw:
+    """The arguments of a call, a text for OpenAI, as the object that other dialects want."""
+    if not arguments or arguments.isspace():
+        return EMPTY_OBJECT
+    found = Raw(arguments.encode())
+    try:
+        _decode_object(found)
+    except UNREADABLE as error:
+        raise InvalidRequest("The arguments are not a JSON object.", f"{path}.arguments") from error
+    return found
+
+
+def data_url(url: str, path: str) -> tuple[str, str]:
+    """The media type and the base64 text of a data URL."""
+    head, comma, data = url[5:].partition(",")
+    media, *parameters = head.split(";")
+    if not comma or "base64" not in parameters:
+        raise InvalidRequest("A data URL must be of the form `data:<type>;base64,<data>`.", path)
+    return media.strip().lower() or "text/plain", data
