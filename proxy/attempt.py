@@ -23,7 +23,7 @@ from proxy.config.target import Target, Wire
 from proxy.credentials import Credentials
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Attempt, Exchange
-from proxy.health import Health, Visit
+from proxy.health import Visit, enter
 from proxy.outcome import (
     ESTIMATED,
     JSON,
@@ -112,7 +112,10 @@ class Attempts:
             permit = await x.queue(spender.enter(limiter, x, model))
         elif limiter is not None:
             permit = limiter.enter(x, model) or await x.queue(limiter.wait(x, model))
-        visit = None if target.health is None else self._visit(target.health, x, leaf, reason)
+        visit = None
+        if target.health is not None:
+            speed = None if leaf.track is None else leaf.track.speed(x.streamed)
+            visit = enter(target.health, leaf.circuit, speed, self._clock, reason == "retry")
         outcome: Outcome | None = None
         try:
             passing = x.dialect is Dialect.PASSTHROUGH
@@ -126,26 +129,13 @@ class Attempts:
             outcome.own = failure.kind is Kind.TIMEOUT and leaf.idle is not None
         finally:
             if visit is not None:
-                self._seen(visit, outcome)
+                _seen(visit, outcome)
             if permit is not None:
                 if outcome is None or outcome.reply is None:
                     permit.leave(None, answered=False)
                 else:
                     outcome.permit = permit
         return outcome
-
-    def _visit(self, health: Health, x: Exchange, leaf: Leaf, reason: str) -> Visit:
-        speed = None if leaf.track is None else leaf.track.speed(x.streamed)
-        return Visit(health, leaf.circuit, speed, self._clock, reason == "retry")
-
-    def _seen(self, visit: Visit, outcome: Outcome | None) -> None:
-        """Tells the target's health what came of a request; the rest when the outcome is closed."""
-        if outcome is not None and not outcome.own:
-            visit.answered(outcome.status, outcome.retry_after)
-            if outcome.reply is not None:
-                outcome.visit = visit
-                return
-        visit.leave()
 
     async def _exchange(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
         """One request in a dialect that the gateway knows."""
@@ -386,3 +376,13 @@ async def _within(
         outcome = of_refusal(x, too_late(leaf)) if total else of_timeout(x, limit or 0)
         outcome.own = True
         return outcome
+
+
+def _seen(visit: Visit, outcome: Outcome | None) -> None:
+    """Tells the target's health what came of a request; the rest when the outcome is closed."""
+    if outcome is not None and not outcome.own:
+        visit.answered(outcome.status, outcome.retry_after)
+        if outcome.reply is not None:
+            outcome.visit = visit
+            return
+    visit.leave()

@@ -125,7 +125,7 @@ def explain(x: Exchange, cache: AnswerCache | None, *, addresses: bool) -> Expla
     asked, because = x.model, reason_of(x, key)
     plan = routing.resolve(x, key)
     leaves = {leaf.where: leaf for leaf in plan.root.leaves()}
-    tree = _prospect(plan.explain(Facts(x)), x, leaves, cache, addresses)
+    tree = _prospect(plan.explain(Facts(x, monotonic())), x, leaves, cache, addresses)
     said = Explanation(x.path, asked, key.name, because, tree)
     certain = [leaf for leaf in said.leaves() if leaf.state in (State.CHOSEN, State.NEXT)]
     reached = next((leaf for leaf in certain if leaf.refused is None), None)

@@ -7,7 +7,7 @@ other target follows is it delivered. So everything up to the first byte can be 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 
 from adapters import observe
@@ -17,7 +17,7 @@ from proxy.attempt import Attempts
 from proxy.cache.answers import AnswerCache
 from proxy.config.facts import Facts
 from proxy.config.leaf import Leaf, Race, Steps
-from proxy.config.plan import Plan
+from proxy.config.plan import Fallback, Plan
 from proxy.credentials import Credentials
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
@@ -59,6 +59,8 @@ class Forwarder:
             outcome = await self._planned(x, plan)
         elif leaf.plain:
             outcome = await self._attempts.once(x, leaf)
+        elif leaf.cache is None:
+            outcome = await self._retried(x, leaf, "first")
         else:
             outcome = await self._asked(x, leaf, "first")
         try:
@@ -69,11 +71,27 @@ class Forwarder:
     async def _planned(self, x: Exchange, plan: Plan) -> Outcome:
         """What a plan with strategies comes to."""
         facts = Facts(x, self._clock())
-        steps = plan.steps(facts)
-        left_out = plan.left_out(facts) if plan.guarded else b""
-        outcome = await self._walk(x, steps)
+        left_out = plan.guard(facts) if plan.guarded else b""
+        step = plan.root.settle(facts)
+        # Most plans come to one target, or to a row of them: those need no iterator.
+        if isinstance(step, Leaf):
+            outcome = await self._leaf(x, step, "first")
+        elif isinstance(step, Fallback) and step.flat:
+            outcome = await self._descend(x, step, step.ladder(facts))
+        else:
+            outcome = await self._walk(x, step.steps(facts))
         if left_out:
             outcome.head += left_out
+        return outcome
+
+    async def _descend(self, x: Exchange, fallback: Fallback, leaves: Sequence[Leaf]) -> Outcome:
+        """Follows a fallback whose targets are leaves; returns the last outcome, the others are closed."""
+        outcome = await self._leaf(x, leaves[0], "first")
+        for leaf in leaves[1:]:
+            if x.consumed or not fallback.again(outcome.status):
+                break
+            outcome.close()
+            outcome = await self._leaf(x, leaf, "fallback")
         return outcome
 
     async def _walk(self, x: Exchange, steps: Steps, reason: str = "first") -> Outcome:
@@ -82,14 +100,7 @@ class Forwarder:
         step: Leaf | Race | None = next(steps)
         while step is not None:
             if isinstance(step, Leaf):
-                try:
-                    # Two calls less for the common case, where a leaf has neither retries nor a cache.
-                    make = self._attempts.once if step.plain else self._asked
-                    outcome = await make(x, step, reason)
-                except Refused as refused:
-                    # A target that may not be used ends like one that answered so.
-                    outcome = of_refusal(x, refused)
-                    outcome.leaf = step
+                outcome = await self._leaf(x, step, reason)
             else:
                 outcome = await race.run(x, step, self._walk, reason)
             step = None if x.consumed else _following(steps, outcome.status)
@@ -99,18 +110,32 @@ class Forwarder:
         steps.close()  # it may hold the request's body, decoded; a stream that follows may last
         return outcome
 
+    async def _leaf(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
+        """What a plan's leaf comes to; a target that may not be used ends like one that answered so."""
+        try:
+            if leaf.plain:
+                return await self._attempts.once(x, leaf, reason)
+            if leaf.cache is None:
+                return await self._retried(x, leaf, reason)
+            return await self._asked(x, leaf, reason)
+        except Refused as refused:
+            outcome = of_refusal(x, refused)
+            outcome.leaf = leaf
+            return outcome
+
     async def _asked(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
         """What a leaf answers, or the cache in its place."""
-        if leaf.cache is None or self._cache is None:
+        if self._cache is None:
             return await self._retried(x, leaf, reason)
         return await self._cache.outcome(x, leaf, lambda fx: self._retried(fx, leaf, reason), self._deliver)
 
     async def _retried(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
         """Attempts at one leaf, as its policy has it."""
         outcome = await self._attempts.once(x, leaf, reason)
-        tried = 0
-        waited = 0.0
-        while leaf.attempts and outcome.status in leaf.retry_codes:
+        if not leaf.attempts or outcome.status not in leaf.retry_codes:
+            return outcome
+        tried, waited = 0, 0.0
+        while outcome.status in leaf.retry_codes:
             wait = wait_before(x, leaf, outcome, tried, waited, self._clock())
             if wait is None:
                 outcome.retries = -1

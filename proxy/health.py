@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import Protocol, TypeVar
 
+import msgspec
+
 _KEPT = 4096  # identities: more than any operator has; what clients name themselves must have an end
 _EACH = 256  # breakers and speeds of one identity
 _WINDOW = 10  # seconds of the retry budget
@@ -45,7 +47,11 @@ class Budget:
 
     def request(self, now: float) -> None:
         """Counts a request, not its retries."""
-        _count(self._requests, int(now), int(now))
+        second = int(now)
+        try:
+            self._requests[second] += 1
+        except KeyError:
+            _count(self._requests, second, second)
 
     def take(self, now: float, at: float) -> bool:
         """Whether a retry may be made at that time; if so it counts."""
@@ -199,6 +205,14 @@ class Circuit:
             self.in_row = 0
             self.successes += 1
 
+    def well(self, status: int) -> bool:
+        """`record` for a 2xx while nothing is amiss, without a clock. Whether it was so; else nothing is done."""
+        if self.until or self.failures or (self._codes is not None and status in self._codes):
+            return False
+        self.in_row = 0
+        self.successes += 1
+        return True
+
     def hear_open(self, opened_at: float, until: float, times: int) -> None:
         """Another worker's circuit for the same opened then, which may be news."""
         if opened_at > max(self.opened_at, self.closed_at):
@@ -284,66 +298,73 @@ class Health:
         return not self.in_flight and self.aside <= now and all(not circuit.until for circuit in self.circuits.values())
 
 
-class Visit:
-    """One request at a target whose health is watched: from its start to the last byte of its answer."""
+class Visit(msgspec.Struct, eq=False):
+    """One request at a target whose health is watched: from its start (`enter`) to the last byte of its answer.
 
-    __slots__ = ("_began", "_circuit", "_clock", "_health", "_probe", "_speed", "_told")
+    `circuit` and `speed` where somebody wants them; `probe`: it is the circuit's. `told` once it has answered.
+    """
 
-    def __init__(
-        self,
-        health: Health,
-        circuit: Circuit | None,
-        speed: Speed | None,
-        clock: Callable[[], float],
-        retry: bool = False,
-    ) -> None:
-        """`circuit` and `speed` where somebody wants them; `retry`: not the first try of a request here."""
-        now = clock()
-        self._health: Health | None = health
-        self._circuit = circuit
-        self._speed = speed
-        self._clock = clock
-        self._began = now
-        self._told = False
-        self._probe = circuit is not None and circuit.enter(now)
-        health.in_flight += 1
-        if not retry:
-            health.budget.request(now)
+    health: Health | None
+    circuit: Circuit | None
+    speed: Speed | None
+    clock: Callable[[], float]
+    began: float
+    probe: bool = False
+    told: bool = False
 
     def answered(self, status: int, retry_after: float | None) -> None:
         """The answer has begun, or failed. `retry_after` are the seconds that its provider asked for."""
-        self._told = True
-        now = self._clock()
-        took = now - self._began
-        if self._speed is not None:
+        self.told = True
+        circuit, speed = self.circuit, self.speed
+        if speed is None:
+            if circuit is None:
+                return
+            if 200 <= status < 300 and circuit.well(status):
+                return
+        now = self.clock()
+        if speed is not None:
+            took = now - self.began
             if 200 <= status < 300:
-                self._speed.note(took, now)
+                speed.note(took, now)
             elif status >= 500 or status in (408, 429):
-                self._speed.failed(took, now)
-        if self._circuit is not None:
-            self._circuit.record(status, self._began, now, self._probe)
-            if retry_after and status in (429, 503, 529) and self._health is not None:
-                self._health.put_aside(retry_after, now)
+                speed.failed(took, now)
+        if circuit is not None:
+            circuit.record(status, self.began, now, self.probe)
+            if retry_after and status in (429, 503, 529) and self.health is not None:
+                self.health.put_aside(retry_after, now)
 
     def broke(self) -> None:
         """The answer broke off after it had begun."""
-        if self._circuit is not None:
-            self._circuit.record(502, self._began, self._clock())
+        if self.circuit is not None:
+            self.circuit.record(502, self.began, self.clock())
 
     def leave(self) -> None:
         """It is over; idempotent. Who leaves without an answer was given up: at least that slow, and no verdict."""
-        health = self._health
+        health = self.health
         if health is None:
             return
-        self._health = None
+        self.health = None
         health.in_flight -= 1
-        if self._told:
-            return
-        if self._probe and self._circuit is not None:
-            self._circuit.give_up()
-        now = self._clock()
-        if self._speed is not None and now - self._began > self._speed.estimate(now):
-            self._speed.note(now - self._began, now)
+        if not self.told:
+            self._given_up()
+
+    def _given_up(self) -> None:
+        if self.probe and self.circuit is not None:
+            self.circuit.give_up()
+        now = self.clock()
+        if self.speed is not None and now - self.began > self.speed.estimate(now):
+            self.speed.note(now - self.began, now)
+
+
+def enter(
+    health: Health, circuit: Circuit | None, speed: Speed | None, clock: Callable[[], float], retry: bool = False
+) -> Visit:
+    """A request goes to a target. `retry`: it is not the first try of a request there."""
+    now = clock()
+    health.in_flight += 1
+    if not retry:
+        health.budget.request(now)
+    return Visit(health, circuit, speed, clock, now, circuit is not None and circuit.until > 0 and circuit.enter(now))
 
 
 def _kept(found: dict[K, V], key: K, make: Callable[[], V]) -> V:

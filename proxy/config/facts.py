@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,19 +12,18 @@ if TYPE_CHECKING:
 _decode = msgspec.json.Decoder().decode
 
 
-class Facts:
-    """One request as strategies see it. Reading it changes nothing, so an explanation may ask the same questions."""
+class Facts(msgspec.Struct, eq=False):
+    """One request as strategies see it. Reading it changes nothing, so an explanation may ask the same questions.
 
-    __slots__ = ("_headers", "_params", "guarded", "now", "x")
+    `now` is the monotonic clock, in seconds. `guarded`: whether circuit breakers count; not where there is none, nor
+    where every target is out, so that none is. What begins with `_` is for the properties alone to fill.
+    """
 
-    def __init__(self, x: Exchange, now: float | None = None) -> None:
-        """`now` is the monotonic clock, in seconds."""
-        self.x = x
-        self.now = monotonic() if now is None else now
-        self.guarded = False
-        """Whether circuit breakers count: not where there is none, nor where every target is out, so that none is."""
-        self._headers: dict[str, str] | None = None
-        self._params: dict[str, Any] | None = None
+    x: Exchange
+    now: float
+    guarded: bool = False
+    _headers: dict[str, str] | None = None
+    _params: dict[str, Any] | None = None
 
     @property
     def path(self) -> str:

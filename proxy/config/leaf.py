@@ -142,6 +142,10 @@ class Leaf:
             return f"its provider asked for {self.health.aside - facts.now:.0f} s without requests"
         return None
 
+    def settle(self, facts: Facts) -> Leaf:
+        """Just this leaf."""
+        return self
+
     def steps(self, facts: Facts) -> Steps:
         """Just this leaf."""
         status = yield self

@@ -70,6 +70,10 @@ class Ranked(Single):
         leaves = [leaf for leaf in self._below[at] if leaf.usable(facts)] or self._below[at]
         return min(self._score(leaf, facts) for leaf in leaves)
 
+    def settle(self, facts: Facts) -> Step:
+        """This node: which child it comes to, the answers decide."""
+        return self
+
     def steps(self, facts: Facts) -> Steps:
         """Children from the lowest score up, while their status is listed."""
         status = 0
@@ -113,6 +117,10 @@ class Hedged(Single):
         leaf = next((leaf for leaf in self._below[at] if leaf.usable(facts)), self._below[at][0])
         known = None if leaf.track is None else leaf.track.speed(facts.x.streamed).quantile(self._quantile)
         return self._delay if known is None else known
+
+    def settle(self, facts: Facts) -> Step:
+        """This node: which child it comes to, the answers decide."""
+        return self
 
     def steps(self, facts: Facts) -> Steps:
         """One race of all children."""

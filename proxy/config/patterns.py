@@ -27,15 +27,15 @@ _JS_GROUP = re.compile(r"\(\?<(?=[A-Za-z_])")
 
 
 class Pattern:
-    """A regular expression and the longest text that it is tried on."""
+    """A regular expression, and `limit`: the longest text that its `search` may be tried on."""
 
-    __slots__ = ("_search", "limit", "text")
+    __slots__ = ("limit", "search", "text")
 
     def __init__(self, text: str) -> None:
         """Raises ValueError, with a message for whoever wrote it, for a pattern that may not be used."""
         self.text = text
         self.limit = 0
-        self._search = re.compile(r"(?!)").search
+        self.search = re.compile(r"(?!)").search
         fault = unusable(text)
         if fault is not None:
             raise ValueError(fault)
@@ -43,14 +43,14 @@ class Pattern:
             return  # it matches nothing, as everywhere in the field
         spelled = _spelled(text)
         self.limit = _longest(parser.parse(spelled))
-        self._search = re.compile(spelled).search
+        self.search = re.compile(spelled).search
 
     def __repr__(self) -> str:
         return f"Pattern({self.text!r}, up to {self.limit} characters)"
 
     def matches(self, value: str) -> bool:
         """Whether it matches anywhere in the text."""
-        return len(value) <= self.limit and self._search(value) is not None
+        return len(value) <= self.limit and self.search(value) is not None
 
 
 def invalid(text: str) -> str | None:

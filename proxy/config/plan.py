@@ -18,7 +18,7 @@ from proxy.config.strategies import Balance, Conditional, Fallback, Single, Step
 from proxy.config.target import Target
 from proxy.config.verdict import State, Verdict
 from proxy.errors import Refused
-from proxy.health import Healths
+from proxy.health import Circuit, Health, Healths
 
 _MAX_LEAVES = 64
 
@@ -30,13 +30,15 @@ class Plan:
     """What a request follows. `single` is the only leaf where there is no strategy: the common case, told apart.
     `guarded` says whether any target has a circuit breaker, `after` which leaves may go on with a leaf's stream."""
 
-    __slots__ = ("after", "guarded", "root", "single")
+    __slots__ = ("_deep", "_watched", "after", "guarded", "root", "single")
 
     def __init__(self, root: Step) -> None:
         self.root = root
         self.single = root if isinstance(root, Leaf) else None
-        self.guarded = self.single is None and any(leaf.circuit is not None for leaf in root.leaves())
-
+        self._watched = () if isinstance(root, Leaf) else _watched(root)
+        self.guarded = bool(self._watched)
+        # Whether strategies begin later than the request, when a breaker may have opened meanwhile.
+        self._deep = not isinstance(root, Leaf) and not all(isinstance(child, Leaf) for child in root.children)
         self.after: dict[Leaf, tuple[Leaf, ...]] = {}
         _continued(root, self.after)
 
@@ -48,8 +50,18 @@ class Plan:
         self._guard(facts)
         return self.root.steps(facts)
 
-    def left_out(self, facts: Facts) -> bytes:
-        """The header line that names the targets which circuit breakers leave out now; empty without any."""
+    def guard(self, facts: Facts) -> bytes:
+        """Lets circuit breakers count, as far as any is open. Returns the header line that names the targets which
+        they leave out now; empty without any."""
+        now = facts.now
+        for circuit, health in self._watched:
+            if circuit.until or health.aside > now:
+                self._guard(facts)
+                return self._left_out(facts)
+        facts.guarded = self._deep
+        return b""
+
+    def _left_out(self, facts: Facts) -> bytes:
         out = [leaf.where for leaf in self.root.leaves() if not leaf.usable(facts)]
         return f"x-loopway-left-out: {', '.join(out)}\r\n".encode() if out else b""
 
@@ -62,6 +74,12 @@ class Plan:
         if self.guarded:
             facts.guarded = True
             facts.guarded = self.root.usable(facts)
+
+
+def _watched(step: Step) -> tuple[tuple[Circuit, Health], ...]:
+    """The circuit breakers below, each with its target."""
+    found = [(leaf.circuit, leaf.health) for leaf in step.leaves()]
+    return tuple((circuit, health) for circuit, health in found if circuit is not None and health is not None)
 
 
 def _continued(step: Step, after: dict[Leaf, tuple[Leaf, ...]]) -> None:

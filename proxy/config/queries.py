@@ -157,7 +157,8 @@ def _ordered(holds: Callable[[float, float], bool]) -> Callable[[Any], Compare]:
 
 def _regex(text: str) -> Compare:
     pattern = Pattern(text)
-    return lambda value: isinstance(value, str) and pattern.matches(value)
+    limit, search = pattern.limit, pattern.search
+    return lambda value: isinstance(value, str) and len(value) <= limit and search(value) is not None
 
 
 _OPERATORS: dict[str, Callable[[Any], Compare]] = {

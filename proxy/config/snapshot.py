@@ -28,6 +28,7 @@ _log = logging.getLogger("loopway")
 _CACHED = 1024  # inline configs and ad-hoc credentials kept compiled per worker
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 
 class Key:
@@ -78,10 +79,10 @@ class Key:
         return self.models is None or matches(asked, self.models) or matches(sent, self.models)
 
 
-class Bounded(dict[T, object]):
+class Bounded(dict[T, V]):
     """A cache that forgets its oldest entry when it is full."""
 
-    def keep(self, key: T, value: object) -> None:
+    def keep(self, key: T, value: V) -> None:
         """Adds an entry."""
         if len(self) >= _CACHED:
             del self[next(iter(self))]
@@ -114,9 +115,9 @@ class Snapshot:
         self.targets: dict[str, Target] = {}
         self.configs: dict[str, ConfigRow] = {row.slug: row for row in rows.configs}
         self._saved: dict[str, Plan | Node] = {}
-        self._inline: Bounded[bytes] = Bounded()
-        self._passing: Bounded[tuple[str, bytes]] = Bounded()
-        self._adhoc: Bounded[tuple[str, str, str, tuple[tuple[str, str], ...]]] = Bounded()
+        self._inline: Bounded[bytes, Plan | Node] = Bounded()
+        self._passing: Bounded[tuple[str, bytes], Plan] = Bounded()
+        self._adhoc: Bounded[tuple[str, str, str, tuple[tuple[str, str], ...]], Target] = Bounded()
         for key_row in rows.api_keys:
             self._add_key(key_row, limiters)
         for row in rows.virtual_keys:
@@ -161,7 +162,7 @@ class Snapshot:
         """A target made of what the client itself sent. Its host, if any, is guarded."""
         identity = (provider, credential, custom_host or "", fields)
         found = self._adhoc.get(identity)
-        if isinstance(found, Target):
+        if found is not None:
             return found
         target = Target(
             provider_row(provider),
@@ -193,7 +194,7 @@ class Snapshot:
     def inline(self, text: bytes, key: Key) -> Plan | Node:
         """The same for a config object written in a request that came with this key."""
         found = self._inline.get(text)
-        if isinstance(found, Plan | Node):
+        if found is not None:
             return found
         node = msgspec.structs.replace(_parsed(lambda: parse_json(text)), identity=blake2b(text).hexdigest())
         compiled = self._compile(node, client=key)
@@ -206,7 +207,7 @@ class Snapshot:
         """The plan of a config with `passthrough` targets, for a request that names this one."""
         identity = (node.identity, target.fingerprint())
         found = self._passing.get(identity)
-        if isinstance(found, Plan):
+        if found is not None:
             return found
         plan = compile_plan(
             node,

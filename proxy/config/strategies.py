@@ -39,9 +39,21 @@ class Single:
         self.name = name
         self.mode = mode
 
+    def choice(self, facts: Facts) -> Step:
+        """The child that gets the request, where a strategy chooses just one."""
+        return self.children[self.open(facts)[0]]
+
+    def settle(self, facts: Facts) -> Step:
+        """What is left to follow once all choices are made that need no answer first: a leaf, or a strategy that
+        may go from one child to another."""
+        step = self.choice(facts)
+        return step if isinstance(step, Leaf) else step.settle(facts)
+
     def steps(self, facts: Facts) -> Steps:
-        """The first child's steps."""
-        return (yield from self.children[self.open(facts)[0]].steps(facts))
+        """The steps of the child that gets the request."""
+        step = self.choice(facts)
+        # A leaf's own steps are itself: one generator less for the common case.
+        return (yield step) if isinstance(step, Leaf) else (yield from step.steps(facts))
 
     def leaves(self) -> list[Leaf]:
         """All leaves below."""
@@ -78,7 +90,7 @@ class Single:
 class Fallback(Single):
     """Targets in order, until one answers well: 2xx, or with `codes`, anything that is not listed."""
 
-    __slots__ = ("codes", "continues")
+    __slots__ = ("codes", "continues", "flat")
 
     def __init__(
         self,
@@ -92,16 +104,30 @@ class Fallback(Single):
         super().__init__(children, where, name, "fallback")
         self.codes = codes
         self.continues = continues
+        self.flat = tuple(child for child in children if isinstance(child, Leaf))
+        """The children, where all of them are leaves; else nothing."""
+        if len(self.flat) < len(children):
+            self.flat = ()
+
+    def settle(self, facts: Facts) -> Step:
+        """This node: which child it comes to, the answers decide."""
+        return self
+
+    def ladder(self, facts: Facts) -> Sequence[Leaf]:
+        """The leaves to try, in order, where all children are leaves."""
+        return [leaf for leaf in self.flat if leaf.usable(facts)] or self.flat if facts.guarded else self.flat
+
+    def again(self, status: int) -> bool:
+        """Whether the next child follows one that ended so."""
+        return status in self.codes if self.codes is not None else not 200 <= status < 300
 
     def steps(self, facts: Facts) -> Steps:
         """Children in order while their status asks for another."""
         status = 0
         for at in self.open(facts):
             child = self.children[at]
-            # A leaf's own steps are itself: one generator less for the common case.
             status = (yield child) if isinstance(child, Leaf) else (yield from child.steps(facts))
-            again = status in self.codes if self.codes is not None else not 200 <= status < 300
-            if not again:
+            if not self.again(status):
                 break
         return status
 
@@ -143,16 +169,15 @@ class Balance(Single):
             at for at, weight in enumerate(self.weights) if weight > 0
         ]
 
-    def steps(self, facts: Facts) -> Steps:
-        """The steps of the child that was drawn."""
+    def choice(self, facts: Facts) -> Step:
+        """The child that was drawn."""
         choice = self.open(facts)
         point = self._draw() * sum(self.weights[at] for at in choice)
         for at in choice:
             point -= self.weights[at]
             if point < 0:
                 break
-        child = self.children[at]
-        return (yield child) if isinstance(child, Leaf) else (yield from child.steps(facts))
+        return self.children[at]
 
     def _reasons(self, facts: Facts) -> Reasons:
         choice = self.open(facts)
@@ -198,9 +223,9 @@ class Sticking(Balance):
             identity += str(int((facts.wall + offset) // self._ttl)).encode()
         return max(self.open(facts), key=lambda at: _draw_of(identity, self._names[at], self.weights[at]))
 
-    def steps(self, facts: Facts) -> Steps:
-        """The steps of the child that this identity belongs to."""
-        return (yield from self.children[self._chosen(facts)].steps(facts))
+    def choice(self, facts: Facts) -> Step:
+        """The child that this identity belongs to."""
+        return self.children[self._chosen(facts)]
 
     def _reasons(self, facts: Facts) -> Reasons:
         chosen = self._chosen(facts)
@@ -248,8 +273,8 @@ class Conditional(Single):
                 return at, number
         return self._default, None
 
-    def steps(self, facts: Facts) -> Steps:
-        """The steps of the child that the conditions lead to. Raises Refused (400) where they lead nowhere."""
+    def choice(self, facts: Facts) -> Step:
+        """The child that the conditions lead to. Raises Refused (400) where they lead nowhere."""
         chosen = self._default
         for holds, at in self._tests:
             if holds(facts):
@@ -258,8 +283,7 @@ class Conditional(Single):
         if chosen is None:
             message = "Query router did not resolve to any valid target"
             raise Refused(Kind.INVALID_REQUEST, message, param=f"{self.where}.strategy", code="no_target")
-        child = self.children[chosen]
-        return (yield child) if isinstance(child, Leaf) else (yield from child.steps(facts))
+        return self.children[chosen]
 
     def _reasons(self, facts: Facts) -> Reasons:
         chosen, number = self._chosen(facts)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.nodes import Breaker
-from proxy.health import Budget, Circuit, Health, Healths, Speed, Visit
+from proxy.health import Budget, Circuit, Health, Healths, Speed, enter
 
 
 def circuit(**rules: Any) -> Circuit:
@@ -212,7 +212,7 @@ def test_a_quantile_needs_enough_samples() -> None:
 
 def test_a_visit_counts_while_it_lasts_and_is_left_once() -> None:
     health = Health("a")
-    visit = Visit(health, None, None, lambda: 1.0)
+    visit = enter(health, None, None, lambda: 1.0)
     assert health.in_flight == 1
     visit.leave()
     visit.leave()
@@ -223,7 +223,7 @@ def test_who_is_given_up_was_at_least_that_slow_and_gives_no_verdict() -> None:
     health, times = Health("a"), [0.0]
     breaker = health.circuit("", Breaker(failure_threshold=1))
     speed = health.track("").streamed
-    visit = Visit(health, breaker, speed, lambda: times[0])
+    visit = enter(health, breaker, speed, lambda: times[0])
     times[0] = 3.0
     visit.leave()
     assert speed.estimate(3.0) == 3.0
@@ -233,9 +233,9 @@ def test_who_is_given_up_was_at_least_that_slow_and_gives_no_verdict() -> None:
 def test_a_provider_that_asks_for_time_is_put_aside_for_a_bounded_one() -> None:
     health = Health("a")
     breaker = health.circuit("", Breaker(failure_threshold=9))
-    Visit(health, breaker, None, lambda: 10.0).answered(429, 20.0)
+    enter(health, breaker, None, lambda: 10.0).answered(429, 20.0)
     assert health.aside == 30.0
-    Visit(health, breaker, None, lambda: 10.0).answered(503, 86_400.0)
+    enter(health, breaker, None, lambda: 10.0).answered(503, 86_400.0)
     assert health.aside == 310.0
 
 
