@@ -23,7 +23,7 @@ from proxy.config.target import Target, Wire
 from proxy.credentials import Credentials
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Attempt, Exchange
-from proxy.health import Visit, enter
+from proxy.health import enter
 from proxy.outcome import (
     ESTIMATED,
     JSON,
@@ -110,12 +110,16 @@ class Attempts:
         spender = None if x.key is None else x.key.spender
         if spender is not None:
             permit = await x.queue(spender.enter(limiter, x, model))
+            began = self._clock()
         elif limiter is not None:
-            permit = limiter.enter(x, model) or await x.queue(limiter.wait(x, model))
+            permit = limiter.enter(x, model)
+            if permit is None:
+                permit = await x.queue(limiter.wait(x, model))
+                began = self._clock()
         visit = None
         if target.health is not None:
             speed = None if leaf.track is None else leaf.track.speed(x.streamed)
-            visit = enter(target.health, leaf.circuit, speed, self._clock, reason == "retry")
+            visit = enter(target.health, leaf.circuit, speed, self._clock, began, reason == "retry")
         outcome: Outcome | None = None
         try:
             passing = x.dialect is Dialect.PASSTHROUGH
@@ -129,7 +133,14 @@ class Attempts:
             outcome.own = failure.kind is Kind.TIMEOUT and leaf.idle is not None
         finally:
             if visit is not None:
-                _seen(visit, outcome)
+                if outcome is None or outcome.own:
+                    visit.leave()
+                else:
+                    visit.answered(outcome.status, outcome.retry_after)
+                    if outcome.reply is None:
+                        visit.leave()
+                    else:
+                        outcome.visit = visit
             if permit is not None:
                 if outcome is None or outcome.reply is None:
                     permit.leave(None, answered=False)
@@ -376,13 +387,3 @@ async def _within(
         outcome = of_refusal(x, too_late(leaf)) if total else of_timeout(x, limit or 0)
         outcome.own = True
         return outcome
-
-
-def _seen(visit: Visit, outcome: Outcome | None) -> None:
-    """Tells the target's health what came of a request; the rest when the outcome is closed."""
-    if outcome is not None and not outcome.own:
-        visit.answered(outcome.status, outcome.retry_after)
-        if outcome.reply is not None:
-            outcome.visit = visit
-            return
-    visit.leave()

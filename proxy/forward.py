@@ -56,7 +56,12 @@ class Forwarder:
         wrong upstream becomes an answer, in the client's dialect."""
         leaf = plan.single
         if leaf is None:
-            outcome = await self._planned(x, plan)
+            # Most plans come to a row of targets, or to one: those need no iterator, and a row need ask nothing.
+            row = plan.row
+            if row is not None and (not plan.guarded or plan.well(self._clock())):
+                outcome = await self._descend(x, row, row.flat)
+            else:
+                outcome = await self._planned(x, plan)
         elif leaf.plain:
             outcome = await self._attempts.once(x, leaf)
         elif leaf.cache is None:
@@ -73,7 +78,6 @@ class Forwarder:
         facts = Facts(x, self._clock())
         left_out = plan.guard(facts) if plan.guarded else b""
         step = plan.root.settle(facts)
-        # Most plans come to one target, or to a row of them: those need no iterator.
         if isinstance(step, Leaf):
             outcome = await self._leaf(x, step, "first")
         elif isinstance(step, Fallback) and step.flat:
@@ -113,11 +117,13 @@ class Forwarder:
     async def _leaf(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
         """What a plan's leaf comes to; a target that may not be used ends like one that answered so."""
         try:
-            if leaf.plain:
-                return await self._attempts.once(x, leaf, reason)
-            if leaf.cache is None:
-                return await self._retried(x, leaf, reason)
-            return await self._asked(x, leaf, reason)
+            if leaf.cache is not None:
+                return await self._asked(x, leaf, reason)
+            # `_retried`, without a call for what goes well.
+            outcome = await self._attempts.once(x, leaf, reason)
+            if leaf.attempts and outcome.status in leaf.retry_codes:
+                outcome = await self._again(x, leaf, outcome)
+            return outcome
         except Refused as refused:
             outcome = of_refusal(x, refused)
             outcome.leaf = leaf
@@ -132,8 +138,10 @@ class Forwarder:
     async def _retried(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
         """Attempts at one leaf, as its policy has it."""
         outcome = await self._attempts.once(x, leaf, reason)
-        if not leaf.attempts or outcome.status not in leaf.retry_codes:
-            return outcome
+        return await self._again(x, leaf, outcome) if leaf.attempts else outcome
+
+    async def _again(self, x: Exchange, leaf: Leaf, outcome: Outcome) -> Outcome:
+        """From how the first attempt ended to how the last one did."""
         tried, waited = 0, 0.0
         while outcome.status in leaf.retry_codes:
             wait = wait_before(x, leaf, outcome, tried, waited, self._clock())

@@ -38,10 +38,10 @@ class Budget:
     has the same two numbers.) Counted by the second, in this worker; a retry counts when it will be made.
     """
 
-    __slots__ = ("_requests", "_retries", "refused")
+    __slots__ = ("_retries", "refused", "requests")
 
     def __init__(self) -> None:
-        self._requests: dict[int, int] = {}
+        self.requests: dict[int, int] = {}
         self._retries: dict[int, int] = {}
         self.refused = 0
 
@@ -49,9 +49,9 @@ class Budget:
         """Counts a request, not its retries."""
         second = int(now)
         try:
-            self._requests[second] += 1
+            self.requests[second] += 1
         except KeyError:
-            _count(self._requests, second, second)
+            _count(self.requests, second, second)
 
     def take(self, now: float, at: float) -> bool:
         """Whether a retry may be made at that time; if so it counts."""
@@ -60,8 +60,8 @@ class Budget:
         second = int(at)
         before = _sum(self._retries, second)
         most = max(_sum(self._retries, last) for last in range(second, second + _WINDOW))
-        if before + 1 > max(_LEAST, _SHARE * _sum(self._requests, second)) or most + 1 > max(
-            _LEAST, _SHARE * _sum(self._requests, int(now))
+        if before + 1 > max(_LEAST, _SHARE * _sum(self.requests, second)) or most + 1 > max(
+            _LEAST, _SHARE * _sum(self.requests, int(now))
         ):
             self.refused += 1
             return False
@@ -293,6 +293,16 @@ class Health:
         """The provider asked to be left alone so long."""
         self.aside = max(self.aside, now + min(seconds, _ASIDE))
 
+    def leave(self) -> None:
+        """A request is over that nobody watches: it is only counted."""
+        self.in_flight -= 1
+
+    def broke(self) -> None:
+        """Its answer broke off, which then is nothing to anybody."""
+
+    def answered(self, status: int, retry_after: float | None) -> None:
+        """Its answer has begun, or failed; the same."""
+
     def idle(self, now: float) -> bool:
         """Whether nothing would be lost by forgetting it."""
         return not self.in_flight and self.aside <= now and all(not circuit.until for circuit in self.circuits.values())
@@ -357,13 +367,20 @@ class Visit(msgspec.Struct, eq=False):
 
 
 def enter(
-    health: Health, circuit: Circuit | None, speed: Speed | None, clock: Callable[[], float], retry: bool = False
-) -> Visit:
-    """A request goes to a target. `retry`: it is not the first try of a request there."""
-    now = clock()
+    health: Health,
+    circuit: Circuit | None,
+    speed: Speed | None,
+    clock: Callable[[], float],
+    now: float,
+    retry: bool = False,
+) -> Visit | Health:
+    """A request goes to a target now. `retry`: it is not the first try of a request there. Returns whom to tell what
+    becomes of it: the target itself, where nobody wants to know more than that it is there."""
     health.in_flight += 1
     if not retry:
         health.budget.request(now)
+    if circuit is None and speed is None:
+        return health
     return Visit(health, circuit, speed, clock, now, circuit is not None and circuit.until > 0 and circuit.enter(now))
 
 

@@ -16,7 +16,7 @@ from proxy import headers
 from proxy.config.leaf import Leaf
 from proxy.errors import Refused, Source, UpstreamFailure
 from proxy.exchange import Exchange
-from proxy.health import Visit
+from proxy.health import Health, Visit
 from proxy.limits import Permit
 from proxy.seams import Reply
 
@@ -56,7 +56,7 @@ class Outcome(msgspec.Struct, eq=False):
     permit: Permit | None = None
     leaf: Leaf | None = None
     retries: int = 0
-    visit: Visit | None = None
+    visit: Visit | Health | None = None
     shown: int | None = None
     own: bool = False
 

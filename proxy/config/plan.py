@@ -28,13 +28,15 @@ Resolve = Callable[[Node, str], Target | None]
 
 class Plan:
     """What a request follows. `single` is the only leaf where there is no strategy: the common case, told apart.
-    `guarded` says whether any target has a circuit breaker, `after` which leaves may go on with a leaf's stream."""
+    `row` is the root where it is a fallback of nothing but leaves, the next common. `guarded` says whether any target
+    has a circuit breaker, `after` which leaves may go on with a leaf's stream."""
 
-    __slots__ = ("_deep", "_watched", "after", "guarded", "root", "single")
+    __slots__ = ("_deep", "_watched", "after", "guarded", "root", "row", "single")
 
     def __init__(self, root: Step) -> None:
         self.root = root
         self.single = root if isinstance(root, Leaf) else None
+        self.row = root if isinstance(root, Fallback) and root.flat else None
         self._watched = () if isinstance(root, Leaf) else _watched(root)
         self.guarded = bool(self._watched)
         # Whether strategies begin later than the request, when a breaker may have opened meanwhile.
@@ -53,13 +55,18 @@ class Plan:
     def guard(self, facts: Facts) -> bytes:
         """Lets circuit breakers count, as far as any is open. Returns the header line that names the targets which
         they leave out now; empty without any."""
-        now = facts.now
-        for circuit, health in self._watched:
+        if self.well(facts.now):
+            facts.guarded = self._deep
+            return b""
+        self._guard(facts)
+        return self._left_out(facts)
+
+    def well(self, now: float) -> bool:
+        """Whether nothing that is known of any target speaks against asking it."""
+        for circuit, health in self._watched:  # noqa: SIM110 - a generator would cost more than what it asks
             if circuit.until or health.aside > now:
-                self._guard(facts)
-                return self._left_out(facts)
-        facts.guarded = self._deep
-        return b""
+                return False
+        return True
 
     def _left_out(self, facts: Facts) -> bytes:
         out = [leaf.where for leaf in self.root.leaves() if not leaf.usable(facts)]

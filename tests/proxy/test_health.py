@@ -212,18 +212,40 @@ def test_a_quantile_needs_enough_samples() -> None:
 
 def test_a_visit_counts_while_it_lasts_and_is_left_once() -> None:
     health = Health("a")
-    visit = enter(health, None, None, lambda: 1.0)
+    visit = enter(health, health.circuit("", Breaker(failure_threshold=1)), None, lambda: 1.0, 1.0)
     assert health.in_flight == 1
     visit.leave()
     visit.leave()
     assert health.in_flight == 0
 
 
+def test_a_request_that_nobody_watches_is_only_counted() -> None:
+    health = Health("a")
+    visit = enter(health, None, None, lambda: 1.0, 1.0)
+    assert (visit, health.in_flight, health.budget.requests) == (health, 1, {1: 1})
+    visit.answered(500, 9.0)
+    visit.broke()
+    visit.leave()
+    assert (health.in_flight, health.aside) == (0, 0.0)
+
+
+def test_a_success_while_nothing_is_amiss_is_recorded_without_a_clock() -> None:
+    health = Health("a")
+    quick = health.circuit("", Breaker(failure_threshold=3))
+    slow = health.circuit("m", Breaker(failure_threshold=3))
+    for status in (200, 500, 204, 500, 200):
+        if not (200 <= status < 300 and quick.well(status)):
+            quick.record(status, 1.0, 1.0)
+        slow.record(status, 1.0, 1.0)
+    assert repr(quick) == repr(slow)
+    assert not health.circuit("", Breaker(failure_threshold=1, failure_status_codes=(200,))).well(200)
+
+
 def test_who_is_given_up_was_at_least_that_slow_and_gives_no_verdict() -> None:
     health, times = Health("a"), [0.0]
     breaker = health.circuit("", Breaker(failure_threshold=1))
     speed = health.track("").streamed
-    visit = enter(health, breaker, speed, lambda: times[0])
+    visit = enter(health, breaker, speed, lambda: times[0], 0.0)
     times[0] = 3.0
     visit.leave()
     assert speed.estimate(3.0) == 3.0
@@ -233,9 +255,9 @@ def test_who_is_given_up_was_at_least_that_slow_and_gives_no_verdict() -> None:
 def test_a_provider_that_asks_for_time_is_put_aside_for_a_bounded_one() -> None:
     health = Health("a")
     breaker = health.circuit("", Breaker(failure_threshold=9))
-    enter(health, breaker, None, lambda: 10.0).answered(429, 20.0)
+    enter(health, breaker, None, lambda: 10.0, 10.0).answered(429, 20.0)
     assert health.aside == 30.0
-    enter(health, breaker, None, lambda: 10.0).answered(503, 86_400.0)
+    enter(health, breaker, None, lambda: 10.0, 10.0).answered(503, 86_400.0)
     assert health.aside == 310.0
 
 
