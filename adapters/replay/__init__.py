@@ -9,7 +9,7 @@ is one that holds an error, or a stream that does not say how it ended.
 
 from __future__ import annotations
 
-from adapters.replay import anthropic, chat, responses, text
+from adapters.replay import anthropic, chat, gemini, responses, text
 from adapters.replay.form import Assembled, Form, Plain
 from adapters.types import Dialect
 
@@ -18,8 +18,13 @@ FORMS: dict[Dialect, Form] = {
     Dialect.OPENAI_COMPLETIONS: text.FORM,
     Dialect.ANTHROPIC_MESSAGES: anthropic.FORM,
     Dialect.OPENAI_RESPONSES: responses.FORM,
+    Dialect.GEMINI_GENERATE: gemini.FORM,
+    Dialect.GEMINI_STREAM_ARRAY: gemini.ARRAY,
     Dialect.OPENAI_EMBEDDINGS: Plain(),
     Dialect.ANTHROPIC_COUNT_TOKENS: Plain(),
+    Dialect.GEMINI_COUNT_TOKENS: Plain(),
+    Dialect.GEMINI_EMBED: Plain(),
+    Dialect.GEMINI_BATCH_EMBED: Plain(),
     Dialect.RERANK: Plain(),
 }
 """The dialects whose answers can be kept. What is missing here never is."""

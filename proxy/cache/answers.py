@@ -68,8 +68,9 @@ class AnswerCache:
         x.leaf = leaf
         key, body = None, b""
         if _may_keep(x):
-            body = outbound.body_for(x, leaf, outbound.admit(x, leaf))
-            key = key_of(x, leaf, body)
+            model = outbound.admit(x, leaf)
+            body = outbound.body_for(x, leaf, model)
+            key = key_of(x, leaf, model, body)
         if key is None:
             return _marked(x, await attempt(x), "DISABLED")
         max_age = self._age(x, leaf)
@@ -92,8 +93,8 @@ class AnswerCache:
 
     def look(self, x: Exchange, leaf: Leaf) -> str:
         """What a request would find in this worker: HIT, MISS or DISABLED. Changes nothing."""
-        body = outbound.body_for(x, leaf, outbound.admit(x, leaf))
-        key = key_of(x, leaf, body) if _may_keep(x) else None
+        model = outbound.admit(x, leaf)
+        key = key_of(x, leaf, model, outbound.body_for(x, leaf, model)) if _may_keep(x) else None
         if key is None:
             return "DISABLED"
         entry = self.memory.peek(key)
@@ -193,7 +194,7 @@ class AnswerCache:
     def _entry(self, whole: Whole, dialect: Dialect, request: bytes, max_age: int) -> Entry | None:
         form = FORMS[dialect]
         body, estimated = whole.body, False
-        if whole.stream:
+        if whole.stream or dialect is Dialect.GEMINI_STREAM_ARRAY:
             counted = None if whole.usage is None or whole.usage.estimated else whole.usage
             assembled = form.whole(body, request, counted)
             if assembled is None:
@@ -220,7 +221,7 @@ def _name(x: Exchange, key: bytes, body: bytes, *, refresh: bool) -> bytes:
     """The name of the call that a request may share: the same answer, sent the same way."""
     options = body if x.streamed and b"stream_options" in body else b""
     timeout = x.headers.get(b"x-portkey-request-timeout", b"")
-    return digest(key, b"stream" if x.streamed else b"", options, timeout, b"refresh" if refresh else b"")
+    return digest(key, x.dialect.encode() if x.streamed else b"", options, timeout, b"refresh" if refresh else b"")
 
 
 def _may_keep(x: Exchange) -> bool:
@@ -241,7 +242,7 @@ def _hit(x: Exchange, leaf: Leaf, entry: Entry, now: float) -> Outcome:
     if x.streamed:
         told = FORMS[x.dialect].events(body, x.body)
         if told is not body:
-            body, head = told, _EVENTS
+            body, head = told, JSON if x.dialect is Dialect.GEMINI_STREAM_ARRAY else _EVENTS
     head += b"%bage: %d\r\n" % (entry.lines, max(0, int(now) - entry.at))
     if entry.estimated:
         head += b"x-loopway-estimated: true\r\n"

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from adapters.types import Dialect
 from proxy import outbound
 from proxy.config.leaf import Leaf
 from proxy.config.snapshot import Key
@@ -61,8 +62,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def key_of(x: Exchange, leaf: Leaf, body: bytes) -> bytes | None:
-    """The key of what `x` asks at this leaf, with the body that would go there. None: it cannot be kept."""
+def key_of(x: Exchange, leaf: Leaf, model: str, body: bytes) -> bytes | None:
+    """The key of what `x` asks at this leaf, with the model and body that would go there. None: it cannot be kept."""
     assert x.key is not None
     plain = canonical(body)
     if plain is None:
@@ -72,12 +73,20 @@ def key_of(x: Exchange, leaf: Leaf, body: bytes) -> bytes | None:
         scope_of(x.key),
         leaf.identity,
         leaf.target.fingerprint(),
-        x.dialect.encode(),
+        _dialect(x, model),
         b"strict" if outbound.strict(x, leaf) else b"",
         b"".join(_lines(x, leaf)),
         plain,
         b"metadata " + _encode_sorted(x.metadata) if namespace is None else b"namespace " + namespace,
     )
+
+
+def _dialect(x: Exchange, model: str) -> bytes:
+    """The dialect, and the model where it is not in the body. An array is only a way of sending."""
+    if x.path_model is None:
+        return x.dialect.encode()
+    dialect = Dialect.GEMINI_GENERATE if x.dialect is Dialect.GEMINI_STREAM_ARRAY else x.dialect
+    return f"{dialect.value} {model}".encode()
 
 
 def _lines(x: Exchange, leaf: Leaf) -> list[bytes]:

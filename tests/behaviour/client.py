@@ -224,8 +224,9 @@ def events(body: bytes) -> list[Event]:
     """The events of a whole body. Raises AssertionError where a strict reader would stumble: half an event at the end,
     unknown lines, data that is neither JSON nor `[DONE]`."""
     found = []
+    body = body.replace(b"\r\n", b"\n")
     assert body == b"" or body.endswith(b"\n\n"), f"the stream ends within an event: {body[-80:]!r}"
-    for block in body.replace(b"\r\n", b"\n").split(b"\n\n")[:-1]:
+    for block in body.split(b"\n\n")[:-1]:
         name, data = "", []
         for line in block.split(b"\n"):
             field, colon, value = line.partition(b":")

@@ -8,13 +8,19 @@ from typing import Any
 
 import httpx
 import pytest
+from google.genai import types
 
 from tests.e2e.conftest import Make
 from tests.e2e.programs import scenario
-from tests.e2e.samples import HELLO, SAID, text_of
-from tests.fakes.gateway import ADMIN_KEY, ANTHROPIC_SLUG, OPENAI_SLUG, Gateway, Upstream, standard
+from tests.e2e.samples import HELLO, SAID, TEST, text_of
+from tests.fakes.gateway import ADMIN_KEY, ANTHROPIC_SLUG, GOOGLE_SLUG, OPENAI_SLUG, Gateway, Upstream, standard
 
 CACHED = {"cache": {"mode": "simple", "max_age": 60}, "virtual_key": OPENAI_SLUG}
+UPSTREAMS = {
+    "google": (GOOGLE_SLUG, "gemini-2.5-flash"),
+    "openai": (OPENAI_SLUG, "gpt-4o"),
+    "anthropic": (ANTHROPIC_SLUG, "claude-sonnet-4-5"),
+}
 FORMS: dict[str, Any] = {"dict": CACHED, "JSON": json.dumps(CACHED)}
 
 
@@ -82,6 +88,25 @@ def test_openais_sdk_reads_a_kept_response_as_a_stream(openai_client: Make, upst
         told = stream.get_final_response()
     assert told.output_text == whole.output_text
     assert told.id == whole.id
+    assert len(upstream.requests()) == 1
+
+
+@pytest.mark.parametrize("slug", ["google", "openai", "anthropic"])
+def test_googles_sdk_reads_a_kept_answer_whole_and_as_a_stream(
+    slug: str, gemini_client: Make, upstream: Upstream
+) -> None:
+    virtual_key, model = UPSTREAMS[slug]
+    config = json.dumps({**CACHED, "virtual_key": virtual_key})
+    models = gemini_client({"x-portkey-config": config, "x-portkey-cache-namespace": f"gemini-{slug}"}).models
+    told = list(models.generate_content_stream(model=model, contents=TEST))
+    whole = models.generate_content(model=model, contents=TEST)
+    again = list(models.generate_content_stream(model=model, contents=TEST))
+    assert "".join(event.text or "" for event in told) == whole.text == SAID
+    assert "".join(event.text or "" for event in again) == SAID
+    ends = [answer.candidates[0].finish_reason for answer in (told[-1], whole, again[-1])]
+    assert ends == [types.FinishReason.STOP] * 3
+    counts = {answer.usage_metadata.candidates_token_count for answer in (told[-1], whole, again[-1])}
+    assert counts == {4}
     assert len(upstream.requests()) == 1
 
 
