@@ -35,14 +35,12 @@ from proxy.explain import ROUTES as EXPLAIN_ROUTES
 from proxy.forward import Forwarder
 from proxy.inference import ROUTES as INFERENCE_ROUTES
 from proxy.journal import Journal
-from proxy.leases import Keeper
 from proxy.limits import Host, Limiters, Memory
 from proxy.live import Live
 from proxy.metrics import Metrics, merged, publish, retire
 from proxy.pipeline import Pipeline, refuse
 from proxy.ports import ApiKeyRow, Rows, Store
 from proxy.prices import Prices
-from proxy.redis_link import RedisLink
 from proxy.routes import AdminContext, AdminRequest, Answer, Route
 from proxy.seams import Origin, Timeouts
 from proxy.server import Door, Edge, EdgeSettings
@@ -53,6 +51,8 @@ from proxy.transport import HttpTransport
 from proxy.usage import Ledger, Notes, stdout_log
 
 if TYPE_CHECKING:
+    from proxy.leases import Keeper
+    from proxy.redis_link import RedisLink
     from proxy.telemetry.export import Exporter
 
 _ADMIN_BODY = 4 << 20
@@ -86,8 +86,15 @@ class Gateway:
         self.store = store
         self.host = Host(memory)
         url = file.redis.url
-        self.redis = None if url is None else RedisLink(url.reveal())
-        self._keeper = None if self.redis is None else Keeper(self.host, self.redis, strict=file.redis.strict)
+        self.redis: RedisLink | None = None
+        self._keeper: Keeper | None = None
+        if url is not None:
+            # Loaded for those who have Redis only: its client is a tenth of a worker's memory.
+            from proxy.leases import Keeper
+            from proxy.redis_link import RedisLink
+
+            self.redis = RedisLink(url.reveal())
+            self._keeper = Keeper(self.host, self.redis, strict=file.redis.strict)
         self.live = Live(file, path, load, store, bootstrap, trusted, Limiters(self.host))
         self.budgets = Budgets(self.live.limiters, store, self._tell)
         self.transport = HttpTransport(

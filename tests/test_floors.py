@@ -172,3 +172,15 @@ def test_the_version_is_told_without_loading_the_server() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_a_gateway_loads_neither_database_nor_redis_nor_tracing_that_it_may_not_need() -> None:
+    script = (
+        "import sys, proxy.app\n"
+        "unasked = {'redis', 'psycopg', 'opentelemetry', 'yoyo'} & sys.modules.keys()\n"
+        "assert not unasked, unasked\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from time import time
+from typing import TYPE_CHECKING
 
 from adapters.replay import FORMS
 from adapters.types import Dialect
@@ -16,11 +17,13 @@ from proxy.cache.flight import Deliver, Flight, Try, Whole, answer_lines
 from proxy.cache.key import digest, key_of
 from proxy.cache.memory import Memory
 from proxy.cache.peers import Link, Message, Peers, entry_of, packed
-from proxy.cache.shared import Shared
 from proxy.config.leaf import Leaf
 from proxy.exchange import Exchange
 from proxy.outcome import JSON, Outcome
-from proxy.redis_link import RedisLink
+
+if TYPE_CHECKING:
+    from proxy.cache.shared import Shared
+    from proxy.redis_link import RedisLink
 
 MAX_AGE = (60, 7_776_000)
 """Seconds that an answer may be kept, at least and at most."""
@@ -46,7 +49,7 @@ class AnswerCache:
         """`max_size` in bytes, `max_age` in seconds; with a `link` answers are kept in Redis as well. `now` gives Unix
         time. `run_dir` is where the workers of this host find one another."""
         self.memory = Memory(max_size)
-        self.shared = None if link is None else Shared(link, self.memory.largest)
+        self.shared = None if link is None else _shared(link, self.memory.largest)
         self.peers = None if run_dir is None else Peers(run_dir, self.memory)
         self.stored = 0
         self.joined = 0
@@ -222,6 +225,12 @@ def _name(x: Exchange, key: bytes, body: bytes, *, refresh: bool) -> bytes:
     options = body if x.streamed and b"stream_options" in body else b""
     timeout = x.headers.get(b"x-portkey-request-timeout", b"")
     return digest(key, x.dialect.encode() if x.streamed else b"", options, timeout, b"refresh" if refresh else b"")
+
+
+def _shared(link: RedisLink, largest: int) -> Shared:
+    from proxy.cache.shared import Shared  # with Redis only: its client is a tenth of a worker's memory
+
+    return Shared(link, largest)
 
 
 def _may_keep(x: Exchange) -> bool:
