@@ -8,7 +8,7 @@ import msgspec
 
 from adapters import peek
 from adapters.errors import UpstreamError
-from adapters.types import Call, Codec, Dialect, Outbound, Reply, StreamDecoder, Usage
+from adapters.types import Call, Codec, Dialect, Outbound, Reply, StreamDecoder, Usage, next_number
 
 ErrorReader = Callable[[int, Mapping[str, str], bytes], UpstreamError]
 """Reads a non-2xx answer of one dialect: its status, headers and body. Never raises."""
@@ -120,6 +120,11 @@ class Piped:
         self._second = second
         self.usage: Usage | None = None
         self.error: UpstreamError | None = None
+
+    @property
+    def sequence(self) -> int:
+        """The number of the client's next event, where its events have numbers."""
+        return next_number(self._first)
 
     def feed(self, data: bytes) -> bytes:
         """Takes the upstream's bytes, gives the client's."""

@@ -196,16 +196,18 @@ def event(
     param: str | None = None,
     code: str | None = None,
     status: int | None = None,
+    sequence: int = 0,
 ) -> bytes:
     """One server-sent event that ends a stream with an error; no `[DONE]` and no `message_stop` follow it. For clients
-    that read a stream as one array (`gemini_array`) it is the last item."""
+    that read a stream as one array (`gemini_array`) it is the last item. `sequence` is its number where events have one
+    (`responses`)."""
     if family == "anthropic":
         return b"event: error\ndata: %b\n\n" % _encode(
             _AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message))
         )
     if family == "responses":
         error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
-        return b"event: error\ndata: %b\n\n" % _encode(_ResponsesEvent(error, message, code, param))
+        return b"event: error\ndata: %b\n\n" % _encode(_ResponsesEvent(error, message, code, param, sequence))
     if family == "gemini":
         return b"data: %b\r\n\r\n" % _encode(_google(kind, message, type, param, code, status))
     if family == "gemini_array":

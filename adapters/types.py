@@ -161,6 +161,20 @@ class StreamDecoder(Protocol):
         """
 
 
+@runtime_checkable
+class Numbered(Protocol):
+    """A machine whose client's events have numbers, so that an error event after them needs the next one."""
+
+    @property
+    def sequence(self) -> int:
+        """The number of the next event."""
+
+
+def next_number(machine: object) -> int:
+    """The number of a machine's next event; 0 where its events have none."""
+    return machine.sequence if isinstance(machine, Numbered) else 0
+
+
 class Codec(Protocol):
     """Translates one client dialect to one upstream dialect and back. Pure, shared, without state."""
 

@@ -18,7 +18,7 @@ from adapters.continuing import Seam, Transcript
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from adapters.observe import tap
 from adapters.opening import NOTHING, look
-from adapters.types import Dialect, StreamDecoder, Usage
+from adapters.types import Dialect, StreamDecoder, Usage, next_number
 from proxy import headers
 from proxy.errors import UpstreamFailure
 from proxy.exchange import Exchange
@@ -297,6 +297,7 @@ class Events:
                 param=error.param,
                 code=error.code,
                 status=error.status,
+                sequence=next_number(self._decoder),
             ),
             end=True,
         )

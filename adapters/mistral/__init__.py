@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adapters import observe, openai_errors
+from adapters import openai_errors
 from adapters.completions.response import to_completion
 from adapters.completions.stream import CompletionStream
 from adapters.errors import UpstreamError
@@ -34,7 +34,7 @@ class ChatToMistral(_Mistral):
 
     def response(self, call: Call, body: bytes) -> Reply:
         """Raises BadAnswer when the body is no chat completion."""
-        return Reply(answer.mended(call, body), observe.usage_of(body))
+        return Reply(answer.mended(call, body), answer.usage_of(body))
 
     def stream(self, call: Call) -> StreamDecoder:
         """A machine that mends chunks."""

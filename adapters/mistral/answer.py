@@ -12,12 +12,32 @@ from adapters.errors import BadAnswer
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
 from adapters.pivot import UNREADABLE
-from adapters.types import Call, bodiless
+from adapters.types import Call, Usage, bodiless
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _marked = re.compile(rb'"content"\s*:\s*\[|"tool_calls"\s*:\s*\[|"model_length"').search
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
+
+
+class _Tokens(msgspec.Struct, gc=False):
+    num_cached_tokens: int | None = None
+
+
+class _Counted(msgspec.Struct, gc=False):
+    usage: _Tokens
+
+
+_CACHED = b'"num_cached_tokens"'
+_counted = msgspec.json.Decoder(_Counted).decode
+
+
+def usage_of(body: bytes) -> Usage | None:
+    """What an answer or a chunk counted. Mistral tells cached tokens in a field of its own too, or there alone."""
+    usage = observe.usage_of(body)
+    if usage is None or usage.cached or _CACHED not in body:
+        return usage
+    return msgspec.structs.replace(usage, cached=_counted(body).usage.num_cached_tokens or 0)
 
 
 def mended(call: Call, body: bytes) -> bytes:
@@ -81,7 +101,7 @@ class MistralStream(Machine):
                 self._end(error)
                 return
         if b'"usage"' in data:
-            self.usage = observe.usage_of(data) or self.usage
+            self.usage = usage_of(data) or self.usage
         if _marked(data) is not None:
             data = self._mended(data)
         else:

@@ -22,6 +22,11 @@ class ResponseStream(ChatStream):
         self._finish_reason: str | None = None
         self._model = call.model
 
+    @property
+    def sequence(self) -> int:
+        """The number of the next event."""
+        return self._told.sequence
+
     def _begin(self, head: Head, out: list[bytes]) -> None:
         self._model = head.model or self._model
         opened = output.response(self.call, self._echo, self._model, [], None, None, done=False)

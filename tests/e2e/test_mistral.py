@@ -51,3 +51,22 @@ def test_code_is_filled_in_the_middle(behind: Gateway, upstream: Upstream) -> No
     assert upstream.last.path == "/v1/fim/completions"
     assert upstream.last.json()["suffix"] == "return x"
     client.close()
+
+
+def test_a_header_sends_any_models_text_completions_to_the_middle(launch: Launch, upstream: Upstream) -> None:
+    gateway = launch({"api_keys": [{"name": "a", "key": "lw-a"}], "server": {"trusted_custom_hosts": ["127.0.0.1"]}})
+    addressed = {
+        "x-portkey-api-key": "lw-a",
+        "x-portkey-provider": "mistral-ai",
+        "x-portkey-custom-host": f"{upstream.url}/v1",
+    }
+    asked = {"x-portkey-mistral-fim-completion": "true"}
+    with openai.OpenAI(api_key="mi-mine", base_url=gateway.v1, max_retries=0, default_headers=addressed) as client:
+        client.completions.create(model="mistral-small-latest", prompt="def f(")
+        assert upstream.last.path == "/v1/chat/completions"
+        answer = client.completions.create(
+            model="mistral-small-latest", prompt="def f(", suffix="return x", extra_headers=asked
+        )
+    assert answer.choices[0].text
+    assert (upstream.last.path, upstream.last.credential) == ("/v1/fim/completions", "mi-mine")
+    assert upstream.last.json()["suffix"] == "return x"

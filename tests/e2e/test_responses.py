@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -116,6 +117,18 @@ def test_what_is_dropped_is_named_or_refused(openai_client: Make) -> None:
 def test_a_stream_cut_short_is_an_error_in_the_sdk(model: str, openai_client: Make) -> None:
     with pytest.raises(openai.APIError), openai_client().responses.stream(model=model, input=TEST) as stream:
         stream.get_final_response()
+
+
+def test_the_error_that_ends_a_cut_stream_has_the_next_number(gateway: Gateway) -> None:
+    answer = httpx.post(
+        f"{gateway.v1}/responses",
+        headers={"authorization": f"Bearer {gateway.api_key}"},
+        json={"model": f"@{ANTHROPIC_SLUG}/claude-sonnet-4-5::truncate_events=5", "input": TEST, "stream": True},
+    )
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: {")]
+    assert events[-1]["type"] == "error"
+    assert len(events) > 2
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
 
 
 def test_errors_of_another_dialect_keep_their_status(openai_client: Make) -> None:

@@ -207,3 +207,15 @@ def test_recorded_answers_keep_every_word() -> None:
         again = json.loads(CHAT_TO_MISTRAL.request(call(**each.request)).body)
         assert [m["role"] for m in again["messages"]] == [m["role"] for m in each.request["messages"]]
     assert seen >= 10
+
+
+@pytest.mark.parametrize("details", [{}, {"prompt_tokens_details": {"cached_tokens": 32}}])
+def test_cached_tokens_count_by_either_name(details: dict[str, Any]) -> None:
+    told = {"prompt_tokens": 50, "completion_tokens": 3, "total_tokens": 53, "num_cached_tokens": 32, **details}
+    choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}
+    body = {"id": "1", "object": "chat.completion", "model": "m", "created": 1, "choices": [choice], "usage": told}
+    assert CHAT_TO_MISTRAL.response(call(messages=HELLO), json.dumps(body).encode()).usage == Usage(50, 3, 32)
+    machine = CHAT_TO_MISTRAL.stream(call(stream=True, messages=HELLO))
+    chunk = {**body, "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]}
+    machine.feed(b"data: " + json.dumps(chunk).encode() + b"\n\ndata: [DONE]\n\n")
+    assert machine.usage == Usage(50, 3, 32)
