@@ -82,14 +82,20 @@ class Price:
     def card(self, usage: Usage) -> Card:
         """The rates that hold for an answer of this size and service tier."""
         steps = self._tiers.get(usage.tier, self._base) if usage.tier else self._base
-        return next(card for threshold, card in steps if usage.input > threshold)
+        for threshold, card in steps:
+            if usage.input > threshold:
+                return card
+        return steps[-1][1]
 
     def cost(self, usage: Usage) -> float:
         """US dollars for one answer. Counts that contradict each other never make a part negative."""
         card = self.card(usage)
         special = usage.cached + usage.cache_write + usage.audio_input + usage.image_input
         plain = max(0, usage.input - special)
-        said = max(0, usage.output - usage.reasoning - usage.audio_output - usage.image_output)
+        rare = usage.reasoning + usage.audio_output + usage.image_output
+        if not special and not rare:
+            return (plain * card.input + max(0, usage.output) * card.output) / _MILLION
+        said = max(0, usage.output - rare)
         hour = min(usage.cache_write_1h, usage.cache_write)
         return (
             plain * card.input

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import TypeVar
 
 from proxy.store import records, sums
 from proxy.store.engine import Connection
 from proxy.usage_columns import COLUMNS, PENDING
 
-_ADD = {rows: records.add_usage(rows) for rows in (100, 10, 1)}
-"""Statements by how many rows they add."""
+_SIZES = (100, 10, 1)
+"""How many rows one statement takes. One statement is one release of the interpreter's lock, which a busy event loop
+gives back late: rows go in by the hundred, not one by one."""
 _OUTCOME = COLUMNS.index("outcome")
 
 Row = tuple[object, ...]
+T = TypeVar("T")
 
 
 def append(connection: Connection, rows: Sequence[Row]) -> None:
@@ -24,19 +28,58 @@ def append(connection: Connection, rows: Sequence[Row]) -> None:
         if known is None or known[_OUTCOME] == PENDING:
             unique[row[0]] = row
     # In the order of their ids: processes that write the same rows must not wait for each other in a circle.
-    distinct = sorted(unique.values(), key=lambda row: str(row[0]))
+    ids = sorted(map(str, unique))
     with connection.writing():
         taken: list[Row] = []
-        # One statement is one release of the interpreter's lock, which a busy event loop gives back late: rows go in by
-        # the hundred, not one by one.
-        start = 0
-        for size, statement in _ADD.items():
-            while len(distinct) - start >= size:
-                values = [value for row in distinct[start : start + size] for value in row]
-                taken += [unique[each["request_id"]] for each in connection.execute(statement, values).fetchall()]
-                start += size
+        if connection.kind == "sqlite":
+            # Nobody else writes now, so what is not there will not be. Adding what is new costs half as much as adding
+            # what may be there.
+            there = _there(connection, ids)
+            taken = [unique[id] for id in ids if id not in there]
+            _add_new(connection, taken)
+            ids = sorted(there)
+        taken += _add(connection, [unique[id] for id in ids])
         for key, added in sums.by_day(row for row in taken if row[_OUTCOME] != PENDING).items():
             connection.execute(sums.ADD_DAY, (*key, *added))
+
+
+def _parts(whole: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Parts as large as statements take them."""
+    start = 0
+    for size in _SIZES:
+        while len(whole) - start >= size:
+            yield whole[start : start + size]
+            start += size
+
+
+def _there(connection: Connection, ids: list[str]) -> set[str]:
+    """The ids that have a row."""
+    found: set[str] = set()
+    for part in _parts(ids):
+        found.update(row["request_id"] for row in connection.execute(records.find_usage(len(part)), part).fetchall())
+    return found
+
+
+def _add_new(connection: Connection, rows: list[Row]) -> None:
+    """Adds rows of requests that have none. Columns that are empty in all of them are left out."""
+    filled = {
+        name: values
+        for name, values in zip(COLUMNS, zip(*rows, strict=True), strict=False)
+        if values.count(None) < len(rows)
+    }
+    names = tuple(filled)
+    for part in _parts(list(zip(*filled.values(), strict=True))):
+        connection.execute(records.add_new_usage(names, len(part)), list(chain.from_iterable(part)))
+
+
+def _add(connection: Connection, rows: list[Row]) -> list[Row]:
+    """Adds rows of requests that may have one; returns those that were not skipped."""
+    taken: list[Row] = []
+    given = {row[0]: row for row in rows}
+    for part in _parts(rows):
+        found = connection.execute(records.add_usage(len(part)), list(chain.from_iterable(part))).fetchall()
+        taken += [given[each["request_id"]] for each in found]
+    return taken
 
 
 def forget(connection: Connection, before: int, most: int = 5000) -> int:

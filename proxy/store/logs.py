@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from proxy.store.engine import Connection
+from proxy.store.records import TRACED
 from proxy.usage_columns import COLUMNS
 
 _SHOWN = ", ".join(COLUMNS)
@@ -76,7 +77,9 @@ def _where(wanted: Filter) -> tuple[str, dict[str, Any]]:
             "(" + " OR ".join(f"status BETWEEN :{name}a AND :{name}b" for name in ranges) + ")",
             **{f"{name}{end}": value for name, pair in ranges.items() for end, value in zip("ab", pair, strict=True)},
         )
-    for column in ("provider", "trace_id", "request_id", "outcome"):
+    if wanted.trace_id is not None:
+        ask(TRACED, trace_id=wanted.trace_id)
+    for column in ("provider", "request_id", "outcome"):
         value = getattr(wanted, column)
         if value is not None:
             ask(f"{column} = :{column}", **{column: value})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -125,6 +126,24 @@ CLEAR_DEFAULTS = "UPDATE configs SET is_default = 0 WHERE slug <> :slug AND is_d
 READ_SEALED_VERSIONS = "SELECT slug, version, config FROM config_versions"
 
 
+TRACED = "(trace_id = :trace_id AND trace_id <> request_id OR request_id = :trace_id AND trace_id = request_id)"
+"""The condition for the ledger's rows of one trace: a request without a trace of its own has its id as one."""
+
+
+@lru_cache(3)
+def find_usage(rows: int) -> str:
+    """The statement that says which of so many ids have a ledger row."""
+    return f"SELECT request_id FROM usage WHERE request_id IN ({', '.join('?' * rows)})"  # noqa: S608
+
+
+@lru_cache(48)
+def add_new_usage(names: tuple[str, ...], rows: int) -> str:
+    """The statement that adds these columns of so many ledger rows, of requests that have none."""
+    row = f"({', '.join('?' * len(names))})"
+    return f"INSERT INTO usage ({', '.join(names)}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - names are ours
+
+
+@lru_cache(3)
 def add_usage(rows: int) -> str:
     """The statement that adds so many ledger rows at once, no two for one request. A request that is there already is
     skipped, unless it was still pending. Gives the ids of those that were not."""

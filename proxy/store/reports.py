@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from proxy.store.engine import Connection
+from proxy.store.records import TRACED
 from proxy.store.sums import DAY, DAY_SUMS, DOLLARS, NAMES, RAW_SUMS
 
 _PLAIN = {
@@ -199,8 +200,8 @@ def _where(connection: Connection, wanted: Filter) -> tuple[str, dict[str, Any]]
                 each[-1] += f" AND provider = :provider_{index}"
         conditions.append(f"({' OR '.join(each)})")
     if wanted.trace is not None:
-        parameters["trace"] = wanted.trace
-        conditions.append("trace_id = :trace")
+        parameters["trace_id"] = wanted.trace
+        conditions.append(TRACED)
     for index, (name, value) in enumerate(wanted.metadata):
         parameters[f"value_{index}"] = value
         conditions.append(f"{_metadata(connection, f'name_{index}', name, parameters)} = :value_{index}")

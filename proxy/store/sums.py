@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import add
 from typing import Any
 
 from proxy.usage_columns import COLUMNS
@@ -53,24 +52,33 @@ _PLAIN = tuple(COLUMNS.index(name) for name in NAMES[5:])
 def by_day(rows: Iterable[tuple[Any, ...]]) -> dict[Key, list[float]]:
     """The sums of settled rows for each day and set of keys, in an order that is the same in every process: two that
     write the same days at once must not wait for each other in a circle."""
-    sums: dict[Key, list[float]] = {}
+    groups: dict[Key, list[tuple[Any, ...]]] = {}
     api_key, virtual_key, provider, model = _KEYS
     for row in rows:
         key = (row[_AT] // DAY, row[api_key] or "", row[virtual_key] or "", row[provider] or "", row[model] or "")
-        added = _adds(row)
-        total = sums.get(key)
-        sums[key] = added if total is None else list(map(add, total, added))
-    return dict(sorted(sums.items()))
+        group = groups.get(key)
+        if group is None:
+            groups[key] = [row]
+        else:
+            group.append(row)
+    return {key: _added(groups[key]) for key in sorted(groups)}
 
 
-def _adds(row: tuple[Any, ...]) -> list[float]:
-    """What one row adds to each sum; the same as `_RAW` says in SQL."""
-    status = row[_STATUS] or 0
+def _added(rows: list[tuple[Any, ...]]) -> list[float]:
+    """What rows add to each sum, column by column; the same as `_RAW` says in SQL."""
+    columns = list(zip(*rows, strict=True))
+    outcomes, caches = columns[_OUTCOME], columns[_CACHE]
+    statuses = [status or 0 for status in columns[_STATUS]]
     return [
-        1,
-        int(status >= 400 or row[_OUTCOME] != "ok"),
-        int((row[_ATTEMPTS] or 0) > 1 and 0 < status < 400),
-        int(row[_CACHE] in ("HIT", "SEMANTIC HIT")),
-        int(row[_COST] is None and row[_INPUT] is not None),
-        *[row[index] or 0 for index in _PLAIN],
+        len(rows),
+        sum([status >= 400 or outcome != "ok" for status, outcome in zip(statuses, outcomes, strict=True)]),
+        sum(
+            [
+                (tries or 0) > 1 and 0 < (status or 0) < 400
+                for tries, status in zip(columns[_ATTEMPTS], statuses, strict=True)
+            ]
+        ),
+        caches.count("HIT") + caches.count("SEMANTIC HIT"),
+        sum([cost is None and used is not None for cost, used in zip(columns[_COST], columns[_INPUT], strict=True)]),
+        *[sum(filter(None, columns[index])) for index in _PLAIN],
     ]

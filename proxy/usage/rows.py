@@ -231,6 +231,8 @@ def _cost(x: Exchange, attempt: Attempt) -> float | None:
 
 def _wasted(x: Exchange, last: Attempt | None) -> float | None:
     """What attempts cost that brought nothing: failed after they were counted, or lost against another."""
+    if len(x.attempts) < 2:
+        return None
     costs = [cost for each in x.attempts if each is not last and (cost := _cost(x, each)) is not None]
     return sum(costs) if costs else None
 
@@ -259,10 +261,5 @@ def _tries(x: Exchange) -> str | None:
 def _details(usage: Usage | None) -> str | None:
     if usage is None:
         return None
-    details = Details(
-        usage.cache_write_1h, usage.audio_input, usage.audio_output, usage.image_input, usage.image_output, usage.tier
-    )
-    return None if details == _NO_DETAILS else _encode(details).decode()
-
-
-_NO_DETAILS = Details()
+    rare = (usage.cache_write_1h, usage.audio_input, usage.audio_output, usage.image_input, usage.image_output)
+    return _encode(Details(*rare, usage.tier)).decode() if any(rare) or usage.tier is not None else None
