@@ -147,6 +147,7 @@ class Gateway:
         self._servers: list[asyncio.AbstractServer] = []
         self.leaving = False
         self._flusher: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._forgetting: asyncio.Task[None] | None = None
         self._forget_at = 0.0
         self._pulse = gauges.Pulse(loop, self.metrics.lag)
@@ -266,6 +267,8 @@ class Gateway:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+        if self._keeping is not None:  # it holds bodies that it has taken
+            await asyncio.gather(self._keeping, return_exceptions=True)
         await self._flush(last=True)
         if self._exporter is not None:
             await asyncio.to_thread(self._exporter.close)
@@ -292,13 +295,20 @@ class Gateway:
         return self._machine
 
     async def _flush_often(self) -> None:
+        turn, due = 0, monotonic()
         while True:
             try:
-                await asyncio.sleep(_FLUSH_EVERY)
+                # By the clock, not so long after the last turn: a slow store must not make a row wait for two turns.
+                due = max(due + _FLUSH_EVERY, monotonic())
+                await asyncio.sleep(due - monotonic())
                 await self.ledger.flush()
-                await asyncio.sleep(_FLUSH_EVERY)
+                turn += 1
+                if turn % 2:
+                    continue
                 loglevel.follow(self._run_dir, self.live.file.logs.level)
-                await self._flush()
+                self._publish()
+                if self._keeping is None or self._keeping.done():
+                    self._keeping = asyncio.create_task(self._keep_log())
                 if self._forgetting is None or self._forgetting.done():
                     self._forgetting = asyncio.create_task(self._forget_old())
             except Exception as error:  # noqa: BLE001 - a timer that ends would keep every later record from the store
@@ -319,6 +329,9 @@ class Gateway:
     async def _flush(self, *, last: bool = False) -> None:
         await self.ledger.flush(last=last)
         await self._keep_log()
+        self._publish()
+
+    def _publish(self) -> None:
         try:
             publish(self._metrics_file, self._samples())
             self._board.exchange(monotonic())

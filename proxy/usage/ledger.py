@@ -30,7 +30,8 @@ _SLICE = 50  # rows made in one turn of the loop
 _PENDING_AFTER = 0.3  # seconds after which a request under way leaves a row
 _LOOK_AFTER = 5.0  # seconds between looks for journals of workers that are gone
 _BATCH = 2_000  # rows of a journal written at once
-_PATIENCE = 0.4  # seconds for the store to take a batch before it is kept on disk as well
+_PATIENCE = 0.2  # seconds for the store to take a batch before it is kept on disk as well; with the quarter of a second
+# between flushes, half a second after its end a row is in the store or on disk
 _LAST_CHANCE = 5.0  # the same when the worker ends
 
 _encode_lines = msgspec.json.Encoder().encode_lines
