@@ -112,7 +112,10 @@ class Gateway:
             strict=file.store.ledger == "strict",
         )
         self.credentials = Credentials(self.transport, self._machine_transport)
-        self.cache = AnswerCache(file.cache.max_size, file.cache.max_age, loop, link=self.redis, run_dir=run_dir)
+        silence = upstream.connect_timeout + max(upstream.first_byte_timeout, upstream.idle_timeout)
+        self.cache = AnswerCache(
+            file.cache.max_size, file.cache.max_age, loop, link=self.redis, run_dir=run_dir, patience=silence
+        )
         forwarder = Forwarder(
             self.transport,
             timeouts,

@@ -45,14 +45,17 @@ class AnswerCache:
         link: RedisLink | None = None,
         now: Callable[[], float] = time,
         run_dir: Path | None = None,
+        patience: float | None = None,
     ) -> None:
         """`max_size` in bytes, `max_age` in seconds; with a `link` answers are kept in Redis as well. `now` gives Unix
-        time. `run_dir` is where the workers of this host find one another."""
+        time. `run_dir` is where the workers of this host find one another; `patience` are the seconds that another
+        worker's call may say nothing, however long its own limits are."""
         self.memory = Memory(max_size)
         self.shared = None if link is None else _shared(link, self.memory.largest)
         self.peers = None if run_dir is None else Peers(run_dir, self.memory)
         self.stored = 0
         self.joined = 0
+        self._patience = patience
         self._max_age = int(max_age)
         self._loop = loop
         self._now = now
@@ -163,6 +166,12 @@ class AnswerCache:
         try:
             if link is not None and await self._joined(flight, leaf, key, max_age, link, first):
                 return
+            if link is not None and link.lost and self.peers is not None:
+                # The question's home was killed, and maybe the leader with it: those who are left agree once more.
+                link.close()
+                link, first = await self.peers.ask(name, key, refresh=refresh)
+                if link is not None and await self._joined(flight, leaf, key, max_age, link, first):
+                    return
             entry = None
             whole = await flight.call(attempt, deliver)
             if whole is not None:
@@ -188,7 +197,7 @@ class AnswerCache:
                 self.memory.put(key, entry)
                 flight.give(lambda other: _hit(other, leaf, entry, now))
                 return True
-        elif message[0] == "follow" and await flight.follow(link.messages()):
+        elif message[0] == "follow" and await flight.follow(link.messages(self._patience)):
             flight.close()
             return True
         flight.mirror = link.send

@@ -41,9 +41,11 @@ _decode_entry = msgspec.msgpack.Decoder(Entry).decode
 class Link:
     """One connection between two workers."""
 
-    __slots__ = ("_reader", "_writer")
+    __slots__ = ("_reader", "_writer", "lost")
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.lost = False
+        """Whether the other side is gone."""
         self._reader = reader
         self._writer = writer
 
@@ -65,12 +67,20 @@ class Link:
                 return None
             message = _decode(await self._reader.readexactly(length))
         except (OSError, asyncio.IncompleteReadError, msgspec.MsgspecError):
+            self.lost = True
             return None
         return message if message else None
 
-    async def messages(self) -> AsyncIterator[Message]:
-        """All that come."""
-        while (message := await self.receive()) is not None:
+    async def messages(self, patience: float | None = None) -> AsyncIterator[Message]:
+        """All that come, until the other side is gone, or says nothing for `patience` seconds."""
+        while True:
+            try:
+                async with asyncio.timeout(patience):
+                    message = await self.receive()
+            except TimeoutError:
+                return
+            if message is None:
+                return
             yield message
 
     def close(self) -> None:

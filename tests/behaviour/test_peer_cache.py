@@ -29,6 +29,11 @@ class _Worker(Rig):
         cache.peers = Peers(run_dir, cache.memory)
         await cache.peers.start()
 
+    @property
+    def peers(self) -> Peers:
+        assert self.gateway.cache.peers is not None
+        return self.gateway.cache.peers
+
     async def ask(self, body: dict[str, Any] | None = None, **headers: str) -> Answer:
         return await self.post("/v1/chat/completions", body or CHAT, config="pc-c", **headers)
 
@@ -117,6 +122,40 @@ async def test_when_the_leading_workers_client_leaves_another_worker_takes_over(
     first.leave(reset=True)
     assert {answer.status for answer in await asyncio.gather(*others)} == {200}
     assert len(provider.requests()) == 2
+
+
+async def test_when_the_home_of_a_question_goes_with_its_leader_the_others_agree_anew(
+    workers: Workers, provider: Provider
+) -> None:
+    home, *others = workers
+    for seed in range(100):
+        body = {**CHAT, "seed": seed, "model": steered("gpt-4o", latency=1500)}
+        asked = len(provider.requests())
+        first = await home.open("/v1/chat/completions", body, config="pc-c")
+        await home.until(lambda asked=asked: len(provider.requests()) > asked)
+        if home.peers._claims:
+            break
+        first.leave(reset=True)
+    (claim,) = home.peers._claims.values()
+    answers = [asyncio.ensure_future(worker.ask(body)) for worker in others for _ in range(3)]
+    await home.until(lambda: len(claim.followers) == len(others))
+    before = len(provider.requests())
+    await home.peers.close()
+    assert {answer.status for answer in await asyncio.gather(*answers)} == {200}
+    assert len(provider.requests()) == before + 1
+    first.leave()
+
+
+async def test_who_follows_a_call_that_says_nothing_for_too_long_makes_its_own(
+    workers: Workers, provider: Provider
+) -> None:
+    body = {**CHAT, "model": steered("gpt-4o", latency=1500)}
+    first = await workers[0].open("/v1/chat/completions", body, config="pc-c")
+    await provider.until(lambda stats: stats["requests"] == 1)
+    workers[1].gateway.cache._patience = 0.05
+    assert (await workers[1].ask(body)).status == 200
+    assert len(provider.requests()) == 2
+    first.leave()
 
 
 async def test_a_forced_refresh_is_known_to_all(workers: Workers, provider: Provider) -> None:

@@ -121,6 +121,9 @@ def test_portkey_for_node_reads_a_hit(form: str, gateway: Gateway, upstream: Ups
 def test_workers_answer_as_one(launch: Any, upstream: Upstream) -> None:
     config = {**standard(upstream.url), "configs": [{"slug": "pc-cached", "config": CACHED}]}
     gateway = launch(config, workers=3)
+    # A worker that runs is not yet one that listens: until it does, the others neither ask it nor wait for it.
+    sockets = gateway.data / "run"
+    gateway.until(lambda: len(list(sockets.glob("cache-*.sock"))) == 3, "all workers listen to one another")
     headers = {"x-portkey-config": "pc-cached", "x-portkey-api-key": gateway.api_key}
     body = {"model": "gpt-4o::latency=500", "messages": HELLO}
 

@@ -60,7 +60,7 @@ def test_keys_of_different_tenants_never_meet() -> None:
         one, other = dice.sample(keys, 2)
         body = dice.choice(bodies)
         headers = dice.choice(({}, {"cache_namespace": dice.choice(ids)}, {"metadata": '{"a":"b"}'}))
-        digests = [key_of(*_exchange(snapshot, key, body, **headers), body) for key in (one, other)]
+        digests = [key_of(*_exchange(snapshot, key, body, **headers), "m", body) for key in (one, other)]
         assert digests[0] != digests[1]
         for key, found in zip((one, other), digests, strict=True):
             assert found is not None
@@ -117,7 +117,7 @@ BODY = b'{"model":"m","messages":[]}'
 def test_another_credential_address_or_config_is_another_question() -> None:
     def found(*rows: Any, **config: Any) -> bytes | None:
         snapshot = made(*rows, configs={"pc-a": {"virtual_key": "openai", "cache": {"mode": "simple"}, **config}})
-        return key_of(*_exchange(snapshot, only_key(snapshot, "key"), BODY), BODY)
+        return key_of(*_exchange(snapshot, only_key(snapshot, "key"), BODY), "m", BODY)
 
     first = found(virtual_key("openai"))
     assert found(virtual_key("openai")) == first
