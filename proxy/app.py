@@ -29,7 +29,7 @@ from proxy.config.file import FileConfig
 from proxy.config.schema import OtlpSettings
 from proxy.credentials import Credentials
 from proxy.dispatch import Router
-from proxy.errors import Refused, Source, StoreError
+from proxy.errors import Refused, Source, StoreError, of_bug
 from proxy.exchange import Exchange
 from proxy.explain import ROUTES as EXPLAIN_ROUTES
 from proxy.forward import Forwarder
@@ -453,7 +453,7 @@ class Gateway:
             refuse(x, Refused(Kind.OVERLOADED, message, code="store_unavailable", retry_after=2))
         except Exception as error:  # noqa: BLE001 - the last line of defence: logged whole, told as a plain 500
             _log.error("%s %s failed", x.method, route.path, exc_info=error)
-            refuse(x, Refused(Kind.INTERNAL, "The gateway failed to handle this request."))
+            refuse(x, of_bug())
         finally:
             self.notes.request(x, "probe" if route.tag == "operations" else "admin")
 

@@ -57,6 +57,13 @@ class Refused(LoopwayError):
         """True: the connection cannot be used again (its framing is in doubt, or a body was left unread)."""
 
 
+def of_bug() -> Refused:
+    """The answer to a fault of the gateway's own. Its header keeps the SDKs from asking again, as it kept the config's
+    other targets from being asked: the fault would only come again."""
+    message, says = "The gateway failed to handle this request.", (("x-portkey-gateway-exception", "true"),)
+    return Refused(Kind.INTERNAL, message, headers=says, source=Source.GATEWAY)
+
+
 class UpstreamFailure(LoopwayError):
     """The upstream gave no usable answer: it could not be reached, timed out, broke off, or spoke no HTTP.
 

@@ -18,7 +18,7 @@ from adapters import errors, peek
 from adapters.errors import InvalidRequest, Kind
 from adapters.types import Dialect
 from proxy import keys, routing
-from proxy.errors import Refused, Source
+from proxy.errors import Refused, of_bug
 from proxy.exchange import Exchange
 from proxy.forward import Forwarder
 
@@ -102,7 +102,7 @@ class Pipeline:
     def _broken(self, x: Exchange, error: Exception) -> None:
         # A fault of ours. The client learns that, and no more; the log has the rest.
         logging.getLogger("loopway").error("request %s failed", x.request_id, exc_info=error)
-        refuse(x, Refused(Kind.INTERNAL, "The gateway failed to handle this request.", source=Source.GATEWAY))
+        refuse(x, of_bug())
 
 
 def _read_path(x: Exchange, model: str) -> None:

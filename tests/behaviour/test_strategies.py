@@ -490,3 +490,23 @@ async def test_every_answer_tells_its_target_its_retries_and_its_trace_once() ->
             assert answer.headers["x-portkey-provider"] == "openai"
             assert answer.headers["x-portkey-cache-status"] == "DISABLED"
             assert answer.headers["x-request-id"] == "req-1"
+
+
+async def test_a_fault_of_the_gateways_own_is_said_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+
+    async def broken(*arguments: object) -> None:
+        tried.append(arguments)
+        raise RuntimeError("a bug")
+
+    config = {
+        "strategy": {"mode": "fallback"},
+        "retry": {"attempts": 2, "on_status_codes": [500]},
+        "targets": [{"virtual_key": "a"}, {"virtual_key": "b"}],
+    }
+    async with Rig(a="http://127.0.0.1:9", b="http://127.0.0.1:9") as rig:
+        monkeypatch.setattr(type(rig.gateway.transport), "send", broken)
+        answer = await rig.chat(config=config)
+    assert answer.status == 500
+    assert answer.headers["x-portkey-gateway-exception"] == "true"
+    assert len(tried) == 1
