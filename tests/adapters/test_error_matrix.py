@@ -26,6 +26,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
     "cohere": {"id": "1", "message": "Slow down."},
     "mistral": {"object": "error", "message": "Slow down.", "type": "rate_limited", "code": "1300"},
     "voyage": {"detail": "Slow down."},
+    "nomic": {"detail": "Slow down."},
     "common": PLAIN,
 }
 """How each vendor says 429."""

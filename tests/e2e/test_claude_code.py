@@ -81,7 +81,12 @@ def test_betas_and_fields_reach_anthropic_as_they_are(gateway: Gateway, upstream
 def test_on_openai_what_cannot_come_along_is_named(gateway: Gateway, upstream: Upstream) -> None:
     answer = httpx.post(f"{gateway.url}/v1/messages?beta=true", json=body(GPT), headers=headers(gateway))
     assert answer.status_code == 200
-    assert set(answer.headers["x-loopway-dropped-params"].split(",")) == {"cache_control", "context_management"}
+    assert set(answer.headers["x-loopway-dropped-params"].split(",")) == {
+        "cache_control",
+        "context_management",
+        "metadata.user_id",
+        "thinking.budget_tokens",
+    }
     sent = upstream.last.json()
     assert [message["role"] for message in sent["messages"]] == ["system", "user", "system"]
     assert (sent["reasoning_effort"], sent["max_completion_tokens"], len(sent["user"])) == ("high", 32000, 64)
