@@ -40,7 +40,8 @@ def _config(upstream: int) -> str:
     )
 
 
-async def _ready(session: aiohttp.ClientSession, url: str) -> None:
+async def ready(session: aiohttp.ClientSession, url: str) -> None:
+    """Waits until `url` answers 200. Raises TimeoutError."""
     for _ in range(400):
         try:
             async with session.get(url) as answer:
@@ -85,8 +86,8 @@ async def _measure(rate: float, seconds: float, workers: int) -> dict[str, objec
         try:
             connector = aiohttp.TCPConnector(limit=0)
             async with aiohttp.ClientSession(connector=connector) as session:
-                await _ready(session, f"http://127.0.0.1:{gateway}/readyz")
-                await _ready(session, f"http://127.0.0.1:{upstream}/__stats")
+                await ready(session, f"http://127.0.0.1:{gateway}/readyz")
+                await ready(session, f"http://127.0.0.1:{upstream}/__stats")
                 url = f"http://127.0.0.1:{gateway}/v1/chat/completions"
                 statuses = await _load(session, url, rate, seconds)
                 async with session.get(f"http://127.0.0.1:{upstream}/__stats") as answer:
