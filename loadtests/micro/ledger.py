@@ -3,7 +3,7 @@
     python -m loadtests.micro.ledger [--rows 100000] [--batch 250] [--traced]
 
 A chat that went well at the first try, through a gateway whose sockets are objects, is put into the ledger again and
-again, under ids as a worker gives them: first what it comes to and its row, in Python, then the rows into a new SQLite
+again, under ids as a worker gives them: what it comes to and its row, in Python, then the rows into a new SQLite
 database, so many in a transaction (250: a worker with a thousand requests a second), until it has so many. With
 `--traced` every request has a trace id of its client's.
 """
@@ -16,7 +16,9 @@ import secrets
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -26,7 +28,10 @@ from proxy.store import ledger as jobs
 from proxy.store.engine import Lane
 from proxy.store.migrate import migrate
 from proxy.store.sqlite import SqliteEngine
-from proxy.usage.rows import Record, record_of, settled
+from proxy.usage.rows import Record, Settled, record_of, settled
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class _Kept(deque[Exchange]):
@@ -46,30 +51,37 @@ async def _exchange() -> Exchange:
         await made.stop()
 
 
-def _build(done: list[Exchange]) -> tuple[list[Record], float, float]:
-    """The rows of settled exchanges, and the seconds that it took to settle them and to make the rows."""
-    began = time.process_time()
-    kept = [settled(x, x.ended) for x in done]
-    between = time.process_time()
-    rows = list(map(record_of, kept))
-    return rows, between - began, time.process_time() - between
+def _settle(done: list[Exchange]) -> list[Settled]:
+    return [settled(x, x.ended) for x in done]
 
 
-def _append(folder: Path, batches: list[list[Record]]) -> tuple[float, float, int]:
-    """Seconds that the appending of all batches took, those of the cheapest tenth of them, and the file's bytes."""
-    path = folder / "loopway.db"
-    migrate(path)
-    lane = Lane(SqliteEngine(path), "ledger")
-    lane.now(jobs.append, batches[0])
-    taken = []
-    for batch in batches[1:]:
+def _rows(kept: list[Settled]) -> list[Record]:
+    return list(map(record_of, kept))
+
+
+class Costs:
+    """The seconds that steps took, batch by batch."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, list[float]] = {}
+
+    def timed(self, name: str, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a job and keeps how much CPU it took."""
         began = time.process_time()
-        lane.now(jobs.append, batch)
-        taken.append(time.process_time() - began)
-    lane.close_now()
-    taken.sort()
-    tenth = max(1, len(taken) // 10)
-    return sum(taken) / len(taken), sum(taken[:tenth]) / tenth, path.stat().st_size
+        found = job(*args, **kwargs)
+        self.taken.setdefault(name, []).append(time.process_time() - began)
+        return found
+
+    def show(self, batch: int) -> None:
+        """Prints microseconds a request: the mean, and the mean of the cheapest tenth, which is less the machine's."""
+        print("| step | us, mean | us, cheapest tenth |\n|---|---|---|")
+        sums = [0.0, 0.0]
+        for name, taken in self.taken.items():
+            tenth = sorted(taken)[: max(1, len(taken) // 10)]
+            found = [sum(part) / len(part) / batch * 1e6 for part in (taken, tenth)]
+            sums = [whole + part for whole, part in zip(sums, found, strict=True)]
+            print(f"| {name} | {found[0]:.2f} | {found[1]:.2f} |")
+        print(f"| together | {sums[0]:.2f} | {sums[1]:.2f} |")
 
 
 def main() -> None:
@@ -79,27 +91,25 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=250)
     parser.add_argument("--traced", action="store_true")
     given = parser.parse_args()
-    one, prefix = asyncio.run(_exchange()), secrets.token_hex(8)
-    batches, settling, building = [], [], []
-    for start in range(0, given.rows, given.batch):
-        done = []
-        for number in range(start, start + given.batch):
-            id = f"{prefix}{number:016x}"
-            trace = secrets.token_hex(16) if given.traced else id
-            done.append(msgspec.structs.replace(one, request_id=id, trace_id=trace, at=one.at + number / 1000))
-        rows, settle, build = _build(done)
-        batches.append(rows)
-        settling.append(settle / given.batch * 1e6)
-        building.append(build / given.batch * 1e6)
+    one, prefix, costs = asyncio.run(_exchange()), secrets.token_hex(8), Costs()
     with tempfile.TemporaryDirectory() as folder:
-        mean, least, size = _append(Path(folder), batches)
-    count = len(batches)
-    store = mean / given.batch * 1e6
-    print(f"what it comes to: {sum(settling) / count:.2f} us at the mean, {min(settling):.2f} at best")
-    print(f"its row:          {sum(building) / count:.2f} us at the mean, {min(building):.2f} at best")
-    print(f"into SQLite:      {store:.2f} us at the mean, {least / given.batch * 1e6:.2f} in the cheapest tenth")
-    print(f"together:         {(sum(settling) + sum(building)) / count + store:.2f} us at the mean")
-    print(f"the database:     {size / given.rows:.0f} bytes a row")
+        path = Path(folder) / "loopway.db"
+        migrate(path)
+        lane = Lane(SqliteEngine(path), "ledger")
+        lane.now(jobs.append, [])
+        for start in range(0, given.rows, given.batch):
+            done = []
+            for number in range(start, start + given.batch):
+                id = f"{prefix}{number:016x}"
+                trace = secrets.token_hex(16) if given.traced else id
+                done.append(msgspec.structs.replace(one, request_id=id, trace_id=trace, at=one.at + number / 1000))
+            kept = costs.timed("what it comes to", _settle, done)
+            rows = costs.timed("its row", _rows, kept)
+            costs.timed("into SQLite", lane.now, jobs.append, rows)
+        lane.close_now()
+        size = path.stat().st_size
+    costs.show(given.batch)
+    print(f"{size / given.rows:.0f} bytes a row")
 
 
 if __name__ == "__main__":

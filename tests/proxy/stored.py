@@ -82,7 +82,9 @@ def ask(place: str, statement: str, parameters: Parameters = ()) -> list[tuple[A
     def job(connection: Connection) -> list[tuple[Any, ...]]:
         cursor = connection.execute(statement, parameters)
         words = statement.split(None, 1)[0].upper()
-        return [tuple(dict(row).values()) for row in cursor.fetchall()] if words in ("SELECT", "PRAGMA") else []
+        return (
+            [tuple(dict(row).values()) for row in cursor.fetchall()] if words in ("SELECT", "PRAGMA", "EXPLAIN") else []
+        )
 
     lane = Lane(engine_of(place), "ask")
     try:

@@ -18,6 +18,7 @@ from proxy.errors import Refused, StartupError, StoreError
 from proxy.ports import Secret, VirtualKeyRow
 from proxy.store import SqlStore, migrate, open_store
 from proxy.store.migrate import files
+from proxy.store.records import TRACED
 from proxy.usage_columns import COLUMNS
 from proxy.vault import VARIABLE, Vault
 from tests.proxy.stored import CANARY, CONFIG, KEY, VIRTUAL_KEY, ask, replaced, usage
@@ -182,6 +183,36 @@ async def test_a_request_id_is_charged_once(place: str, store: SqlStore) -> None
 async def test_many_rows_at_once_all_arrive(place: str, store: SqlStore) -> None:
     await store.append_usage([usage(f"r{n}") for n in range(1234)])
     assert ask(place, "SELECT count(*) FROM usage") == [(1234,)]
+
+
+async def test_new_known_and_pending_requests_of_one_batch_count_once_each(place: str, store: SqlStore) -> None:
+    def row(id: str, outcome: str, **values: object) -> tuple[object, ...]:
+        known = dict(zip(COLUMNS, usage(id), strict=True)) | {"outcome": outcome, "input_tokens": 1} | values
+        return tuple(known[name] for name in COLUMNS)
+
+    await store.append_usage([row(f"r{n:03}", "pending" if n % 3 else "ok") for n in range(0, 300, 2)])
+    batch = [row(f"r{n:03}", "ok", tries="[]" if n == 7 else None) for n in range(300)]
+    await store.append_usage(batch)
+    await store.append_usage(batch)
+    assert ask(place, "SELECT count(*), sum(input_tokens) FROM usage WHERE outcome = 'ok'") == [(300, 300)]
+    assert ask(place, "SELECT sum(requests) AS n, sum(input_tokens) AS used, sum(errors) AS bad FROM usage_days") == [
+        (300, 300, 0)
+    ]
+    assert ask(place, "SELECT request_id FROM usage WHERE tries IS NOT NULL") == [("r007",)]
+
+
+async def test_one_trace_is_found_whether_it_is_its_requests_id_or_its_own(place: str, store: SqlStore) -> None:
+    trace = COLUMNS.index("trace_id")
+    rows = [usage(id) for id in "abc"]
+    traces = ("a", "t", "a")
+    await store.append_usage([(*r[:trace], t, *r[trace + 1 :]) for r, t in zip(rows, traces, strict=True)])
+    for wanted, found in (("a", ["a", "c"]), ("t", ["b"]), ("b", [])):
+        statement = f"SELECT request_id FROM usage WHERE {TRACED} ORDER BY 1"
+        assert [id for (id,) in ask(place, statement, {"trace_id": wanted})] == found
+    if "://" not in place:
+        plan = ask(place, f"EXPLAIN QUERY PLAN SELECT * FROM usage WHERE {TRACED}", {"trace_id": "a"})
+        assert plan
+        assert "SCAN" not in str(plan)
 
 
 async def test_every_column_of_the_ledger_has_a_name_in_the_table(place: str, store: SqlStore) -> None:
