@@ -502,9 +502,9 @@ async def test_a_fault_of_the_gateways_own_is_said_and_not_repeated(monkeypatch:
     config = {
         "strategy": {"mode": "fallback"},
         "retry": {"attempts": 2, "on_status_codes": [500]},
-        "targets": [{"virtual_key": "a"}, {"virtual_key": "b"}],
+        "targets": [{"virtual_key": "openai"}, {"virtual_key": "anthropic"}],
     }
-    async with Rig(a="http://127.0.0.1:9", b="http://127.0.0.1:9") as rig:
+    async with Rig(openai="http://127.0.0.1:9", anthropic="http://127.0.0.1:9") as rig:
         monkeypatch.setattr(type(rig.gateway.transport), "send", broken)
         answer = await rig.chat(config=config)
     assert answer.status == 500
