@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from adapters import peek
+from adapters.chat.request import read
 from adapters.errors import InvalidRequest
 from adapters.types import Call, Outbound
-
-_T = TypeVar("_T")
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 
@@ -64,16 +63,8 @@ def wrapped(prompt: str) -> str:
     return prompt if HUMAN in prompt and ASSISTANT in prompt else f"{HUMAN} {prompt}{ASSISTANT}"
 
 
-def _read(decode: Callable[[Raw], _T], raw: Raw, path: str) -> _T:
-    try:
-        return decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        found = peek.malformed(error)
-        raise InvalidRequest(found.message, path + (found.param or ""), found.code) from error
-
-
 def _prompt(body: dict[str, Any], name: str, raw: Raw) -> None:
-    prompt = _read(_decode_prompt, raw, name)
+    prompt = read(_decode_prompt, raw, name)
     if isinstance(prompt, list):
         if prompt and not isinstance(prompt[0], str):
             raise InvalidRequest("Anthropic takes text, not token numbers.", "prompt")
@@ -84,29 +75,29 @@ def _prompt(body: dict[str, Any], name: str, raw: Raw) -> None:
 
 
 def _max_tokens(body: dict[str, Any], name: str, raw: Raw) -> None:
-    body["max_tokens_to_sample"] = _read(_decode_int, raw, name)
+    body["max_tokens_to_sample"] = read(_decode_int, raw, name)
 
 
 def _number(body: dict[str, Any], name: str, raw: Raw) -> None:
-    _read(_decode_float, raw, name)
+    read(_decode_float, raw, name)
     body[name] = raw
 
 
 def _stop(body: dict[str, Any], name: str, raw: Raw) -> None:
-    stop = _read(_decode_stop, raw, name)
+    stop = read(_decode_stop, raw, name)
     body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
 
 
 def _user(body: dict[str, Any], name: str, raw: Raw) -> None:
-    body["metadata"] = {"user_id": _read(_decode_str, raw, name)}
+    body["metadata"] = {"user_id": read(_decode_str, raw, name)}
 
 
 def _metadata(body: dict[str, Any], raw: Raw) -> list[str]:
     """Of OpenAI's free-form metadata this API knows one name; returns the others."""
-    given = _read(_decode_metadata, raw, "metadata")
+    given = read(_decode_metadata, raw, "metadata")
     user_id = given.pop("user_id", _ABSENT[0])
     if user_id != _ABSENT[0]:
-        body["metadata"] = {"user_id": _read(_decode_str, user_id, "metadata.user_id")}
+        body["metadata"] = {"user_id": read(_decode_str, user_id, "metadata.user_id")}
     return [f"metadata.{_UNFIT.sub('_', name[:80])}" for name in given]
 
 

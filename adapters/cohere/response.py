@@ -5,77 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from adapters.chat.response import completion
 from adapters.chat.wire import Choice, told
+from adapters.cohere.wire import FINISH, Answer, Citation, Content, Counted, Message
 from adapters.errors import BadAnswer
 from adapters.pivot import ABSENT, BRACKET, QUOTE, UNREADABLE, first
 from adapters.types import Call, Reply, Usage
 
 encode = msgspec.json.Encoder().encode
-
-FINISH = {
-    "COMPLETE": "stop",
-    "STOP_SEQUENCE": "stop",
-    "MAX_TOKENS": "length",
-    "TOOL_CALL": "tool_calls",
-    "ERROR": "stop",
-    "TIMEOUT": "stop",
-}
-"""Cohere's finish reasons in OpenAI's words. What is not listed means `stop`."""
-
-
-class Units(Struct, gc=False):
-    input_tokens: float | None = None
-    output_tokens: float | None = None
-
-
-class Counted(Struct, gc=False):
-    tokens: Units | None = None
-    billed_units: Units | None = None
-    cached_tokens: float | None = None
-
-
-class Function(Struct, gc=False):
-    name: str = ""
-    arguments: str | None = None
-
-
-class ToolCall(Struct, gc=False):
-    id: str = ""
-    function: Function | None = None
-
-
-class Content(Struct, gc=False):
-    type: str = ""
-    text: str = ""
-    thinking: str = ""
-
-
-class Message(Struct, gc=False):
-    content: list[Content] | str | None = None
-    tool_plan: str | None = None
-    tool_calls: list[ToolCall] | None = None
-    citations: Raw = ABSENT
-
-
-class Answer(Struct, gc=False):
-    message: Message
-    finish_reason: str | None = None
-    id: str | None = None
-    usage: Counted | None = None
-
-
-class Source(Struct, gc=False):
-    document: dict[str, Raw] | None = None
-
-
-class Citation(Struct, gc=False):
-    start: int = 0
-    end: int = 0
-    sources: list[Source] | None = None
-
 
 _answer = msgspec.json.Decoder(Answer).decode
 _citations = msgspec.json.Decoder(list[Citation]).decode

@@ -5,48 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from adapters import openai_errors
 from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice, Tool
 from adapters.chat.wire import OutUsage, told
-from adapters.cohere.response import (
-    Content,
-    Counted,
-    ToolCall,
-    annotations_of,
-    encode,
-    finish_of,
-    usage_of,
-)
+from adapters.cohere.response import annotations_of, encode, finish_of, usage_of
+from adapters.cohere.wire import CohereEvent, Delta, Said, ToolCall
 from adapters.errors import TRAITS, Kind, UpstreamError
 from adapters.framing.sse import Event
-from adapters.pivot import ABSENT, BRACE, first, on_one_line
+from adapters.pivot import BRACE, first, on_one_line
 from adapters.types import Call, Usage
-
-
-class Said(Struct, gc=False):
-    content: Content | list[Content] | None = None
-    tool_plan: str = ""
-    tool_calls: ToolCall | list[ToolCall] | None = None
-    citations: Raw = ABSENT
-
-
-class Delta(Struct, gc=False):
-    message: Said | None = None
-    finish_reason: str | None = None
-    usage: Counted | None = None
-    error: str | None = None
-
-
-class CohereEvent(Struct, gc=False):
-    type: str = ""
-    index: int = 0
-    id: str | None = None
-    delta: Delta | None = None
-    message: str | None = None
-
 
 _event = msgspec.json.Decoder(CohereEvent).decode
 _NOTHING = Said()
