@@ -18,8 +18,11 @@ from adapters.types import Dialect
 
 CLIENTS = frozenset((Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES))
 """Whose streams can be put together from two."""
-PREFILLED = frozenset((Dialect.ANTHROPIC_MESSAGES,))
-"""Which upstream dialects go on from an assistant's message."""
+PREFILLED = frozenset(
+    (Dialect.ANTHROPIC_MESSAGES, Dialect.VERTEX_ANTHROPIC, Dialect.BEDROCK_ANTHROPIC, Dialect.BEDROCK_CONVERSE)
+)
+"""Which upstream dialects go on from an assistant's message: Anthropic's, wherever it is spoken, and Converse, whose
+other makers' models refuse it."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode

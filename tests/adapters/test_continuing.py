@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.continuing import Seam, Transcript, prefilled
+from adapters.continuing import CLIENTS, PREFILLED, Seam, Transcript, prefilled
 from adapters.errors import InvalidRequest
 from adapters.opening import look
-from adapters.types import Dialect
+from adapters.registry import CODECS
+from adapters.types import Call, Dialect
 
 
 def chunk(finish: str | None = None, **delta: Any) -> bytes:
@@ -151,3 +152,22 @@ def test_no_provider_can_make_a_stream_stumble(values: list[Any]) -> None:
     transcript = read(chunk(content="a "), sent)
     assert isinstance(transcript.text, str)
     Seam(transcript).feed(sent)
+
+
+@pytest.mark.parametrize(
+    ("client", "upstream"),
+    [
+        (client, upstream)
+        for client in sorted(CLIENTS)
+        for upstream in sorted(PREFILLED)
+        if (client, upstream) in CODECS
+    ],
+)
+def test_a_prefilled_message_is_the_last_one_in_every_dialect_that_goes_on_from_it(
+    client: Dialect, upstream: Dialect
+) -> None:
+    asked = prefilled(b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"count"}]}', "one two")
+    call = Call(client, "anthropic.claude-3-haiku", True, asked, "id", 0)
+    last = json.loads(CODECS[(client, upstream)].request(call).body)["messages"][-1]
+    assert last["role"] == "assistant"
+    assert "one two" in json.dumps(last["content"])
