@@ -200,6 +200,15 @@ class Gateway:
         limiter.reset()
         return True
 
+    def log_level(self) -> tuple[str, loglevel.Chosen | None]:
+        """The configured level, and what was chosen instead of it."""
+        return self.live.file.logs.level, loglevel.chosen(self._run_dir)
+
+    def set_log_level(self, chosen: loglevel.Chosen | None) -> None:
+        """Here at once, in the other workers and the supervisor within a second. Raises OSError."""
+        loglevel.choose(self._run_dir, chosen)
+        loglevel.follow(self._run_dir, self.live.file.logs.level)
+
     async def _tell(self, url: str, message: bytes) -> int:
         """Sends a budget's alert where its operator said. Raises UpstreamFailure."""
         parts = urlsplit(url)
@@ -507,6 +516,14 @@ class Scope:
     def reset_usage(self, what: str, identity: str) -> bool:
         """As the gateway's."""
         return self.gateway.reset_usage(what, identity)
+
+    def log_level(self) -> tuple[str, loglevel.Chosen | None]:
+        """As the gateway's."""
+        return self.gateway.log_level()
+
+    def set_log_level(self, chosen: loglevel.Chosen | None) -> None:
+        """As the gateway's."""
+        self.gateway.set_log_level(chosen)
 
     def prices(self) -> Prices:
         """As the gateway's."""

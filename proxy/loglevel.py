@@ -1,46 +1,61 @@
 """The log level while running: one file in the run directory, which the supervisor and all workers follow.
 
-What is in it wins over the configuration file's `logs.level`; without it, that holds. It goes with the supervisor.
+What is in it wins over the configuration file's `logs.level`, until its time is over where it has one; without it, that
+holds. It goes with the supervisor.
 """
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
+from time import time
+
+import msgspec
 
 LEVELS = ("debug", "info", "warning", "error")
 _NAME = "log-level"
 _log = logging.getLogger("loopway")
 
 
-def choose(run: Path, level: str | None) -> None:
+class Chosen(msgspec.Struct, frozen=True):
+    """A level that somebody chose while the gateway ran. `until` is Unix seconds; None: until another one is chosen."""
+
+    level: str
+    until: float | None = None
+
+
+def choose(run: Path, chosen: Chosen | None) -> None:
     """Sets the level of all workers; None: what the configuration file says. Raises OSError."""
-    if level is None:
+    if chosen is None:
         (run / _NAME).unlink(missing_ok=True)
         return
     fresh = run / f"{_NAME}.new"
-    fresh.write_text(level, encoding="ascii")
+    fresh.write_bytes(msgspec.json.encode(chosen))
     fresh.replace(run / _NAME)
 
 
-def chosen(run: Path) -> str | None:
-    """What was chosen, if anything was."""
+def chosen(run: Path) -> Chosen | None:
+    """What was chosen, if anything was and still holds."""
     try:
-        level = (run / _NAME).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
+        found = msgspec.json.decode((run / _NAME).read_bytes(), type=Chosen)
+    except (OSError, msgspec.MsgspecError, UnicodeError):
         return None
-    return level if level in LEVELS else None
+    if found.level not in LEVELS or (found.until is not None and found.until <= time()):
+        return None
+    return found
 
 
 def toggle(run: Path, configured: str) -> None:
     """Debug, or back to what the configuration file says."""
-    choose(run, None if chosen(run) == "debug" else "debug")
+    now = chosen(run)
+    choose(run, None if now is not None and now.level == "debug" else Chosen("debug"))
     follow(run, configured)
 
 
 def follow(run: Path, configured: str) -> None:
     """Makes this process log at the level that holds now; says so when that is another one than before."""
-    level = chosen(run) or configured
+    now = chosen(run)
+    level = configured if now is None else now.level
     number = logging.getLevelNamesMapping()[level.upper()]
     if _log.level != number:
         _log.setLevel(min(number, logging.WARNING))

@@ -60,6 +60,12 @@ class AdminContext(Protocol):
     def reset_usage(self, what: str, identity: str) -> bool:
         """Sets what a budget has spent to nothing; False where there is no budget."""
 
+    def log_level(self) -> tuple[str, Any]:
+        """The configured level, and the `proxy.loglevel.Chosen` that holds instead, or None."""
+
+    def set_log_level(self, chosen: Any) -> None:
+        """Logs at a `proxy.loglevel.Chosen` in all workers of this instance; None: as configured."""
+
 
 Handler = Callable[[AdminContext, AdminRequest], Awaitable[Answer]]
 Body = Literal["json", "stream", "none"]

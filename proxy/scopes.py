@@ -25,6 +25,7 @@ _ENTITIES = (
 ADMIN: frozenset[str] = frozenset(
     [f"{entity}.{verb}" for entity in _ENTITIES for verb in _VERBS]
     + ["virtual_keys.copy", "virtual_keys.duplicate", "audit_logs.list", "metrics.read"]
+    + ["log_level.read", "log_level.update"]
 )
 """Everything administrative. `admin` means all of it, and nothing else: an administrator's key runs no models."""
 

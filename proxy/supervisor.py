@@ -119,6 +119,8 @@ class Supervisor(Arbiter):  # type: ignore[misc]
 
     def manage_workers(self) -> None:
         """Replaces who is gone, lets a new generation take over once all of it accepts, and ends who overstays."""
+        setup: Setup = self.app.setup
+        loglevel.follow(setup.run, setup.file.logs.level)
         self._see_who_is_ready()
         serving = self._serving()
         if len(serving) < self.num_workers:

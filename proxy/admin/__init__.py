@@ -6,14 +6,14 @@ and the handlers with their routes. The command line calls the same operations. 
 knows both spellings of limits, `masks` keeps secrets out of answers, `slugs` makes names and tokens.
 
 `analytics` reads usage and spend from the ledger; `usage_query` is what its query strings ask for. `prices` sets what
-models cost.
+models cost. `log_level` is of the instance, not of the store.
 
 What the configuration file defines is listed and never changed here; what is created here lives in the store.
 """
 
 from __future__ import annotations
 
-from proxy.admin import analytics, api_keys, config_versions, configs, logs, prices, providers, virtual_keys
+from proxy.admin import analytics, api_keys, config_versions, configs, log_level, logs, prices, providers, virtual_keys
 from proxy.routes import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -25,4 +25,5 @@ ROUTES: tuple[Route, ...] = (
     *analytics.ROUTES,
     *prices.ROUTES,
     *logs.ROUTES,
+    *log_level.ROUTES,
 )

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from proxy.admin import ROUTES
+from proxy.loglevel import Chosen
 from proxy.ports import Rows, Store
 from proxy.prices import Prices, vendored
 from proxy.routes import AdminRequest, Handler
@@ -21,6 +22,7 @@ class Gateway:
         self.store = store
         self.file = file
         self.applied = 0
+        self.chosen: Chosen | None = None
         self.scopes = expand(["admin"])
 
     async def apply(self) -> None:
@@ -40,6 +42,14 @@ class Gateway:
     def reset_usage(self, what: str, identity: str) -> bool:
         """There is nothing to reset."""
         return False
+
+    def log_level(self) -> tuple[str, Chosen | None]:
+        """As configured, or as chosen last."""
+        return "info", self.chosen
+
+    def set_log_level(self, chosen: Chosen | None) -> None:
+        """Keeps what was chosen."""
+        self.chosen = chosen
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         """The decoded answer to a request, as it would be on the wire."""
