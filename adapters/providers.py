@@ -17,7 +17,7 @@ import msgspec
 
 from adapters import auth, azure, vertex
 from adapters.bedrock.models import without_region
-from adapters.quirks import Quirks
+from adapters.quirks import Prefill, Quirks
 from adapters.types import Dialect
 
 Paths = Mapping[Dialect, str]
@@ -113,14 +113,21 @@ def _row(
     )
 
 
-def _without(*names: str) -> Mapping[Dialect, Quirks]:
-    """Chat parameters that a provider answers with an error."""
-    return {Dialect.OPENAI_CHAT: Quirks(drop=names)}
-
-
 _REMEMBERS: Mapping[Dialect, Quirks] = {Dialect.OPENAI_CHAT: Quirks(thoughts="reasoning_content")}
 """Models that refuse a history of tool calls without what they thought (DeepSeek's, Kimi), or do worse (GLM). Others,
 such as Groq and OpenAI, refuse the field, so that nobody else gets it."""
+
+
+_PREFIX = Quirks(prefill=Prefill(mark="prefix", echoes=True))
+"""Mistral refuses an assistant's last message without the mark, and repeats it with it."""
+
+_PARTIAL = Prefill(mark="partial")
+"""https://platform.moonshot.ai/docs/api/partial and https://www.alibabacloud.com/help/en/model-studio/partial-mode"""
+
+
+def _goes_on(prefill: Prefill, thoughts: str = "") -> Mapping[Dialect, Quirks]:
+    """A provider whose chats go on from an assistant's last message."""
+    return {Dialect.OPENAI_CHAT: Quirks(thoughts=thoughts, prefill=prefill)}
 
 
 def _aws(row: Provider, fields: Fields) -> Provider:
@@ -227,7 +234,7 @@ _ROWS: tuple[Provider, ...] = (
         },
         naming=dict.fromkeys(Dialect, vertex.bare),
         quirks={
-            Dialect.MISTRAL_CHAT: vertex.NAMED,
+            Dialect.MISTRAL_CHAT: msgspec.structs.replace(vertex.NAMED, prefill=_PREFIX.prefill),
             Dialect.VERTEX_ENDPOINT: vertex.NAMED,
             Dialect.VERTEX_OPENAPI: vertex.PUBLISHED,
         },
@@ -277,6 +284,7 @@ _ROWS: tuple[Provider, ...] = (
         },
         text_only=("codestral*",),
         variant=_mistral,
+        quirks={Dialect.MISTRAL_CHAT: _PREFIX},
     ),
     Provider(
         name="azure-openai",
@@ -368,10 +376,21 @@ _ROWS: tuple[Provider, ...] = (
         },
     ),
     _row("cometapi", "https://api.cometapi.com/v1", "https://api.cometapi.com", _EMBED),
-    _row("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "https://help.aliyun.com", _EMBED),
+    _row(
+        "dashscope",
+        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+        "https://help.aliyun.com",
+        _EMBED,
+        quirks=_goes_on(_PARTIAL),
+    ),
     _row("deepbricks", "https://api.deepbricks.ai/v1", "https://deepbricks.ai"),
     _row("deepinfra", "https://api.deepinfra.com/v1/openai", "https://deepinfra.com/docs"),
-    _row("deepseek", "https://api.deepseek.com/v1", "https://api-docs.deepseek.com", quirks=_REMEMBERS),
+    _row(
+        "deepseek",
+        "https://api.deepseek.com/v1",
+        "https://api-docs.deepseek.com",
+        quirks=_goes_on(Prefill(mark="prefix", below="/beta"), "reasoning_content"),
+    ),
     _row("featherless-ai", "https://api.featherless.ai/v1", "https://featherless.ai/docs", _TEXT),
     _row("fireworks-ai", "https://api.fireworks.ai/inference/v1", "https://docs.fireworks.ai", {**_ALL, **_RESPONSES}),
     _row(
@@ -379,7 +398,10 @@ _ROWS: tuple[Provider, ...] = (
         "https://api.groq.com/openai/v1",
         "https://console.groq.com/docs",
         {**_CHAT, **_RESPONSES},
-        quirks=_without("logprobs", "top_logprobs", "logit_bias"),
+        quirks={
+            # https://console.groq.com/docs/prefilling
+            Dialect.OPENAI_CHAT: Quirks(drop=("logprobs", "top_logprobs", "logit_bias"), prefill=Prefill())
+        },
     ),
     Provider(
         name="huggingface",
@@ -408,7 +430,12 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.OPENAI_CHAT: Quirks(rename={"max_tokens": "max_length", "max_completion_tokens": "max_length"})
         },
     ),
-    _row("moonshot", "https://api.moonshot.cn/v1", "https://platform.moonshot.cn/docs", quirks=_REMEMBERS),
+    _row(
+        "moonshot",
+        "https://api.moonshot.cn/v1",
+        "https://platform.moonshot.cn/docs",
+        quirks=_goes_on(_PARTIAL, "reasoning_content"),
+    ),
     _row("ncompass", "https://api.ncompass.tech/v1", "https://docs.ncompass.tech"),
     _row("nebius", "https://api.studio.nebius.ai/v1", "https://docs.nebius.com/studio", _ALL),
     _row("nextbit", "https://api.nextbit256.com/v1", "https://www.nextbit256.com/docs", _TEXT),
@@ -419,7 +446,8 @@ _ROWS: tuple[Provider, ...] = (
         "https://openrouter.ai/api/v1",
         "https://openrouter.ai/docs",
         {**_TEXT, **_RESPONSES},
-        quirks={Dialect.OPENAI_CHAT: Quirks(thoughts="reasoning")},
+        # Passes the message on; what a model makes of it is known of Anthropic's alone.
+        quirks=_goes_on(Prefill(models=("anthropic/*",)), "reasoning"),
     ),
     _row("ovhcloud", "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", "https://endpoints.ai.cloud.ovh.net"),
     _row("perplexity-ai", "https://api.perplexity.ai", "https://docs.perplexity.ai"),

@@ -19,6 +19,20 @@ Patch = Callable[[Fields], tuple[str, ...]]
 InvalidRequest."""
 
 
+class Prefill(msgspec.Struct, frozen=True):
+    """How a provider is asked to go on from the request's last message, which is the assistant's.
+
+    `mark` is the field of that message that asks for it (`""`: standing last is enough). `echoes`: its answer begins
+    with the message's text. `below` is the base path under which alone it does that (`""`: any), `models` are patterns
+    of the models that do (none: all).
+    """
+
+    mark: str = ""
+    echoes: bool = False
+    below: str = ""
+    models: tuple[str, ...] = ()
+
+
 class Quirks(msgspec.Struct, frozen=True):
     """The quirks of one provider for one dialect, applied in the order of their fields.
 
@@ -36,6 +50,7 @@ class Quirks(msgspec.Struct, frozen=True):
     default: Mapping[str, bytes] = {}
     patch: Patch | None = None
     touches: tuple[str, ...] = ()
+    prefill: Prefill | None = None
 
     def names(self) -> tuple[str, ...]:
         """Every parameter whose presence makes a difference."""
@@ -67,5 +82,23 @@ class Quirks(msgspec.Struct, frozen=True):
             changed = True
         return (msgspec.json.encode(fields) if changed else body), dropped
 
+    def marked(self, body: bytes) -> bytes:
+        """A body whose last message is to be gone on from, and says so. Raises InvalidRequest."""
+        if self.prefill is None or not self.prefill.mark:
+            return body
+        fields = peek.fields(body)
+        try:
+            messages = _messages(fields["messages"])
+            last = _message(messages[-1])
+        except (KeyError, IndexError, msgspec.MsgspecError) as error:
+            raise InvalidRequest("Expected a list of messages.", "messages") from error
+        if bytes(last.get("role", _NULL)) == b'"assistant"':
+            last[self.prefill.mark] = msgspec.Raw(b"true")
+            messages[-1] = msgspec.Raw(msgspec.json.encode(last))
+            fields["messages"] = msgspec.Raw(msgspec.json.encode(messages))
+        return msgspec.json.encode(fields)
+
 
 _NULL = msgspec.Raw(b"null")
+_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_message = msgspec.json.Decoder(Fields).decode

@@ -187,6 +187,8 @@ class Attempts:
         if wire.quirks is not None:
             try:
                 body, more = wire.quirks.apply(body)
+                if x.prefilled:
+                    body = wire.quirks.marked(body)
             except InvalidRequest as error:
                 raise invalid(error) from error
             if more:

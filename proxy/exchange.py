@@ -65,7 +65,8 @@ class Exchange(msgspec.Struct, eq=False):
     the slug of the saved config that decided. `prompt` (`prompt_tokens` in its place, if it is large) is the body of a
     request whose answer may end without anybody having counted its tokens. `ended` is set when the request has settled;
     `reserved` says that the ledger knows it already. `span` is the place in a trace, where traces are exported.
-    `reserved` says that the ledger knows it already. `dropped` are the parameters that did not survive translation.
+    `dropped` are the parameters that did not survive translation. `prefilled`: the body's last message is what was
+    delivered of an answer that broke off, to be gone on from.
 
     A Struct, because one is made for every request: filling its slots costs a tenth of what `__init__` would.
     """
@@ -112,6 +113,7 @@ class Exchange(msgspec.Struct, eq=False):
     reserved: bool = False
     span: Span | None = None
     dropped: tuple[str, ...] = ()
+    prefilled: bool = False
 
     def __repr__(self) -> str:
         return f"Exchange({self.method} {self.path} → {self.status or '…'})"

@@ -111,10 +111,10 @@ class Events:
         """Asks for a transcript of what the client reads, so that another stream may go on from it."""
         self._keeps = transcript
 
-    async def carry_on(self, transcript: Transcript, mark: bytes) -> None:
+    async def carry_on(self, transcript: Transcript, seam: Seam, mark: bytes) -> None:
         """Goes on with a stream that broke off, after a `mark`: what `deliver` does for a stream of its own."""
         self._keeps = transcript
-        self._seam = Seam(transcript)
+        self._seam = seam
         self._x.client.write(mark)
         await self._flow()
 

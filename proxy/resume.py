@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from adapters.continuing import CLIENTS, PREFILLED, Transcript, prefilled
+from adapters.continuing import CLIENTS, Seam, Transcript, prefilled, way
 from adapters.errors import InvalidRequest
+from adapters.providers import matches
+from adapters.quirks import Prefill
 from adapters.types import Usage
 from proxy.attempt import Attempts
 from proxy.config.leaf import Leaf
@@ -32,15 +34,17 @@ async def deliver(
         for leaf in following:
             if not relay.broken:
                 break
-            outcome = await _rest(x, leaf, body, transcript, attempts)
-            if outcome is None:
+            how = _way(x, leaf)
+            outcome = None if how is None else await _rest(x, leaf, body, transcript, attempts)
+            if how is None or outcome is None:
                 continue
             try:
                 further = outcome.relay
                 assert isinstance(further, Events)
                 usage, relay = _sum(usage, relay.usage), further
                 x.leaf = leaf
-                await further.carry_on(transcript, b": loopway-continued %b\n\n" % leaf.where.encode())
+                mark = b": loopway-continued %b\n\n" % leaf.where.encode()
+                await further.carry_on(transcript, Seam(transcript, how.echoes), mark)
             finally:
                 outcome.usage = relay.usage
                 outcome.close()
@@ -51,14 +55,26 @@ async def deliver(
         x.let_go()
 
 
-async def _rest(x: Exchange, leaf: Leaf, body: bytes, transcript: Transcript, attempts: Attempts) -> Outcome | None:
-    """The next target's stream of the rest; None where it gives none."""
+def _way(x: Exchange, leaf: Leaf) -> Prefill | None:
+    """How this target is asked for the rest; None where it cannot be."""
     asked = leaf.override_params.get("model", x.model)
     model = leaf.target.model_for(asked if isinstance(asked, str) else None)
-    if model is None or leaf.target.dialect_for(x.dialect, model) not in PREFILLED:
+    if model is None:
         return None
     try:
-        x.body = prefilled(body, transcript.text)
+        wire = leaf.target.wire_for(x.dialect, model, x.streamed)
+    except Refused:
+        return None
+    how = None if wire is None else way(wire.dialect, wire.quirks)
+    if how is None or how.below not in ("", leaf.target.base_path):
+        return None
+    return how if not how.models or matches(model, how.models) else None
+
+
+async def _rest(x: Exchange, leaf: Leaf, body: bytes, transcript: Transcript, attempts: Attempts) -> Outcome | None:
+    """The next target's stream of the rest; None where it gives none."""
+    try:
+        x.body, x.prefilled = prefilled(body, transcript.text), True
         outcome = await attempts.once(x, leaf, "continued")
     except (InvalidRequest, Refused):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.continuing import CLIENTS, PREFILLED, Seam, Transcript, prefilled
+from adapters.continuing import CLIENTS, PREFILLED, Seam, Transcript, prefilled, way
 from adapters.errors import InvalidRequest
 from adapters.opening import look
+from adapters.providers import PROVIDERS
+from adapters.quirks import Prefill, Quirks
 from adapters.registry import CODECS
 from adapters.types import Call, Dialect
 
@@ -131,6 +134,158 @@ def test_messages_go_on_within_the_same_block() -> None:
     ]
 
 
+def test_a_rest_without_text_closes_the_block_that_is_open() -> None:
+    opened = event("content_block_start", index=2, content_block={"type": "text", "text": ""})
+    before = (opened, event("content_block_delta", index=2, delta={"type": "text_delta", "text": "one"}))
+    end = event("message_delta", delta={"stop_reason": "end_turn"}) + event("message_stop")
+    out = Seam(read(*before)).feed(event("message_start", message={}) + end)
+    assert [(value["type"], value.get("index")) for value in words(out)] == [
+        ("content_block_stop", 2),
+        ("message_delta", None),
+        ("message_stop", None),
+    ]
+    tool = event("content_block_start", index=0, content_block={"type": "tool_use", "id": "t"})
+    out = Seam(read(*before)).feed(tool + event("content_block_stop", index=0) + end)
+    assert [(value["type"], value.get("index")) for value in words(out)][:3] == [
+        ("content_block_stop", 2),
+        ("content_block_start", 3),
+        ("content_block_stop", 3),
+    ]
+
+
+def test_what_the_second_model_thinks_has_no_place_behind_text() -> None:
+    seam = Seam(
+        read(
+            event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+            event("content_block_delta", index=0, delta={"type": "text_delta", "text": "one"}),
+        )
+    )
+    out = seam.feed(
+        event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""})
+        + event("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": "hm"})
+        + event("content_block_stop", index=0)
+        + event("content_block_start", index=1, content_block={"type": "text", "text": ""})
+        + event("content_block_delta", index=1, delta={"type": "text_delta", "text": " two"})
+        + event("content_block_stop", index=1)
+    )
+    assert [(value["type"], value["index"]) for value in words(out)] == [
+        ("content_block_delta", 0),
+        ("content_block_stop", 0),
+    ]
+
+
+def in_chat(pieces: list[str], ends: bool) -> list[bytes]:
+    """A chat stream of these pieces; its end comes with the last of them or by itself."""
+    made = [chunk(role="assistant", content=""), *(chunk(content=piece) for piece in pieces)]
+    if ends and pieces:
+        made[-1] = chunk(finish="stop", content=pieces[-1])
+    else:
+        made.append(chunk(finish="stop"))
+    return [*made, b"data: [DONE]\n\n"]
+
+
+def in_messages(pieces: list[str], ends: bool) -> list[bytes]:
+    return [
+        event("message_start", message={}),
+        event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+        *(event("content_block_delta", index=0, delta={"type": "text_delta", "text": piece}) for piece in pieces),
+        event("ping"),
+        event("content_block_stop", index=0),
+        event("message_delta", delta={"stop_reason": "end_turn"}),
+        event("message_stop"),
+    ]
+
+
+SAYING = st.text(st.sampled_from("ab \n"), max_size=12)
+
+
+def cut_up(text: str, at: list[int]) -> list[str]:
+    places = [0, *sorted({each % (len(text) + 1) for each in at}), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(places)]
+
+
+@given(
+    before=SAYING.filter(str.strip),
+    after=SAYING,
+    echo=st.booleans(),
+    shorn=st.booleans(),
+    at=st.lists(st.integers(0, 30), max_size=6),
+    ends=st.booleans(),
+    together=st.integers(1, 4),
+    client=st.sampled_from([in_chat, in_messages]),
+)
+def test_at_every_seam_what_was_delivered_stands_once_and_the_rest_is_whole(
+    before: str, after: str, echo: bool, shorn: bool, at: list[int], ends: bool, together: int, client: Any
+) -> None:
+    """`before` was delivered; the next model says `after`, and before it, if it echoes, what it was given, which some
+    give back without blanks at its beginning."""
+    given = before.rstrip()
+    repeated = (given.lstrip() if shorn else given) if echo else ""
+    if not echo and (after.startswith((given, given.lstrip()))):
+        return  # by accident the same
+    transcript = read(*client([before], False)[:3])
+    assert transcript.text == before
+    seam = Seam(transcript, echoes=True)
+    sent = client(cut_up(repeated + after, at), ends)
+    out = b"".join(seam.feed(b"".join(sent[start : start + together])) for start in range(0, len(sent), together))
+    blanks = before[len(given) :]
+    while blanks and after and blanks[0] == after[0]:
+        blanks, after = blanks[1:], after[1:]
+    joined = Transcript()
+    joined.read(out)
+    assert joined.text == after
+    assert joined.ended
+    kinds = [value.get("type") for value in words(out)]
+    assert kinds.count("content_block_stop") == kinds.count("message_stop") == (client is in_messages)
+
+
+def test_a_long_repetition_costs_no_more_than_its_length() -> None:
+    text = "word " * 50_000
+    seam = Seam(read(chunk(content=text)), echoes=True)
+    out = seam.feed(b"".join(chunk(content=text[at : at + 5]) for at in range(0, len(text.rstrip()), 5)))
+    assert b"word" not in out
+
+
+@pytest.mark.parametrize(
+    ("provider", "dialect", "how"),
+    [
+        ("mistral-ai", Dialect.MISTRAL_CHAT, Prefill(mark="prefix", echoes=True)),
+        ("vertex-ai", Dialect.MISTRAL_CHAT, Prefill(mark="prefix", echoes=True)),
+        ("moonshot", Dialect.OPENAI_CHAT, Prefill(mark="partial")),
+        ("dashscope", Dialect.OPENAI_CHAT, Prefill(mark="partial")),
+        ("deepseek", Dialect.OPENAI_CHAT, Prefill(mark="prefix", below="/beta")),
+        ("groq", Dialect.OPENAI_CHAT, Prefill()),
+        ("openrouter", Dialect.OPENAI_CHAT, Prefill(models=("anthropic/*",))),
+        ("anthropic", Dialect.ANTHROPIC_MESSAGES, Prefill()),
+        ("openai", Dialect.OPENAI_CHAT, None),
+        ("cohere", Dialect.COHERE_CHAT, None),
+        ("google", Dialect.GEMINI_GENERATE, None),
+    ],
+)
+def test_who_goes_on_and_how_is_a_table(provider: str, dialect: Dialect, how: Prefill | None) -> None:
+    assert way(dialect, PROVIDERS[provider].quirks.get(dialect)) == how
+
+
+def test_a_mark_changes_the_last_message_and_nothing_else() -> None:
+    quirks = Quirks(prefill=Prefill(mark="prefix"))
+    body = b'{"n":1.50,"messages":[{"role":"user","content":"\\u00e9"},{"role":"assistant","content":"\\u00e9"}]}'
+    assert quirks.marked(body) == body.replace(b'9"}]', b'9","prefix":true}]')
+    for other in (b'{"messages":[{"role":"user","content":"x"}]}', body):
+        assert Quirks(prefill=Prefill()).marked(other) == other
+    assert (
+        quirks.marked(b'{"messages":[{"role":"user","content":"x"}]}')
+        == b'{"messages":[{"role":"user","content":"x"}]}'
+    )
+    for bad in (b"{}", b'{"messages":[]}', b'{"messages":[1]}', b'{"messages":"x"}'):
+        with pytest.raises(InvalidRequest):
+            quirks.marked(bad)
+
+
+def test_blanks_alone_are_no_message() -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
+    assert prefilled(body, " \n") == body
+
+
 NAMES = [
     *("choices", "delta", "content", "role", "index", "finish_reason", "type", "content_block", "text"),
     *("error", "message", "code"),
@@ -152,6 +307,7 @@ def test_no_provider_can_make_a_stream_stumble(values: list[Any]) -> None:
     transcript = read(chunk(content="a "), sent)
     assert isinstance(transcript.text, str)
     Seam(transcript).feed(sent)
+    Seam(transcript, echoes=True).feed(sent)
 
 
 @pytest.mark.parametrize(
