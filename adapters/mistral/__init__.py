@@ -1,8 +1,9 @@
 """OpenAI clients on Mistral: nearly the same dialect, and the rest of it.
 
-`request` renames what Mistral calls otherwise and leaves out what it refuses; `answer` mends what OpenAI's clients
-would trip over: thinking as lists of parts, calls without a type, `model_length`. What needs no mending passes as it
-came. Text completions of code models go to the fill-in-the-middle endpoint, which answers like a chat.
+`request` renames what Mistral calls otherwise and leaves out what it refuses (`wire` has the tables); `response` and
+`stream` mend what OpenAI's clients would trip over: thinking as lists of parts, calls without a type, `model_length`.
+What needs no mending passes as it came. Text completions of code models go to the fill-in-the-middle endpoint, which
+answers like a chat.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from adapters import openai_errors
 from adapters.completions.response import to_completion
 from adapters.completions.stream import CompletionStream
 from adapters.errors import UpstreamError
-from adapters.mistral import answer, request
+from adapters.mistral import request, response, stream
 from adapters.types import Call, Outbound, Reply, StreamDecoder
 
 
@@ -34,11 +35,11 @@ class ChatToMistral(_Mistral):
 
     def response(self, call: Call, body: bytes) -> Reply:
         """Raises BadAnswer when the body is no chat completion."""
-        return Reply(answer.mended(call, body), answer.usage_of(body))
+        return Reply(response.mended(call, body), response.usage_of(body))
 
     def stream(self, call: Call) -> StreamDecoder:
         """A machine that mends chunks."""
-        return answer.MistralStream(call)
+        return stream.MistralStream(call)
 
 
 class CompletionsToFim(_Mistral):

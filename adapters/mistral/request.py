@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.errors import InvalidRequest
+from adapters.mistral.wire import FIM_FIELDS, HARMLESS, MARKS, NOTHING, REFUSED, RENAMED
 from adapters.pivot import ABSENT, BRACKET, NULL, QUOTE, first
 from adapters.reading import read
 from adapters.types import Call, Outbound
@@ -19,31 +20,6 @@ from adapters.types import Call, Outbound
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
 _messages = msgspec.json.Decoder(list[dict[str, Any]]).decode
-
-_RENAMED = {"seed": "random_seed", "safe_mode": "safe_prompt", "max_completion_tokens": "max_tokens"}
-_REFUSED = frozenset(
-    (
-        "user", "logprobs", "top_logprobs", "logit_bias", "store", "service_tier", "modalities", "audio", "verbosity",
-        "web_search_options", "safety_identifier", "functions", "function_call", "stream_options", "thinking", "top_k",
-    )
-)  # fmt: skip
-"""OpenAI's fields that Mistral answers with 422."""
-
-_HARMLESS: Mapping[str, tuple[bytes, ...] | None] = {
-    "stream_options": None,  # usage always comes
-    "logprobs": (b"false",),
-    "top_logprobs": (b"0",),
-    "store": (b"false",),
-    "modalities": (b'["text"]',),
-    "logit_bias": (b"{}",),
-}
-"""Of these, the values that ask for nothing; None for any."""
-
-_MARKS = (
-    b'"content_blocks"', b'"developer"', b'"tool_call_id"', b'"tool_calls"', b'"refusal"', b'"annotations"', b'"file"',
-    b'"input_audio"', b'"cache_control"', b'"is_error"',
-)  # fmt: skip
-"""What in a body says that its messages must be looked into."""
 
 _FIT = re.compile(r"[A-Za-z0-9]{9}")
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -57,12 +33,12 @@ def chat(call: Call) -> Outbound:
     for name, value in peek.fields(body).items():
         if first(value) == NULL:
             continue
-        if name in _REFUSED:
-            harmless = _HARMLESS.get(name, ())
+        if name in REFUSED:
+            harmless = HARMLESS.get(name, ())
             if harmless is not None and bytes(value) not in harmless:
                 dropped[name] = None
             continue
-        renamed = _RENAMED.get(name, name)
+        renamed = RENAMED.get(name, name)
         if out.get(renamed, value) != value:
             # Two names for one thing that do not agree.
             dropped[renamed] = None
@@ -71,7 +47,7 @@ def chat(call: Call) -> Outbound:
         out[renamed] = value
     if first(out.get("tool_choice", ABSENT)) == QUOTE and read(_str, out["tool_choice"]) == "required":
         out["tool_choice"] = "any"
-    if "messages" in out and any(mark in body for mark in _MARKS):
+    if "messages" in out and any(mark in body for mark in MARKS):
         out["messages"] = _mend(read(_messages, out["messages"]), dropped)
     out["model"] = call.model
     return Outbound(_encode(out), dropped=tuple(dropped))
@@ -179,10 +155,6 @@ _KEPT: Mapping[str, Callable[[Any], Any]] = {
 _KNOWN = frozenset(("role", "content", "content_blocks", "is_error", "refusal", "annotations", "audio", *_KEPT))
 """Fields of messages that are read above, or say nothing that `content` does not say."""
 
-_FIM_FIELDS = frozenset(
-    ("prompt", "suffix", "temperature", "top_p", "max_tokens", "min_tokens", "stop", "random_seed", "stream")
-)
-
 
 def fim(call: Call) -> Outbound:
     """The fill-in-the-middle request. Raises InvalidRequest naming the parameter that cannot be served."""
@@ -191,10 +163,10 @@ def fim(call: Call) -> Outbound:
     for name, value in peek.fields(call.body).items():
         if name == "model" or first(value) == NULL:
             continue
-        renamed = _RENAMED.get(name, name)
-        if renamed in _FIM_FIELDS:
+        renamed = RENAMED.get(name, name)
+        if renamed in FIM_FIELDS:
             out[renamed] = value
-        elif bytes(value) not in _NOTHING.get(name, ()) and name != "stream_options":
+        elif bytes(value) not in NOTHING.get(name, ()) and name != "stream_options":
             dropped.append(name)
     if first(out.get("prompt", ABSENT)) == BRACKET:
         prompts = read(_prompts, out["prompt"])
@@ -207,10 +179,3 @@ def fim(call: Call) -> Outbound:
 
 
 _prompts = msgspec.json.Decoder(list[Raw]).decode
-_NOTHING: Mapping[str, tuple[bytes, ...]] = {
-    "n": (b"1",),
-    "best_of": (b"1",),
-    "echo": (b"false",),
-    "frequency_penalty": (b"0", b"0.0"),
-    "presence_penalty": (b"0", b"0.0"),
-}

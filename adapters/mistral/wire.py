@@ -1,0 +1,63 @@
+"""What Mistral's chat has otherwise than OpenAI's: names, fields that it refuses, and where it counts cached tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+# Requests.
+
+RENAMED = {"seed": "random_seed", "safe_mode": "safe_prompt", "max_completion_tokens": "max_tokens"}
+REFUSED = frozenset(
+    (
+        "user", "logprobs", "top_logprobs", "logit_bias", "store", "service_tier", "modalities", "audio", "verbosity",
+        "web_search_options", "safety_identifier", "functions", "function_call", "stream_options", "thinking", "top_k",
+    )
+)  # fmt: skip
+"""OpenAI's fields that Mistral answers with 422."""
+
+HARMLESS: Mapping[str, tuple[bytes, ...] | None] = {
+    "stream_options": None,  # usage always comes
+    "logprobs": (b"false",),
+    "top_logprobs": (b"0",),
+    "store": (b"false",),
+    "modalities": (b'["text"]',),
+    "logit_bias": (b"{}",),
+}
+"""Of these, the values that ask for nothing; None for any."""
+
+MARKS = (
+    b'"content_blocks"', b'"developer"', b'"tool_call_id"', b'"tool_calls"', b'"refusal"', b'"annotations"', b'"file"',
+    b'"input_audio"', b'"cache_control"', b'"is_error"',
+)  # fmt: skip
+"""What in a body says that its messages must be looked into."""
+
+FIM_FIELDS = frozenset(
+    ("prompt", "suffix", "temperature", "top_p", "max_tokens", "min_tokens", "stop", "random_seed", "stream")
+)
+"""What the fill-in-the-middle endpoint takes beside the model."""
+
+NOTHING: Mapping[str, tuple[bytes, ...]] = {
+    "n": (b"1",),
+    "best_of": (b"1",),
+    "echo": (b"false",),
+    "frequency_penalty": (b"0", b"0.0"),
+    "presence_penalty": (b"0", b"0.0"),
+}
+"""Of what it does not take, the values that ask for nothing."""
+
+# Answers.
+
+CACHED = b'"num_cached_tokens"'
+"""What an answer has in it that counts cached tokens in Mistral's own way."""
+
+
+class Tokens(Struct, gc=False):
+    num_cached_tokens: int | None = None
+
+
+class Counted(Struct, gc=False):
+    """Where cached tokens are counted, in a whole answer and in a chunk."""
+
+    usage: Tokens
