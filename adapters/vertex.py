@@ -20,6 +20,7 @@ from adapters import google_errors, observe, peek
 from adapters.anthropic import CHAT_TO_MESSAGES
 from adapters.anthropic.response import event_error
 from adapters.anthropic.wire import ErrorBody, MessageDelta, MessageStart, Typed, counted
+from adapters.betas import VERTEX, sift
 from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, UpstreamError
 from adapters.framing.machine import Machine
@@ -88,8 +89,8 @@ def _wrapped(call: Call, body: bytes, *, model: bool = False) -> Outbound:
     if model:
         fields["model"] = bare(call.model)
     fields.setdefault("anthropic_version", VERSION)
-    betas = (("anthropic-beta", ",".join(call.betas)),) if call.betas else ()
-    return Outbound(_encode(fields), betas)
+    betas, dropped = sift(call.betas, VERTEX)
+    return Outbound(_encode(fields), (("anthropic-beta", ",".join(betas)),) if betas else (), dropped)
 
 
 class _OnVertex:
@@ -147,7 +148,7 @@ class ChatToRaw(_OnVertex):
         """Raises InvalidRequest with the path of the field at fault."""
         inner = CHAT_TO_MESSAGES.request(_renamed(call))
         outer = _wrapped(call, inner.body)
-        return Outbound(outer.body, (*inner.headers, *outer.headers), inner.dropped)
+        return Outbound(outer.body, (*inner.headers, *outer.headers), (*inner.dropped, *outer.dropped))
 
     def response(self, call: Call, body: bytes) -> Reply:
         """Raises BadAnswer when the body is no message."""

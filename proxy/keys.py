@@ -62,4 +62,6 @@ def authorize(key: Key, scope: str) -> None:
 
 
 def _refused(what: str, code: str = "03") -> Refused:
-    return Refused(Kind.UNAUTHENTICATED, f"Portkey Error: {what}. Error Code: {code}", code=code)
+    # Claude Code would ask ten times more.
+    again = (("x-should-retry", "false"),)
+    return Refused(Kind.UNAUTHENTICATED, f"Portkey Error: {what}. Error Code: {code}", code=code, headers=again)

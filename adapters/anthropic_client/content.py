@@ -168,6 +168,13 @@ def _search_result(turn: _Turn, block: Block) -> None:
     _nested(turn, block.content, "content")
 
 
+def _tool_reference(turn: _Turn, block: Block) -> None:
+    """A tool that a search found. Elsewhere models have every tool from the first: its name is all to say."""
+    if not block.tool_name:
+        raise missing("tool_name")
+    turn.parts.append(TextPart(_json(block.tool_name)))
+
+
 def _describe(turn: _Turn, *words: str | None) -> None:
     known = [each for each in words if each]
     if known:
@@ -238,6 +245,7 @@ _USER: Mapping[str, Callable[[_Turn, Block], None]] = {
     "image": _image,
     "document": _document,
     "search_result": _search_result,
+    "tool_reference": _tool_reference,
     "tool_result": _tool_result,
 }
 """The blocks of user messages; each reader adds to the turn what OpenAI calls them."""

@@ -29,6 +29,7 @@ class Block(Struct, gc=False):
     name: str = ""
     input: Raw = ABSENT
     tool_use_id: str = ""
+    tool_name: str = ""
     content: Raw = ABSENT
     is_error: bool | None = None
     cache_control: Raw = ABSENT

@@ -1,8 +1,8 @@
 """Anthropic's clients on Anthropic's models: InvokeModel takes Messages requests as they are, and answers so.
 
 Of the request only `model` and `stream` go (they are in the path) and `anthropic_version` comes; betas that the client
-named in its header go into the body, where Bedrock wants them. Answers pass byte for byte; of a streamed one every
-event does, out of the base64 that Bedrock wraps it in.
+named in its header go into the body, where Bedrock wants them, if it knows them. Answers pass byte for byte; of a
+streamed one every event does, out of the base64 that Bedrock wraps it in.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html and
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.html
@@ -18,6 +18,7 @@ import msgspec
 from adapters import observe, peek
 from adapters.anthropic.wire import MessageDelta, MessageStart, Typed, counted
 from adapters.bedrock import response
+from adapters.betas import BEDROCK, sift
 from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, UpstreamError
 from adapters.framing.eventstream import FAILED, Frames
@@ -48,16 +49,17 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _decode_count = msgspec.json.Decoder(_Count).decode
 
 
-def _bare(call: Call) -> bytes:
-    """The request without what is in the path, with what Bedrock wants in the body."""
+def _bare(call: Call) -> tuple[bytes, tuple[str, ...]]:
+    """The request without what is in the path, with what Bedrock wants in the body; and what could not come along."""
     body = peek.without(call.body, ("model", "stream"))
     present = peek.fields(body)
     added: dict[str, object] = {}
+    betas, dropped = ((), ()) if "anthropic_beta" in present else sift(call.betas, BEDROCK)
     if "anthropic_version" not in present:
         added["anthropic_version"] = VERSION
-    if call.betas and "anthropic_beta" not in present:
-        added["anthropic_beta"] = list(call.betas)
-    return peek.with_params(body, added) if added else body
+    if betas:
+        added["anthropic_beta"] = list(betas)
+    return (peek.with_params(body, added) if added else body), dropped
 
 
 class MessagesToInvoke:
@@ -67,7 +69,8 @@ class MessagesToInvoke:
 
     def request(self, call: Call) -> Outbound:
         """The same request, but for the model, the stream flag, the version and betas. Raises InvalidRequest."""
-        return Outbound(_bare(call))
+        body, dropped = _bare(call)
+        return Outbound(body, dropped=dropped)
 
     def response(self, call: Call, body: bytes) -> Reply:
         """The body as it is. Raises BadAnswer when it is no message."""
@@ -130,11 +133,11 @@ class CountTokens:
 
     def request(self, call: Call) -> Outbound:
         """The request to count, wrapped. Raises InvalidRequest."""
-        body = _bare(call)
+        body, dropped = _bare(call)
         if "max_tokens" not in peek.fields(body):
             body = peek.with_params(body, {"max_tokens": _COUNTED_LIMIT})
         wrapped = b2a_base64(body, newline=False).decode()
-        return Outbound(_encode({"input": {"invokeModel": {"body": wrapped}}}))
+        return Outbound(_encode({"input": {"invokeModel": {"body": wrapped}}}), dropped=dropped)
 
     def response(self, call: Call, body: bytes) -> Reply:
         """The count. Raises BadAnswer."""

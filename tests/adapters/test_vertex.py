@@ -29,8 +29,10 @@ STREAM = START + event("vertex_event", some="thing") + event("ping") + TEXT + DE
 
 
 def test_a_request_loses_its_model_and_gains_the_version() -> None:
-    sent = MESSAGES_TO_RAW.request(call(betas=("a", "b")))
-    assert sent.headers == (("anthropic-beta", "a,b"),)
+    known = ("context-1m-2025-08-07", "interleaved-thinking-2025-05-14")
+    sent = MESSAGES_TO_RAW.request(call(betas=(*known, "prompt-caching-scope-2026-01-05")))
+    assert sent.headers == (("anthropic-beta", ",".join(known)),)
+    assert sent.dropped == ("anthropic-beta.prompt-caching-scope-2026-01-05",)
     body = json.loads(sent.body)
     assert body.pop("anthropic_version") == "vertex-2023-10-16"
     assert body == {name: value for name, value in BODY.items() if name != "model"}

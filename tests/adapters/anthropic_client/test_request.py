@@ -172,6 +172,12 @@ def test_documents_of_every_source(block: dict[str, Any], parts: list[dict[str, 
     assert messages(user(block, {"type": "text", "text": "?"}))[0]["content"] == [*parts, {"type": "text", "text": "?"}]
 
 
+def test_tools_that_a_search_found_are_named_to_models_that_had_them_all_along() -> None:
+    found = [{"type": "tool_reference", "tool_name": "WebFetch"}, {"type": "tool_reference", "tool_name": "Write"}]
+    made = messages(user({"type": "tool_result", "tool_use_id": "toolu_1", "content": found}))
+    assert made == [{"role": "tool", "tool_call_id": "toolu_1", "content": "WebFetch\nWrite"}]
+
+
 def test_assistant_text_and_tool_calls() -> None:
     made = messages(
         *HELLO,

@@ -385,7 +385,8 @@ MESSAGE = {"model": "m", "max_tokens": 9, "stream": True, "messages": [{"role": 
 
 def test_a_messages_request_passes_but_for_what_bedrock_has_elsewhere() -> None:
     body = json.dumps(MESSAGE).encode()
-    of = call(dialect=Dialect.ANTHROPIC_MESSAGES, raw=body, betas=("x", "y"))
+    betas = ("interleaved-thinking-2025-05-14", "effort-2025-11-24")
+    of = call(dialect=Dialect.ANTHROPIC_MESSAGES, raw=body, betas=betas)
     made = MESSAGES_TO_INVOKE.request(of).body
     assert b"1.1" in made
     assert json.loads(made) == {
@@ -393,8 +394,20 @@ def test_a_messages_request_passes_but_for_what_bedrock_has_elsewhere() -> None:
         "messages": MESSAGE["messages"],
         "own": [1.10],
         "anthropic_version": "bedrock-2023-05-31",
-        "anthropic_beta": ["x", "y"],
+        "anthropic_beta": [*betas],
     }
+
+
+def test_betas_that_bedrock_would_refuse_the_request_for_stay_behind_and_are_named() -> None:
+    body = json.dumps(MESSAGE).encode()
+    sent = ("claude-code-20250219", "advanced-tool-use-2025-11-20", "tool-search-tool-2025-10-19")
+    made = MESSAGES_TO_INVOKE.request(call(dialect=Dialect.ANTHROPIC_MESSAGES, raw=body, betas=sent))
+    assert json.loads(made.body)["anthropic_beta"] == ["tool-search-tool-2025-10-19"]
+    assert made.dropped == ("anthropic-beta.claude-code-20250219",)
+    named = json.dumps({**MESSAGE, "anthropic_beta": ["of-tomorrow"]}).encode()
+    made = MESSAGES_TO_INVOKE.request(call(dialect=Dialect.ANTHROPIC_MESSAGES, raw=named, betas=sent))
+    assert json.loads(made.body)["anthropic_beta"] == ["of-tomorrow"]
+    assert made.dropped == ()
 
 
 def test_a_message_comes_back_byte_for_byte() -> None:
