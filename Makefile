@@ -4,6 +4,7 @@ SHELL := /bin/sh
 VENV  := .venv
 BIN   := $(VENV)/bin
 NODE  := tests/e2e/node
+CLIS  := tests/e2e/clis
 
 # An interpreter built with optimisations (Debian's, the official images') is a quarter faster than a plain build,
 # so one is preferred when it is there: deploy/python.sh looks, PYTHON=... decides.
@@ -21,7 +22,7 @@ run: $(VENV)/.runtime
 
 setup: $(VENV)/.dev
 
-test: $(VENV)/.dev $(NODE)/node_modules/.stamp
+test: $(VENV)/.dev $(NODE)/node_modules/.stamp $(CLIS)/node_modules/.stamp
 	@sh tests/services.sh
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile
 
@@ -40,9 +41,10 @@ lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev --extra bench --extra otel \
 	    -c requirements.lock pyproject.toml -o requirements-dev.lock
 	cd $(NODE) && npm install --package-lock-only --no-audit --no-fund
+	cd $(CLIS) && npm install --package-lock-only --no-audit --no-fund
 
 clean:
-	rm -rf $(VENV) $(NODE)/node_modules
+	rm -rf $(VENV) $(NODE)/node_modules $(CLIS)/node_modules
 
 $(BIN)/python:
 	@python="$(PYTHON)"; test -n "$$python" && "$$python" -m venv $(VENV)
@@ -62,4 +64,10 @@ $(VENV)/.dev: $(BIN)/python requirements-dev.lock pyproject.toml deploy/link.sh
 $(NODE)/node_modules/.stamp: $(NODE)/package-lock.json
 	@command -v npm >/dev/null || { echo "make test runs Node's SDKs as well: install Node 20 or newer with npm" >&2; exit 1; }
 	cd $(NODE) && npm ci --loglevel=error --no-audit --no-fund
+	@touch $@
+
+# Claude Code and gemini-cli: half a gigabyte. They run without what their packages would do on installation.
+$(CLIS)/node_modules/.stamp: $(CLIS)/package-lock.json
+	@command -v npm >/dev/null || { echo "make test runs Claude Code and gemini-cli as well: install Node 20 or newer with npm" >&2; exit 1; }
+	cd $(CLIS) && npm ci --ignore-scripts --loglevel=error --no-audit --no-fund
 	@touch $@

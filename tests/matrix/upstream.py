@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
@@ -29,10 +30,11 @@ _RESULTS = ('"tool_result"', '"functionResponse"', '"toolResult"', '"role":"tool
 
 
 class Upstream:
-    """Runs on a thread of its own. `bodies` are the requests it got, as text, the newest last; `dialects` those they
-    are in."""
+    """Runs on a thread of its own. `cases` are found by the last word of a model's name. `bodies` are the requests it
+    got, as text, the newest last; `dialects` those they are in."""
 
-    def __init__(self) -> None:
+    def __init__(self, cases: Mapping[str, Case] = _BY_SUFFIX) -> None:
+        self._cases = cases
         self.bodies: list[str] = []
         self.dialects: list[str] = []
         self.port = 0
@@ -78,7 +80,7 @@ class Upstream:
         body = json.loads(text)
         path = unquote(request.path)
         dialect, named, streamed = _addressed(path, body)
-        case = _BY_SUFFIX[named.rpartition("--")[2]]
+        case = self._cases[named.rpartition("--")[2]]
         self.dialects.append(dialect)
         spoken = DIALECTS[dialect]
         said = _answer(case, text)
