@@ -246,8 +246,9 @@ class _NoStore:
 class Rig:
     """One gateway, one client connection, one upstream connection for each virtual key."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, folder: tempfile.TemporaryDirectory[str]) -> None:
         self.gateway = gateway
+        self._folder = folder
         self.loop = asyncio.get_running_loop()
         self._script: list[bytes] = []
         self._answered: asyncio.Future[None] | None = None
@@ -263,14 +264,14 @@ class Rig:
     @classmethod
     async def start(cls, config: str = CONFIG) -> Rig:
         """Assembles the gateway from its configuration text."""
-        folder = Path(tempfile.mkdtemp())
-        path = folder / "loopway.yaml"
+        folder = tempfile.TemporaryDirectory()
+        path = Path(folder.name) / "loopway.yaml"
         path.write_text(config)
         file: FileConfig = load(path, {})
         store: Any = _NoStore()
-        gateway = Gateway(file, None, lambda: file, store, folder, (), asyncio.get_running_loop())
+        gateway = Gateway(file, None, lambda: file, store, path.parent, (), asyncio.get_running_loop())
         await gateway.live.apply()
-        return cls(gateway)
+        return cls(gateway, folder)
 
     def _connect(self, origin: Any) -> None:
         transport = self.gateway.transport
@@ -320,3 +321,4 @@ class Rig:
         await asyncio.sleep(0)
         self.gateway.edge._sweeper.cancel()
         await self.gateway.transport.close()
+        self._folder.cleanup()

@@ -1,0 +1,300 @@
+"""What a worker's gateway is made of, how it begins and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adapters.errors import Kind
+from proxy import gauges, models
+from proxy.address import AddressPolicy
+from proxy.admin import ROUTES as ADMIN_ROUTES
+from proxy.app import alerts
+from proxy.app.chores import Chores
+from proxy.app.desk import Desk
+from proxy.app.probes import PROBES
+from proxy.bodies import Bodies, Recorder
+from proxy.budgets import Budgets
+from proxy.cache.answers import AnswerCache
+from proxy.config.file import FileConfig
+from proxy.config.schema import OtlpSettings
+from proxy.credentials import Credentials
+from proxy.errors import Refused, Source
+from proxy.exchange import Exchange
+from proxy.explain import ROUTES as EXPLAIN_ROUTES
+from proxy.forward import Forwarder
+from proxy.health import Healths
+from proxy.inference import ROUTES as INFERENCE_ROUTES
+from proxy.journal import Journal
+from proxy.limits import Host, Limiters, Memory
+from proxy.live import Live
+from proxy.metrics import Metrics, merged
+from proxy.pipeline import Pipeline
+from proxy.ports import ApiKeyRow, Rows, Store
+from proxy.prices import Prices
+from proxy.routes import Route
+from proxy.seams import Timeouts
+from proxy.server import Edge, EdgeSettings
+from proxy.trace import Sampler
+from proxy.transport import HttpTransport
+from proxy.usage import Ledger, Notes, stdout_log
+
+if TYPE_CHECKING:
+    from proxy.leases import Keeper
+    from proxy.redis_link import RedisLink
+    from proxy.telemetry.export import Exporter
+
+_ACCEPTED = 0.01
+
+
+class Gateway:
+    """One worker's gateway, from its sockets to its store. Also what handlers may touch (`AdminContext`)."""
+
+    def __init__(
+        self,
+        file: FileConfig,
+        path: str | None,
+        load: Callable[[], FileConfig],
+        store: Store,
+        run_dir: Path,
+        bootstrap: tuple[ApiKeyRow, ...],
+        loop: asyncio.AbstractEventLoop,
+        memory: Memory | None = None,
+    ) -> None:
+        """`memory` is where the workers of this host count together; without it, this one counts alone."""
+        server, upstream = file.server, file.server.upstream
+        trusted = frozenset(name.lower() for name in server.trusted_custom_hosts)
+        timeouts = Timeouts(upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout)
+        self._loop = loop
+        self._run_dir = run_dir
+        self.leaving = False
+        self.store = store
+        self.host = Host(memory)
+        self.redis: RedisLink | None = None
+        self._keeper: Keeper | None = None
+        if file.redis.url is not None:
+            self._share(file.redis.url.reveal(), strict=file.redis.strict)
+        self.live = Live(file, path, load, store, bootstrap, trusted, Limiters(self.host))
+        self.transport = HttpTransport(
+            AddressPolicy(private=True), AddressPolicy(private=False), upstream.keepalive, loop
+        )
+        self._machine: HttpTransport | None = None
+        self.budgets = Budgets(self.live.limiters, store, partial(alerts.post, self.transport))
+        self.credentials = Credentials(self.transport, self._machine_transport)
+        self.catalog = models.Catalog(self.transport, timeouts)
+        self.metrics = Metrics()
+        self._metrics_on = file.telemetry.metrics
+        self._pulse = gauges.Pulse(loop, self.metrics.lag)
+        self.journal = Journal(run_dir / "ledger", f"{os.getpid()}-{secrets.token_hex(4)}", file.store.journal_size)
+        log = stdout_log() if file.logs.access else None
+        self.notes = Notes(log)
+        self.ledger = Ledger(
+            store.append_usage,
+            log,
+            [self.metrics.count],
+            journal=self.journal,
+            under_way=self._under_way,
+            strict=file.store.ledger == "strict",
+        )
+        self.bodies = Bodies(store.vault, file.logs.redact) if file.logs.bodies else None
+        self.chores = Chores(self.ledger, self.bodies, self.live, store, run_dir, self.samples)
+        self.cache = AnswerCache(
+            file.cache.max_size,
+            file.cache.max_age,
+            loop,
+            link=self.redis,
+            run_dir=run_dir,
+            patience=upstream.connect_timeout + max(upstream.first_byte_timeout, upstream.idle_timeout),
+        )
+        forwarder = Forwarder(
+            self.transport,
+            timeouts,
+            upstream.max_response_size,
+            credentials=self.credentials,
+            cache=self.cache,
+            count_streams=upstream.count_streams,
+        )
+        reserve = self._reserve if self.ledger.strict else None
+        self.pipeline = Pipeline(forwarder, self._settle, server.max_body_size, loop, reserve)
+        self.desk = Desk(self, self.live, self.pipeline, self.metrics, self.notes, self.bodies, file.logs.body_size)
+        self.edge = Edge(
+            self.desk.begin,
+            self.desk.handle,
+            EdgeSettings(server.header_timeout, server.body_timeout, server.keepalive_timeout, server.drain_idle),
+            loop,
+        )
+        self.edge.on_refused = self.notes.malformed
+        self._own_edge: Edge | None = None
+        self._servers: list[asyncio.AbstractServer] = []
+        self._exporter: Exporter | None = None
+        if file.telemetry.otlp is not None:
+            self._begin_telemetry(file.telemetry.otlp)
+
+    def _share(self, url: str, *, strict: bool) -> None:
+        # Loaded for those who have Redis only: its client is a tenth of a worker's memory.
+        from proxy.leases import Keeper
+        from proxy.redis_link import RedisLink
+
+        self.redis = RedisLink(url)
+        self._keeper = Keeper(self.host, self.redis, strict=strict)
+
+    def _begin_telemetry(self, settings: OtlpSettings) -> None:
+        # Loaded only here: it takes a tenth of a second and some megabytes, and is an extra.
+        from proxy.telemetry.export import Exporter
+
+        self._exporter = Exporter(settings)
+        self.ledger.sinks.append(self._exporter.take)
+        if settings.traces:
+            self.desk.sampler = Sampler(settings.sample)
+
+    def _machine_transport(self) -> HttpTransport:
+        """The only way to the metadata service of this machine: for identities that the operator configured."""
+        if self._machine is None:
+            policy = AddressPolicy(private=True, metadata=True)
+            self._machine = HttpTransport(policy, AddressPolicy(private=False), 30.0, self._loop)
+        return self._machine
+
+    # -- AdminContext
+
+    async def apply(self) -> None:
+        """Makes this worker's snapshot show every committed change."""
+        await self.live.apply()
+
+    def rows(self) -> Rows:
+        """File and store, merged, as the current snapshot was compiled from them."""
+        return self.live.snapshot.rows
+
+    def exhausted(self) -> frozenset[tuple[str, str]]:
+        """Whose budget is spent."""
+        return frozenset(who for who, limiter in self.live.limiters.all.items() if limiter.exhausted)
+
+    def reset_usage(self, what: str, identity: str) -> bool:
+        """Sets what a budget has spent to nothing, for all workers; False where there is no budget."""
+        limiter = self.live.limiters.all.get((what, identity))
+        if limiter is None or limiter.meter is None or limiter.meter.spending is None:
+            return False
+        limiter.reset()
+        return True
+
+    def routes(self) -> tuple[Route, ...]:
+        """Every path this gateway answers."""
+        return (*INFERENCE_ROUTES, *EXPLAIN_ROUTES, *ADMIN_ROUTES, *PROBES)
+
+    def healths(self) -> Healths:
+        """What this worker knows of targets."""
+        return self.live.healths
+
+    def metrics_text(self) -> str | None:
+        """All workers' counters as Prometheus text; None where they are switched off."""
+        if not self._metrics_on:
+            return None
+        return merged(self.samples() | gauges.shared(self), self._run_dir, self.chores.counters.name)
+
+    def prices(self) -> Prices:
+        """The prices of the current snapshot."""
+        return self.live.snapshot.prices
+
+    # -- life
+
+    async def start(self, sockets: list[socket.socket], own: Sequence[socket.socket] = ()) -> None:
+        """Reads the configuration and listens: on `sockets` for everything, on `own` for metrics and probes, which are
+        open there. Raises StoreError."""
+        self.host.start(self._loop)
+        if self._keeper is not None:
+            self._keeper.start()
+        await self.live.start()
+        await self.budgets.start()
+        await self.cache.start()
+        # By where it really listens: a socket that was handed over need not be what the file says.
+        self.desk.open_metrics = all(_is_loopback(sock) for sock in sockets)
+        for sock in sockets:
+            self._servers.append(await self._loop.create_server(self.edge, sock=sock, backlog=4096))
+        if own:
+            edge = self._own_edge = Edge(self.desk.begin, self.desk.handle_own, EdgeSettings(), self._loop)
+            self._servers += [await self._loop.create_server(edge, sock=sock) for sock in own]
+        self.chores.start()
+        self._pulse.start()
+        if self._exporter is not None:
+            self._exporter.start()
+        # What start-up made lives for ever: the collector need not look at it again, and young garbage is cheap.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+
+    async def warn(self, delay: float) -> None:
+        """Says at `/readyz` that this gateway ends, and goes on for so many seconds, until load balancers know."""
+        self.leaving = True
+        if delay:
+            self.edge.discourage()
+            await asyncio.sleep(delay)
+
+    async def stop(self, drain: float) -> None:
+        """Lets requests in flight finish within `drain` seconds, then writes what is counted and closes."""
+        for server in self._servers[:1]:
+            server.close()
+        # What was accepted before that is told to its door in the loop's next turn.
+        await asyncio.sleep(_ACCEPTED)
+        await self.edge.drain(drain)
+        for server in self._servers[1:]:
+            server.close()
+        if self._own_edge is not None:
+            await self._own_edge.drain(0.0)
+        self._pulse.stop()
+        await self.live.stop()
+        await self.budgets.stop()
+        if self._keeper is not None:
+            await self._keeper.stop()
+        self.host.stop()
+        await self.chores.stop()
+        if self._exporter is not None:
+            await asyncio.to_thread(self._exporter.close)
+        self.journal.close()
+        self.credentials.close()
+        await self.transport.close()
+        if self._machine is not None:
+            await self._machine.close()
+        await self.cache.close()
+        if self.redis is not None:
+            await self.redis.close()
+        await self.store.close()
+        self.chores.retire()
+
+    # -- requests
+
+    def _under_way(self) -> Iterator[Exchange]:
+        """The exchanges on all open connections."""
+        return (door.exchange for door in self.edge.doors if door.exchange is not None)
+
+    def _reserve(self, x: Exchange) -> None:
+        """Strict mode's promise: no request goes on that the ledger could lose. Raises Refused (503)."""
+        try:
+            self.ledger.reserve(x)
+        except OSError as error:
+            message = "The gateway cannot write its ledger, and is told to serve nothing that it cannot account for."
+            raise Refused(Kind.OVERLOADED, message, retry_after=5, source=Source.GATEWAY) from error
+
+    def _settle(self, x: Exchange, ended: float) -> None:
+        self.metrics.in_flight -= 1
+        if self.bodies is not None and isinstance(x.client, Recorder):
+            self.bodies.put(x.request_id, x.at, x.client)
+        self.ledger.put(x, ended)
+
+    def samples(self) -> dict[str, float]:
+        """This worker's counters and gauges."""
+        self.ledger.pump()
+        return self.metrics.samples() | gauges.read(self)
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    """Whether only this machine can connect."""
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return listener.family == socket.AF_UNIX
+    return ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
