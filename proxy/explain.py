@@ -227,8 +227,8 @@ class ExplainBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def _explain(context: AdminContext, request: AdminRequest) -> Answer:
-    asking: Exchange = context.exchange  # type: ignore[attr-defined]
-    cache: AnswerCache = context.gateway.cache  # type: ignore[attr-defined]
+    asking = request.exchange
+    assert asking is not None
     given = parse(read(request.body), ExplainBody)
     own = {name.decode(): value.decode("latin-1") for name, value in asking.headers.items() if _counts(name)}
     headers = {**own, **given.headers}
@@ -239,7 +239,7 @@ async def _explain(context: AdminContext, request: AdminRequest) -> Answer:
     key = _key(asking, given.api_key, administers)
     body = b"" if given.body is None else msgspec.json.encode(given.body)
     x = imagined(asking.snapshot, key, given.path, headers, body, given.model)
-    return Answer(explain(x, cache, addresses=administers))
+    return Answer(explain(x, context.cache, addresses=administers))
 
 
 def _counts(name: bytes) -> bool:

@@ -93,7 +93,7 @@ Row = tuple[Target, str]
 
 async def list_models(context: AdminContext, request: AdminRequest) -> Answer:
     """GET /v1/models, for the virtual key that the headers name, else for all that the key may use."""
-    x: Exchange = context.exchange  # type: ignore[attr-defined]
+    x = _asked_in(request)
     rows = await _rows(context, x)
     if b"anthropic-version" in x.headers:
         return Answer(_anthropic(rows))
@@ -118,13 +118,13 @@ async def list_models(context: AdminContext, request: AdminRequest) -> Answer:
 
 async def list_gemini_models(context: AdminContext, request: AdminRequest) -> Answer:
     """GET /v1beta/models: the same as Google's clients read it."""
-    x: Exchange = context.exchange  # type: ignore[attr-defined]
+    x = _asked_in(request)
     return Answer({"models": [_gemini(*row) for row in await _rows(context, x)]})
 
 
 async def one_gemini_model(context: AdminContext, request: AdminRequest) -> Answer:
     """GET /v1beta/models/{model}: one of them. Raises Refused (404)."""
-    x: Exchange = context.exchange  # type: ignore[attr-defined]
+    x = _asked_in(request)
     wanted = request.params["model"]
     for target, name in await _rows(context, x):
         if wanted in (f"@{target.name}/{name}", name):
@@ -132,10 +132,14 @@ async def one_gemini_model(context: AdminContext, request: AdminRequest) -> Answ
     raise Refused(Kind.NOT_FOUND, f"The model {wanted[:200]!r} is not known here.", param="model")
 
 
+def _asked_in(request: AdminRequest) -> Exchange:
+    assert request.exchange is not None
+    return request.exchange
+
+
 async def _rows(context: AdminContext, x: Exchange) -> list[Row]:
-    catalog: Catalog = context.catalog  # type: ignore[attr-defined]
     targets = _addressed(x)
-    lists = await asyncio.gather(*(catalog.of(target) for target in targets))
+    lists = await asyncio.gather(*(context.catalog.of(target) for target in targets))
     key = x.key
     return [
         (target, name)

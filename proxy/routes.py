@@ -8,11 +8,20 @@ day it is added. Patterns are literal segments and `{names}`; `{rest*}` at the e
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from adapters.types import Dialect
+
+if TYPE_CHECKING:
+    from proxy.cache.answers import AnswerCache
+    from proxy.exchange import Exchange
+    from proxy.health import Healths
+    from proxy.loglevel import Chosen
+    from proxy.models import Catalog
+    from proxy.ports import Rows, Store
+    from proxy.prices import Prices
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -28,6 +37,7 @@ class AdminRequest(msgspec.Struct, frozen=True):
     """What such a handler gets: decoded path parameters and query, the body as received, and who calls.
 
     `scopes` are the scopes of the caller's key as `proxy.scopes.expand` gives them; nobody grants what they lack.
+    `exchange` is the one it came in, for handlers of routes that ask for it.
     """
 
     method: str
@@ -38,33 +48,46 @@ class AdminRequest(msgspec.Struct, frozen=True):
     key_id: str
     id: str
     scopes: frozenset[str]
+    exchange: Exchange | None = None
 
 
 class AdminContext(Protocol):
-    """What administration may touch. `proxy/app.py` implements it."""
+    """What handlers may touch. `proxy.app.Gateway` implements it. `leaving`: this worker takes no new requests soon."""
 
-    store: Any  # proxy.ports.Store; typed there, kept loose here so that the table imports no floor above it
+    store: Store
+    cache: AnswerCache
+    catalog: Catalog
+    leaving: bool
 
     async def apply(self) -> None:
         """Makes this worker's snapshot show every committed change; other workers follow within a second."""
 
-    def prices(self) -> Any:
-        """The `proxy.prices.Prices` of the current snapshot."""
+    def prices(self) -> Prices:
+        """The prices of the current snapshot."""
 
-    def rows(self) -> Any:
-        """The merged `proxy.ports.Rows` of file and store that the current snapshot was compiled from."""
+    def rows(self) -> Rows:
+        """The merged rows of file and store that the current snapshot was compiled from."""
 
     def exhausted(self) -> frozenset[tuple[str, str]]:
         """What and who has spent its budget: `("API key", id)`, `("virtual key", slug)`."""
 
     def reset_usage(self, what: str, identity: str) -> bool:
-        """Sets what a budget has spent to nothing; False where there is no budget."""
+        """Sets what a budget has spent to nothing, for all workers; False where there is no budget."""
 
-    def log_level(self) -> tuple[str, Any]:
-        """The configured level, and the `proxy.loglevel.Chosen` that holds instead, or None."""
+    def routes(self) -> tuple[Route, ...]:
+        """Every path this gateway answers."""
 
-    def set_log_level(self, chosen: Any) -> None:
-        """Logs at a `proxy.loglevel.Chosen` in all workers of this instance; None: as configured."""
+    def healths(self) -> Healths:
+        """What this worker knows of targets."""
+
+    def metrics_text(self) -> str | None:
+        """All workers' counters as Prometheus text; None where they are switched off."""
+
+    def log_level(self) -> tuple[str, Chosen | None]:
+        """The configured level, and what was chosen instead of it."""
+
+    def set_log_level(self, chosen: Chosen | None) -> None:
+        """Logs so in all workers of this instance; None: as configured. Raises OSError."""
 
 
 Handler = Callable[[AdminContext, AdminRequest], Awaitable[Answer]]

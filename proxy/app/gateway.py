@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters.errors import Kind
-from proxy import gauges, models
+from proxy import gauges, loglevel, models
 from proxy.address import AddressPolicy
 from proxy.admin import ROUTES as ADMIN_ROUTES
 from proxy.app import alerts
@@ -183,6 +183,15 @@ class Gateway:
             return False
         limiter.reset()
         return True
+
+    def log_level(self) -> tuple[str, loglevel.Chosen | None]:
+        """The configured level, and what was chosen instead of it."""
+        return self.live.file.logs.level, loglevel.chosen(self._run_dir)
+
+    def set_log_level(self, chosen: loglevel.Chosen | None) -> None:
+        """Here at once, in the other workers and the supervisor within a second. Raises OSError."""
+        loglevel.choose(self._run_dir, chosen)
+        loglevel.follow(self._run_dir, self.live.file.logs.level)
 
     def routes(self) -> tuple[Route, ...]:
         """Every path this gateway answers."""

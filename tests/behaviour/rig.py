@@ -20,8 +20,7 @@ from unittest import mock
 
 import msgspec
 
-from proxy import app
-from proxy.app import Gateway
+from proxy.app import Gateway, gateway
 from proxy.config.file import FileConfig
 from proxy.config.schema import LogSettings, ServerSettings, UpstreamSettings
 from proxy.ports import ApiKeyRow, BudgetRow, ConfigRow, Limits, Rows, Secret, VirtualKeyRow
@@ -75,7 +74,8 @@ def virtual_key(slug: str, url: str, **fields: Any) -> VirtualKeyRow:
 
 
 class Rig:
-    """The gateway. `timeouts` are those of `server.upstream`; `server` changes any other setting."""
+    """The gateway. `timeouts` are those of `server.upstream`; `server` changes any other setting; `listens` is the
+    address of the socket that it is handed."""
 
     def __init__(
         self,
@@ -87,6 +87,7 @@ class Rig:
         store: Any = None,
         server: dict[str, Any] | None = None,
         timeouts: dict[str, Any] | None = None,
+        listens: str = "127.0.0.1",
         **addresses: str,
     ) -> None:
         rows = [virtual_key(slug.replace("_", "-"), url) for slug, url in addresses.items()]
@@ -103,15 +104,16 @@ class Rig:
         self._directory = tempfile.TemporaryDirectory()
         self.run = Path(self._directory.name)
         self.port = 0
+        self._listens = listens
         self.gateway: Gateway
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        listener = listen("127.0.0.1", 0)
+        listener = listen(self._listens, 0)
         self.port = listener.getsockname()[1]
         self.gateway = Gateway(self.file, None, lambda: self.file, self.store, self.run, (), loop)
         # What a worker does to the collector, once in its life, would cost every test.
-        with mock.patch.object(app, "gc"):
+        with mock.patch.object(gateway, "gc"):
             await self.gateway.start([listener])
         return self
 

@@ -18,7 +18,6 @@ from proxy import metrics as counters
 from proxy.config.schema import StoreSettings
 from proxy.errors import StoreError
 from proxy.store import migrate, open_store
-from proxy.usage import Ledger
 from proxy.usage_columns import COLUMNS
 from proxy.vault import Vault
 from tests.behaviour.client import ask, request
@@ -191,11 +190,11 @@ async def test_old_rows_are_deleted_where_the_operator_wants_it(provider: Provid
     async with Rig(openai=provider.url, store=store) as rig:
         await rig.chat()
         await rig.gateway.ledger.flush()
-        await rig.gateway._forget_old()
+        await rig.gateway.chores.forget_old()
         assert len(rows_in(database)) == 1
         settings = StoreSettings(retention=0.0)
         rig.gateway.live.file = msgspec.structs.replace(rig.gateway.live.file, store=settings)
-        await rig.gateway._forget_old()
+        await rig.gateway.chores.forget_old()
         assert rows_in(database) == []
 
 
@@ -227,7 +226,7 @@ async def test_refused_requests_have_rows_with_a_time_too(provider: Provider) ->
 async def test_each_request_is_one_line_of_json_without_secrets(provider: Provider) -> None:
     async with Rig(openai=provider.url, anthropic=provider.url) as rig:
         log = io.BytesIO()
-        rig.gateway.ledger = Ledger(rig.store.append_usage, log)
+        rig.gateway.ledger._log = log
         await rig.post("/v1/chat/completions", CHAT, vk="openai", x_portkey_trace_id="trace-1")
         await rig.post("/v1/messages", {**MESSAGES, "stream": True}, vk="openai")
         await rig.post(
@@ -265,7 +264,7 @@ async def test_each_request_is_one_line_of_json_without_secrets(provider: Provid
 async def test_line_ends_in_what_clients_send_do_not_break_the_log(provider: Provider) -> None:
     async with Rig(openai=provider.url) as rig:
         log = io.BytesIO()
-        rig.gateway.ledger = Ledger(rig.store.append_usage, log)
+        rig.gateway.ledger._log = log
         await rig.post(
             "/v1/chat/completions", {**CHAT, "model": 'a\n{"status":200}\r\u2028'}, x_portkey_trace_id="caf\u00e9"
         )
@@ -380,5 +379,5 @@ async def test_the_metrics_page_adds_up_all_workers(provider: Provider) -> None:
         }
         (rig.run / "metrics-1.json").write_text(json.dumps(other))
         (rig.run / "metrics-2.json").write_text('{"half a fi')
-        found = parse(counters.merged(rig.gateway._samples(), rig.run, f"metrics-{os.getpid()}.json"))
+        found = parse(counters.merged(rig.gateway.samples(), rig.run, f"metrics-{os.getpid()}.json"))
         assert total(found, "loopway_requests_total", status="200") == 42

@@ -1,0 +1,131 @@
+"""What a worker does beside requests: it writes what they left, shows its counters, and forgets what is too old."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, time
+
+from proxy import loglevel
+from proxy.board import Board
+from proxy.bodies import Bodies
+from proxy.errors import StoreError
+from proxy.live import Live
+from proxy.metrics import publish, retire
+from proxy.ports import Store
+from proxy.store import ledger as ledger_jobs
+from proxy.store import logs
+from proxy.usage import Ledger
+
+_FLUSH_EVERY = 0.25  # with what writing takes, a killed worker loses well less than a second's rows
+_FORGET_EVERY = 600.0
+_PURGE_EVERY = 3600.0
+_PURGE_FIRST = 60.0
+_log = logging.getLogger("loopway")
+
+
+class Chores:
+    """One per worker. `counters` is the file by which the other workers of this host see its counters."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        bodies: Bodies | None,
+        live: Live,
+        store: Store,
+        run_dir: Path,
+        samples: Callable[[], dict[str, float]],
+    ) -> None:
+        self.counters = run_dir / f"metrics-{os.getpid()}.json"
+        self._ledger = ledger
+        self._bodies = bodies
+        self._live = live
+        self._store = store
+        self._run_dir = run_dir
+        self._samples = samples
+        self._board = Board(live.healths, run_dir)
+        self._retention = live.file.logs.retention
+        self._purge_at = monotonic() + _PURGE_FIRST
+        self._forget_at = 0.0
+        self._turning: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._forgetting: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins."""
+        self._turning = asyncio.create_task(self._turn())
+
+    async def stop(self) -> None:
+        """Ends, and writes what is still here."""
+        for task in (self._turning, self._forgetting):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if self._keeping is not None:  # it holds bodies that it has taken
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        await self._ledger.flush(last=True)
+        await self._keep_log()
+        self._publish()
+
+    def retire(self) -> None:
+        """Leaves the counters of this worker to those who stay, once nothing counts any more."""
+        try:
+            self._board.close()
+            retire(self.counters, self._samples())
+        except OSError as error:
+            _log.warning("the counters of this worker are lost: %s", error)
+
+    async def _turn(self) -> None:
+        turn, due = 0, monotonic()
+        while True:
+            try:
+                # By the clock, not so long after the last turn: a slow store must not make a row wait for two turns.
+                due = max(due + _FLUSH_EVERY, monotonic())
+                await asyncio.sleep(due - monotonic())
+                await self._ledger.flush()
+                turn += 1
+                if turn % 2:
+                    continue
+                loglevel.follow(self._run_dir, self._live.file.logs.level)
+                self._publish()
+                if self._keeping is None or self._keeping.done():
+                    self._keeping = asyncio.create_task(self._keep_log())
+                if self._forgetting is None or self._forgetting.done():
+                    self._forgetting = asyncio.create_task(self.forget_old())
+            except Exception as error:  # noqa: BLE001 - a timer that ends would keep every later record from the store
+                _log.error("what was counted could not be passed on", exc_info=error)
+
+    async def forget_old(self) -> None:
+        """Deletes rows of the ledger that are older than they need be: a few thousand in a turn, until none is left."""
+        retention = self._live.file.store.retention
+        if retention is None or monotonic() < self._forget_at:
+            return
+        before = int((time() - retention) * 1000)
+        try:
+            gone = await self._store.run("reports", ledger_jobs.forget, before)
+        except StoreError:
+            gone = 0  # the watch of the configuration says so already
+        self._forget_at = monotonic() + (0.0 if gone else _FORGET_EVERY)
+
+    async def _keep_log(self) -> None:
+        """Bodies go to the store, and what is too old goes out of it: every hour, and at once while there is more."""
+        try:
+            while self._bodies is not None and self._bodies.waiting:
+                rows = await asyncio.to_thread(self._bodies.take)
+                await self._store.run("reports", logs.add_bodies, rows)
+            if monotonic() >= self._purge_at:
+                self._purge_at = monotonic() + _PURGE_EVERY
+                if await self._store.run("reports", logs.purge, int((time() - self._retention) * 1000)):
+                    self._purge_at = 0.0
+        except StoreError as error:
+            _log.warning("the log's bodies could not be kept: %s", error)
+
+    def _publish(self) -> None:
+        try:
+            publish(self.counters, self._samples())
+            self._board.exchange(monotonic())
+        except OSError as error:
+            _log.warning("metrics and circuits cannot be shared between workers: %s", error)
