@@ -8,7 +8,7 @@ import msgspec
 
 from adapters import peek
 from adapters.errors import UpstreamError
-from adapters.types import Call, Codec, Dialect, Outbound, Reply, StreamDecoder, Usage, next_number
+from adapters.types import Call, Codec, Dialect, Outbound, Reply, StreamDecoder, Usage, in_words, next_number
 
 ErrorReader = Callable[[int, Mapping[str, str], bytes], UpstreamError]
 """Reads a non-2xx answer of one dialect: its status, headers and body. Never raises."""
@@ -67,7 +67,7 @@ class Chain:
     in the middle where the client speaks OpenAI, whose finish reasons then are as it asked; other clients' codecs know
     OpenAI's words alone, so for them the middle is strict. It carries `content_blocks` either way, there (`first` sees
     a call with `blocks`) and back, but for text completions, which have no place for them. Header lines are the second
-    codec's: it knows the upstream.
+    codec's: it knows the upstream. What that one cannot say is named as the client knows it.
     """
 
     identity = False
@@ -78,9 +78,10 @@ class Chain:
 
     def request(self, call: Call) -> Outbound:
         """Raises InvalidRequest from either half; the second one's paths are those of the chat request."""
-        middle, dropped = self._between(call)
+        middle, first = self._between(call)
         outbound = self._second.request(middle)
-        return Outbound(outbound.body, outbound.headers, tuple(dict.fromkeys(dropped + outbound.dropped)))
+        dropped = first.dropped + in_words(first.words, outbound.dropped) if outbound.dropped else first.dropped
+        return Outbound(outbound.body, outbound.headers, tuple(dict.fromkeys(dropped)))
 
     def response(self, call: Call, body: bytes) -> Reply:
         """Raises BadAnswer when `body` is not of the upstream dialect."""
@@ -96,14 +97,14 @@ class Chain:
         """Read by the codec that knows the upstream dialect."""
         return self._second.error(status, headers, body)
 
-    def _between(self, call: Call) -> tuple[Call, tuple[str, ...]]:
-        """The call that the second codec sees, and what the first could not say in it."""
+    def _between(self, call: Call) -> tuple[Call, Outbound]:
+        """The call that the second codec sees, and what the first one made of the client's."""
         blocks = call.dialect is not Dialect.OPENAI_COMPLETIONS
         outbound = self._first.request(msgspec.structs.replace(call, blocks=blocks))
         body = peek.with_params(outbound.body, _WITH_USAGE) if call.stream else outbound.body
         strict = call.strict or call.dialect.family != "openai"
         middle = msgspec.structs.replace(call, dialect=Dialect.OPENAI_CHAT, body=body, strict=strict, blocks=blocks)
-        return middle, outbound.dropped
+        return middle, outbound
 
 
 class Piped:

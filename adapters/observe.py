@@ -241,6 +241,17 @@ class ResponsesTap(Tap):
         """Nothing but the last event proves a Response whole."""
         return False
 
+    @property
+    def sequence(self) -> int:
+        """The number of the event that would come next: that of the last whole one and one more. Where that one is too
+        long to be kept, it is how many have passed, for the first has number 0."""
+        whole = self.tail().replace(b"\r\n", b"\n").rpartition(b"\n\n")[0]
+        for line in reversed(whole.split(b"\n")):
+            number = _number_of(line[5:]) if line[:5] == b"data:" else None
+            if number is not None:
+                return number + 1
+        return self.events
+
 
 class GeminiTap(Tap):
     """The same for Gemini, which has no end marker: a stream is whole when its finish reason has passed. What an answer
@@ -295,6 +306,20 @@ _TAPS: dict[Dialect, type[Tap]] = {
     Dialect.GEMINI_GENERATE: GeminiTap,
     Dialect.GEMINI_STREAM_ARRAY: GeminiTap,
 }
+
+
+class _Numbered(msgspec.Struct, gc=False):
+    sequence_number: int | None = None
+
+
+_decode_numbered = msgspec.json.Decoder(_Numbered).decode
+
+
+def _number_of(event: bytes) -> int | None:
+    try:
+        return _decode_numbered(event).sequence_number
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 _RESPONSES_END = re.compile(

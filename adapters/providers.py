@@ -234,6 +234,7 @@ _ROWS: tuple[Provider, ...] = (
         },
         naming=dict.fromkeys(Dialect, vertex.bare),
         quirks={
+            Dialect.GEMINI_GENERATE: Quirks(file_names=True),
             Dialect.MISTRAL_CHAT: msgspec.structs.replace(vertex.NAMED, prefill=_PREFIX.prefill),
             Dialect.VERTEX_ENDPOINT: vertex.NAMED,
             Dialect.VERTEX_OPENAPI: vertex.PUBLISHED,

@@ -12,6 +12,7 @@ import msgspec
 
 from adapters import peek
 from adapters.errors import InvalidRequest
+from adapters.types import Call
 
 Fields = dict[str, msgspec.Raw]
 Patch = Callable[[Fields], tuple[str, ...]]
@@ -38,6 +39,7 @@ class Quirks(msgspec.Struct, frozen=True):
 
     `thoughts` is the field of an assistant's message in which it takes back what it thought in an earlier turn (`""`:
     none); clients' codecs fill it, for providers that have it want it at the latest where tools were called.
+    `file_names` says that it has a field for the names of files, where its dialect alone does not say so.
 
     `drop` are parameters that it refuses. `rename` gives its names for others (the provider's own name, if the body has
     it too, stands). `default` are JSON values of parameters that it needs and nobody gave. `patch` does the rest, for
@@ -45,12 +47,19 @@ class Quirks(msgspec.Struct, frozen=True):
     """
 
     thoughts: str = ""
+    file_names: bool = False
     drop: tuple[str, ...] = ()
     rename: Mapping[str, str] = {}
     default: Mapping[str, bytes] = {}
     patch: Patch | None = None
     touches: tuple[str, ...] = ()
     prefill: Prefill | None = None
+
+    def told(self, call: Call) -> Call:
+        """The call with what codecs must know of this provider."""
+        if not self.thoughts and not self.file_names:
+            return call
+        return msgspec.structs.replace(call, thoughts=self.thoughts, file_names=self.file_names)
 
     def names(self) -> tuple[str, ...]:
         """Every parameter whose presence makes a difference."""

@@ -96,7 +96,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     finish reasons among them. `blocks` asks for `content_blocks` (thinking with signatures, images …) all the same: the
     middle of a chain always does, so that what OpenAI's shape cannot say reaches a client whose dialect can. `betas`
     are the words of the client's `anthropic-beta` header, for clouds that want them in the body. `thoughts` is
-    `adapters.quirks.Quirks.thoughts` of an upstream that speaks chat.
+    `adapters.quirks.Quirks.thoughts` of an upstream that speaks chat, `file_names` that of one which knows names of
+    files. `counted` are the tokens of input that an answer's head tells of, for codecs that are `Headed`.
     """
 
     dialect: Dialect
@@ -109,6 +110,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     blocks: bool = False
     betas: tuple[str, ...] = ()
     thoughts: str = ""
+    file_names: bool = False
+    counted: int | None = None
 
     @property
     def shows_blocks(self) -> bool:
@@ -125,13 +128,31 @@ class Outbound(msgspec.Struct, frozen=True, gc=False):
     """What goes to the provider: the body, extra header lines, and the names of parameters that could not survive.
 
     `more` are the bodies of further calls, where the provider takes one input for each and the client gave several. A
-    codec that makes them has `combined`, which takes the answers to all of them (see `Several`).
+    codec that makes them has `combined`, which takes the answers to all of them (see `Several`). `words` are the
+    client's names for the fields of a body that speaks chat, for those who cannot pass on all of it (see `in_words`).
     """
 
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
     more: tuple[bytes, ...] = ()
+    words: tuple[Mapping[str, str], ...] = ()
+
+
+def in_words(words: tuple[Mapping[str, str], ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of a chat request's fields as its client knows them. The tables are asked in their order, first for the
+    name and then for ever shorter beginnings of it; a name that none of them has is the same on both sides."""
+    return tuple(dict.fromkeys([_worded(words, name) for name in names]))
+
+
+def _worded(words: tuple[Mapping[str, str], ...], name: str) -> str:
+    head = name
+    while head:
+        for table in words:
+            if head in table:
+                return table[head] + name[len(head) :]
+        head = head[: max(head.rfind("."), head.rfind("["), 0)]
+    return name
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -192,6 +213,14 @@ class Codec(Protocol):
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """Reads a non-2xx answer of the upstream dialect. Never raises."""
+
+
+@runtime_checkable
+class Headed(Protocol):
+    """A codec whose provider counts tokens in the answer's head alone: its calls get `counted` from there."""
+
+    usage_header: bytes
+    """The field's name in lower case."""
 
 
 @runtime_checkable

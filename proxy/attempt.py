@@ -16,7 +16,7 @@ import msgspec
 
 from adapters import errors
 from adapters.errors import BadAnswer, InvalidRequest, Kind
-from adapters.types import Call, Dialect, Outbound, Several
+from adapters.types import Call, Dialect, Outbound, Several, in_words
 from proxy import headers, outbound
 from proxy.config.leaf import Leaf
 from proxy.config.target import Target, Wire
@@ -168,10 +168,11 @@ class Attempts:
             lines += x.span.lines(len(x.attempts))
         call: Call | None = None
         dropped: tuple[str, ...] = ()
+        sent: Outbound | None = None
         if not wire.codec.identity:
             call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), outbound.strict(x, leaf))
-            if wire.quirks is not None and wire.quirks.thoughts:
-                call = msgspec.structs.replace(call, thoughts=wire.quirks.thoughts)
+            if wire.quirks is not None:
+                call = wire.quirks.told(call)
             if wire.dialect in _BETAS:
                 call = msgspec.structs.replace(call, betas=outbound.betas(x, target))
             try:
@@ -192,8 +193,8 @@ class Attempts:
             except InvalidRequest as error:
                 raise invalid(error) from error
             if more:
-                outbound.lose(x, leaf, more)
-                dropped += more
+                dropped += more if sent is None else in_words(sent.words, more)
+                outbound.lose(x, leaf, dropped)
         if target.signing is not None:
             lines += await self._signed(target, "POST", wire.path, "application/json", body)
         head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
@@ -306,6 +307,8 @@ class Attempts:
         raw = await reply.gather(self._whole_limit)
         x.upstream += monotonic() - asked
         try:
+            if wire.usage_header is not None:
+                call = _counted(call, reply, wire.usage_header)
             answer = wire.codec.response(call, raw)
         except BadAnswer as bad:
             raise UpstreamFailure(Kind.BAD_UPSTREAM, str(bad), sent=True) from bad
@@ -375,6 +378,12 @@ class Attempts:
             await relay.prime()
             x.upstream += monotonic() - asked
         return outcome
+
+
+def _counted(call: Call, reply: Reply, field: bytes) -> Call:
+    """The call with the tokens that the answer's head counts, if it does."""
+    value = headers.value_of(reply.raw_headers, field) or b""
+    return msgspec.structs.replace(call, counted=int(value)) if value.isdigit() and len(value) < 10 else call
 
 
 async def _within(

@@ -203,7 +203,7 @@ def _spoken(x: Exchange, leaf: Leaf, model: str) -> tuple[str | None, tuple[str,
     body = outbound.body_for(x, leaf, model)
     call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), outbound.strict(x, leaf))
     if wire.quirks is not None:
-        call = msgspec.structs.replace(call, thoughts=wire.quirks.thoughts)
+        call = wire.quirks.told(call)
     try:
         return wire.dialect.value, wire.codec.request(call).dropped
     except InvalidRequest as error:

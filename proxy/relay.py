@@ -297,7 +297,7 @@ class Events:
                 param=error.param,
                 code=error.code,
                 status=error.status,
-                sequence=next_number(self._decoder),
+                sequence=next_number(self._tap if self._decoder is None else self._decoder),
             ),
             end=True,
         )

@@ -100,6 +100,8 @@ def _file(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
         raise InvalidRequest("A file part needs `file_data`, `file_url` or `file_id`.", f"{path}.file")
     if file.filename is not None and block["type"] == "document":
         block["title"] = file.filename
+    elif file.filename is not None:
+        dropped["messages[].content[].file.filename"] = None
     return cached(block, part.cache_control)
 
 

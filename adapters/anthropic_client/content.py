@@ -138,7 +138,8 @@ def _file(turn: _Turn, block: Block, source: Source) -> None:
     if source.type == "url":
         file = File(block.title, file_url=string(source.url, "source.url"))
     else:
-        file = File(block.title or "document.pdf", file_data=_data_url(source))
+        # OpenAI wants a name.
+        file = File(block.title or (None if turn.dropped.blocks else "document.pdf"), file_data=_data_url(source))
     turn.parts.append(FilePart(file))
 
 

@@ -30,6 +30,7 @@ from adapters.anthropic_client.wire import (
     Tool,
     ToolChoice,
 )
+from adapters.anthropic_client.words import WORDS
 from adapters.effort import of_budget
 from adapters.errors import InvalidRequest
 from adapters.pivot import ABSENT, BRACE, NULL, first
@@ -70,7 +71,7 @@ def to_chat(call: Call) -> Outbound:
 class _Request:
     """One translation under way."""
 
-    __slots__ = ("dropped", "effort", "out", "system")
+    __slots__ = ("dropped", "effort", "out", "renamed", "system")
 
     def __init__(self, out: ChatRequest, dropped: Dropped) -> None:
         self.out = out
@@ -78,6 +79,8 @@ class _Request:
         self.system: Raw | list[Part] = ABSENT
         self.effort: str | None = None
         """What the thinking budget asks for; an effort given by name goes before it."""
+        self.renamed: dict[str, str] = {}
+        """What has another name here than in `WORDS`."""
 
     def outbound(self) -> Outbound:
         out = self.out
@@ -85,14 +88,15 @@ class _Request:
             raise InvalidRequest("At least one message is required.", "messages")
         if isinstance(self.system, list) or len(self.system) > len(b'""'):
             out.messages.insert(0, Text("system", self.system))
-        if out.reasoning_effort is None:
+        if out.reasoning_effort is None and self.effort is not None:
             out.reasoning_effort = self.effort
+            self.renamed["reasoning_effort"] = "thinking.budget_tokens"
         if not out.tools:
             # OpenAI refuses both of these where there are no tools.
             if out.tool_choice not in (None, "auto", "none"):
                 self.dropped.add("tool_choice")
             out.tools = out.tool_choice = out.parallel_tool_calls = None
-        return Outbound(_encode(out), dropped=self.dropped.names())
+        return Outbound(_encode(out), dropped=self.dropped.names(), words=(self.renamed, WORDS))
 
 
 def _nothing(request: _Request, value: Raw) -> None:
@@ -251,6 +255,11 @@ def _read_output_format(request: _Request, value: Raw) -> None:
     request.out.response_format = ResponseFormat(schema)
 
 
+def _read_old_format(request: _Request, value: Raw) -> None:
+    _read_output_format(request, value)
+    request.renamed["response_format"] = "output_format"
+
+
 def _read_metadata(request: _Request, value: Raw) -> None:
     user = read(_metadata, value).user_id
     if user is not None and len(user) > _LONGEST_USER:
@@ -294,7 +303,7 @@ _FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
     "tool_choice": _read_tool_choice,
     "thinking": _read_thinking,
     "output_config": _read_output_config,
-    "output_format": _read_output_format,
+    "output_format": _read_old_format,
     "metadata": _read_metadata,
     "cache_control": _read_cache_control,
     "top_k": _read_top_k,

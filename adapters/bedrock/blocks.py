@@ -43,6 +43,9 @@ _EXTENSIONS = {"jpg": "jpeg", "3gp": "three_gp", "markdown": "md", "htm": "html"
 _IMAGES = ("png", "jpeg", "gif", "webp")
 _VIDEOS = ("mkv", "mov", "mp4", "webm", "flv", "mpeg", "mpg", "wmv", "three_gp")
 _unfit = re.compile(r"[^A-Za-z0-9\s()\[\]-]+").sub
+_LONGEST = 190
+"""Characters of a name; the service takes 200, and some are for telling two of the same name apart."""
+_FILENAME = "messages[].content[].file.filename"
 _S3 = "s3://"
 
 
@@ -115,17 +118,25 @@ class Blocks:
         kind, form = _kind(source, block.type)
         made: dict[str, Any] = {"format": form, "source": _bytes(source, path)}
         if kind == "document":
-            made["name"] = self._name(block.title)
+            made["name"] = self._name(block.title or "", form)
+        elif block.title:
+            self.dropped[_FILENAME] = None
         return {kind: made}
 
-    def _name(self, title: str | None) -> str:
-        # The service wants names of few characters, and no two alike; a name also speaks to the model.
-        wanted = " ".join(_unfit(" ", title or "").split())[:180] or "document"
+    def _name(self, title: str, form: str) -> str:
+        """A name as the service wants them: of few characters, and no two alike. The ending that says what the format
+        says already is no loss; any other change is named."""
+        stem, dot, ending = title.rpartition(".")
+        if dot and stem and _EXTENSIONS.get(ending.lower(), ending.lower()) == form:
+            title = stem
+        wanted = " ".join(_unfit(" ", title).split())[:_LONGEST] or "document"
         name, count = wanted, 1
         while name in self._names:
             count += 1
             name = f"{wanted} {count}"
         self._names.add(name)
+        if title and name != title:
+            self.dropped[_FILENAME] = None
         return name
 
     def _tool_use(self, block: _Block, path: str) -> dict[str, Any]:

@@ -80,7 +80,9 @@ class Titan(_Embeddings):
 
 
 class Cohere(_Embeddings):
-    """Cohere's models."""
+    """Cohere's models. Their answers count no tokens, but Bedrock does."""
+
+    usage_header = b"x-amzn-bedrock-input-token-count"
 
     def request(self, call: Call) -> Outbound:
         """The call. Raises InvalidRequest."""
@@ -102,7 +104,8 @@ class Cohere(_Embeddings):
             vectors = found if isinstance(found, list) else _decode_vectors(found["float"])
         except (*UNREADABLE, KeyError) as error:
             raise BadAnswer("The provider's answer holds no embeddings.") from error
-        return embeddings.answer(call, embeddings.read(call), vectors, None)
+        usage = None if call.counted is None else Usage(call.counted)
+        return embeddings.answer(call, embeddings.read(call), vectors, usage)
 
 
 def _read(call: Call) -> Wish:

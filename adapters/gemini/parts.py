@@ -36,12 +36,14 @@ _VIDEO_SITES = ("https://www.youtube.com/", "https://youtube.com/", "https://you
 
 
 class Parts:
-    """Reads parts in their order. `pending` are signatures of thoughts whose part is yet to come."""
+    """Reads parts in their order. `pending` are signatures of thoughts whose part is yet to come. `named`: files may
+    have a name (Vertex AI's `displayName`, which Gemini's own API refuses)."""
 
-    __slots__ = ("dropped", "made", "pending", "texts")
+    __slots__ = ("_named", "dropped", "made", "pending", "texts")
 
-    def __init__(self, dropped: Dropped) -> None:
+    def __init__(self, dropped: Dropped, named: bool) -> None:
         self.dropped = dropped
+        self._named = named
         self.made: list[Made] = []
         self.pending: list[str] = []
         self.texts = 0
@@ -127,13 +129,22 @@ class Parts:
         at, data = f"{path}.file", file.file_data
         if data is not None and data[:5] != "data:":
             media = file.mime_type or _media_of(file.filename or "") or "application/pdf"
-            self._add({"inlineData": {"mimeType": media, "data": data}})
+            self._add_file({"inlineData": {"mimeType": media, "data": data}}, file.filename)
             return
         address = data or file.file_url or file.file_id
         if not address:
             raise InvalidRequest("A file part needs `file_data`, `file_url` or `file_id`.", at)
         media = _media_of(file.filename or "") or "application/pdf"
-        self._add(_linked(address, file.mime_type, media, f"{at}.file_url", named=file.file_id is not None))
+        linked = _linked(address, file.mime_type, media, f"{at}.file_url", named=file.file_id is not None)
+        self._add_file(linked, file.filename)
+
+    def _add_file(self, part: dict[str, Any], name: str | None) -> None:
+        if name and self._named:
+            for blob in part.values():
+                blob["displayName"] = name
+        elif name:
+            self.dropped["messages[].content[].file.filename"] = None
+        self._add(part)
 
 
 def _linked(url: str, media: str | None, default: str, path: str, *, named: bool = False) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def translate(call: Call) -> Outbound:
 
 
 def _messages(build: Build, name: str, raw: Raw) -> None:
-    build.conversation = Conversation(build.traits, build.dropped)
+    build.conversation = Conversation(build.traits, build.dropped, build.call.file_names)
     build.conversation.add_all(raw)
 
 

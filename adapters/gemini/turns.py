@@ -37,13 +37,14 @@ _LINE = b"\\n"
 class Conversation:
     """What a list of chat messages comes to."""
 
-    __slots__ = ("_function", "_names", "_traits", "dropped", "system", "turns")
+    __slots__ = ("_function", "_named", "_names", "_traits", "dropped", "system", "turns")
 
-    def __init__(self, traits: Traits, dropped: Dropped) -> None:
+    def __init__(self, traits: Traits, dropped: Dropped, named: bool = False) -> None:
         self.system: list[Made] = []
         self.turns: list[Turn] = []
         self.dropped = dropped
         self._traits = traits
+        self._named = named
         self._names: dict[str, str] = {}
         """Which function each call's id means: Gemini's results go by the function's name."""
         self._function: str | None = None
@@ -72,7 +73,7 @@ class Conversation:
             self.turns.append(Turn(role, made))
 
     def _content(self, message: Message, path: str) -> Parts:
-        parts = Parts(self.dropped)
+        parts = Parts(self.dropped, self._named)
         content = message.content
         kind = first(content)
         if kind == QUOTE:
@@ -107,7 +108,7 @@ class Conversation:
         if first(message.content_blocks) != BRACKET:
             parts = self._content(message, path)
         else:
-            parts = Parts(self.dropped)
+            parts = Parts(self.dropped, self._named)
             parts.add_all(message.content_blocks, f"{path}.content_blocks")
             if not parts.texts:
                 # The blocks of an answer hold its text too; a client that kept only the thinking sends it in `content`.

@@ -42,6 +42,7 @@ _EMPTY = Raw(b'""')
 _NULL = Raw(b"null")
 _LINE = b"\\n"
 _SOUNDS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mp3": "mp3", "audio/mpeg": "mp3"}
+_NAME = "contents[].parts[].inlineData.displayName"
 _ANSWERS = ("output", "result", "error")
 """Keys under which a result that is one text stands."""
 
@@ -95,9 +96,9 @@ class Messages:
         if part.text:
             yield {"type": "text", "text": part.text}
         elif part.inline_data is not None:
-            yield inline(part.inline_data)
+            yield inline(part.inline_data, self.dropped)
         elif part.file_data is not None:
-            yield linked(part.file_data)
+            yield linked(part.file_data, self.dropped)
         elif part.function_call is not None:
             raise InvalidRequest("Function calls belong in contents of the model.", "functionCall")
         else:
@@ -107,7 +108,7 @@ class Messages:
         if not result.name and not result.id:
             raise missing("name", "functionResponse.name")
         content, failed = _told(result.response)
-        shown = [each for each in map(_picture, result.parts or ()) if each is not None]
+        shown = [each for part in result.parts or () if (each := _picture(part, self.dropped)) is not None]
         made = ToolText(self._answered(result), [{"type": "text", "text": content}, *shown] if shown else content)
         if failed and self.dropped.blocks:
             made.is_error = True
@@ -235,24 +236,37 @@ def system_text(value: Raw) -> Raw:
     return joined(texts, _LINE) if texts else _EMPTY
 
 
-def inline(blob: Blob) -> dict[str, Any]:
+def inline(blob: Blob, dropped: Dropped) -> dict[str, Any]:
     """The content part for inline data."""
     data = string(blob.data, "inlineData.data")
     sound = _SOUNDS.get(blob.mime_type)
+    if blob.display_name and (sound is not None or blob.mime_type.startswith("image/")):
+        dropped.add(_NAME)
     if sound is not None:
         return {"type": "input_audio", "input_audio": {"data": data, "format": sound}}
     url = Raw(b"".join((b'"data:', _encode(blob.mime_type)[1:-1], b";base64,", _standard(data))))
     if blob.mime_type.startswith("image/"):
         return {"type": "image_url", "image_url": {"url": url}}
-    return {"type": "file", "file": {"filename": blob.display_name or _name(blob.mime_type), "file_data": url}}
+    file: dict[str, Any] = {"file_data": url}
+    # OpenAI wants a name.
+    name = blob.display_name or (None if dropped.blocks else _name(blob.mime_type))
+    if name:
+        file = {"filename": name, "file_data": url}
+    return {"type": "file", "file": file}
 
 
-def linked(blob: Blob) -> dict[str, Any]:
+def linked(blob: Blob, dropped: Dropped) -> dict[str, Any]:
     """The content part for a file's address."""
     url = string(blob.file_uri, "fileData.fileUri")
     if blob.mime_type.startswith("image/"):
+        if blob.display_name:
+            dropped.add(_NAME)
         return {"type": "image_url", "image_url": {"url": url}}
-    file = {"file_url": url, "mime_type": blob.mime_type} if blob.mime_type else {"file_url": url}
+    file: dict[str, Any] = {"file_url": url}
+    if blob.mime_type:
+        file["mime_type"] = blob.mime_type
+    if blob.display_name:
+        file["filename"] = blob.display_name
     return {"type": "file", "file": file}
 
 
@@ -265,10 +279,10 @@ def _name(media: str) -> str:
     return f"document.{media.rpartition('/')[2] or 'bin'}" if media.isascii() else "document.bin"
 
 
-def _picture(shown: Shown) -> dict[str, Any] | None:
+def _picture(shown: Shown, dropped: Dropped) -> dict[str, Any] | None:
     if shown.inline_data is not None:
-        return inline(shown.inline_data)
-    return None if shown.file_data is None else linked(shown.file_data)
+        return inline(shown.inline_data, dropped)
+    return None if shown.file_data is None else linked(shown.file_data, dropped)
 
 
 def _told(response: Raw) -> tuple[Raw, bool]:

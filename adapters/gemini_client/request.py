@@ -18,6 +18,7 @@ from adapters.gemini_client.content import Messages, system_text
 from adapters.gemini_client.names import camel
 from adapters.gemini_client.schema import json_schema
 from adapters.gemini_client.wire import CallingConfig, ChatRequest, Declaration, Text, ThinkingConfig
+from adapters.gemini_client.words import BY_BUDGET, WORDS
 from adapters.pivot import ABSENT, BRACE, NULL, first
 from adapters.reading import Dropped, read, under
 from adapters.types import Call, Outbound
@@ -59,7 +60,7 @@ def to_chat(call: Call) -> Outbound:
 class _Request:
     """One translation under way. What depends on several fields waits for `outbound`."""
 
-    __slots__ = ("allowed", "as_json", "dropped", "functions", "messages", "mode", "out", "schema", "system")
+    __slots__ = ("allowed", "as_json", "dropped", "functions", "messages", "mode", "out", "schema", "system", "words")
 
     def __init__(self, call: Call) -> None:
         self.dropped = Dropped(call.blocks, call.thoughts)
@@ -71,6 +72,7 @@ class _Request:
         self.allowed: list[str] | None = None
         self.as_json = False
         self.schema: Raw = ABSENT
+        self.words: tuple[Mapping[str, str], ...] = (WORDS,)
 
     def outbound(self, stream: bool) -> Outbound:
         out = self.out
@@ -89,7 +91,7 @@ class _Request:
         if stream:
             out.stream = True
             out.stream_options = {"include_usage": True}
-        return Outbound(_encode(out), dropped=self.dropped.names())
+        return Outbound(_encode(out), dropped=self.dropped.names(), words=self.words)
 
     def _tools(self) -> None:
         functions, mode, allowed = self.functions, self.mode, self.allowed
@@ -214,6 +216,7 @@ def _thinks(request: _Request, value: Raw) -> None:
         if not budget and not request.dropped.blocks:
             # Models differ in how they are told not to think, and refuse the other's words.
             return
+        request.words = BY_BUDGET
         request.out.reasoning_effort = next((effort for limit, effort in _BUDGETS if budget <= limit), "high")
 
 

@@ -17,6 +17,7 @@ from adapters.pivot import ABSENT, BRACE, NULL, QUOTE, first
 from adapters.reading import Dropped, member, missing, read, read_all
 from adapters.responses_client.items import Conversation
 from adapters.responses_client.tools import Tools
+from adapters.responses_client.words import WORDS
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
@@ -55,7 +56,7 @@ class _Request:
         if stream:
             self.out["stream"] = True
             self.out["stream_options"] = {"include_usage": True}
-        return Outbound(_encode(self.out), dropped=self.dropped.names())
+        return Outbound(_encode(self.out), dropped=self.dropped.names(), words=(WORDS,))
 
 
 def to_chat(call: Call) -> Outbound:

@@ -16,7 +16,7 @@ from adapters.errors import Kind
 from adapters.providers import PROVIDERS, RETIRED, Fields, Provider, matches
 from adapters.quirks import Quirks
 from adapters.registry import codec
-from adapters.types import Codec, Dialect
+from adapters.types import Codec, Dialect, Headed
 from proxy import __version__
 from proxy.config import located, templates
 from proxy.config.signing import SIGNERS, Signing
@@ -114,10 +114,11 @@ class Wire:
 
     `head` lacks its last lines: what the request adds, `content-length`, and the blank line. `defaults` are header
     lines sent unless the client's own value takes their place. `path` is the head's, for those who sign it. `quirks`
-    are what the provider wants otherwise than the dialect has it.
+    are what the provider wants otherwise than the dialect has it. `usage_header` is the field of an answer's head that
+    counts its tokens, where the body does not.
     """
 
-    __slots__ = ("codec", "defaults", "dialect", "head", "path", "quirks")
+    __slots__ = ("codec", "defaults", "dialect", "head", "path", "quirks", "usage_header")
 
     def __init__(
         self,
@@ -134,6 +135,7 @@ class Wire:
         self.head = head
         self.defaults = defaults
         self.quirks = quirks
+        self.usage_header = codec.usage_header if isinstance(codec, Headed) else None
 
 
 class Target:

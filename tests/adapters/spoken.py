@@ -220,8 +220,9 @@ def _gemini_items(parts: list[dict[str, Any]]) -> list[Item]:
         elif "functionResponse" in part:
             items.append(_gemini_result(part["functionResponse"]))
         elif "inlineData" in part:
-            media, data = part["inlineData"]["mimeType"], part["inlineData"]["data"]
-            items.append(("image", media, data) if media.startswith("image/") else ("document", media, data, None))
+            blob = part["inlineData"]
+            media, data, name = blob["mimeType"], blob["data"], blob.get("displayName")
+            items.append(("image", media, data) if media.startswith("image/") else ("document", media, data, name))
         elif "fileData" in part:
             items.append(("image", part["fileData"]["fileUri"]))
         elif part["text"]:

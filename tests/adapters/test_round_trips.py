@@ -37,6 +37,7 @@ class Side(NamedTuple):
     renamed: bool = False
 
 
+_FILE = "messages[].content[].file.filename"
 _ALL = frozenset(("image", "link", "document"))
 _LIMITED = _SAMPLING | _OPENAIS_OWN | {"reasoning_effort"}
 
@@ -59,7 +60,7 @@ SIDES: tuple[Side, ...] = (
         "gemini-2.5-flash",
         spoken.gemini,
         _ALL,
-        frozenset(("parallel_tool_calls", "response_format")),
+        frozenset(("parallel_tool_calls", "response_format", _FILE)),
         "google:c2ln",
     ),
     Side(
@@ -67,16 +68,26 @@ SIDES: tuple[Side, ...] = (
         "gemini-3-pro",
         spoken.gemini,
         _ALL,
-        frozenset(("parallel_tool_calls", "reasoning_effort")),
+        frozenset(("parallel_tool_calls", "reasoning_effort", _FILE)),
         "google:c2ln",
         shown=True,
+    ),
+    Side(
+        # Vertex AI, whose files have names.
+        Dialect.GEMINI_GENERATE,
+        "gemini-2.5-pro",
+        spoken.gemini,
+        _ALL,
+        frozenset(("parallel_tool_calls", "response_format", "reasoning_effort")),
+        "google:c2ln",
+        named=True,
     ),
     Side(
         Dialect.BEDROCK_CONVERSE,
         "anthropic.claude-sonnet-4-5-v1:0",
         spoken.bedrock,
         _ALL - {"link"},
-        _LIMITED | {"parallel_tool_calls", "tool_choice"},
+        _LIMITED | {"parallel_tool_calls", "tool_choice", _FILE},
         "c2ln",
         shown=True,
     ),
@@ -200,7 +211,9 @@ def requests(draw: Any, side: Side) -> dict[str, Any]:
 
 def _call(side: Side, body: dict[str, Any], *, stream: bool = False, dialect: Dialect = Dialect.OPENAI_CHAT) -> Call:
     raw = json.dumps({"model": side.model, **body}).encode()
-    return Call(dialect, side.model, stream, raw, "0a1b", 1_700_000_000, strict=False, blocks=True)
+    return Call(
+        dialect, side.model, stream, raw, "0a1b", 1_700_000_000, strict=False, blocks=True, file_names=side.named
+    )
 
 
 def _turns(side: Side, found: Spoken) -> list[tuple[str, list[Item]]]:

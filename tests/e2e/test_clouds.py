@@ -420,3 +420,18 @@ async def test_embeddings_of_nomic_are_openais(tmp_path: Path) -> None:
         assert cloud.requests[-1].header("authorization") == "Bearer nk"
     assert [each.embedding for each in answer.data] == [[0.5, -1.0], [0.25, 2.0]]
     assert answer.usage.prompt_tokens == 9
+
+
+@pytest.mark.parametrize(("header", "tokens"), [("11", 11), ("", 0), ("-3", 0), ("9" * 40, 0)])
+async def test_tokens_that_only_the_answers_head_counts_are_counted(tmp_path: Path, header: str, tokens: int) -> None:
+    said = json.dumps({"embeddings": {"float": [[0.5], [1.0]]}, "response_type": "embeddings_by_type"}).encode()
+    fields = {"x_amzn_bedrock_input_token_count": header} if header else {}
+    async with Scripted(play=lambda asked: [ok(said, **fields)]) as cloud:
+        config = {
+            "virtual_keys": [{"slug": "bedrock", "provider": "bedrock", "custom_host": cloud.url, **AWS}],
+            "api_keys": [{"name": "seed", "key": SEED_KEY, "scopes": ["inference"]}],
+        }
+        with Gateway(tmp_path, config) as gateway:
+            async with openai.AsyncOpenAI(api_key=SEED_KEY, base_url=gateway.v1, max_retries=0) as client:
+                answer = await client.embeddings.create(model="@bedrock/cohere.embed-v4:0", input=["a", "b"])
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens == tokens

@@ -142,3 +142,42 @@ def test_a_region_and_a_project_are_needed(launch: Launch, upstream: Upstream) -
     with chat, pytest.raises(openai.BadRequestError) as caught:
         chat.chat.completions.create(model="@vertex/gemini-2.5-flash", messages=HELLO)
     assert "vertex_project_id" in json.dumps(caught.value.body)
+
+
+DOCUMENT: Any = {
+    "type": "document",
+    "title": "q3_report.pdf",
+    "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+}
+
+
+def test_files_keep_their_names_on_vertex(vertex: Gateway, upstream: Upstream) -> None:
+    _, client = clients(vertex)
+    with client:
+        asked: Any = [{"role": "user", "content": [{"type": "text", "text": TEST}, DOCUMENT]}]
+        answer = client.messages.with_raw_response.create(
+            model="@vertex/gemini-2.5-flash", messages=asked, max_tokens=100
+        )
+    assert "x-loopway-dropped-params" not in answer.headers
+    blob = upstream.last.json()["contents"][0]["parts"][1]["inlineData"]
+    assert blob == {"mimeType": "application/pdf", "data": "JVBERi0=", "displayName": "q3_report.pdf"}
+
+
+def test_strictness_tells_geminis_clients_of_other_dialects_to_leave_the_name_out(
+    launch: Launch, upstream: Upstream
+) -> None:
+    gateway = launch(
+        {
+            "virtual_keys": [{"slug": "gemini", "provider": "google", "key": "k", "custom_host": upstream.url}],
+            "api_keys": [{"name": "seed", "key": SEED_KEY, "scopes": ["inference"]}],
+        }
+    )
+    _, client = clients(gateway)
+    with client:
+        asked: Any = [{"role": "user", "content": [{"type": "text", "text": TEST}, DOCUMENT]}]
+        strict = {"x-loopway-strict-params": "true"}
+        ask: Any = {"model": "@gemini/gemini-2.5-flash", "messages": asked, "max_tokens": 100}
+        answer = client.messages.with_raw_response.create(**ask)
+        assert answer.headers["x-loopway-dropped-params"] == "messages[].content[].title"
+        with pytest.raises(anthropic.BadRequestError, match=r"messages\[\]\.content\[\]\.title: leave it out"):
+            client.messages.create(**ask, extra_headers=strict)

@@ -119,6 +119,7 @@ DIALECTS = {
     "verbatim messages": (Dialect.ANTHROPIC_MESSAGES, Dialect.ANTHROPIC_MESSAGES),
     "chat to anthropic": (Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES),
     "messages to openai": (Dialect.ANTHROPIC_MESSAGES, Dialect.OPENAI_CHAT),
+    "verbatim responses": (Dialect.OPENAI_RESPONSES, Dialect.OPENAI_RESPONSES),
 }
 STREAMS = {
     "verbatim": b"".join(OPENAI),
@@ -344,3 +345,31 @@ def test_a_body_that_breaks_off_later_cuts_the_client_off(when: str) -> None:
     assert not scene.client.ended
     assert scene.x.kind is Kind.BAD_UPSTREAM
     scene.loop.close()
+
+
+def responses_event(number: int, **fields: Any) -> bytes:
+    value = {"type": "response.output_text.delta", "sequence_number": number, "delta": '"sequence_number":99', **fields}
+    return b"event: response.output_text.delta\r\ndata: %b\r\n\r\n" % json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(("line", "size"), [(b"\n", 3), (b"\r\n", 3), (b"\n", 9000)])
+def test_the_error_that_ends_a_verbatim_responses_stream_has_the_next_number(line: bytes, size: int) -> None:
+    parts = [responses_event(number, padding="x" * size).replace(b"\r\n", line) for number in range(4)]
+    data = b"".join(parts)
+    for whole in range(1, 5):
+        end = sum(map(len, parts[:whole]))
+        for at in (end, end + 20, end + len(parts[0]) - 3):
+            if at > len(data):
+                continue
+            scene = Scene("verbatim responses")
+            scene.live()
+            # Bytes do not come as events do.
+            for start in range(0, at, 700):
+                scene.relay.data(data[start : min(start + 700, at)], False)
+            scene.relay.fail(EARLY)
+            *said, error = [
+                json.loads(text[6:]) for text in scene.client.said.decode().splitlines() if text.startswith("data: ")
+            ]
+            assert error["type"] == "error"
+            assert [each["sequence_number"] for each in (*said, error)] == list(range(whole + 1))
+            scene.close()

@@ -76,8 +76,8 @@ def test_images_documents_audio_and_video_have_their_blocks() -> None:
     assert made == [
         {"text": "look"},
         {"image": {"format": "png", "source": {"bytes": "aGk="}}},
-        {"document": {"format": "pdf", "source": {"bytes": "cGRm"}, "name": "my report (1) pdf"}},
-        {"document": {"format": "pdf", "source": {"bytes": "cGRm"}, "name": "my report (1) pdf 2"}},
+        {"document": {"format": "pdf", "source": {"bytes": "cGRm"}, "name": "my report (1)"}},
+        {"document": {"format": "pdf", "source": {"bytes": "cGRm"}, "name": "my report (1) 2"}},
         {"document": {"format": "txt", "source": {"bytes": "aGk="}, "name": "document"}},
         {"video": {"format": "mp4", "source": {"bytes": "bXA0"}}},
         {"audio": {"format": "wav", "source": {"bytes": "d2F2"}}},

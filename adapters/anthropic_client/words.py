@@ -1,0 +1,18 @@
+"""Anthropic's names for the fields of the chat request that its requests become, for what cannot come along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+WORDS: Mapping[str, str] = {
+    "messages[].content[].file.filename": "messages[].content[].title",
+    "messages[].is_error": "messages[].content[].is_error",
+    "messages[].content_blocks[]": "messages[].content[]",
+    "max_completion_tokens": "max_tokens",
+    "stop": "stop_sequences",
+    "tools[].function": "tools[]",
+    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+    "reasoning_effort": "output_config.effort",
+    "response_format": "output_config.format",
+    "user": "metadata.user_id",
+}

@@ -1,0 +1,21 @@
+"""The names that Responses have for the fields of the chat request that they become, for what cannot come along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+WORDS: Mapping[str, str] = {
+    "messages": "input",
+    "messages[].content[].file": "input[].content[]",
+    "messages[].content[].image_url": "input[].content[]",
+    "messages[].content_blocks[].thinking": "input[].encrypted_content",
+    "messages[].content_blocks[].redacted_thinking": "input[].encrypted_content",
+    "messages[].content_blocks[]": "input[]",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+    "verbosity": "text.verbosity",
+    "logprobs": "top_logprobs",
+    "tools[].function": "tools[]",
+}
