@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import anthropic
+import boto3
+import botocore
 import openai
 import pytest
+from botocore.config import Config
 
 from tests.e2e.samples import ANTHROPIC_TOOLS, CITY, HELLO, OPENAI_TOOLS, PIXEL, SAID, USE_BOTH, text_of
 from tests.fakes.gateway import SEED_KEY, Gateway, Upstream, at
 from tests.fakes.issuer import Answer, Asked, Issuer, tokens
+from tests.fakes.tls import Front
 from tests.fakes.upstream import Scripted, ok
 
 CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -285,14 +289,12 @@ def test_an_error_of_azures_is_its_own(chat: openai.OpenAI) -> None:
         chat.chat.completions.create(model="@azure-refused/gpt-4o", messages=HELLO)
 
 
-# -- AWS's own SDK, unsigned and with a key of the gateway in a header
+# -- AWS's own SDK, with a key of the gateway: unsigned in a header, and over TLS in place of a Bedrock API key
 
 
 @pytest.fixture
 def boto(clouds: Gateway, upstream: Upstream) -> Any:
-    boto3 = pytest.importorskip("boto3")
-    botocore = pytest.importorskip("botocore")
-    config = botocore.config.Config(signature_version=botocore.UNSIGNED, retries={"max_attempts": 0})
+    config = Config(signature_version=botocore.UNSIGNED, retries={"max_attempts": 0})
     client = boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=clouds.v1, config=config)
 
     def show_key(params: dict[str, Any], **_: Any) -> None:
@@ -302,7 +304,23 @@ def boto(clouds: Gateway, upstream: Upstream) -> Any:
     return client
 
 
-def test_boto3_converses_through_the_gateway(boto: Any, upstream: Upstream) -> None:
+@pytest.fixture
+def boto_with_a_key(
+    clouds: Gateway, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """boto3 with the gateway's key for a Bedrock API key, which it sends over TLS alone."""
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "lw-boto")
+    with Front(tmp_path, clouds.port) as front:
+        client = boto3.Session().client(
+            "bedrock-runtime", endpoint_url=f"{front.url}/v1", region_name="us-east-1", verify=front.authority
+        )
+        yield client
+        client.close()
+
+
+@pytest.mark.parametrize("client", ["boto", "boto_with_a_key"])
+def test_boto3_converses_through_the_gateway(client: str, request: pytest.FixtureRequest, upstream: Upstream) -> None:
+    boto = request.getfixturevalue(client)
     asked = {"modelId": CLAUDE, "messages": [{"role": "user", "content": [{"text": "Say this is a test"}]}]}
     answer = boto.converse(**asked)
     assert answer["output"]["message"]["content"] == [{"text": SAID}]
