@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import openai
@@ -12,7 +14,16 @@ from pydantic import BaseModel
 
 from tests.e2e.conftest import Make
 from tests.e2e.samples import CITY, CLAUDE, GPT, SAID, TEST
-from tests.fakes.gateway import ANTHROPIC_SLUG, OPENAI_SECRET, OPENAI_SLUG, Gateway, Upstream
+from tests.fakes.gateway import (
+    ANTHROPIC_SLUG,
+    OPENAI_SECRET,
+    OPENAI_SLUG,
+    SEED_KEY,
+    Gateway,
+    Upstream,
+    virtual_key,
+)
+from tests.fakes.upstream import Asked, Scripted, ok
 
 both = pytest.mark.parametrize("model", [CLAUDE, GPT], ids=["anthropic", "openai"])
 TOOLS: list[Any] = [
@@ -95,6 +106,38 @@ def test_stored_responses_are_left_to_providers_that_store(openai_client: Make, 
     with pytest.raises(openai.BadRequestError, match="stores no responses") as refused:
         elsewhere.responses.create(model="claude-sonnet-4-5", input="a", previous_response_id="resp_1")
     assert refused.value.param == "previous_response_id"
+
+
+async def test_background_responses_are_the_providers_from_beginning_to_end(tmp_path: Path) -> None:
+    stored = {"id": "resp_1", "object": "response", "created_at": 1, "model": "gpt-5", "output": [], "tools": []}
+    item = {"id": "msg_1", "type": "message", "role": "user", "content": [{"type": "input_text", "text": TEST}]}
+    answers = {
+        "POST /v1/responses": {**stored, "status": "queued", "background": True},
+        "GET /v1/responses/resp_1?include[]=reasoning.encrypted_content": {**stored, "status": "in_progress"},
+        "GET /v1/responses/resp_1/input_items?limit=5": {"object": "list", "data": [item], "has_more": False},
+        "POST /v1/responses/resp_1/cancel": {**stored, "status": "cancelled"},
+        "DELETE /v1/responses/resp_1": {"id": "resp_1", "object": "response", "deleted": True},
+    }
+
+    def asked_for(asked: Asked) -> str:
+        return unquote(asked.line.removesuffix(" HTTP/1.1"))
+
+    async with Scripted(play=lambda asked: [ok(json.dumps(answers[asked_for(asked)]).encode())]) as keeper:
+        keys = [virtual_key("keeper", "openai", keeper.url)]
+        config = {"virtual_keys": keys, "api_keys": [{"name": "a", "key": SEED_KEY, "scopes": ["inference"]}]}
+        with Gateway(tmp_path, config) as gateway:
+            slug = {"x-portkey-virtual-key": "keeper"}
+            async with openai.AsyncOpenAI(api_key=SEED_KEY, base_url=gateway.v1, default_headers=slug) as client:
+                made = await client.responses.create(model="gpt-5", input=TEST, background=True, store=True)
+                assert (made.status, made.background) == ("queued", True)
+                kept = await client.responses.retrieve(made.id, include=["reasoning.encrypted_content"])
+                assert kept.status == "in_progress"
+                items = await client.responses.input_items.list(made.id, limit=5)
+                assert [item.id for item in items.data] == ["msg_1"]
+                assert (await client.responses.cancel(made.id)).status == "cancelled"
+                await client.responses.delete(made.id)
+    assert keeper.requests[0].json() == {"model": "gpt-5", "input": TEST, "background": True, "store": True}
+    assert [asked_for(asked) for asked in keeper.requests] == list(answers)
 
 
 def test_what_is_dropped_is_named_or_refused(openai_client: Make) -> None:
