@@ -3,13 +3,17 @@
 `at` is Unix milliseconds, durations are microseconds, flags are 0 or 1, costs are US dollars; what is not known is
 None. `model` is the one that the provider was asked for, `asked_model` the client's name for it. `target` is the JSON
 path of the target in its config. `cost` is what the delivered answer cost, by the prices of `price`; `wasted` what
-attempts cost that brought nothing; `saved` what a kept answer had cost. `metadata`, `tries` and `details` are JSON.
+attempts cost that brought nothing; `saved` what a kept answer had cost. `metadata`, `tries` and `details` are JSON;
+`details` holds what few requests have (`proxy.usage.rows.Details`), a method that is not `POST` among it.
 """
 
 from __future__ import annotations
 
 PENDING = "pending"
 """The outcome of a request that has begun and not ended; what ends it takes the row's place."""
+
+POST = "POST"
+"""The method of nearly all requests, which no row says."""
 
 COLUMNS: tuple[str, ...] = (
     "request_id",

@@ -22,6 +22,7 @@ from proxy.errors import Refused, StoreError
 from proxy.ports import Rows
 from proxy.routes import AdminContext, AdminRequest, Answer
 from proxy.store import logs
+from proxy.usage_columns import POST
 
 _PAGE = 50
 _LARGEST_PAGE = 500
@@ -34,6 +35,7 @@ def shown(row: dict[str, Any], names: dict[str, str] | None = None) -> dict[str,
     """A row of the ledger as a log record. `names` are those of API keys by id."""
     status, outcome, key = row["status"], row["outcome"], row["api_key"]
     units = [row["input_tokens"], row["output_tokens"]]
+    details = _json(row["details"]) or {}
     return {
         "id": row["request_id"],
         "object": "log",
@@ -45,7 +47,7 @@ def shown(row: dict[str, Any], names: dict[str, str] | None = None) -> dict[str,
         "response_status_code": status,
         "response_time": _milliseconds(row["duration_us"]),
         "time_to_first_token": _milliseconds(row["ttfb_us"]) if row["streamed"] else None,
-        "request_method": "POST",
+        "request_method": details.get("method", POST),
         "request_url": row["operation"],
         "stream_mode": bool(row["streamed"]),
         "ai_org": row["provider"],

@@ -8,11 +8,12 @@ from adapters.types import Usage
 from proxy.exchange import Attempt, Exchange
 from proxy.prices import Price
 from proxy.trace import Span
-from proxy.usage_columns import PENDING
+from proxy.usage_columns import PENDING, POST
 
 Record = tuple[object, ...]
 
 _encode = msgspec.json.Encoder().encode
+_NONE_RARE = (0, 0, 0, 0, 0)
 _NO_COUNTS: tuple[int | None, ...] = (None, None, None, None, None)
 
 
@@ -31,7 +32,7 @@ class Try(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Details(msgspec.Struct, omit_defaults=True, gc=False):
-    """Counts of tokens that few answers have, and the service tier."""
+    """What few requests have: further counts of tokens, a service tier, a method that is not POST."""
 
     cache_write_1h: int = 0
     audio_input: int = 0
@@ -39,6 +40,7 @@ class Details(msgspec.Struct, omit_defaults=True, gc=False):
     image_input: int = 0
     image_output: int = 0
     tier: str | None = None
+    method: str = POST
 
 
 class Settled(msgspec.Struct, gc=False, frozen=True):
@@ -176,7 +178,7 @@ def record_of(kept: Settled) -> Record:
         kept.wasted,
         kept.saved,
         kept.tries_json,
-        _details(usage),
+        _details(usage, kept.method),
         int(usage is not None and usage.estimated),
     )
 
@@ -203,7 +205,9 @@ def pending_of(x: Exchange) -> Record:
         x.trace_id,
         x.model,
         x.config,
-        *(None,) * 10,
+        *(None,) * 8,
+        _details(None, x.method),
+        None,
     )
 
 
@@ -258,8 +262,11 @@ def _tries(x: Exchange) -> str | None:
     return _encode(tries).decode()
 
 
-def _details(usage: Usage | None) -> str | None:
-    if usage is None:
+def _details(usage: Usage | None, method: str) -> str | None:
+    rare, tier = _NONE_RARE, None
+    if usage is not None:
+        rare = (usage.cache_write_1h, usage.audio_input, usage.audio_output, usage.image_input, usage.image_output)
+        tier = usage.tier
+    if tier is None and method == POST and not any(rare):
         return None
-    rare = (usage.cache_write_1h, usage.audio_input, usage.audio_output, usage.image_input, usage.image_output)
-    return _encode(Details(*rare, usage.tier)).decode() if any(rare) or usage.tier is not None else None
+    return _encode(Details(*rare, tier, method)).decode()

@@ -119,6 +119,19 @@ def test_one_request_is_shown_with_its_bodies_redacted_and_no_longer_than_said(l
         assert CANARY.encode() not in path.read_bytes(), "bodies are encrypted at rest"
 
 
+def test_a_requests_method_is_its_own(logged: Gateway) -> None:
+    slug = {"x-portkey-virtual-key": OPENAI_SLUG}
+    chat(logged)
+    logged.get("/v1/files/file-1", headers=slug)
+    logged.request("DELETE", "/v1/files/file-1", headers=slug)
+    rows = eventually(logged, lambda: len(rows := found(logged)) == 3 and rows)
+    assert sorted((row["request_method"], row["request_url"]) for row in rows) == [
+        ("DELETE", "/v1/files/file-1"),
+        ("GET", "/v1/files/file-1"),
+        ("POST", "/v1/chat/completions"),
+    ]
+
+
 def test_only_who_may_reads_the_log(logged: Gateway) -> None:
     chat(logged)
     for key in (SEED_KEY, OTHER_KEY, ADMIN_KEY):
