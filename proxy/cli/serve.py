@@ -117,8 +117,7 @@ def run(
     _log_to_stderr(file.logs.level)
     for warning in file.warnings:
         logging.getLogger("loopway").warning("%s", warning)
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _clear(data / "run")
+    _prepare(data)
     url = file.store.url.reveal() if file.store.url is not None else default_url(data, os.environ)
     migrate(url)
     bootstrap, made = _bootstrap(url, data, file)
@@ -141,6 +140,19 @@ def _has_telemetry() -> bool:
         return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
     except ModuleNotFoundError:
         return False
+
+
+def _prepare(data: Path) -> None:
+    """Makes the data directory if it is missing. Raises StartupError if this user cannot write there, which is how
+    containers fail whose volume belongs to somebody else."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _clear(data / "run")
+    except OSError as error:
+        raise StartupError(
+            f"cannot write to the data directory {data}: {error.strerror}; give it to user {os.geteuid()},"
+            " or name another one with --data or LOOPWAY_DATA"
+        ) from error
 
 
 def _clear(run: Path) -> None:

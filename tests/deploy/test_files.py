@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.config.file import load
 from proxy.metrics import FAMILIES
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -47,7 +46,7 @@ def test_compose_is_what_its_specification_says() -> None:
 @pytest.mark.parametrize("path", sorted(DEPLOY.rglob("*.y*ml")), ids=lambda path: str(path.relative_to(DEPLOY)))
 def test_yaml_is_tidy(path: Path) -> None:
     if path.parent.name == "templates":
-        return  # rendered by helm first, below
+        return  # rendered first, in test_chart.py
     off = ", ".join(f"{rule}: disable" for rule in ("braces", "document-start", "comments"))
     tool("yamllint", "-d", f"{{extends: default, rules: {{line-length: {{max: 160}}, {off}}}}}", path)
 
@@ -137,22 +136,3 @@ def test_templates_use_values_that_exist() -> None:
 
 def test_the_alerts_in_the_chart_are_the_alerts() -> None:
     assert (CHART / "alerts.yml").read_bytes() == (DEPLOY / "prometheus" / "alerts.yml").read_bytes()
-
-
-ALL = "autoscaling.enabled=true,ingress.enabled=true,ingress.tlsSecret=tls,metrics.podMonitor=true,metrics.rules=true"
-
-
-@pytest.mark.parametrize("more", [[], ["--set", ALL]], ids=["plain", "everything"])
-def test_helm_makes_manifests_of_it(more: list[str], tmp_path: Path) -> None:
-    if shutil.which("helm") is None:
-        return  # no package registry has it; where it is, it is used
-    tool("helm", "lint", "--strict", CHART, *more)
-    rendered = tool("helm", "template", "test", CHART, "--kube-version", "1.30.0", *more)
-    manifests = {each["kind"]: each for each in yaml.safe_load_all(rendered) if each}
-    file = tmp_path / "loopway.yaml"
-    file.write_text(manifests["ConfigMap"]["data"]["loopway.yaml"])
-    config = load(file, {})
-    pod = manifests["Deployment"]["spec"]["template"]["spec"]
-    needed = 5 + config.server.drain_delay + config.server.drain_timeout
-    assert pod["terminationGracePeriodSeconds"] >= needed
-    assert config.telemetry.metrics_port == 9100

@@ -94,6 +94,16 @@ def test_a_bad_file_gives_one_line_for_each_finding_on_stderr_and_code_1(tmp_pat
     ]
 
 
+def test_a_data_directory_of_somebody_else_is_one_line_on_stderr(tmp_path: Path) -> None:
+    occupied = tmp_path / "data"
+    occupied.touch()
+    ran = loopway("serve", "--data", occupied, "--port", "0")
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(f"loopway: cannot write to the data directory {occupied}: ")
+    assert line.endswith("--data or LOOPWAY_DATA")
+
+
 def test_output_may_be_cut_short_without_a_traceback() -> None:
     run = subprocess.run(
         [f"{sys.executable} -m proxy check {EXAMPLE} | true"],
