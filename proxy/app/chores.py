@@ -16,12 +16,13 @@ from proxy.errors import StoreError
 from proxy.live import Live
 from proxy.metrics import publish, retire
 from proxy.ports import Store
+from proxy.store import facets, logs
 from proxy.store import ledger as ledger_jobs
-from proxy.store import logs
 from proxy.usage import Ledger
 
 _FLUSH_EVERY = 0.25  # with what writing takes, a killed worker loses well less than a second's rows
 _FORGET_EVERY = 600.0
+_ADD_UP_EVERY = 30.0
 _PURGE_EVERY = 3600.0
 _PURGE_FIRST = 60.0
 _log = logging.getLogger("loopway")
@@ -49,7 +50,7 @@ class Chores:
         self._board = Board(live.healths, run_dir)
         self._retention = live.file.logs.retention
         self._purge_at = monotonic() + _PURGE_FIRST
-        self._forget_at = 0.0
+        self._forget_at = self._add_up_at = 0.0
         self._turning: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._forgetting: asyncio.Task[None] | None = None
@@ -94,9 +95,23 @@ class Chores:
                 if self._keeping is None or self._keeping.done():
                     self._keeping = asyncio.create_task(self._keep_log())
                 if self._forgetting is None or self._forgetting.done():
-                    self._forgetting = asyncio.create_task(self.forget_old())
+                    self._forgetting = asyncio.create_task(self._look_after_ledger())
             except Exception as error:  # noqa: BLE001 - a timer that ends would keep every later record from the store
                 _log.error("what was counted could not be passed on", exc_info=error)
+
+    async def _look_after_ledger(self) -> None:
+        await self.add_up()
+        await self.forget_old()
+
+    async def add_up(self) -> None:
+        """Adds up rows that sums by day do not have yet: a thousand in a turn, until none is left."""
+        if monotonic() < self._add_up_at:
+            return
+        try:
+            more = await self._store.run("reports", facets.catch_up)
+        except StoreError:
+            more = 0
+        self._add_up_at = monotonic() + (0.0 if more else _ADD_UP_EVERY)
 
     async def forget_old(self) -> None:
         """Deletes rows of the ledger that are older than they need be: a few thousand in a turn, until none is left."""

@@ -8,7 +8,7 @@ for all databases, with named (`:slug`) or positional (`?`) parameters; rows com
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
@@ -18,8 +18,21 @@ from proxy.errors import StoreError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_SIZES = (100, 10, 1)
+"""How many rows one statement takes. One statement is one release of the interpreter's lock, which a busy event loop
+gives back late: rows go in by the hundred, not one by one."""
+
 Record = Mapping[str, Any]
 Parameters = Mapping[str, Any] | Sequence[Any]
+
+
+def parts(whole: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Parts as large as statements take them."""
+    start = 0
+    for size in _SIZES:
+        while len(whole) - start >= size:
+            yield whole[start : start + size]
+            start += size
 
 
 class Cursor(Protocol):

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import TypeVar
 
-from proxy.store import records, sums
-from proxy.store.engine import Connection
+from proxy.store import facets, records, sums
+from proxy.store.engine import Connection, parts
 from proxy.usage_columns import COLUMNS, PENDING
 
-_SIZES = (100, 10, 1)
-"""How many rows one statement takes. One statement is one release of the interpreter's lock, which a busy event loop
-gives back late: rows go in by the hundred, not one by one."""
 _OUTCOME = COLUMNS.index("outcome")
 
 Row = tuple[object, ...]
-T = TypeVar("T")
 
 
 def append(connection: Connection, rows: Sequence[Row]) -> None:
@@ -39,23 +34,20 @@ def append(connection: Connection, rows: Sequence[Row]) -> None:
             _add_new(connection, taken)
             ids = sorted(there)
         taken += _add(connection, [unique[id] for id in ids])
-        for key, added in sums.by_day(row for row in taken if row[_OUTCOME] != PENDING).items():
-            connection.execute(sums.ADD_DAY, (*key, *added))
+        days, found = sums.added(row for row in taken if row[_OUTCOME] != PENDING)
+        sums.write(connection, "usage_days", days)
+        facets.add(connection, found)
 
 
-def _parts(whole: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Parts as large as statements take them."""
-    start = 0
-    for size in _SIZES:
-        while len(whole) - start >= size:
-            yield whole[start : start + size]
-            start += size
+def _stored(row: Row) -> Row:
+    """A row as it is stored: with whether the sums of facets have it."""
+    return (*row, None if row[_OUTCOME] == PENDING else 1)
 
 
 def _there(connection: Connection, ids: list[str]) -> set[str]:
     """The ids that have a row."""
     found: set[str] = set()
-    for part in _parts(ids):
+    for part in parts(ids):
         found.update(row["request_id"] for row in connection.execute(records.find_usage(len(part)), part).fetchall())
     return found
 
@@ -64,11 +56,11 @@ def _add_new(connection: Connection, rows: list[Row]) -> None:
     """Adds rows of requests that have none. Columns that are empty in all of them are left out."""
     filled = {
         name: values
-        for name, values in zip(COLUMNS, zip(*rows, strict=True), strict=False)
+        for name, values in zip(records.STORED, zip(*map(_stored, rows), strict=True), strict=False)
         if values.count(None) < len(rows)
     }
     names = tuple(filled)
-    for part in _parts(list(zip(*filled.values(), strict=True))):
+    for part in parts(list(zip(*filled.values(), strict=True))):
         connection.execute(records.add_new_usage(names, len(part)), list(chain.from_iterable(part)))
 
 
@@ -76,8 +68,10 @@ def _add(connection: Connection, rows: list[Row]) -> list[Row]:
     """Adds rows of requests that may have one; returns those that were not skipped."""
     taken: list[Row] = []
     given = {row[0]: row for row in rows}
-    for part in _parts(rows):
-        found = connection.execute(records.add_usage(len(part)), list(chain.from_iterable(part))).fetchall()
+    for part in parts(rows):
+        found = connection.execute(
+            records.add_usage(len(part)), list(chain.from_iterable(map(_stored, part)))
+        ).fetchall()
         taken += [given[each["request_id"]] for each in found]
     return taken
 
@@ -87,6 +81,7 @@ def forget(connection: Connection, before: int, most: int = 5000) -> int:
     with connection.writing():
         return connection.execute(
             "DELETE FROM usage WHERE request_id IN "
-            "(SELECT request_id FROM usage WHERE at < :before ORDER BY at LIMIT :most)",
+            "(SELECT request_id FROM usage WHERE at < :before AND (faceted IS NOT NULL OR outcome = 'pending') "
+            "ORDER BY at LIMIT :most)",
             {"before": before, "most": most},
         ).rowcount

@@ -130,6 +130,10 @@ TRACED = "(trace_id = :trace_id AND trace_id <> request_id OR request_id = :trac
 """The condition for the ledger's rows of one trace: a request without a trace of its own has its id as one."""
 
 
+STORED = (*COLUMNS, "faceted")
+"""The columns of a ledger row as it is stored: whether the sums by day have it as well is our own affair."""
+
+
 @lru_cache(3)
 def find_usage(rows: int) -> str:
     """The statement that says which of so many ids have a ledger row."""
@@ -147,10 +151,10 @@ def add_new_usage(names: tuple[str, ...], rows: int) -> str:
 def add_usage(rows: int) -> str:
     """The statement that adds so many ledger rows at once, no two for one request. A request that is there already is
     skipped, unless it was still pending. Gives the ids of those that were not."""
-    row = f"({', '.join('?' * len(COLUMNS))})"
-    changes = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
+    row = f"({', '.join('?' * len(STORED))})"
+    changes = ", ".join(f"{name} = excluded.{name}" for name in STORED[1:])
     return (
-        f"INSERT INTO usage ({', '.join(COLUMNS)}) VALUES {', '.join([row] * rows)} "  # noqa: S608 - names are ours
+        f"INSERT INTO usage ({', '.join(STORED)}) VALUES {', '.join([row] * rows)} "  # noqa: S608 - names are ours
         f"ON CONFLICT (request_id) DO UPDATE SET {changes} WHERE usage.outcome = '{PENDING}' "
         "RETURNING request_id"
     )

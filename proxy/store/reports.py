@@ -1,19 +1,22 @@
 """Reading the ledger: sums by whatever somebody wants to know, from sums by day where those say it, else from rows.
 
-A report over months reads `usage_days` for its whole days and single rows for what is left at its two ends. What only
-rows know (hours, metadata, statuses, configs, and whatever is filtered by them) is read from rows.
+A report over months reads sums for its whole days and single rows for what is left at its two ends. `usage_days` has
+them by keys and models, `usage_facets` by one thing besides (`sums.FACETS`, a field of the metadata). What only rows
+know (hours, two facets at once, a field of the metadata by model, and whatever is filtered so) is read from rows.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
+from proxy.store import facets
 from proxy.store.engine import Connection
 from proxy.store.records import TRACED
-from proxy.store.sums import DAY, DAY_SUMS, DOLLARS, NAMES, RAW_SUMS
+from proxy.store.sums import DAY, DAY_SUMS, DOLLARS, FACETS, KEYED, METADATA, NAMES, RAW_SUMS
 
 _PLAIN = {
     "key": "api_key",
@@ -25,7 +28,7 @@ _PLAIN = {
     "outcome": "outcome",
     "cache": "cache",
 }
-_BY_DAY = {"key": "api_key", "virtual_key": "virtual_key", "provider": "provider", "model": "model", "day": "day"}
+_BY_KEYS = {"key": "api_key", "virtual_key": "virtual_key", "provider": "provider", "model": "model"}
 DIMENSIONS: tuple[str, ...] = (*_PLAIN, "day", "hour")
 """What sums can be had by; beside `metadata:NAME` and `step:MILLISECONDS`."""
 
@@ -51,100 +54,211 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     input: tuple[int | None, int | None] = (None, None)
     output: tuple[int | None, int | None] = (None, None)
 
-    @property
-    def by_day(self) -> bool:
-        """Whether sums by day know everything that is asked."""
-        plain = Filter(
-            since=self.since, until=self.until, keys=self.keys, virtual_keys=self.virtual_keys, models=self.models
-        )
-        return plain == self
+    def only(self, *names: str) -> bool:
+        """Whether nothing but times and the fields of these names is asked for."""
+        asked = {name: getattr(self, name) for name in ("since", "until", *names)}
+        return Filter(**asked) == self
 
 
 _SETTLED = "at >= :since AND at < :until AND outcome <> 'pending'"
 
 Group = tuple[Any, ...]
 Sums = dict[str, float]
+_NONE: Sums = dict.fromkeys(NAMES, 0)
 
 
 def sums(connection: Connection, by: Sequence[str], wanted: Filter) -> dict[Group, Sums]:
     """The sums of all requests that `wanted` describes, for each set of values of the dimensions `by`."""
-    found: dict[Group, Sums] = {}
-    first, last = -(-wanted.since // DAY), wanted.until // DAY
+    facet = _facet(by, wanted)
+    first, last = -(-wanted.since // DAY) * DAY, wanted.until // DAY * DAY
     with connection.reading():
-        if wanted.by_day and all(name in _BY_DAY for name in by) and first < last:
-            _merge(found, _from_days(connection, by, wanted, first, last), by)
-            ends = ((wanted.since, first * DAY), (last * DAY, wanted.until))
-        else:
-            ends = ((wanted.since, wanted.until), (0, 0))
-        for since, until in ends:
+        if facet is None or first >= last:
+            return _added(by, _from_rows(connection, by, wanted))
+        parts = []
+        rest = [(wanted.since, first), (last, wanted.until)]
+        days = facets.open_days(connection, facet, first // DAY, last // DAY)
+        for since, until in _stretches(days):
+            rest.append((since, until))
+        for since, until in _between(first, last, _stretches(days)):
+            whole = msgspec.structs.replace(wanted, since=since, until=until)
+            parts.append(_from_sums(connection, by, whole, facet))
+            if facet:
+                parts.append(_added(by, _from_rows(connection, by, whole, facets.UNFACETED)))
+        for since, until in rest:
             if since < until:
                 part = msgspec.structs.replace(wanted, since=since, until=until)
-                _merge(found, _from_rows(connection, by, part), by)
+                parts.append(_added(by, _from_rows(connection, by, part)))
+    return _joined(parts)
+
+
+def _facet(by: Sequence[str], wanted: Filter) -> str | None:
+    """Which sums by day know everything that is asked: those of a facet, or of none (''). None: only the rows do."""
+    asked = {name for name in by if name in FACETS or name.startswith(METADATA)}
+    if wanted.statuses:
+        asked.add("status")
+    if wanted.caches:
+        asked.add("cache")
+    if wanted.configs:
+        asked.add("config")
+    asked |= {METADATA + name for name, _ in wanted.metadata}
+    others = [name for name in by if name not in asked and name not in _BY_KEYS and _day(name) is None]
+    if others or len(asked) > 1 or len(wanted.metadata) > 1:
+        return None
+    if not wanted.only("keys", "virtual_keys", "models", "statuses", "caches", "configs", "metadata"):
+        return None
+    facet = "".join(asked)
+    keyed = wanted.keys or wanted.virtual_keys or wanted.models or any(name in _BY_KEYS for name in by)
+    return None if keyed and facet not in ("", KEYED) else facet
+
+
+def _day(name: str) -> str | None:
+    """A dimension of time in terms of days; None for one that is finer."""
+    if name == "day":
+        return "day"
+    step = int(name.removeprefix("step:")) if name.startswith("step:") else 0
+    return f"day * {DAY} - day * {DAY} % {step}" if step and step % DAY == 0 else None
+
+
+def _stretches(days: Sequence[int]) -> list[tuple[int, int]]:
+    """Days as few stretches of time."""
+    found: list[tuple[int, int]] = []
+    for day in days:
+        since = found.pop()[0] if found and found[-1][1] == day * DAY else day * DAY
+        found.append((since, (day + 1) * DAY))
     return found
+
+
+def _between(first: int, last: int, holes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What is left of a stretch of time without its holes."""
+    ends = [first, *(end for hole in holes for end in hole), last]
+    return [(since, until) for since, until in zip(ends[::2], ends[1::2], strict=True) if since < until]
 
 
 def latencies(connection: Connection, step: int, wanted: Filter) -> dict[int, dict[int, int]]:
     """How many requests took how long, for each step of so many milliseconds: durations (microseconds) by their three
     leading digits, which is exact to one in a hundred."""
     where, parameters = _where(connection, wanted)
-    text = "CAST(duration_us AS TEXT)"
     found: dict[int, dict[int, int]] = {}
     for row in connection.execute(
-        f"SELECT {_step(step)} AS bucket, length({text}) AS digits, substr({text}, 1, 3) AS lead, COUNT(*) AS requests "  # noqa: S608
-        f"FROM usage WHERE {where} AND duration_us IS NOT NULL GROUP BY 1, 2, 3",
+        f"SELECT {_step(step)} AS bucket, {_LEADING} AS duration, COUNT(*) AS requests "  # noqa: S608
+        f"FROM usage WHERE {where} AND duration_us IS NOT NULL GROUP BY 1, 2",
         parameters,
     ).fetchall():
-        lead = str(row["lead"])
-        duration = int(lead) * 10 ** (int(row["digits"]) - len(lead))
-        bucket = found.setdefault(int(row["bucket"]), {})
-        bucket[duration] = bucket.get(duration, 0) + int(row["requests"])
+        found.setdefault(int(row["bucket"]), {})[int(row["duration"])] = int(row["requests"])
     return found
+
+
+_LEADING = (
+    "CASE "
+    + " ".join(f"WHEN duration_us < {10**n} THEN duration_us - duration_us % {10 ** (n - 3)}" for n in range(3, 12))
+    + " ELSE duration_us END"
+)
+"""A duration's three leading digits and noughts after them."""
 
 
 def distinct(connection: Connection, step: int, name: str, wanted: Filter) -> tuple[int, dict[int, int]]:
     """How many values of a metadata field there were, at all and in each step of so many milliseconds."""
+    facet = METADATA + name
+    first, last = -(-wanted.since // DAY) * DAY, wanted.until // DAY * DAY
+    with connection.reading():
+        summed = _facet((f"step:{step}", facet), wanted) is not None and first < last
+        if summed and not facets.open_days(connection, facet, first // DAY, last // DAY):
+            whole = msgspec.structs.replace(wanted, since=first, until=last)
+            where, parameters = _where(connection, whole, facet)
+            rows = connection.execute(
+                f"SELECT DISTINCT {_day(f'step:{step}')} AS bucket, value AS found FROM usage_facets "  # noqa: S608
+                f"WHERE {where} AND facet = :facet",
+                parameters | {"facet": facet},
+            ).fetchall()
+            for since, until, also in (
+                (wanted.since, first, "1 = 1"),
+                (first, last, facets.UNFACETED),
+                (last, wanted.until, "1 = 1"),
+            ):
+                part = msgspec.structs.replace(wanted, since=since, until=until)
+                rows += _values(connection, step, name, part, also, "{value}") if since < until else []
+            found = {(int(row["bucket"]), row["found"]) for row in rows if row["found"]}
+            return len({value for _, value in found}), dict(Counter(bucket for bucket, _ in found))
+        rows = _values(connection, step, name, wanted, "1 = 1 GROUP BY 1", "COUNT(DISTINCT {value})")
+        total = _values(connection, 2**62, name, wanted, "1 = 1 GROUP BY 1", "COUNT(DISTINCT {value})")
+    return sum(int(row["found"]) for row in total), {int(row["bucket"]): int(row["found"]) for row in rows}
+
+
+def _values(connection: Connection, step: int, name: str, wanted: Filter, also: str, what: str) -> list[Any]:
+    """What rows say of a metadata field, for each step."""
     where, parameters = _where(connection, wanted)
-    value = _metadata(connection, "named", name, parameters)
-    counts: dict[int, int] = {}
-    for row in connection.execute(
-        f"SELECT {_step(step)} AS bucket, COUNT(DISTINCT {value}) AS found FROM usage WHERE {where} GROUP BY 1",  # noqa: S608
-        parameters,
-    ).fetchall():
-        counts[int(row["bucket"])] = int(row["found"])
-    total = connection.execute(f"SELECT COUNT(DISTINCT {value}) AS found FROM usage WHERE {where}", parameters)  # noqa: S608
-    return int(total.fetchone()["found"]), counts
-
-
-def _merge(found: dict[Group, Sums], rows: Iterable[Any], by: Sequence[str]) -> None:
-    for row in rows:
-        group = tuple(row[f"g{index}"] for index in range(len(by)))
-        # What a request does not have is empty text in sums by day and nothing in rows.
-        group = tuple(None if value == "" else value for value in group)
-        if not row["requests"]:
-            continue
-        total = found.setdefault(group, dict.fromkeys(NAMES, 0))
-        for name in NAMES:
-            total[name] += float(row[name] or 0) if name in DOLLARS else int(row[name] or 0)
-
-
-def _from_days(connection: Connection, by: Sequence[str], wanted: Filter, first: int, last: int) -> list[Any]:
-    where, parameters = _where(connection, wanted)
-    parameters |= {"first": first, "last": last}
-    columns = "".join(f"{_BY_DAY[name]} AS g{index}, " for index, name in enumerate(by))
-    where = where.replace(_SETTLED, "day >= :first AND day < :last", 1)
+    what = what.format(value=_metadata(connection, "named", name, parameters))
     return connection.execute(
-        f"SELECT {columns}{DAY_SUMS} FROM usage_days WHERE {where}{_grouped(by)}",  # noqa: S608
+        f"SELECT {_step(step)} AS bucket, {what} AS found FROM usage WHERE {where} AND {also}",  # noqa: S608
         parameters,
     ).fetchall()
 
 
-def _from_rows(connection: Connection, by: Sequence[str], wanted: Filter) -> list[Any]:
+def _added(by: Sequence[str], rows: Iterable[Any]) -> dict[Group, Sums]:
+    """What a statement gave."""
+    found: dict[Group, Sums] = {}
+    for row in rows:
+        if row["requests"]:
+            # What a request does not have is empty text in sums by day and nothing in rows.
+            values = (row[f"g{index}"] for index in range(len(by)))
+            one = {name: float(row[name] or 0) if name in DOLLARS else int(row[name] or 0) for name in NAMES}
+            _join(found, tuple(None if value == "" else value for value in values), one)
+    return found
+
+
+def _join(found: dict[Group, Sums], group: Group, one: Sums) -> None:
+    known = found.get(group)
+    found[group] = one if known is None else {name: known[name] + one[name] for name in NAMES}
+
+
+def _joined(parts: Iterable[dict[Group, Sums]]) -> dict[Group, Sums]:
+    found: dict[Group, Sums] = {}
+    for part in parts:
+        for group, one in part.items():
+            _join(found, group, one)
+    return found
+
+
+def _from_sums(connection: Connection, by: Sequence[str], whole: Filter, facet: str) -> dict[Group, Sums]:
+    """Sums of whole days."""
+    found = _added(by, _from_days(connection, by, whole, facet))
+    if facet.startswith(METADATA) and facet in by and not whole.metadata:
+        # The requests that have no such field are what is left of all.
+        having: dict[Group, Sums] = {}
+        for group, one in found.items():
+            _join(having, tuple(None if name == facet else value for name, value in zip(by, group, strict=True)), one)
+        for group, one in _added(by, _from_days(connection, by, whole, facet, every=True)).items():
+            less = having.get(group, _NONE)
+            if one["requests"] > less["requests"]:
+                # Dollars that are left by a subtraction are exact to the last digits of the whole.
+                found[group] = {name: max(0, round(one[name] - less[name], 9)) for name in NAMES}
+    return found
+
+
+def _from_days(connection: Connection, by: Sequence[str], whole: Filter, facet: str, *, every: bool = False) -> Any:
+    """What sums by day say: those of a facet, of none, or (`every`) of all requests that have it or not."""
+    where, parameters = _where(connection, whole, facet)
+    value = "NULL" if every else "CAST(NULLIF(value, '') AS INTEGER)" if facet == "status" else "value"
+    columns = "".join(
+        f"{_BY_KEYS.get(name) or _day(name) or value} AS g{index}, " for index, name in enumerate(by)
+    )  # fmt: skip
+    table = "usage_days"
+    if facet:
+        table, parameters["facet"] = "usage_facets", "" if every else facet
+        where += " AND facet = :facet"
+    return connection.execute(
+        f"SELECT {columns}{DAY_SUMS} FROM {table} WHERE {where}{_grouped(by)}",  # noqa: S608
+        parameters,
+    ).fetchall()
+
+
+def _from_rows(connection: Connection, by: Sequence[str], wanted: Filter, also: str = "1 = 1") -> list[Any]:
     where, parameters = _where(connection, wanted)
     columns = "".join(
         f"{_expression(connection, name, index, parameters)} AS g{index}, " for index, name in enumerate(by)
     )
     return connection.execute(
-        f"SELECT {columns}{RAW_SUMS} FROM usage WHERE {where}{_grouped(by)}",  # noqa: S608
+        f"SELECT {columns}{RAW_SUMS} FROM usage WHERE {where} AND {also}{_grouped(by)}",  # noqa: S608
         parameters,
     ).fetchall()
 
@@ -175,10 +289,11 @@ def _metadata(connection: Connection, parameter: str, name: str, parameters: dic
     return f"json_extract(metadata, :{parameter})"
 
 
-def _where(connection: Connection, wanted: Filter) -> tuple[str, dict[str, Any]]:
-    """The conditions and their parameters."""
-    conditions = [_SETTLED]
-    parameters: dict[str, Any] = {"since": wanted.since, "until": min(wanted.until, 2**62)}
+def _where(connection: Connection, wanted: Filter, facet: str | None = None) -> tuple[str, dict[str, Any]]:
+    """The conditions and their parameters: for rows, or for sums by day of a facet ('': of none)."""
+    conditions = [_SETTLED if facet is None else "day >= :since AND day < :until"]
+    days = 1 if facet is None else DAY
+    parameters: dict[str, Any] = {"since": wanted.since // days, "until": min(wanted.until, 2**62) // days}
 
     def among(column: str, values: Sequence[object], name: str) -> None:
         if values:
@@ -187,9 +302,9 @@ def _where(connection: Connection, wanted: Filter) -> tuple[str, dict[str, Any]]
 
     among("api_key", wanted.keys, "key")
     among("virtual_key", wanted.virtual_keys, "slug")
-    among("config", wanted.configs, "config")
-    among("status", wanted.statuses, "status")
-    among("cache", wanted.caches, "cache")
+    among("value" if facet else "config", wanted.configs, "config")
+    among("value" if facet else "status", tuple(map(str, wanted.statuses)) if facet else wanted.statuses, "status")
+    among("value" if facet else "cache", wanted.caches, "cache")
     if wanted.models:
         each = []
         for index, (provider, model) in enumerate(wanted.models):
@@ -204,7 +319,8 @@ def _where(connection: Connection, wanted: Filter) -> tuple[str, dict[str, Any]]
         conditions.append(TRACED)
     for index, (name, value) in enumerate(wanted.metadata):
         parameters[f"value_{index}"] = value
-        conditions.append(f"{_metadata(connection, f'name_{index}', name, parameters)} = :value_{index}")
+        column = "value" if facet else _metadata(connection, f"name_{index}", name, parameters)
+        conditions.append(f"{column} = :value_{index}")
     for column, name in (
         ("cost", "cost"),
         ("(input_tokens + output_tokens)", "tokens"),

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
+import msgspec
+
+from proxy.store.engine import Connection, parts
 from proxy.usage_columns import COLUMNS
 
 DAY = 86_400_000  # milliseconds
 KEYS = ("api_key", "virtual_key", "provider", "model")
 """What sums by day are kept for, beside the day."""
+FACETS = ("status", "outcome", "cache", "config")
+"""What further sums by day are kept for, each for itself; and each field of the metadata, as `metadata:NAME`."""
+KEYED = "status"
+"""The one of them that is kept for each set of `KEYS`."""
+METADATA = "metadata:"
 
 # Each sum by name: what one row of the ledger adds to it. An empty value adds nothing.
 _RAW: dict[str, str] = {
@@ -34,34 +44,64 @@ DOLLARS = frozenset(("cost", "wasted", "saved"))
 RAW_SUMS = ", ".join(f"SUM({expression}) AS {name}" for name, expression in _RAW.items())
 DAY_SUMS = ", ".join(f"SUM({name}) AS {name}" for name in NAMES)
 
-ADD_DAY = (
-    f"INSERT INTO usage_days (day, {', '.join((*KEYS, *NAMES))}) "  # noqa: S608 - names are ours
-    f"VALUES ({', '.join('?' * (1 + len(KEYS) + len(NAMES)))}) "
-    f"ON CONFLICT (day, {', '.join(KEYS)}) DO UPDATE SET "
-    + ", ".join(f"{name} = usage_days.{name} + excluded.{name}" for name in NAMES)
-)
-
 Key = tuple[int, str, str, str, str]
+Facet = tuple[str, int, str, str, str, str, str]
+"""A facet, a day, a value, and the keys."""
+Added = Sequence[float]
+"""What is added to each of the sums, in the order of `NAMES`."""
+
 _AT, *_KEYS = (COLUMNS.index(name) for name in ("at", *KEYS))
+_BESIDE = tuple(COLUMNS.index(name) for name in (*FACETS, "metadata"))
 _STATUS, _OUTCOME, _ATTEMPTS, _CACHE, _COST, _INPUT = (
     COLUMNS.index(name) for name in ("status", "outcome", "attempts", "cache", "cost", "input_tokens")
 )
 _PLAIN = tuple(COLUMNS.index(name) for name in NAMES[5:])
+_NO_KEYS = ("",) * len(KEYS)
+_metadata = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def by_day(rows: Iterable[tuple[Any, ...]]) -> dict[Key, list[float]]:
-    """The sums of settled rows for each day and set of keys, in an order that is the same in every process: two that
-    write the same days at once must not wait for each other in a circle."""
-    groups: dict[Key, list[tuple[Any, ...]]] = {}
+def added(rows: Iterable[tuple[Any, ...]]) -> tuple[dict[Key, Added], dict[Facet, Added]]:
+    """What settled rows add: to the sums of each day and set of keys, and to those of each facet."""
+    groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
     api_key, virtual_key, provider, model = _KEYS
+    status, outcome, cache, config, metadata = _BESIDE
     for row in rows:
-        key = (row[_AT] // DAY, row[api_key] or "", row[virtual_key] or "", row[provider] or "", row[model] or "")
+        key = (
+            row[_AT] // DAY, row[api_key], row[virtual_key], row[provider], row[model],
+            row[status], row[outcome], row[cache], row[config], row[metadata],
+        )  # fmt: skip
         group = groups.get(key)
         if group is None:
             groups[key] = [row]
         else:
             group.append(row)
-    return {key: _added(groups[key]) for key in sorted(groups)}
+    days: dict[Key, Added] = {}
+    facets: dict[Facet, Added] = {}
+    for (day, *keys, status, outcome, cache, config, metadata), group in groups.items():
+        sums = _added(group)
+        a, b, c, d = (key or "" for key in keys)
+        _add(days, (day, a, b, c, d), sums)
+        _add(facets, ("", day, "", *_NO_KEYS), sums)
+        _add(facets, (KEYED, day, "" if status is None else str(status), a, b, c, d), sums)
+        for facet, value in (("outcome", outcome), ("cache", cache), ("config", config), *_fields(metadata)):
+            _add(facets, (facet, day, value or "", *_NO_KEYS), sums)
+    return days, facets
+
+
+def _add(found: dict[Any, Added], key: Any, sums: Added) -> None:
+    known = found.get(key)
+    found[key] = sums if known is None else [one + other for one, other in zip(known, sums, strict=True)]
+
+
+def _fields(metadata: str | None) -> list[tuple[str, str]]:
+    """The fields of a row's metadata that say something."""
+    if not metadata:
+        return []
+    try:
+        fields = _metadata(metadata)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return []
+    return [(METADATA + name, value) for name, value in fields.items() if isinstance(value, str) and value]
 
 
 def _added(rows: list[tuple[Any, ...]]) -> list[float]:
@@ -82,3 +122,25 @@ def _added(rows: list[tuple[Any, ...]]) -> list[float]:
         sum([cost is None and used is not None for cost, used in zip(columns[_COST], columns[_INPUT], strict=True)]),
         *[sum(filter(None, columns[index])) for index in _PLAIN],
     ]
+
+
+def write(connection: Connection, table: str, found: dict[Any, Added]) -> None:
+    """Adds to the sums of a table, in an order that is the same in every process: two that write the same days at once
+    must not wait for each other in a circle. In a transaction that writes."""
+    for part in parts(sorted(found.items())):
+        values = chain.from_iterable(chain(key, sums) for key, sums in part)
+        connection.execute(_writing(table, len(part)), list(values))
+
+
+_TABLES = {"usage_days": ("day", *KEYS), "usage_facets": ("facet", "day", "value", *KEYS)}
+
+
+@lru_cache(8)
+def _writing(table: str, rows: int) -> str:
+    keys = _TABLES[table]
+    row = f"({', '.join('?' * (len(keys) + len(NAMES)))})"
+    return (
+        f"INSERT INTO {table} ({', '.join((*keys, *NAMES))}) VALUES {', '.join([row] * rows)} "  # noqa: S608 - our names
+        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET "
+        + ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in NAMES)
+    )

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from proxy.store import SqlStore, migrate, open_store
+from proxy.store import SqlStore, facets, migrate, open_store
 from proxy.store import ledger as ledger_jobs
-from proxy.store.reports import Filter, latencies, sums
+from proxy.store.reports import Filter, distinct, latencies, sums
 from proxy.store.sums import DAY, NAMES
 from proxy.usage_columns import COLUMNS, PENDING
 from proxy.vault import Vault
@@ -127,6 +127,55 @@ CASES: dict[str, tuple[tuple[str, ...], Callable[[Row], Any], Filter, Callable[[
     "by hour": (("hour",), lambda row: (row["at"] // 3_600_000,), Filter(), lambda row: True),
     "by step": (("step:7200000",), lambda row: (row["at"] - row["at"] % 7_200_000,), Filter(), lambda row: True),
     "by metadata": (("metadata:team",), lambda row: (team(row),), Filter(), lambda row: True),
+    "by metadata and day, in odd times": (
+        ("day", "metadata:team"),
+        lambda row: (row["at"] // DAY, team(row)),
+        Filter(since=START + DAY // 3, until=START + 3 * DAY + DAY // 5),
+        lambda row: START + DAY // 3 <= row["at"] < START + 3 * DAY + DAY // 5,
+    ),
+    "days of one team": (
+        (f"step:{2 * DAY}",),
+        lambda row: (row["at"] - row["at"] % (2 * DAY),),
+        Filter(metadata=(("team", "a"),)),
+        lambda row: team(row) == "a",
+    ),
+    "by metadata of one team": (
+        ("metadata:team",),
+        lambda row: (team(row),),
+        Filter(metadata=(("team", "a"),)),
+        lambda row: team(row) == "a",
+    ),
+    "by metadata and model": (
+        ("metadata:team", "model"),
+        lambda row: (team(row), row["model"]),
+        Filter(),
+        lambda row: True,
+    ),
+    "by status, day and key": (
+        ("status", "day", "key"),
+        lambda row: (row["status"], row["at"] // DAY, row["api_key"]),
+        Filter(),
+        lambda row: True,
+    ),
+    "models of some statuses and one key": (
+        ("model",),
+        lambda row: (row["model"],),
+        Filter(statuses=(429, 500), keys=("key-1",)),
+        lambda row: row["status"] >= 400 and row["api_key"] == "key-1",
+    ),
+    "by cache": (("cache",), lambda row: (row["cache"],), Filter(), lambda row: True),
+    "by outcome of one cache": (
+        ("outcome",),
+        lambda row: (row["outcome"],),
+        Filter(caches=("HIT",)),
+        lambda row: row["cache"] == "HIT",
+    ),
+    "by config and day": (
+        ("config", "day"),
+        lambda row: (row["config"], row["at"] // DAY),
+        Filter(),
+        lambda row: True,
+    ),
     "by metadata with a strange name": (
         ("metadata:no'such\"name",),
         lambda row: (None,),
@@ -169,14 +218,69 @@ CASES: dict[str, tuple[tuple[str, ...], Callable[[Row], Any], Filter, Callable[[
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-async def test_sums_are_those_of_a_plain_addition(store: SqlStore, case: str) -> None:
+async def adds_up(store: SqlStore, case: str) -> None:
     by, value, wanted, keep = CASES[case]
     found = await store.run("reports", sums, by, wanted)
     expected = plainly(value, keep)
     assert found.keys() == expected.keys()
     for group, one in expected.items():
         assert found[group] == pytest.approx(one), group
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_sums_are_those_of_a_plain_addition(store: SqlStore, case: str) -> None:
+    await adds_up(store, case)
+
+
+async def test_rows_of_an_older_version_count_before_and_after_they_are_added_up(place: str, store: SqlStore) -> None:
+    # As an instance leaves it that knows nothing of facets.
+    ask(place, "DELETE FROM usage_facets")
+    ask(place, "DELETE FROM usage_facet_days")
+    ask(place, "UPDATE usage SET faceted = NULL")
+    for case in CASES:
+        await adds_up(store, case)
+    assert await store.run("reports", facets.catch_up, len(ROWS) // 2) == len(ROWS) // 2
+    for case in CASES:
+        await adds_up(store, case)
+    while await store.run("reports", facets.catch_up, 70):
+        pass
+    assert ask(place, "SELECT outcome FROM usage WHERE faceted IS NULL") == [(PENDING,)]
+    for case in CASES:
+        await adds_up(store, case)
+    ask(place, "DELETE FROM usage WHERE outcome <> 'pending'")
+    assert {key for (key,) in await store.run("reports", sums, ("metadata:team",), Filter())} == {"a", "b", None}
+
+
+async def test_fields_with_too_many_values_are_read_from_the_rows(
+    place: str, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facets, "VALUES", 40)
+    monkeypatch.setattr(facets, "FIELDS", 4)
+    fresh = [
+        row
+        | {
+            "request_id": f"new-{n}",
+            "at": START + (n % 4) * DAY + n,
+            "metadata": json.dumps({"team": "a", "id": f"{n if n % 4 < 2 else n % 8}", f"field {n % 9}": "x"}),
+        }
+        for n, row in enumerate(ROWS)
+    ]
+    for start in range(0, len(fresh), 50):
+        await store.append_usage([tuple(row.values()) for row in fresh[start : start + 50]])
+    for name in ("id", "team", "field 3", "field 8"):
+        found = await store.run("reports", sums, (f"metadata:{name}", "day"), Filter())
+        expected: dict[Any, int] = {}
+        for row in (*ROWS, *fresh):
+            value = json.loads(row["metadata"] or "{}").get(name)
+            group = (value, row["at"] // DAY)
+            expected[group] = expected.get(group, 0) + 1
+        assert {group: one["requests"] for group, one in found.items()} == expected
+        total, counts = await store.run("reports", distinct, DAY, name, Filter())
+        assert total == len({value for value, _ in expected} - {None})
+        assert sum(counts.values()) == len([value for value, _ in expected if value is not None])
+    kept = ask(place, "SELECT count(*) FROM usage_facets WHERE facet = 'metadata:id'")[0][0]
+    assert kept <= 4 * 40
+    assert ask(place, "SELECT count(DISTINCT facet) FROM usage_facets WHERE facet LIKE 'metadata:%'")[0][0] <= 4 * 4
 
 
 async def test_sums_by_day_are_those_of_the_rows_whatever_was_written_twice(place: str, store: SqlStore) -> None:

@@ -18,7 +18,7 @@ from proxy.errors import Refused, StartupError, StoreError
 from proxy.ports import Secret, VirtualKeyRow
 from proxy.store import SqlStore, migrate, open_store
 from proxy.store.migrate import files
-from proxy.store.records import TRACED
+from proxy.store.records import STORED, TRACED
 from proxy.usage_columns import COLUMNS
 from proxy.vault import VARIABLE, Vault
 from tests.proxy.stored import CANARY, CONFIG, KEY, VIRTUAL_KEY, ask, replaced, usage
@@ -219,7 +219,7 @@ async def test_every_column_of_the_ledger_has_a_name_in_the_table(place: str, st
     await store.append_usage([usage("a")])
     assert (
         await store.run("keys", lambda connection: tuple(dict(connection.execute("SELECT * FROM usage").fetchone())))
-        == COLUMNS
+        == STORED
     )
 
 

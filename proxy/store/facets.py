@@ -1,0 +1,108 @@
+"""Sums by day of each facet of requests (`sums.FACETS`, fields of the metadata): written, bounded, and caught up with.
+
+A day keeps so many values of one metadata field, and so many fields; of a field that has more, its rows are read. So
+whoever puts an id into the metadata pays with slower reports on that field, and not with a second ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+
+from proxy.store import sums
+from proxy.store.engine import Connection, parts
+from proxy.usage_columns import COLUMNS
+
+VALUES, FIELDS = 3000, 100
+"""How many values of a field, and how many fields, have sums in one day."""
+UNFACETED = "faceted IS NULL AND outcome <> 'pending'"
+_FIELDS = "*"  # in the place of a field's name: how many fields there are
+_COUNT = (
+    "INSERT INTO usage_facet_days (day, facet, kept) VALUES (?, ?, ?) "
+    "ON CONFLICT (day, facet) DO UPDATE SET kept = usage_facet_days.kept + excluded.kept"
+)
+
+
+def add(connection: Connection, found: dict[sums.Facet, sums.Added]) -> None:
+    """Adds to the sums of facets, but for those that have too many values. In a transaction that writes."""
+    fields = sorted(key[:3] for key in found if key[0].startswith(sums.METADATA))
+    refused: set[tuple[str, int]] = set()
+    for day, known in _kept(connection, {day for _, day, _ in fields}).items():
+        for facet, group in groupby((field for field in fields if field[1] == day), key=lambda field: field[0]):
+            if not _room(connection, known, day, facet, [value for _, _, value in group]):
+                refused.add((facet, day))
+    sums.write(connection, "usage_facets", {key: one for key, one in found.items() if key[:2] not in refused})
+
+
+def _room(connection: Connection, known: dict[str, int], day: int, facet: str, values: list[str]) -> bool:
+    """Whether there is room for these values of a field; counts those that are new."""
+    if facet not in known:
+        if known.get(_FIELDS, 0) > FIELDS:
+            return False
+        known[_FIELDS] = known.get(_FIELDS, 0) + 1
+        connection.execute(_COUNT, (day, _FIELDS, 1))
+        if known[_FIELDS] > FIELDS:
+            return False
+    elif known[facet] > VALUES:
+        return False
+    new = len(values) - _there(connection, day, facet, values)
+    if new or facet not in known:
+        known[facet] = known.get(facet, 0) + new
+        connection.execute(_COUNT, (day, facet, new))
+    return known[facet] <= VALUES
+
+
+def _kept(connection: Connection, days: Iterable[int]) -> dict[int, dict[str, int]]:
+    """For each day how many values each field has."""
+    found: dict[int, dict[str, int]] = {}
+    for day in sorted(days):
+        rows = connection.execute("SELECT facet, kept FROM usage_facet_days WHERE day = ?", (day,)).fetchall()
+        found[day] = {row["facet"]: int(row["kept"]) for row in rows}
+    return found
+
+
+def _there(connection: Connection, day: int, facet: str, values: list[str]) -> int:
+    """How many of these values have sums."""
+    count = 0
+    for part in parts(values):
+        row = connection.execute(
+            "SELECT COUNT(*) AS n FROM usage_facets WHERE facet = ? AND day = ? "  # noqa: S608
+            f"AND value IN ({', '.join('?' * len(part))})",
+            (facet, day, *part),
+        ).fetchone()
+        count += int(row["n"])
+    return count
+
+
+def open_days(connection: Connection, facet: str, first: int, last: int) -> list[int]:
+    """The days (from `first` on, before `last`) whose sums do not have everything of a facet."""
+    if not facet.startswith(sums.METADATA):
+        return []
+    rows = connection.execute(
+        "SELECT day, facet, kept FROM usage_facet_days "
+        "WHERE day >= :first AND day < :last AND (facet = :facet OR facet = :fields)",
+        {"first": first, "last": last, "facet": facet, "fields": _FIELDS},
+    ).fetchall()
+    own = {row["day"]: int(row["kept"]) for row in rows if row["facet"] == facet}
+    crowded = {row["day"] for row in rows if row["facet"] == _FIELDS and int(row["kept"]) > FIELDS}
+    return sorted({day for day, kept in own.items() if kept > VALUES} | (crowded - own.keys()))
+
+
+def catch_up(connection: Connection, most: int = 1000) -> int:
+    """Adds up rows that are not in these sums yet, so many at once; returns how many there were."""
+    skip = " FOR UPDATE SKIP LOCKED" if connection.kind == "postgresql" else ""
+    columns = ", ".join(COLUMNS)
+    some = connection.execute(f"SELECT 1 AS one FROM usage WHERE {UNFACETED} LIMIT 1").fetchone()  # noqa: S608
+    if some is None:
+        return 0
+    with connection.writing():
+        found: list[Any] = connection.execute(
+            f"SELECT {columns} FROM usage WHERE {UNFACETED} ORDER BY at LIMIT {int(most)}{skip}"  # noqa: S608
+        ).fetchall()
+        rows = [tuple(row[name] for name in COLUMNS) for row in found]
+        for part in parts([row[0] for row in rows]):
+            marks = ", ".join("?" * len(part))
+            connection.execute(f"UPDATE usage SET faceted = 1 WHERE request_id IN ({marks})", part)  # noqa: S608
+        add(connection, sums.added(rows)[1])
+    return len(rows)
