@@ -53,6 +53,7 @@ _BETAS = frozenset(
 )
 _AT_ONCE = 8  # calls of one request that are under way at a time
 _FRAMES = b"application/vnd.amazon.eventstream"
+_EVENT_STREAM = b"text/event-stream"
 _EVENTS = b"content-type: text/event-stream\r\n"
 
 
@@ -202,6 +203,10 @@ class Attempts:
         reply = await self._transport.send(target.origin, head, body, self._timeouts_of(leaf))
         x.upstream += monotonic() - asked
         try:
+            if call is None and reply.complete and 200 <= reply.status < 300:
+                kind = reply.shape.value(reply.raw_headers, b"content-type") or b""
+                if kind[:17] != _EVENT_STREAM:
+                    return _whole(reply, dropped)
             return await self._answer(x, leaf, wire, call, reply, dropped)
         except BaseException:
             reply.finish()
@@ -240,7 +245,7 @@ class Attempts:
             answer = wire.codec.combined(call, found)
         except BadAnswer as error:
             raise UpstreamFailure(Kind.BAD_UPSTREAM, str(error), sent=True) from error
-        head = JSON + headers.for_client(last.raw_headers, content_type=False) + dropped_line(sent.dropped)
+        head = JSON + headers.for_client(last.raw_headers, last.shape, content_type=False) + dropped_line(sent.dropped)
         return Outcome(200, last, head, None, answer.body, usage=answer.usage)
 
     async def _call(self, leaf: Leaf, wire: Wire, lines: bytes, body: bytes) -> tuple[Reply, bytes | None]:
@@ -277,8 +282,8 @@ class Attempts:
         status = reply.status
         if not 200 <= status < 300:
             return await self._error(x, leaf, wire, reply)
-        content_type = headers.value_of(reply.raw_headers, b"content-type") or b""
-        if content_type[:17] == b"text/event-stream" or (call is not None and content_type[:34] == _FRAMES):
+        content_type = reply.shape.value(reply.raw_headers, b"content-type") or b""
+        if content_type[:17] == _EVENT_STREAM or (call is not None and content_type[:34] == _FRAMES):
             relay = Events(x, reply, None if call is None else wire.codec.stream(call), self._loop)
             asked = monotonic()
             await relay.prime(leaf.holds or _TIMED in x.headers)
@@ -291,9 +296,13 @@ class Attempts:
                 return failed
             if content_type[:34] == _FRAMES or x.dialect is Dialect.GEMINI_STREAM_ARRAY:
                 kind = _EVENTS if x.dialect is not Dialect.GEMINI_STREAM_ARRAY else JSON
-                head = kind + headers.for_client(reply.raw_headers, content_type=False) + dropped_line(dropped)
+                head = (
+                    kind
+                    + headers.for_client(reply.raw_headers, reply.shape, content_type=False)
+                    + dropped_line(dropped)
+                )
             else:
-                head = headers.for_client(reply.raw_headers, content_type=True) + dropped_line(dropped)
+                head = headers.for_client(reply.raw_headers, reply.shape, content_type=True) + dropped_line(dropped)
             early = relay.early
             if early is not None:
                 if leaf.cache is not None:  # whoever shares an answer gets it whole
@@ -312,7 +321,7 @@ class Attempts:
             answer = wire.codec.response(call, raw)
         except BadAnswer as bad:
             raise UpstreamFailure(Kind.BAD_UPSTREAM, str(bad), sent=True) from bad
-        head = JSON + headers.for_client(reply.raw_headers, content_type=False) + dropped_line(dropped)
+        head = JSON + headers.for_client(reply.raw_headers, reply.shape, content_type=False) + dropped_line(dropped)
         return Outcome(status, reply, head, None, answer.body, usage=answer.usage)
 
     async def _error(self, x: Exchange, leaf: Leaf, wire: Wire | None, reply: Reply) -> Outcome:
@@ -326,7 +335,7 @@ class Attempts:
             raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
         outcome = Outcome(status, reply, kind=errors.kind_of(status), body=raw, retry_after=retry_after(reply))
         if wire is None or wire.codec.identity:
-            outcome.head = headers.for_client(reply.raw_headers, content_type=True)
+            outcome.head = headers.for_client(reply.raw_headers, reply.shape, content_type=True)
             return outcome
         fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reply.raw_headers}
         error = wire.codec.error(status, fields, raw)
@@ -340,7 +349,7 @@ class Attempts:
             code=error.code,
             status=status,
         )
-        outcome.head = JSON + headers.for_client(reply.raw_headers, content_type=False)
+        outcome.head = JSON + headers.for_client(reply.raw_headers, reply.shape, content_type=False)
         if outcome.retry_after is None and error.retry_after is not None:
             # Google says in the body what others say in a header.
             outcome.retry_after = error.retry_after
@@ -370,8 +379,7 @@ class Attempts:
 
     async def _verbatim(self, x: Exchange, reply: Reply, dropped: tuple[str, ...] = ()) -> Outcome:
         """An answer that passes as it is, once its first bytes are here: until then it may still be tried again."""
-        head = headers.for_client(reply.raw_headers, content_type=True)
-        outcome = Outcome(reply.status, reply, head + dropped_line(dropped) if dropped else head)
+        outcome = _whole(reply, dropped)
         if not reply.complete:
             outcome.relay = relay = Body(x, reply, self._loop)
             asked = monotonic()
@@ -382,8 +390,14 @@ class Attempts:
 
 def _counted(call: Call, reply: Reply, field: bytes) -> Call:
     """The call with the tokens that the answer's head counts, if it does."""
-    value = headers.value_of(reply.raw_headers, field) or b""
+    value = reply.shape.value(reply.raw_headers, field) or b""
     return msgspec.structs.replace(call, counted=int(value)) if value.isdigit() and len(value) < 10 else call
+
+
+def _whole(reply: Reply, dropped: tuple[str, ...]) -> Outcome:
+    """An answer that passes as it is."""
+    head = headers.for_client(reply.raw_headers, reply.shape, content_type=True)
+    return Outcome(reply.status, reply, head + dropped_line(dropped) if dropped else head)
 
 
 async def _within(

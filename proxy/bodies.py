@@ -66,6 +66,13 @@ class Recorder:
         """Whether an answer was begun."""
         return self._client.answered
 
+    def arrived(self, limit: int) -> bytes | None:
+        """The request's whole body, if it is here."""
+        whole = self._client.arrived(limit)
+        if whole is not None:
+            self.request = whole[: self._limit]
+        return whole
+
     async def body(self, limit: int) -> bytes:
         """The request's whole body."""
         whole = await self._client.body(limit)

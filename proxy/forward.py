@@ -22,7 +22,7 @@ from proxy.credentials import Credentials
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.limits import with_rates
-from proxy.outcome import Outcome, info_lines, of_refusal, tried_enough
+from proxy.outcome import Outcome, Relay, info_lines, of_refusal, tried_enough
 from proxy.relay import Events
 from proxy.retry import wait_before
 from proxy.seams import Reply, Timeouts, Transport
@@ -69,7 +69,9 @@ class Forwarder:
         else:
             outcome = await self._asked(x, leaf, "first")
         try:
-            await self._deliver(x, outcome, plan.after)
+            rest = self._deliver(x, outcome, plan.after)
+            if rest is not None:
+                await rest
         finally:
             outcome.close()
 
@@ -133,7 +135,7 @@ class Forwarder:
         """What a leaf answers, or the cache in its place."""
         if self._cache is None:
             return await self._retried(x, leaf, reason)
-        return await self._cache.outcome(x, leaf, lambda fx: self._retried(fx, leaf, reason), self._deliver)
+        return await self._cache.outcome(x, leaf, lambda fx: self._retried(fx, leaf, reason), self._delivered)
 
     async def _retried(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
         """Attempts at one leaf, as its policy has it."""
@@ -156,8 +158,17 @@ class Forwarder:
             outcome.retries = tried
         return outcome
 
-    async def _deliver(self, x: Exchange, outcome: Outcome, after: Mapping[Leaf, tuple[Leaf, ...]] = _NONE) -> None:
-        """Sends what an attempt has brought, to its last byte. `after`: who may go on with whose stream."""
+    async def _delivered(self, x: Exchange, outcome: Outcome) -> None:
+        """Sends what an attempt has brought, to its last byte."""
+        rest = self._deliver(x, outcome)
+        if rest is not None:
+            await rest
+
+    def _deliver(
+        self, x: Exchange, outcome: Outcome, after: Mapping[Leaf, tuple[Leaf, ...]] = _NONE
+    ) -> Awaitable[None] | None:
+        """Sends what an attempt has brought; None when that is all, else what sends the rest. `after`: who may go on
+        with whose stream."""
         x.status = outcome.status
         x.kind = outcome.kind
         leaf = x.leaf = outcome.leaf
@@ -167,21 +178,28 @@ class Forwarder:
             head = tried_enough(head)
         if leaf is not None:
             head += info_lines(leaf, x.retries)
-        if x.permit is not None or outcome.permit is not None:
-            head = with_rates(head, x.permit, outcome.permit)
+        own, its = x.permit, outcome.permit
+        if (own is not None and own.rated) or (its is not None and its.rated):
+            head = with_rates(head, own, its)
         x.first_byte = monotonic()
-        reply: Reply | None = outcome.reply
-        body, relay = outcome.body, outcome.relay
-        if body is None and relay is None:
-            assert reply is not None
-            body = reply.take()
+        relay = outcome.relay
+        if relay is not None:
+            return self._relay(x, outcome, relay, head, after)
+        body = outcome.body
+        if body is None:
+            assert outcome.reply is not None
+            body = outcome.reply.take()
             outcome.usage = observe.usage_of(body) if len(body) < _SMALL else None
-        if body is not None:
-            x.usage = outcome.usage
-            x.committed = True
-            x.client.respond(outcome.status, head, body)
-            return
-        assert relay is not None
+        x.usage = outcome.usage
+        x.committed = True
+        x.client.respond(outcome.status, head, body)
+        return None
+
+    async def _relay(
+        self, x: Exchange, outcome: Outcome, relay: Relay, head: bytes, after: Mapping[Leaf, tuple[Leaf, ...]]
+    ) -> None:
+        """Sends an answer whose body follows, to its last byte."""
+        leaf, reply = outcome.leaf, outcome.reply
         if outcome.shown is not None:
             x.status = outcome.shown
         outcome.head = b""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from operator import itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from adapters.errors import Kind
 from proxy.errors import Refused
@@ -31,20 +31,25 @@ _LISTS = frozenset((b"accept", b"anthropic-beta", b"baggage", b"cache-control", 
 
 _NAMES_KEPT = 4096
 _ROWS_KEPT = 256
+_ROW_SIZE = 2048  # bytes of a row's names: longer ones are not kept
+
+_NAME, _VALUE = itemgetter(0), itemgetter(1)
+Names = tuple[bytes, ...]
 
 
 class _Known(dict[K, T]):
     """What a field name (or a row of them) means, worked out once for each spelling. The spellings of a few clients
     and providers repeat without end; a hostile one fills the table once and no further."""
 
-    def __init__(self, work_out: Callable[[K], T], kept: int = _NAMES_KEPT) -> None:
+    def __init__(self, work_out: Callable[[K], T], kept: int, size: Callable[[K], int]) -> None:
         super().__init__()
         self._work_out = work_out
         self._kept = kept
+        self._size = size
 
     def __missing__(self, name: K) -> T:
         meaning = self._work_out(name)
-        if len(self) < self._kept:
+        if len(self) < self._kept and self._size(name) <= _ROW_SIZE:
             self[name] = meaning
         return meaning
 
@@ -69,24 +74,49 @@ def _read_as(lower: bytes) -> bytes | None:
     return lower if lower in _READ else None
 
 
+class _Asked:
+    """Where the fields that the gateway reads stand among all of a request: `names` as it knows them, `pick` takes
+    their values out of all values."""
+
+    __slots__ = ("names", "pick")
+
+    def __init__(self, known: list[bytes | None]) -> None:
+        kept = [index for index, name in enumerate(known) if name is not None]
+        self.names = [name for name in known if name is not None]
+        # Of one index alone an itemgetter gives no tuple; what stands beside the last name is ignored.
+        self.pick: Callable[[Names], Any] = itemgetter(*kept, 0) if kept else _nothing
+
+
+_ASKED: dict[Names, _Asked] = {}
+
+
 def read(raw: Lines) -> dict[bytes, bytes]:
     """The fields of a request that the gateway reads. Raises Refused (400) for one given twice."""
+    names = tuple(map(_NAME, raw))
+    asked = _ASKED.get(names)
+    if asked is not None:
+        return dict(zip(asked.names, asked.pick(tuple(map(_VALUE, raw))), strict=False))
     found: dict[bytes, bytes] = {}
-    names = _NAMES
-    for name, value in raw:
-        known = names[name]
-        if known is None:
+    known = [_NAMES[name] for name in names]
+    for name, (_, value) in zip(known, raw, strict=True):
+        if name is None:
             continue
-        if known in found:
-            if known not in _LISTS:
-                text = known.decode("ascii", "replace")
+        if name in found:
+            if name not in _LISTS:
+                text = name.decode("ascii", "replace")
                 raise Refused(Kind.INVALID_REQUEST, f"The header {text} was sent twice.", param=text, close=True)
-            value = found[known] + b", " + value
-        found[known] = value
+            value = found[name] + b", " + value
+        found[name] = value
+    if len(_ASKED) < _ROWS_KEPT and len(found) + known.count(None) == len(names) and _size(names) <= _ROW_SIZE:
+        _ASKED[names] = _Asked(known)
     return found
 
 
-_NAMES: _Known[bytes, bytes | None] = _Known(canonical)
+def _size(names: Names) -> int:
+    return sum(map(len, names))
+
+
+_NAMES: _Known[bytes, bytes | None] = _Known(canonical, _NAMES_KEPT, len)
 
 
 # -- towards the provider
@@ -175,13 +205,8 @@ def _passes_without_body(name: bytes) -> bool:
     return _passes(name) and name.lower() not in _OF_THE_BODY
 
 
-_NAME, _VALUE = itemgetter(0), itemgetter(1)
-Names = tuple[bytes, ...]
-
-
-class _Shape:
-    """Which fields of an answer's head pass, by their names in order: worked out once for each provider's answers, not
-    for each answer. `pick` takes their values out of all values, `template` makes lines of them."""
+class _Passing:
+    """Which fields of a head pass. `pick` takes their values out of all values, `template` makes lines of them."""
 
     __slots__ = ("lines", "pick", "template")
 
@@ -196,26 +221,46 @@ def _nothing(values: Names) -> tuple[()]:
     return ()
 
 
-_SHAPES: _Known[Names, _Shape] = _Known(lambda names: _Shape(names, _passes), _ROWS_KEPT)
-_SHAPES_WITHOUT_BODY: _Known[Names, _Shape] = _Known(lambda names: _Shape(names, _passes_without_body), _ROWS_KEPT)
+class Shape:
+    """What the names in an answer's head say, in their order: worked out once for each provider's answers, not for each
+    answer. `lengths` and `encodings`: how often the fields are there that tell where its body ends."""
+
+    __slots__ = ("_at", "bare", "encodings", "lengths", "whole")
+
+    def __init__(self, names: Names) -> None:
+        lower = [name.lower() for name in names]
+        self._at = {name: lower.index(name) for name in lower}
+        self.lengths = lower.count(b"content-length")
+        self.encodings = lower.count(b"transfer-encoding")
+        self.whole = _Passing(names, _passes)
+        self.bare = _Passing(names, _passes_without_body)
+
+    def value(self, raw: Lines, name: bytes) -> bytes | None:
+        """The first value of a field of the head with this shape; `name` in lower case."""
+        at = self._at.get(name)
+        return None if at is None else raw[at][1]
 
 
-def for_client(raw: Lines, *, content_type: bool) -> bytes:
+_SHAPES: _Known[Names, Shape] = _Known(Shape, _ROWS_KEPT, _size)
+
+
+NO_SHAPE = Shape(())
+
+
+def shape_of(raw: Lines) -> Shape:
+    """The shape of an answer's head."""
+    return _SHAPES[tuple(map(_NAME, raw))]
+
+
+def for_client(raw: Lines, shape: Shape, *, content_type: bool) -> bytes:
     """The lines of a provider's answer that its client gets; without those about its body where the body is ours."""
-    shape = (_SHAPES if content_type else _SHAPES_WITHOUT_BODY)[tuple(map(_NAME, raw))]
-    out: bytes = shape.template % shape.pick(tuple(map(_VALUE, raw)))
-    if out.count(b"\n") != shape.lines or out.count(b"\r") != shape.lines or b"\0" in out:
+    passing = shape.whole if content_type else shape.bare
+    out: bytes = passing.template % passing.pick(tuple(map(_VALUE, raw)))
+    if out.count(b"\n") != passing.lines or out.count(b"\r") != passing.lines or b"\0" in out:
         # The parser of answers is lenient: a line end inside a value would be a header of the provider's making.
-        return for_client(tuple(field for field in raw if not _BREAKS.search(field[1])), content_type=content_type)
+        clean = tuple(field for field in raw if not _BREAKS.search(field[1]))
+        return for_client(clean, shape_of(clean), content_type=content_type)
     return out
 
 
 _BREAKS = re.compile(rb"[\r\n\0]")
-
-
-def value_of(raw: Lines, name: bytes) -> bytes | None:
-    """The first value of a field of an answer; `name` in lower case."""
-    for other, value in raw:
-        if other == name or other.lower() == name:
-            return value
-    return None

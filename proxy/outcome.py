@@ -12,7 +12,6 @@ import msgspec
 from adapters import errors, estimate
 from adapters.errors import TRAITS, InvalidRequest, Kind, UpstreamError
 from adapters.types import Dialect, Usage
-from proxy import headers
 from proxy.config.leaf import Leaf
 from proxy.errors import Refused, Source, UpstreamFailure
 from proxy.exchange import Exchange
@@ -160,10 +159,10 @@ def of_estimate(x: Exchange) -> Outcome:
 def retry_after(reply: Reply) -> float | None:
     """Seconds until the provider wants to be asked again, from whichever spelling it uses."""
     for name in (b"retry-after-ms", b"x-ms-retry-after-ms"):
-        value = headers.value_of(reply.raw_headers, name)
+        value = reply.shape.value(reply.raw_headers, name)
         if value is not None and _NUMBER.fullmatch(value):
             return float(value) / 1000
-    value = headers.value_of(reply.raw_headers, b"retry-after")
+    value = reply.shape.value(reply.raw_headers, b"retry-after")
     if value is None:
         return None
     if _NUMBER.fullmatch(value):

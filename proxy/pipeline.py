@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic, time
 
 import msgspec
@@ -50,7 +50,9 @@ class Pipeline:
         try:
             key = x.key = keys.authenticate(x)
             keys.authorize(key, scope)
-            await self._read(x)
+            reading = self._read(x)
+            if reading is not None:
+                await reading
             plan = routing.resolve(x, key)
             if self._reserve is not None:
                 self._reserve(x)
@@ -75,34 +77,44 @@ class Pipeline:
         finally:
             self._settle(x, monotonic())
 
-    async def _read(self, x: Exchange) -> None:
-        """Takes the body and looks at the fields that routing and allow-lists need. On the routes that only pass
+    def _read(self, x: Exchange) -> Awaitable[None] | None:
+        """Takes the body, at once if it is here, and looks at it; else what waits for it. On the routes that only pass
         through, bodies that are no JSON stay unread."""
-        if x.dialect is Dialect.PASSTHROUGH:
-            if not _is_json(x):
-                return
-            x.body = await x.client.body(self._max_body)
-            if x.body[:1] != b"{":
-                return
-        else:
+        if x.dialect is not Dialect.PASSTHROUGH:
             _expect_json(x)
-            x.body = await x.client.body(self._max_body)
-        try:
-            seen = peek.peek(x.body)
-        except InvalidRequest as invalid:
-            raise Refused(Kind.INVALID_REQUEST, invalid.message, param=invalid.param, code=invalid.code) from invalid
-        x.read = monotonic()
-        x.model = x.body_model = seen.model
-        x.streamed = seen.stream is True
-        if seen.user:
-            x.user = bytes(seen.user)
-        if x.path_model is not None:
-            _read_path(x, x.path_model)
+        elif not _is_json(x):
+            return None
+        body = x.client.arrived(self._max_body)
+        if body is None:
+            return self._wait_for_body(x)
+        _look(x, body)
+        return None
+
+    async def _wait_for_body(self, x: Exchange) -> None:
+        _look(x, await x.client.body(self._max_body))
 
     def _broken(self, x: Exchange, error: Exception) -> None:
         # A fault of ours. The client learns that, and no more; the log has the rest.
         logging.getLogger("loopway").error("request %s failed", x.request_id, exc_info=error)
         refuse(x, of_bug())
+
+
+def _look(x: Exchange, body: bytes) -> None:
+    """Looks at the fields of the body that routing and allow-lists need."""
+    x.body = body
+    if x.dialect is Dialect.PASSTHROUGH and body[:1] != b"{":
+        return
+    try:
+        seen = peek.peek(body)
+    except InvalidRequest as invalid:
+        raise Refused(Kind.INVALID_REQUEST, invalid.message, param=invalid.param, code=invalid.code) from invalid
+    x.read = monotonic()
+    x.model = x.body_model = seen.model
+    x.streamed = seen.stream is True
+    if seen.user:
+        x.user = bytes(seen.user)
+    if x.path_model is not None:
+        _read_path(x, x.path_model)
 
 
 def _read_path(x: Exchange, model: str) -> None:

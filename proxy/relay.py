@@ -19,7 +19,6 @@ from adapters.errors import InvalidRequest, Kind, UpstreamError
 from adapters.observe import tap
 from adapters.opening import NOTHING, look
 from adapters.types import Dialect, StreamDecoder, Usage, next_number
-from proxy import headers
 from proxy.errors import UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.seams import Reply
@@ -369,7 +368,7 @@ class Body:
         nothing else tells it that what it has is not all."""
         x, client = self._x, self._x.client
         x.committed = True
-        length = headers.value_of(self._reply.raw_headers, b"content-length")
+        length = self._reply.shape.value(self._reply.raw_headers, b"content-length")
         client.begin(status, head, None if length is None else int(length))
         self._live = True
         ready, self._ready = self._ready, b""

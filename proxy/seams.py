@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proxy.errors import UpstreamFailure
+
+if TYPE_CHECKING:
+    from proxy.headers import Shape
 
 Lines = tuple[tuple[bytes, bytes], ...]
 
@@ -78,6 +81,7 @@ class Reply(Protocol):
 
     status: int
     raw_headers: Lines
+    shape: Shape
 
     @property
     def complete(self) -> bool:
@@ -143,6 +147,9 @@ class Client(Protocol):
     @property
     def answered(self) -> bool:
         """Whether an answer was begun."""
+
+    def arrived(self, limit: int) -> bytes | None:
+        """The request's whole body, if it is here; None: `body` has to wait for it. Raises Refused (413, 400)."""
 
     async def body(self, limit: int) -> bytes:
         """The request's whole body. Raises Refused (413, 408, 400)."""

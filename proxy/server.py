@@ -418,15 +418,23 @@ class Door(RequestHandler):
 
     # -- the exchange's side: proxy.seams.Client
 
+    def arrived(self, limit: int) -> bytes | None:
+        """The request's whole body, if it is here."""
+        payload = self._payload
+        if not payload.is_eof():
+            return None
+        data = payload.read_nowait(-1)
+        if len(data) > limit:
+            raise _too_large(limit)
+        self._payload = EMPTY_PAYLOAD  # its reader is not needed for the hour that the answer may take
+        return data
+
     async def body(self, limit: int) -> bytes:
         """The request's whole body, bounded in size and time."""
-        payload = self._payload
-        if payload.is_eof():
-            data = payload.read_nowait(-1)
-            if len(data) > limit:
-                raise _too_large(limit)
-            self._payload = EMPTY_PAYLOAD  # its reader is not needed for the hour that the answer may take
+        data = self.arrived(limit)
+        if data is not None:
             return data
+        payload = self._payload
         if self._declared is not None and int(self._declared) > limit:
             raise _too_large(limit)
         parts: list[bytes] = []

@@ -29,7 +29,6 @@ from aiohttp import ClientRequest, ClientTimeout, TCPConnector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
-from aiohttp.hdrs import CONTENT_LENGTH, TRANSFER_ENCODING
 from aiohttp.helpers import weakref_handle
 from aiohttp.http import HttpResponseParser, RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
@@ -39,7 +38,8 @@ from yarl import URL
 from adapters.errors import Kind
 from proxy.address import BLOCKED, AddressPolicy
 from proxy.errors import UpstreamFailure
-from proxy.seams import Origin, Reply, Sink, Timeouts
+from proxy.headers import NO_SHAPE, Shape, shape_of
+from proxy.seams import Lines, Origin, Reply, Sink, Timeouts
 
 _PARSE_LIMIT = 1 << 18  # above uvloop's largest read, so that one read never pauses the parser
 _EMPTY_STATUS = frozenset((204, 304))
@@ -73,6 +73,7 @@ class Upstream(ResponseHandler):
         "key",
         "pool",
         "raw_headers",
+        "shape",
         "status",
         "touched",
     )
@@ -85,7 +86,8 @@ class Upstream(ResponseHandler):
         self.born = monotonic()
         self.deadline = inf
         self.status = 0
-        self.raw_headers: tuple[tuple[bytes, bytes], ...] = ()
+        self.raw_headers: Lines = ()
+        self.shape = NO_SHAPE
         self.got_bytes = False
         self.touched = False  # whether anything was read since the last sweep, which then moves the deadline
         self._busy = False
@@ -119,21 +121,27 @@ class Upstream(ResponseHandler):
         self.deadline = self._loop.time() + timeouts.first_byte
         if self._parser is None:
             self._parser = self._new_parser()
-        if not isinstance(body, bytes):
-            transport.write(head)
-            await self._upload(body, timeouts)
-        elif len(body) < _JOIN_BELOW:
-            transport.write(head + body)
-        else:
-            transport.writelines((head, body))
-        if self._failure is not None:
-            raise self._failure
-        if not self._have_head:
-            self._head_waiter = self._loop.create_future()
-            try:
-                await self._head_waiter
-            finally:
+        try:
+            if not isinstance(body, bytes):
+                transport.write(head)
+                await self._upload(body, timeouts)
+            elif len(body) < _JOIN_BELOW:
+                transport.write(head + body)
+            else:
+                transport.writelines((head, body))
+            if self._failure is not None:
+                raise self._failure
+            if not self._have_head:
+                waiter = self._head_waiter = self._loop.create_future()
+                await waiter
                 self._head_waiter = None
+        except BaseException:
+            # Cancelled, timed out, broken: whatever it was, this connection has half an exchange on it. Even when its
+            # answer is complete, the rest of its request may be missing, and the next one would be taken for that.
+            self._head_waiter = None
+            self._should_close = True
+            self.finish()
+            raise
 
     def _new_parser(self) -> HttpResponseParser:
         return HttpResponseParser(
@@ -264,13 +272,16 @@ class Upstream(ResponseHandler):
         except (HttpProcessingError, aiohttp.ClientPayloadError):
             return True
 
-    def silent(self) -> bool:
-        """Whether nothing waits to be read, neither bytes nor an end. The loop may not have come to look yet."""
+    def usable(self) -> bool:
+        """Whether it is open and nothing waits to be read, neither bytes nor an end. The loop may not have come to look
+        yet."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or self._should_close:
+            return False
         poll = self._poll
         if poll is None:
-            assert self.transport is not None
             poll = self._poll = select.poll()
-            poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+            poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         return not poll.poll(0)
 
     @property
@@ -330,19 +341,20 @@ class Upstream(ResponseHandler):
                 return
             if message.should_close:
                 self._should_close = True
-            lengths = message.headers.getall(CONTENT_LENGTH, ())
-            encodings = message.headers.getall(TRANSFER_ENCODING, ())
+            code, raw = message.code, message.raw_headers
+            shape = shape_of(raw)
             self._chunked = message.chunked
-            self._by_length = bool(lengths) or message.code in _EMPTY_STATUS
-            if not 200 <= message.code < 600 or message.version[0] != 1:
+            self._by_length = shape.lengths > 0 or code in _EMPTY_STATUS
+            if not 200 <= code < 600 or message.version[0] != 1:
                 self._fail(Kind.BAD_UPSTREAM, "The provider's answer is not valid HTTP.")
                 return
-            if len(lengths) + len(encodings) > 1 or (encodings and encodings[0].lower() != "chunked"):
+            if shape.lengths + shape.encodings > 1 or (shape.encodings and not _is_chunked(shape, raw)):
                 self._fail(Kind.BAD_UPSTREAM, "The provider's answer has contradictory lengths.")
                 return
-            self.status = message.code
-            self.raw_headers = message.raw_headers
-            if message.code in _EMPTY_STATUS or body is EMPTY_PAYLOAD:
+            self.status = code
+            self.raw_headers = raw
+            self.shape = shape
+            if code in _EMPTY_STATUS or body is EMPTY_PAYLOAD:
                 self._body = _NOTHING
             else:
                 body.__class__ = _Arrived
@@ -436,6 +448,10 @@ class Upstream(ResponseHandler):
     def _abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
+
+
+def _is_chunked(shape: Shape, raw: Lines) -> bool:
+    return (shape.value(raw, b"transfer-encoding") or b"").lower() == b"chunked"
 
 
 _NO_MESSAGES: deque[Any] = deque()
@@ -544,24 +560,17 @@ class GuardedConnector(TCPConnector):
     def lend(self, key: ConnectionKey) -> Upstream | None:
         """An idle connection, the one used last first, so that surplus ones age out. None: connect."""
         idle = self._conns.get(key)
-        if idle is None:
+        if not idle:
             return None
         now = monotonic()
-        found: Upstream | None = None
-        while idle and found is None:
+        while idle:
             connection, since = idle.pop()
             assert isinstance(connection, Upstream)
-            transport = connection.transport
-            clean = transport is not None and not transport.is_closing() and not connection._should_close
-            clean = clean and connection.silent()
-            if clean and now - since <= self._keepalive and now - connection.born <= _MAX_AGE:
+            if now - since <= self._keepalive and now - connection.born <= _MAX_AGE and connection.usable():
                 self._acquired.add(connection)
-                found = connection
-            else:
-                connection.abort()
-        if not idle:
-            del self._conns[key]
-        return found
+                return connection
+            connection.abort()
+        return None
 
     async def _get(self, key: ConnectionKey, traces: Any) -> Connection | None:
         """None: whoever connects has asked `lend` already, or must not have a used connection."""
@@ -641,7 +650,8 @@ class HttpTransport:
         connection = pool.lend(key) if isinstance(body, bytes) else None
         if connection is not None:
             try:
-                await self._exchange(connection, head, body, timeouts)
+                self._watch(connection)
+                await connection.exchange(head, body, timeouts)
                 if connection.status != 408 or not connection.should_close:
                     return connection
                 # The farewell of an idle connection, which crossed our request: not an answer to it.
@@ -653,7 +663,8 @@ class HttpTransport:
                 pool.forget(key)
         connection = await self._connect(pool, request, timeouts)
         connection.pool, connection.key = pool, key
-        await self._exchange(connection, head, body, timeouts)
+        self._watch(connection)
+        await connection.exchange(head, body, timeouts)
         return connection
 
     @property
@@ -676,20 +687,10 @@ class HttpTransport:
         origin.handle = handle
         return handle
 
-    async def _exchange(
-        self, connection: Upstream, head: bytes, body: bytes | AsyncIterator[bytes], timeouts: Timeouts
-    ) -> None:
+    def _watch(self, connection: Upstream) -> None:
         self.active.add(connection)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
-        try:
-            await connection.exchange(head, body, timeouts)
-        except BaseException:
-            # Cancelled, timed out, broken: whatever it was, this connection has half an exchange on it. Even when its
-            # answer is complete, the rest of its request may be missing, and the next one would be taken for that.
-            connection._should_close = True
-            connection.finish()
-            raise
 
     async def _connect(self, pool: GuardedConnector, request: ClientRequest, timeouts: Timeouts) -> Upstream:
         try:

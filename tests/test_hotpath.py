@@ -38,7 +38,8 @@ _HEADERS = (
 
 @pytest.fixture
 async def rig() -> AsyncIterator[Rig]:
-    headers._NAMES.clear()  # other tests fill the table of known names with strange ones
+    for table in (headers._NAMES, headers._ASKED, headers._SHAPES):
+        table.clear()  # other tests fill them with strange names
     rig = await Rig.start()
     yield rig
     await rig.stop()
@@ -137,7 +138,10 @@ PHASES: dict[str, tuple[Callable[[Rig, Exchange], object], int]] = {
     "finding the plan": (lambda rig, x: routing.resolve(x, keys.authenticate(x)), 250),
     "admitting the model": (lambda rig, x: outbound.admit(x, x.leaf), 55),  # type: ignore[arg-type]
     "lines for the provider": (lambda rig, x: outbound.extra_lines(x, x.leaf, ()), 65),  # type: ignore[arg-type]
-    "lines for the client": (lambda rig, x: headers.for_client(_HEADERS, content_type=True), 160),
+    "lines for the client": (
+        lambda rig, x: headers.for_client(_HEADERS, headers.shape_of(_HEADERS), content_type=True),
+        160,
+    ),
     "reading the usage": (lambda rig, x: observe.usage_of(b'{"usage":{"prompt_tokens":1}}'), 60),
     "counting": (lambda rig, x: rig.gateway.metrics.count([_RECORD]), 390),
     "keeping the record": (lambda rig, x: rig.gateway.ledger.put(x, 1.0), 60),

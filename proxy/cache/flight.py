@@ -513,6 +513,10 @@ class Flight:
         """Whether an answer was begun."""
         return self._began
 
+    def arrived(self, limit: int) -> bytes | None:
+        """Nothing: the request was read before."""
+        return b""
+
     async def body(self, limit: int) -> bytes:
         """Nothing: the request was read before."""
         return b""

@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     from proxy.exchange import Exchange
 
 
-class Reservation(Permit):
+class Reservation(Permit, eq=False, gc=False):
     """What an attempt may cost, held of an API key's budget."""
-
-    __slots__ = ()
 
     def states(self) -> list[State]:
         """Those of the target's permit beside it: the key's own permit tells of the key's rates."""
@@ -25,7 +23,7 @@ class Reservation(Permit):
     def _settle(self, limiter: Limiter, usage: Usage | None, answered: bool) -> None:
         if limiter.meter is not None and limiter.meter.spending is not None:
             with limiter.locked(always=True):
-                limiter.spend(limiter.meter, self._reserved, self._price, used_of(self._need, usage, answered))
+                limiter.spend(limiter.meter, self.reserved, self.price, used_of(self.need, usage, answered))
 
     def _give(self, limiter: Limiter) -> None:
         """A reservation is no place."""
@@ -52,7 +50,7 @@ class Spender:
             permit = Reservation(limiter, held, limiter.reserve(meter, held, price), price)
         if target is not None:
             try:
-                permit.more = target.enter(x, model) or await target.wait(x, model)
+                permit.add(target.enter(x, model) or await target.wait(x, model))
             except BaseException:
                 permit.leave(None, answered=False)
                 raise

@@ -14,6 +14,7 @@ from proxy.config.plan import Plan
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.forward import Forwarder
+from proxy.headers import shape_of
 from proxy.ports import Limits
 from proxy.routing import resolve
 from proxy.seams import Origin, Timeouts
@@ -28,6 +29,7 @@ class Reply:
     def __init__(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.status = status
         self.raw_headers = tuple((name.encode(), value.encode()) for name, value in headers.items())
+        self.shape = shape_of(self.raw_headers)
         self.body = body
         self.complete = True
         self.framed = True

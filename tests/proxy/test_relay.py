@@ -16,6 +16,7 @@ from adapters.registry import codec
 from adapters.types import Call, Dialect
 from proxy.errors import UpstreamFailure
 from proxy.exchange import Exchange
+from proxy.headers import shape_of
 from proxy.relay import Body, Events
 from tests.behaviour.client import errors_in, events, terminators_in
 from tests.behaviour.test_cuts import ANTHROPIC, OPENAI
@@ -66,6 +67,7 @@ class Reply:
         self.status = 200
         self.framed = framed
         self.raw_headers = headers
+        self.shape = shape_of(headers)
         self.sink: Any = None
         self.paused = False
 
