@@ -223,15 +223,17 @@ def _nothing(values: Names) -> tuple[()]:
 
 class Shape:
     """What the names in an answer's head say, in their order: worked out once for each provider's answers, not for each
-    answer. `lengths` and `encodings`: how often the fields are there that tell where its body ends."""
+    answer. `lengths` and `encodings`: how often the fields are there that tell where its body ends; `length_at`: where
+    the length stands, if there is one and nothing else, else -1."""
 
-    __slots__ = ("_at", "bare", "encodings", "lengths", "whole")
+    __slots__ = ("_at", "bare", "encodings", "length_at", "lengths", "whole")
 
     def __init__(self, names: Names) -> None:
         lower = [name.lower() for name in names]
         self._at = {name: lower.index(name) for name in lower}
         self.lengths = lower.count(b"content-length")
         self.encodings = lower.count(b"transfer-encoding")
+        self.length_at = lower.index(b"content-length") if self.lengths == 1 and not self.encodings else -1
         self.whole = _Passing(names, _passes)
         self.bare = _Passing(names, _passes_without_body)
 

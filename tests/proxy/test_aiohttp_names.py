@@ -54,6 +54,7 @@ def classes() -> list[tuple[str, ast.ClassDef]]:
             for node in tree.body
             if isinstance(node, ast.ClassDef)
             and any("." in ast.unparse(b) or ast.unparse(b)[0].isupper() for b in node.bases)
+            and "msgspec.Struct" not in map(ast.unparse, node.bases)
         ]
     return found
 
