@@ -84,12 +84,13 @@ def _strip_slug(x: Exchange) -> None:
 
 def _addressed(x: Exchange, key: Key) -> Plan:
     snapshot = x.snapshot
-    provider = x.header(b"x-portkey-provider")
+    found = x.headers
+    provider = x.header(b"x-portkey-provider") if b"x-portkey-provider" in found else None
     slug: str | None = None
     if provider and provider[0] == "@":
         slug = provider[1:].partition("/")[0]
-    elif virtual_key := x.header(b"x-portkey-virtual-key"):
-        slug = virtual_key
+    elif virtual_key := found.get(b"x-portkey-virtual-key"):
+        slug = virtual_key.decode("utf-8", "replace")
     elif x.model is not None and x.model[:1] == "@":
         slug = model_slug(x.model)
     elif b"model=@" in (query := x.query.encode("latin-1", "replace")) or b"model=%40" in query:

@@ -21,7 +21,7 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.hdrs import CONTENT_LENGTH
-from aiohttp.http import HttpRequestParser, HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http import HttpRequestParser, HttpVersion, HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
@@ -179,9 +179,11 @@ class Door(RequestHandler):
         "_head",
         "_head_only",
         "_held",
+        "_host",
         "_keep",
         "_linger",
         "_link",
+        "_path",
         "_payload",
         "_pipelined",
         "_quick",
@@ -213,6 +215,8 @@ class Door(RequestHandler):
         self._edge = edge
         self._messages = []
         self._payload: StreamReader = EMPTY_PAYLOAD
+        self._path = ""  # the address of the last request, which was in order
+        self._host: bytes | None = None
         self._held = b""  # a body that came at once, not yet taken
         self._whole = False  # whether the last request came in one read
         self._quick = False  # whether the parser is shown heads only, see `_parse`
@@ -329,7 +333,7 @@ class Door(RequestHandler):
             max_headers=_HEADERS,
             payload_exception=RequestPayloadError,
             auto_decompress=False,
-            max_msg_queue_size=_PIPELINED,
+            max_msg_queue_size=0 if self._quick else _PIPELINED,
             response_with_body=not self._quick,
         )
 
@@ -381,7 +385,7 @@ class Door(RequestHandler):
                         await self._waiter
                     finally:
                         self._waiter = None
-                if self._parser is not None:
+                if not self._quick and self._parser is not None:
                     self._parser.message_consumed()
                 self._reading_head = False
                 self.deadline = inf
@@ -426,6 +430,10 @@ class Door(RequestHandler):
         try:
             found = headers.read(message.raw_headers)
             check(message, found)
+            host, path = found.get(b"host"), message.path
+            if path != self._path or host != self._host or host is None:
+                check_address(path, host, message.version)
+                self._path, self._host = path, host
             if self._fed > _HEAD_LIMIT:
                 _check_size(message)
             self._declared = found.get(b"content-length")
@@ -663,17 +671,20 @@ def check(message: RawRequestMessage, found: dict[bytes, bytes]) -> None:
     length = found.get(b"content-length")
     if length is not None and (not length.isdigit() or len(length) > 18):
         raise _refusal("The content length is not a number.", 400)
-    host = found.get(b"host")
-    if host is None:
-        if message.version == HttpVersion11:
-            raise _refusal("The Host header is missing.", 400)
-    elif not _HOST.fullmatch(host):
-        raise _refusal("The Host header is malformed.", 400)
     expect = found.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
         raise _refusal("The only expectation met is 100-continue.", 417)
-    if not _PLAIN_PATH.fullmatch(message.path):
-        _check_target(message.path)
+
+
+def check_address(target: str, host: bytes | None, version: HttpVersion) -> None:
+    """The same for what a message is addressed to."""
+    if host is None:
+        if version == HttpVersion11:
+            raise _refusal("The Host header is missing.", 400)
+    elif not _HOST.fullmatch(host):
+        raise _refusal("The Host header is malformed.", 400)
+    if not _PLAIN_PATH.fullmatch(target):
+        _check_target(target)
 
 
 def _check_size(message: RawRequestMessage) -> None:

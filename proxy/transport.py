@@ -44,6 +44,7 @@ from proxy.seams import Lines, Origin, Reply, Sink, Timeouts
 
 _PARSE_LIMIT = 1 << 18  # above uvloop's largest read, so that one read never pauses the parser
 _EMPTY_STATUS = frozenset((204, 304))
+_WITH_BODY = frozenset(range(200, 600)) - _EMPTY_STATUS
 _MAX_INFORMATIONAL = 8
 _SWEEP = 0.05  # seconds between two looks at the deadlines; limits fire that much late at most
 _AHEAD = 65536  # bytes of one read that may come before anybody takes them
@@ -251,13 +252,11 @@ class Upstream(ResponseHandler):
             transport is None
             or self._failure is not None
             or self._should_close
-            or self._upgraded
-            or not (self._have_head and self._body._eof and self._flowing)
             or self._body._buffer
             or transport.is_closing()
             # An early answer may come while the request is still on its way out: the next one must not follow it.
             or transport.get_write_buffer_size()
-            or self._more_has_come()
+            or not ((self._quick and self._whole) or self._has_ended())
         ):
             pool.drop(key, self)
             return
@@ -271,14 +270,16 @@ class Upstream(ResponseHandler):
         self.raw_headers = ()
         pool.give(key, self)
 
-    def _more_has_come(self) -> bool:
-        """Whether the parser holds the beginning of a second answer: it would become that of the next tenant."""
+    def _has_ended(self) -> bool:
+        """Whether the answer is complete, and the parser does not hold the beginning of a second one: it would become
+        that of the next tenant."""
         parser = self._parser
-        assert parser is not None
+        if parser is None or self._upgraded or not (self._have_head and self._body._eof and self._flowing):
+            return False
         try:
-            return parser.feed_eof() is not None
+            return parser.feed_eof() is None
         except (HttpProcessingError, aiohttp.ClientPayloadError):
-            return True
+            return False
 
     def usable(self) -> bool:
         """Whether it is open and nothing waits to be read, neither bytes nor an end. The loop may not have come to look
@@ -308,6 +309,7 @@ class Upstream(ResponseHandler):
         self.got_bytes = self.touched = True
         if first and self._quick and self._at_once(data):
             return
+        self._whole = False
         parser = self._parser
         if parser is None:
             return
@@ -350,7 +352,12 @@ class Upstream(ResponseHandler):
                 raw = message.raw_headers
                 shape = shape_of(raw)
                 at = shape.length_at
-                if at >= 0 and raw[at][1] == b"%d" % (len(data) - end) and _is_plain(message):
+                if (
+                    at >= 0
+                    and raw[at][1] == b"%d" % (len(data) - end)
+                    and message.code in _WITH_BODY
+                    and message.version[0] == 1
+                ):
                     self._whole = self._by_length = True
                     self._chunked = False
                     self._take_head(message, shape, _Held([data[end:]]))
@@ -491,12 +498,6 @@ class Upstream(ResponseHandler):
     def _abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
-
-
-def _is_plain(message: RawResponseMessage) -> bool:
-    """Whether it is an answer with a body, and nothing else."""
-    code = message.code
-    return 200 <= code < 600 and code not in _EMPTY_STATUS and not message.upgrade and message.version[0] == 1
 
 
 def _is_chunked(shape: Shape, raw: Lines) -> bool:
