@@ -12,13 +12,13 @@ system prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from adapters.anthropic import tools
+from adapters.anthropic import plain, tools
 from adapters.anthropic.models import FOREIGN, traits
 from adapters.anthropic.parts import text
 from adapters.anthropic.turns import Conversation
@@ -27,6 +27,7 @@ from adapters.chat.request import Dropped, effort_of, format_of, read, read_all,
 from adapters.chat.wire import NULL, JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
+from adapters.peek import text_fields
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
@@ -218,8 +219,15 @@ def budget_within(effort: str, limit: int | None) -> tuple[int, bool]:
 
 def translate(call: Call) -> Outbound:
     """The Messages request for `call`. Raises InvalidRequest with the path of the field at fault."""
+    fields = text_fields(call.body)
+    made = plain.translate(call, fields)
+    return thorough(call, fields) if made is None else Outbound(made)
+
+
+def thorough(call: Call, fields: Mapping[str, Raw]) -> Outbound:
+    """The same for any request, of these `fields`."""
     build = _Build(call)
-    read_all(build, call.body, _FIELDS, HARMLESS)
+    read_all(build, fields, _FIELDS, HARMLESS)
     if call.stream:
         build.out["stream"] = True
     return Outbound(build.finish(), (), tuple(build.dropped))

@@ -54,16 +54,20 @@ def translate(call: Call, body: bytes) -> Reply:
             # Tool inputs and foreign blocks are passed on undecoded; broken bytes must not hide in them.
             body.decode()
         answer = _decode_answer(body)
-        shows = call.shows_blocks
+        strict = call.strict
+        shows = call.blocks or not strict
         blocks = _decode_raws(body).content if shows else None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadAnswer(f"The answer is not an Anthropic message: {_reason(error)}.") from error
-    wish = wish_of(call)
-    message, finish = _message(answer, answers_by_tool(call, wish), wish.functions != NULL, call.strict)
+    said = answer.content
+    if len(said) == 1 and said[0].type == "text" and not said[0].citations:
+        # One text: what the request wished of tools and schemas does not matter.
+        message, finish = OutMessage("assistant", said[0].text, None), _word(answer.stop_reason, strict)
+    else:
+        wish = wish_of(call)
+        message, finish = _message(answer, answers_by_tool(call, wish), wish.functions != NULL, strict)
     if blocks is not None:
-        message.content_blocks = [
-            raw for raw, block in zip(blocks, answer.content, strict=True) if block.type != "tool_use"
-        ]
+        message.content_blocks = [raw for raw, block in zip(blocks, said, strict=True) if block.type != "tool_use"]
     usage = counted(answer.usage)
     choices = (Choice(0, message, None, finish),)
     made = completion(call, "anthropic", choices, told(usage, shows), answer.id, answer.model)
@@ -99,8 +103,12 @@ def finish_of(reason: str | None, strict: bool, *, answered: bool, legacy: bool)
     if answered and reason == "tool_use":
         # The client never asked for a tool: to it this is an answer that came to its end.
         reason = "end_turn"
-    finish = FINISH.get(reason, "stop") if strict or not reason else reason
+    finish = _word(reason, strict)
     return "function_call" if legacy and finish == "tool_calls" else finish
+
+
+def _word(reason: str | None, strict: bool) -> str:
+    return FINISH.get(reason, "stop") if strict or not reason else reason
 
 
 def cited(citations: Iterable[Citation], start: int, end: int) -> list[Annotation]:

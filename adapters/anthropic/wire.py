@@ -32,7 +32,7 @@ class ToolCall(Struct, gc=False):
     cache_control: Raw = NULL
 
 
-class Message(Struct, forbid_unknown_fields=True):
+class Message(Struct, forbid_unknown_fields=True, gc=False):
     """A message with the fields that OpenAI, and this gateway's own answers, give it."""
 
     role: str
@@ -92,7 +92,7 @@ class Function(Struct):
 # What Anthropic gets.
 
 
-class Turn(Struct):
+class Turn(Struct, gc=False):
     """One message. `content` is a JSON string or array as `Raw`, or a list of blocks, each `Raw` or a dict."""
 
     role: str
@@ -136,7 +136,7 @@ class Block(Struct, gc=False):
     citations: list[Citation] | None = None
 
 
-class Answer(Struct):
+class Answer(Struct, gc=False):
     content: list[Block]
     id: str | None = None
     model: str | None = None
@@ -144,7 +144,7 @@ class Answer(Struct):
     usage: Tokens | None = None
 
 
-class RawContent(Struct):
+class RawContent(Struct, gc=False):
     content: list[Raw]
 
 
@@ -217,19 +217,29 @@ def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
     """Anthropic's token counts in OpenAI's meaning. What `tokens` leaves out keeps its value of `before`."""
     if tokens is None:
         return before or _NOTHING
-    old = before or _NOTHING
-    read, written = tokens.cache_read_input_tokens, tokens.cache_creation_input_tokens
-    cached = old.cached if read is None else read
-    cache_write = old.cache_write if written is None else written
+    read, written, created = tokens.cache_read_input_tokens, tokens.cache_creation_input_tokens, tokens.cache_creation
+    details = tokens.output_tokens_details
+    if before is None:
+        cached, cache_write = read or 0, written or 0
+        return Usage(
+            (tokens.input_tokens or 0) + cached + cache_write,
+            tokens.output_tokens or 0,
+            cached,
+            cache_write,
+            (details.thinking_tokens or 0) if details is not None else 0,
+            (created.ephemeral_1h_input_tokens or 0) if created is not None else 0,
+            tier=tokens.service_tier,
+        )
+    cached = before.cached if read is None else read
+    cache_write = before.cache_write if written is None else written
     fresh = tokens.input_tokens
     if fresh is None:
-        fresh = old.input - old.cached - old.cache_write
-    output = old.output if tokens.output_tokens is None else tokens.output_tokens
-    details = tokens.output_tokens_details
-    reasoning = old.reasoning if details is None else details.thinking_tokens or 0
-    lasting = old.cache_write_1h if tokens.cache_creation is None else tokens.cache_creation.ephemeral_1h_input_tokens
-    tier = old.tier if tokens.service_tier is None else tokens.service_tier
-    return Usage(fresh + cached + cache_write, output, cached, cache_write, reasoning, lasting or 0, tier=tier)
+        fresh = before.input - before.cached - before.cache_write
+    output = before.output if tokens.output_tokens is None else tokens.output_tokens
+    reasoning = before.reasoning if details is None else details.thinking_tokens or 0
+    lasting = before.cache_write_1h if created is None else created.ephemeral_1h_input_tokens or 0
+    tier = before.tier if tokens.service_tier is None else tokens.service_tier
+    return Usage(fresh + cached + cache_write, output, cached, cache_write, reasoning, lasting, tier=tier)
 
 
 _NOTHING = Usage()

@@ -24,6 +24,7 @@ from adapters.chat.request import Dropped, effort_of, format_of, read, read_all,
 from adapters.chat.wire import NULL, JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
+from adapters.peek import text_fields
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
@@ -248,7 +249,7 @@ def _used(messages: list[dict[str, Any]]) -> list[str]:
 def translate(call: Call) -> Outbound:
     """The Converse request for `call`. Raises InvalidRequest with the path of the field at fault."""
     build = _Build(call)
-    read_all(build, call.body, _FIELDS, HARMLESS)
+    read_all(build, text_fields(call.body), _FIELDS, HARMLESS)
     return Outbound(build.finish(), (), tuple(build.dropped))
 
 

@@ -51,13 +51,13 @@ def read(decode: Callable[[Raw], _T], raw: Raw, path: str) -> _T:
 
 def read_all(
     build: _B,
-    body: bytes,
+    fields: Mapping[str, Raw],
     table: Mapping[str, Callable[[_B, str, Raw], None]],
     harmless: Mapping[str, tuple[Raw, ...]],
 ) -> None:
-    """Hands each field that is not null to its function in `table`. The others are dropped by name, but for values that
-    ask for nothing. Raises InvalidRequest."""
-    for name, raw in peek.text_fields(body).items():
+    """Hands each of a request's fields that is not null to its function in `table`. The others are dropped by name, but
+    for values that ask for nothing. Raises InvalidRequest."""
+    for name, raw in fields.items():
         if raw in _ABSENT:
             continue
         put = table.get(name)

@@ -81,7 +81,7 @@ class AudioOut(Struct, gc=False):
     transcript: str
 
 
-class OutMessage(Struct, omit_defaults=True):
+class OutMessage(Struct, omit_defaults=True, gc=False):
     """`content` is a text, or the JSON string of it."""
 
     role: str
@@ -94,14 +94,14 @@ class OutMessage(Struct, omit_defaults=True):
     content_blocks: list[Any] | None = None
 
 
-class Choice(Struct):
+class Choice(Struct, gc=False):
     index: int
     message: Any
     logprobs: Any
     finish_reason: str
 
 
-class PromptDetails(Struct, omit_defaults=True, gc=False):
+class PromptDetails(Struct, omit_defaults=True, frozen=True, gc=False):
     cached_tokens: int
     audio_tokens: int = 0
 
@@ -111,7 +111,7 @@ class CompletionDetails(Struct, omit_defaults=True, gc=False):
     audio_tokens: int = 0
 
 
-class OutUsage(Struct, omit_defaults=True):
+class OutUsage(Struct, omit_defaults=True, gc=False):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -121,7 +121,7 @@ class OutUsage(Struct, omit_defaults=True):
     cache_creation_input_tokens: int | None = None
 
 
-class Completion(Struct, omit_defaults=True):
+class Completion(Struct, omit_defaults=True, gc=False):
     """`provider` says who answered, to clients that did not ask for strict compliance."""
 
     id: str
@@ -133,10 +133,14 @@ class Completion(Struct, omit_defaults=True):
     provider: str = ""
 
 
+_ALL_NEW = PromptDetails(0)
+
+
 def told(usage: Usage, cache_words: bool = False) -> OutUsage:
     """The usage object a client gets; with Anthropic's words for the cached tokens beside OpenAI's, if so wished."""
-    prompt = PromptDetails(usage.cached, usage.audio_input)
-    out = OutUsage(usage.input, usage.output, usage.input + usage.output, prompt)
+    read, said = usage.input, usage.output
+    prompt = PromptDetails(usage.cached, usage.audio_input) if usage.cached or usage.audio_input else _ALL_NEW
+    out = OutUsage(read, said, read + said, prompt)
     if usage.reasoning or usage.audio_output:
         out.completion_tokens_details = CompletionDetails(usage.reasoning, usage.audio_output)
     if cache_words:

@@ -22,6 +22,7 @@ from adapters.gemini.schema import normalized
 from adapters.gemini.tools import Tools
 from adapters.gemini.turns import Conversation
 from adapters.gemini.wire import AudioWish, ImageConfig, Thinking
+from adapters.peek import text_fields
 from adapters.pivot import NULL, first
 from adapters.types import Call, Outbound
 
@@ -174,7 +175,7 @@ class Build:
 def translate(call: Call) -> Outbound:
     """The generateContent request for `call`. Raises InvalidRequest with the path of the field at fault."""
     build = Build(call)
-    read_all(build, call.body, _FIELDS, _HARMLESS)
+    read_all(build, text_fields(call.body), _FIELDS, _HARMLESS)
     return Outbound(build.finish(), (), tuple(build.dropped))
 
 
