@@ -145,6 +145,9 @@ class Metrics:
         out.update(self.lag.samples("loopway_event_loop_lag_seconds"))
         out["loopway_in_flight"] = self.in_flight
         out["loopway_folded_total"] = self.folded
+        out["loopway_worker_starts_total"] = (
+            1  # this one's; those of workers that left are kept like their other counts
+        )
         return out
 
 
@@ -257,6 +260,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "loopway_ledger_dropped_total": ("counter", "Usage records lost because too many waited for the store."),
     "loopway_in_flight": ("gauge", "Requests in flight."),
     "loopway_workers": ("gauge", "Worker processes that run."),
+    "loopway_worker_starts_total": ("counter", "Worker processes that began to serve since the gateway was started."),
     "loopway_client_connections": ("gauge", "Open connections of clients."),
     "loopway_upstream_connections": ("gauge", "Connections to providers, busy and idle."),
     "loopway_permits_held": ("gauge", "Permits held, by the kind of key that limits."),

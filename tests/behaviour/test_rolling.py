@@ -80,6 +80,19 @@ def told(gateway: Gateway) -> int:
         return 0
 
 
+def test_workers_that_began_to_serve_are_counted(launch: Launch, upstream: Upstream) -> None:
+    gateway = launch(quick(upstream), workers=2)
+
+    def counted(number: int) -> bool:
+        return f"loopway_worker_starts_total {number}\n" in gateway.get("/metrics").text
+
+    gateway.until(lambda: counted(2), "both are counted")
+    os.kill(gateway.workers()[0], signal.SIGKILL)
+    gateway.until(lambda: counted(3), "the one that was killed, too")
+    gateway.send(signal.SIGHUP)
+    gateway.until(lambda: counted(5), "a new generation")
+
+
 def test_readiness_goes_before_the_listener_does(launch: Launch, upstream: Upstream) -> None:
     gateway = launch(quick(upstream, drain_delay="1s"))
     gateway.send(signal.SIGTERM)

@@ -96,6 +96,12 @@ def test_alerts_are_good_rules_that_fire_when_they_should() -> None:
     tool("promtool", "test", "rules", "alerts.test.yml", cwd=DEPLOY / "prometheus")
     for alert in alerts().values():
         known(alert["expr"])
+    tests = yaml.safe_load((DEPLOY / "prometheus" / "alerts.test.yml").read_text())["tests"]
+    for fires in (True, False):
+        tried = {
+            each["alertname"] for test in tests for each in test["alert_rule_test"] if fires is ("exp_alerts" in each)
+        }
+        assert tried == alerts().keys(), "each is seen firing, and seen silent"
 
 
 def test_the_runbook_has_every_alert_and_no_other() -> None:
