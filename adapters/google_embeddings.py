@@ -17,7 +17,7 @@ from adapters.chain import Verbatim
 from adapters.embeddings import Item
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
 from adapters.gemini_client.names import camel
-from adapters.types import Call, Outbound, Reply, StreamDecoder, Usage
+from adapters.types import Call, CountAsFloat, Outbound, Reply, StreamDecoder, Usage
 
 _encode = msgspec.json.Encoder().encode
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -37,7 +37,7 @@ class _Batch(Struct, rename="camel"):
 
 
 class _Statistics(Struct, frozen=True, gc=False):
-    token_count: float = 0
+    token_count: CountAsFloat = 0
 
 
 class _Predicted(Struct, gc=False):

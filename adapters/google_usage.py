@@ -5,27 +5,27 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from adapters.types import Usage
+from adapters.types import Count, TierName, Usage
 
 
 class Modality(Struct, gc=False, rename="camel"):
     """How many of the tokens are sound, pictures and so on."""
 
     modality: str = ""
-    token_count: int = 0
+    token_count: Count = 0
 
 
 class Tokens(Struct, gc=False, rename="camel"):
     """A `usageMetadata`."""
 
-    prompt_token_count: int = 0
-    candidates_token_count: int = 0
-    thoughts_token_count: int = 0
-    tool_use_prompt_token_count: int = 0
-    cached_content_token_count: int = 0
+    prompt_token_count: Count = 0
+    candidates_token_count: Count = 0
+    thoughts_token_count: Count = 0
+    tool_use_prompt_token_count: Count = 0
+    cached_content_token_count: Count = 0
     prompt_tokens_details: list[Modality] | None = None
     candidates_tokens_details: list[Modality] | None = None
-    service_tier: str | None = None
+    service_tier: TierName | None = None
 
 
 decode = msgspec.json.Decoder(Tokens).decode

@@ -14,7 +14,7 @@ from adapters import embeddings, openai_errors
 from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, UpstreamError
 from adapters.pivot import UNREADABLE
-from adapters.types import Call, Outbound, Reply, StreamDecoder, Usage
+from adapters.types import Call, Count, Outbound, Reply, StreamDecoder, Usage
 
 _encode = msgspec.json.Encoder().encode
 
@@ -22,7 +22,7 @@ _PASSED = ("task_type", "long_text_mode", "max_tokens_per_text")
 
 
 class _Counted(msgspec.Struct, gc=False):
-    total_tokens: int = 0
+    total_tokens: Count = 0
 
 
 class _Answer(msgspec.Struct):

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from adapters import google_usage
-from adapters.types import Dialect, Usage
+from adapters.types import Count, Dialect, TierName, Usage
 
 _HEAD = 2048
 _KEPT = 4096
@@ -20,42 +20,42 @@ _SMALL = 128
 
 
 class _Prompt(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-    audio_tokens: int | None = None
-    image_tokens: int | None = None
+    cached_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    audio_tokens: Count | None = None
+    image_tokens: Count | None = None
 
 
 class _Completion(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
-    thinking_tokens: int | None = None
-    audio_tokens: int | None = None
-    image_tokens: int | None = None
+    reasoning_tokens: Count | None = None
+    thinking_tokens: Count | None = None
+    audio_tokens: Count | None = None
+    image_tokens: Count | None = None
 
 
 class _Written(msgspec.Struct, gc=False):
-    ephemeral_1h_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: Count | None = None
 
 
 class _Tokens(msgspec.Struct, gc=False):
     # Both vendors' names side by side; which are set says whose they are.
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
     prompt_tokens_details: _Prompt | None = None
     completion_tokens_details: _Completion | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
     cache_creation: _Written | None = None
     input_tokens_details: _Prompt | None = None
     output_tokens_details: _Completion | None = None
-    service_tier: str | None = None
+    service_tier: TierName | None = None
 
 
 class _Body(msgspec.Struct, gc=False):
     usage: _Tokens | None = None
-    service_tier: str | None = None
+    service_tier: TierName | None = None
     usageMetadata: google_usage.Tokens | None = None
 
 

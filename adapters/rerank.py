@@ -17,7 +17,7 @@ from adapters import openai_errors, peek
 from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
 from adapters.pivot import NULL, UNREADABLE, first
-from adapters.types import Call, Outbound, Reply, StreamDecoder, Usage
+from adapters.types import Call, Count, Outbound, Reply, StreamDecoder, Usage
 
 _encode = msgspec.json.Encoder().encode
 
@@ -98,7 +98,7 @@ def answer(
 
 
 class _VoyageUsage(Struct, gc=False):
-    total_tokens: int | None = None
+    total_tokens: Count | None = None
 
 
 class _VoyageAnswer(Struct, gc=False):

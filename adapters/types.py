@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import msgspec
+from msgspec import Meta
 
 from adapters.errors import UpstreamError
 
@@ -62,6 +63,16 @@ _FAMILIES = {
     Dialect.OPENAI_RESPONSES.value: "responses",
     Dialect.GEMINI_STREAM_ARRAY.value: "gemini_array",
 }
+
+
+_MOST = 2**32
+Count = Annotated[int, Meta(ge=0, le=_MOST)]
+"""Tokens as a provider tells them. Providers can be anybody's, and what they tell is added to sums that others share:
+what no answer can have is not decoded."""
+CountAsFloat = Annotated[float, Meta(ge=0, le=_MOST)]
+"""The same from those who write them as any other number."""
+TierName = Annotated[str, Meta(max_length=64)]
+"""The name of a service tier as a provider tells it."""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

@@ -87,6 +87,10 @@ class StoreError(LoopwayError):
     """The store cannot be reached or refuses; the message names the file or host, never a credential."""
 
 
+class UnfitError(StoreError):
+    """What was to be kept is nothing that this store can keep: the fault of the values, so another try is no use."""
+
+
 class ConfigError(LoopwayError):
     """The configuration file cannot be used. `findings` are lines such as `loopway.yaml:12:5: unknown key …`."""
 

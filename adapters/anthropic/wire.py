@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from adapters.chat.wire import NULL
 from adapters.errors import Kind
 from adapters.pivot import ABSENT
-from adapters.types import Usage
+from adapters.types import Count, TierName, Usage
 
 JSON_TOOL = "respond_with_json"
 """The tool an older model is made to call when the client asked for a JSON schema; its input is the answer."""
@@ -103,21 +103,21 @@ class Turn(Struct, gc=False):
 
 
 class OutputDetails(Struct, gc=False):
-    thinking_tokens: int | None = None
+    thinking_tokens: Count | None = None
 
 
 class Written(Struct, gc=False):
-    ephemeral_1h_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: Count | None = None
 
 
 class Tokens(Struct, gc=False):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
     output_tokens_details: OutputDetails | None = None
     cache_creation: Written | None = None
-    service_tier: str | None = None
+    service_tier: TierName | None = None
 
 
 class Citation(Struct, gc=False):

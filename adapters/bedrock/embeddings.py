@@ -17,7 +17,7 @@ from adapters.chain import Verbatim
 from adapters.embeddings import Item, Wish
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
 from adapters.pivot import UNREADABLE
-from adapters.types import Call, Outbound, Reply, StreamDecoder, Usage
+from adapters.types import Call, Count, Outbound, Reply, StreamDecoder, Usage
 
 MOST = 96
 """Inputs of one request: what Cohere takes at once, and as many calls as one request to Titan may become."""
@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 class _TitanAnswer(msgspec.Struct, rename="camel"):
     embedding: list[float]
-    input_text_token_count: int = 0
+    input_text_token_count: Count = 0
 
 
 class _CohereAnswer(msgspec.Struct):

@@ -8,14 +8,14 @@ from msgspec import Raw, Struct
 
 from adapters.errors import Kind
 from adapters.pivot import ABSENT
-from adapters.types import Usage
+from adapters.types import Count, TierName, Usage
 
 
 class Tokens(Struct, rename="camel", gc=False):
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_input_tokens: int = 0
-    cache_write_input_tokens: int = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    cache_read_input_tokens: Count = 0
+    cache_write_input_tokens: Count = 0
 
 
 class ReasoningText(Struct, gc=False):
@@ -69,7 +69,7 @@ class Output(Struct):
 
 
 class Tier(Struct, gc=False):
-    type: str | None = None
+    type: TierName | None = None
 
 
 class Answer(Struct, rename="camel"):

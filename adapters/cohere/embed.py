@@ -11,7 +11,7 @@ from adapters import embeddings
 from adapters.embeddings import Item
 from adapters.errors import BadAnswer, InvalidRequest
 from adapters.pivot import UNREADABLE
-from adapters.types import Call, Outbound, Reply, Usage
+from adapters.types import Call, CountAsFloat, Outbound, Reply, Usage
 
 _encode = msgspec.json.Encoder().encode
 
@@ -21,8 +21,8 @@ _DEFAULT_TYPE = Raw(b'"search_document"')
 
 
 class Units(Struct, gc=False):
-    input_tokens: float | None = None
-    image_tokens: float | None = None
+    input_tokens: CountAsFloat | None = None
+    image_tokens: CountAsFloat | None = None
 
 
 class Meta(Struct, gc=False):

@@ -11,14 +11,14 @@ from adapters import rerank
 from adapters.errors import BadAnswer
 from adapters.pivot import UNREADABLE
 from adapters.rerank import Result
-from adapters.types import Call, Outbound, Reply, Usage
+from adapters.types import Call, CountAsFloat, Outbound, Reply, Usage
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Units(Struct, gc=False):
-    search_units: float | None = None
-    input_tokens: float | None = None
+    search_units: CountAsFloat | None = None
+    input_tokens: CountAsFloat | None = None
 
 
 class Meta(Struct, gc=False):

@@ -5,19 +5,20 @@ from __future__ import annotations
 from msgspec import Raw, Struct
 
 from adapters.pivot import ABSENT
+from adapters.types import CountAsFloat
 
 # A whole answer.
 
 
 class Units(Struct, gc=False):
-    input_tokens: float | None = None
-    output_tokens: float | None = None
+    input_tokens: CountAsFloat | None = None
+    output_tokens: CountAsFloat | None = None
 
 
 class Counted(Struct, gc=False):
     tokens: Units | None = None
     billed_units: Units | None = None
-    cached_tokens: float | None = None
+    cached_tokens: CountAsFloat | None = None
 
 
 class Function(Struct, gc=False):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from adapters.types import Count
+
 # Requests.
 
 RENAMED = {"seed": "random_seed", "safe_mode": "safe_prompt", "max_completion_tokens": "max_tokens"}
@@ -54,7 +56,7 @@ CACHED = b'"num_cached_tokens"'
 
 
 class Tokens(Struct, gc=False):
-    num_cached_tokens: int | None = None
+    num_cached_tokens: Count | None = None
 
 
 class Counted(Struct, gc=False):

@@ -11,6 +11,7 @@ from adapters.types import Dialect, Usage
 _BYTES_PER_TOKEN = 4
 _IMAGE = 1600  # tokens for each run of base64, whatever its size
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=]{1024,}")
+_MOST = 1 << 32  # tokens: more than any answer has, and still a number that budgets can add up
 OUTPUT = 4096
 """Tokens that an answer is taken to have at most where the request sets no limit."""
 _NO_OUTPUT = frozenset((Dialect.OPENAI_EMBEDDINGS, Dialect.ANTHROPIC_COUNT_TOKENS))
@@ -64,4 +65,4 @@ def of(body: bytes, dialect: Dialect) -> Need:
     choices = min(max(given.n or 1, 1), 128)
     if limit is None or limit < 0:
         return Need(tokens, OUTPUT * choices, False)
-    return Need(tokens, limit * choices, True)
+    return Need(tokens, min(limit, _MOST) * choices, True)

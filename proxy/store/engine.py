@@ -76,13 +76,18 @@ class Engine(Protocol):
         moments. `patience` is how long (seconds) one statement may take. Raises StoreError."""
 
     def name(self, error: Exception) -> StoreError | None:
-        """The error of the store for an error of the driver, which may quote values; None for one that is not."""
+        """The error of the store for an error of the driver, which may quote values; None for one that is not. What
+        the values are to blame for is an UnfitError."""
 
     def again(self, connection: Connection, error: Exception, tries: int) -> bool:
         """Whether the job that failed so, for the `tries`th time, did nothing and may run again."""
 
     def lost(self, connection: Connection) -> bool:
         """Whether the connection is of no use any more."""
+
+
+UNFIT = (OverflowError, UnicodeEncodeError)
+"""What drivers raise for values that cannot even be sent."""
 
 
 class Lane:

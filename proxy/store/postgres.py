@@ -10,7 +10,7 @@ import os
 import random
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from time import monotonic
@@ -19,8 +19,8 @@ from typing import Any, Literal, LiteralString
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from proxy.errors import StoreError
-from proxy.store.engine import Connection, Cursor, Parameters
+from proxy.errors import StoreError, UnfitError
+from proxy.store.engine import UNFIT, Connection, Cursor, Parameters
 from proxy.store.location import label
 
 _CONNECT_SECONDS = 2
@@ -48,7 +48,14 @@ class PostgresConnection:
 
     def execute(self, statement: str, parameters: Parameters = ()) -> Cursor:
         """Runs one statement."""
-        cursor = self.raw.execute(_translated(statement), parameters or None)
+        try:
+            cursor = self.raw.execute(_translated(statement), parameters or None)
+        except psycopg.DataError:
+            # PostgreSQL's texts hold no NUL, and JSON's do: psycopg finds that before it sends anything.
+            cleaned = _without_nul(parameters)
+            if cleaned == parameters:
+                raise
+            cursor = self.raw.execute(_translated(statement), cleaned)
         self.wrote = self.wrote or self._writing
         return cursor
 
@@ -131,9 +138,10 @@ class PostgresEngine:
 
     def name(self, error: Exception) -> StoreError | None:
         """The server's messages may quote values, so only the error's name is passed on."""
-        return (
-            StoreError(f"the store {self.label} failed: {_reason(error)}") if isinstance(error, psycopg.Error) else None
-        )
+        if not isinstance(error, (psycopg.Error, *UNFIT)):
+            return None
+        kind = UnfitError if isinstance(error, (psycopg.DataError, *UNFIT)) else StoreError
+        return kind(f"the store {self.label} failed: {_reason(error)}")
 
     def again(self, connection: Connection, error: Exception, tries: int) -> bool:
         """A connection that was lost before anything was written, or a transaction that the server undid."""
@@ -146,6 +154,17 @@ class PostgresEngine:
         """Whether the connection has ended."""
         assert isinstance(connection, PostgresConnection)
         return connection.raw.closed
+
+
+def _without_nul(parameters: Parameters) -> Parameters:
+    """The same with U+FFFD for each NUL."""
+    if isinstance(parameters, Mapping):
+        return {name: _printable(value) for name, value in parameters.items()}
+    return [_printable(value) for value in parameters]
+
+
+def _printable(value: object) -> object:
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
 def _liveness(milliseconds: int) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from proxy.errors import StoreError
-from proxy.store.engine import Connection, Cursor, Parameters
+from proxy.errors import StoreError, UnfitError
+from proxy.store.engine import UNFIT, Connection, Cursor, Parameters
 
 _BUSY_SECONDS = 5
 _BUSY_TRIES = 6
@@ -91,11 +91,12 @@ class SqliteEngine:
 
     def name(self, error: Exception) -> StoreError | None:
         """SQLite's messages may quote values, so only the error's name is passed on."""
-        return self._named(error) if isinstance(error, sqlite3.Error) else None
+        return self._named(error) if isinstance(error, (sqlite3.Error, *UNFIT)) else None
 
-    def _named(self, error: sqlite3.Error) -> StoreError:
+    def _named(self, error: Exception) -> StoreError:
         name = getattr(error, "sqlite_errorname", type(error).__name__)
-        return StoreError(f"the store {self.label} failed: {name}")
+        kind = UnfitError if isinstance(error, (sqlite3.DataError, *UNFIT)) else StoreError
+        return kind(f"the store {self.label} failed: {name}")
 
     def again(self, connection: Connection, error: Exception, tries: int) -> bool:
         """A transaction that never got the write lock did nothing."""

@@ -20,7 +20,7 @@ from typing import IO, Protocol
 
 import msgspec
 
-from proxy.errors import StoreError
+from proxy.errors import StoreError, UnfitError
 from proxy.exchange import Exchange
 from proxy.usage.lines import line_of
 from proxy.usage.rows import Record, Settled, pending_of, record_of, settled
@@ -154,8 +154,7 @@ class Ledger:
         """Gives rows to the store and then what journals hold; `done` are segments with nothing but these rows."""
         try:
             if rows:
-                await self._append(rows)
-                self.written += len(rows)
+                await self._give(rows)
                 rows = []
             if self.failing:
                 _log.warning("the store takes the ledger's rows again")
@@ -175,6 +174,21 @@ class Ledger:
         finally:
             self._writing = None
 
+    async def _give(self, rows: list[Record]) -> None:
+        """Gives rows to the store. One that it can never keep is lost, and keeps none of the others from it. Raises
+        StoreError."""
+        try:
+            await self._append(rows)
+            self.written += len(rows)
+        except UnfitError as error:
+            if len(rows) == 1:
+                self._dropped += 1
+                _log.error("a row of the ledger cannot be kept: %s", error)
+                return
+            half = len(rows) // 2
+            await self._give(rows[:half])
+            await self._give(rows[half:])
+
     async def _catch_up(self, journal: Unwritten, *, foreign: bool) -> None:
         """Writes what journals hold, own ones and those of workers that are gone. The store skips what it has."""
         if foreign:
@@ -186,9 +200,7 @@ class Ledger:
             try:
                 rows = await asyncio.to_thread(journal.read, segment)
                 for start in range(0, len(rows), _BATCH):
-                    part = rows[start : start + _BATCH]
-                    await self._append(part)
-                    self.written += len(part)
+                    await self._give(rows[start : start + _BATCH])
             except (StoreError, OSError):
                 self._behind = True
                 raise
