@@ -7,7 +7,7 @@ day it is added. Patterns are literal segments and `{names}`; `{rest*}` at the e
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What an administration or probe handler returns. `value` is encoded as JSON; bytes are sent as they are."""
+    """What an administration or probe handler returns. `value` is encoded as JSON; bytes are sent as they are. A
+    `stream` is sent part by part instead, no faster than it is read."""
 
     value: Any = None
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json"
+    stream: AsyncGenerator[bytes, None] | None = None
 
 
 class AdminRequest(msgspec.Struct, frozen=True):

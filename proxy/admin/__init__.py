@@ -13,7 +13,18 @@ What the configuration file defines is listed and never changed here; what is cr
 
 from __future__ import annotations
 
-from proxy.admin import analytics, api_keys, config_versions, configs, log_level, logs, prices, providers, virtual_keys
+from proxy.admin import (
+    analytics,
+    api_keys,
+    config_versions,
+    configs,
+    log_exports,
+    log_level,
+    logs,
+    prices,
+    providers,
+    virtual_keys,
+)
 from proxy.routes import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -25,5 +36,6 @@ ROUTES: tuple[Route, ...] = (
     *analytics.ROUTES,
     *prices.ROUTES,
     *logs.ROUTES,
+    *log_exports.ROUTES,
     *log_level.ROUTES,
 )

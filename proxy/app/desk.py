@@ -17,7 +17,7 @@ import msgspec
 from aiohttp.http import RawRequestMessage
 
 from adapters.errors import Kind
-from proxy import keys
+from proxy import download, keys
 from proxy.bodies import Bodies, Recorder
 from proxy.dispatch import Router
 from proxy.errors import Refused, StoreError, of_bug
@@ -130,7 +130,7 @@ class Desk:
                 self._authorize(x, route)
             assert route.handler is not None
             answer = await route.handler(self._context, await self._request(x, route, params))
-            _respond(x, answer)
+            await _respond(x, answer)
         except Refused as refused:
             refuse(x, refused)
         except asyncio.CancelledError:
@@ -180,10 +180,16 @@ def _trace_id(found: dict[bytes, bytes], request_id: str) -> str:
     return parent[3:35].decode("ascii", "replace") if len(parent) >= 35 else request_id
 
 
-def _respond(x: Exchange, answer: Answer) -> None:
+async def _respond(x: Exchange, answer: Answer) -> None:
     x.status = answer.status
     lines = [f"content-type: {answer.content_type}\r\n"]
     lines += [f"{name}: {value}\r\n" for name, value in answer.headers]
+    head = "".join(lines).encode("latin-1", "replace")
+    if answer.stream is not None and x.method == "HEAD":
+        await answer.stream.aclose()
+    elif answer.stream is not None:
+        await download.send(x.client, answer.status, head, answer.stream)
+        return
     value = answer.value
     body = value if isinstance(value, bytes) else b"" if answer.status == 204 else msgspec.json.encode(value)
-    x.client.respond(answer.status, "".join(lines).encode("latin-1", "replace"), body)
+    x.client.respond(answer.status, head, body)

@@ -62,6 +62,8 @@ def logs(data: str, limit: int, show: str | None, follow: bool, as_json: bool, *
         except Refused as refused:
             raise click.ClickException(refused.message) from None
         found = log.find(sought, limit)
+        if follow:  # what is open is shown below, and as a line when it has ended
+            found = [row for row in found if row["outcome"] != PENDING]
         for row in reversed(found):
             click.echo(json.dumps(row, ensure_ascii=False) if as_json else line(row))
         if follow:

@@ -135,10 +135,10 @@ def entry(connection: Connection, id: str) -> dict[str, Any] | None:
 
 
 def purge(connection: Connection, before: int) -> int:
-    """Deletes bodies and entries from before then, some of them; returns how many."""
+    """Deletes bodies, entries and exports from before then, some of them; returns how many."""
     gone = 0
     with connection.writing():
-        for table, id in (("bodies", "request_id"), ("log_entries", "id")):
+        for table, id in (("bodies", "request_id"), ("log_entries", "id"), ("log_exports", "id")):
             gone += connection.execute(
                 f"DELETE FROM {table} WHERE {id} IN (SELECT {id} FROM {table} WHERE at < :before LIMIT :some)",  # noqa: S608
                 {"before": before, "some": _PURGED_AT_ONCE},

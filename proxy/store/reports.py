@@ -289,6 +289,11 @@ def _metadata(connection: Connection, parameter: str, name: str, parameters: dic
     return f"json_extract(metadata, :{parameter})"
 
 
+def conditions(connection: Connection, wanted: Filter) -> tuple[str, dict[str, Any]]:
+    """What a row of the ledger must be to be one of those that are wanted, as SQL, and the parameters."""
+    return _where(connection, wanted)
+
+
 def _where(connection: Connection, wanted: Filter, facet: str | None = None) -> tuple[str, dict[str, Any]]:
     """The conditions and their parameters: for rows, or for sums by day of a facet ('': of none)."""
     conditions = [_SETTLED if facet is None else "day >= :since AND day < :until"]

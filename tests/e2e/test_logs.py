@@ -223,7 +223,7 @@ def test_followed_the_terminal_shows_what_is_open_and_then_how_it_ended(
         ):
             id = answer.headers["x-portkey-trace-id"]
             gateway.until(lambda: comes("stream ▪") or comes("▪"), "the open stream is shown")
-            assert id not in seen
+            assert id not in seen, "not before it has ended"
             answer.read()
         gateway.until(lambda: comes(id), "its end is shown")
     finally:
