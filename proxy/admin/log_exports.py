@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from adapters.errors import Kind
-from proxy import bodies, headers
+from proxy import bodies
 from proxy.admin.body import Nothing, bad, parse, read, text
 from proxy.admin.logs import shown
 from proxy.admin.scene import routes
@@ -243,10 +243,9 @@ async def _download(context: AdminContext, request: AdminRequest) -> Answer:
     export = await _ready(context, request)
     asked = request.exchange
     assert asked is not None
-    host = headers.value_of(asked.raw_headers, b"host") or b""
-    told = headers.value_of(asked.raw_headers, b"x-forwarded-proto")
-    scheme = "https" if told == b"https" else "http"
-    return Answer({"signed_url": f"{scheme}://{host.decode('latin-1')}/v1/logs/exports/{export.id}/file"})
+    told = {name.lower(): value.decode("latin-1") for name, value in asked.raw_headers}
+    scheme = "https" if told.get(b"x-forwarded-proto") == "https" else "http"
+    return Answer({"signed_url": f"{scheme}://{told[b'host']}/v1/logs/exports/{export.id}/file"})
 
 
 async def _file(context: AdminContext, request: AdminRequest) -> Answer:
