@@ -271,7 +271,8 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     """How one provider serves one client dialect.
 
     `support` is `native` (the bodies pass as they are) or `translated` (to `upstream`). `parameters` says what becomes
-    of each; those it does not name pass with the body. `dropped` and `renamed` are the provider's own quirks.
+    of each; those it does not name pass with the body. `dropped` and `renamed` are the provider's own quirks. `models`
+    are patterns of the only models that go this way, where others go another.
     """
 
     dialect: str
@@ -280,6 +281,7 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     parameters: dict[str, Fate] = {}
     dropped: tuple[str, ...] = ()
     renamed: dict[str, str] = {}
+    models: tuple[str, ...] = ()
 
 
 def operations(provider: Provider, served_by: Mapping[Dialect, tuple[Dialect, ...]]) -> list[Operation]:
@@ -287,9 +289,10 @@ def operations(provider: Provider, served_by: Mapping[Dialect, tuple[Dialect, ..
     faithful first."""
     found = []
     for client, upstreams in served_by.items():
-        for upstream in upstreams:
-            if upstream not in provider.paths:
-                continue
+        spoken = [upstream for upstream in upstreams if upstream in provider.paths]
+        if not provider.only:
+            spoken = [each for each in spoken if each is spoken[0] or _apart(provider, each)]
+        for upstream in spoken:
             quirks = provider.quirks.get(upstream)
             found.append(
                 Operation(
@@ -299,8 +302,12 @@ def operations(provider: Provider, served_by: Mapping[Dialect, tuple[Dialect, ..
                     fates(client, upstream),
                     () if quirks is None else quirks.drop,
                     {} if quirks is None else dict(quirks.rename),
+                    provider.responses_only if upstream is not spoken[0] and _apart(provider, upstream) else (),
                 )
             )
-            if not provider.only:
-                break
     return found
+
+
+def _apart(provider: Provider, upstream: Dialect) -> bool:
+    """Whether a dialect is for the models that have nothing else."""
+    return upstream is Dialect.OPENAI_RESPONSES and bool(provider.responses_only)

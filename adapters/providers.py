@@ -17,6 +17,7 @@ import msgspec
 
 from adapters import auth, azure, vertex
 from adapters.bedrock.models import without_region
+from adapters.errors import InvalidRequest
 from adapters.quirks import Prefill, Quirks
 from adapters.types import Dialect
 
@@ -33,6 +34,14 @@ _ALL: Paths = {**_TEXT, Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
 _RESPONSES: Paths = {Dialect.OPENAI_RESPONSES: "/responses"}
 _RERANK: Paths = {Dialect.RERANK: "/rerank"}
 
+RESPONSES_ONLY = (
+    "o[1-9]-pro*", "o[1-9]*-deep-research*", "gpt-[5-9]*-pro", "gpt-[5-9]*-pro-*", "gpt-[5-9]*-codex*", "codex-mini*",
+    "computer-use-preview*", "gpt-[5-9]*-cyber*", "gpt-daybreak-*", "gpt-*rosalind*", "gpt-6.2-astra-law*",
+)  # fmt: skip
+"""OpenAI's models that only its Responses serve: chat answers `This model is only supported in v1/responses` (404), on
+Azure `OperationNotSupported` (400). From the list of models in OpenAI's own SDK (`types/shared/all_models.py`: those
+that are no chat models) and from what users were answered."""
+
 _CHAT_ONLY = ("gpt-3.5-turbo", "gpt-3.5-turbo-[01]*", "gpt-4*", "gpt-5*", "chatgpt-*", "o[1-9]*")
 
 
@@ -40,7 +49,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One provider. `paths` says which dialects it speaks, and where below `base_url`.
 
     `chat_only` and `text_only` are model patterns that decide where a text completion goes when both endpoints exist:
-    to chat through the prompt bridge, or to the legacy endpoint and nowhere else.
+    to chat through the prompt bridge, or to the legacy endpoint and nowhere else. `responses_only` are those of models
+    that have no chat endpoint: every client's conversation with them goes to `openai.responses`, if there is a path.
 
     `stream_paths` are the paths of streamed calls where they differ. `only` restricts a dialect to models that fit one
     of its patterns. `defaults` are values of provider fields that nobody gave. `signer` names how a request is
@@ -63,6 +73,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     key_required: bool = True
     chat_only: tuple[str, ...] = ()
     text_only: tuple[str, ...] = ()
+    responses_only: tuple[str, ...] = ()
     stream_paths: Paths = {}
     only: Mapping[Dialect, tuple[str, ...]] = {}
     defaults: tuple[tuple[str, str], ...] = ()
@@ -88,6 +99,23 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 def matches(model: str, patterns: tuple[str, ...]) -> bool:
     """Whether a model name fits one of the shell patterns (`gpt-5*`), case-sensitively."""
     return any(fnmatchcase(model, pattern) for pattern in patterns)
+
+
+def over_responses(row: Provider, asked: str) -> Provider:
+    """The row where the operator says which models only Responses serve: `asked` are patterns, separated by commas.
+
+    A host that has chat in OpenAI's place has Responses beside it; those of a row without are for these models alone.
+    Raises InvalidRequest where there is no such place.
+    """
+    patterns = tuple(each.strip() for each in asked.split(",") if each.strip())
+    if Dialect.OPENAI_RESPONSES in row.paths or not patterns:
+        return msgspec.structs.replace(row, responses_only=patterns)
+    chat, end = row.paths.get(Dialect.OPENAI_CHAT, ""), "/chat/completions"
+    if end not in chat or "{model}" in chat:
+        raise InvalidRequest(f"The provider {row.name!r} has no Responses here.", "responses_models")
+    paths = {**row.paths, Dialect.OPENAI_RESPONSES: chat.replace(end, "/responses")}
+    only = {**row.only, Dialect.OPENAI_RESPONSES: patterns}
+    return msgspec.structs.replace(row, paths=paths, only=only, responses_only=patterns)
 
 
 def _row(
@@ -168,6 +196,7 @@ _ROWS: tuple[Provider, ...] = (
         docs="https://platform.openai.com/docs/api-reference",
         paths={**_ALL, **_RESPONSES},
         chat_only=_CHAT_ONLY,
+        responses_only=RESPONSES_ONLY,
     ),
     Provider(
         name="anthropic",
@@ -301,6 +330,7 @@ _ROWS: tuple[Provider, ...] = (
         query="api-version={azure_api_version}",
         passed=azure.PASSED,
         chat_only=_CHAT_ONLY,
+        responses_only=RESPONSES_ONLY,
     ),
     Provider(
         name="azure-ai",
@@ -315,6 +345,7 @@ _ROWS: tuple[Provider, ...] = (
         variant=azure.foundry,
         url_field="azure_foundry_url",
         query="api-version={azure_api_version}",
+        responses_only=RESPONSES_ONLY,
     ),
     Provider(
         name="bedrock",

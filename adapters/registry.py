@@ -32,6 +32,7 @@ from adapters.google_embeddings import (
 from adapters.mistral import CHAT_TO_MISTRAL, COMPLETIONS_TO_FIM
 from adapters.nomic import EMBEDDINGS_TO_NOMIC
 from adapters.rerank import RERANK_TO_VOYAGE
+from adapters.responses import CHAT_TO_RESPONSES
 from adapters.responses_client import RESPONSES_TO_CHAT
 from adapters.types import Codec, Dialect
 from adapters.vertex import CHAT_TO_RAW, COUNT_TO_RAW, MESSAGES_TO_RAW
@@ -58,6 +59,7 @@ _UPSTREAMS: dict[Dialect, Codec] = {
     Dialect.BEDROCK_CONVERSE: CHAT_TO_CONVERSE,
     Dialect.COHERE_CHAT: CHAT_TO_COHERE,
     Dialect.MISTRAL_CHAT: CHAT_TO_MISTRAL,
+    Dialect.OPENAI_RESPONSES: CHAT_TO_RESPONSES,
 }
 """Upstreams' dialects for chat clients."""
 

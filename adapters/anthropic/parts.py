@@ -109,20 +109,32 @@ def _audio(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
     raise InvalidRequest("Anthropic's models take no audio.", f"{path}.type")
 
 
-_THEIRS = re.compile(rb'"signature"\s*:\s*"(?:google:|")')
+_SIGNED_ELSEWHERE = re.compile(rb'"signature"\s*:\s*"(?:google:|openai:)')
+_UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
+_THINKING = "messages[].content_blocks[].thinking"
+
+
+def signed_elsewhere(raw: Raw, dropped: Dropped) -> bool:
+    """Whether a thought's signature says that it is another maker's: such a one is left out, and named."""
+    found = _SIGNED_ELSEWHERE.search(bytes(raw)) is not None
+    if found:
+        dropped[_THINKING] = None
+    return found
 
 
 def _thinking(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
     # Anthropic refuses thoughts without its own signature: those of another maker's model, in a history of several.
     data = bytes(raw)
-    if b'"signature"' in data and _THEIRS.search(data) is None:
+    if signed_elsewhere(raw, dropped):
+        return None
+    if b'"signature"' in data and _UNSIGNED.search(data) is None:
         return raw
-    dropped["messages[].content_blocks[].thinking"] = None
+    dropped[_THINKING] = None
     return None
 
 
-def _gemini(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
-    dropped["messages[].content_blocks[].gemini_part"] = None
+def _foreign(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
+    dropped[f"messages[].content_blocks[].{part.type}"] = None
     return None
 
 
@@ -133,7 +145,8 @@ PARTS: dict[str, Make] = {
     "file": _file,
     "input_audio": _audio,
     "thinking": _thinking,
-    "gemini_part": _gemini,
+    "gemini_part": _foreign,
+    "openai_item": _foreign,
 }
 
 

@@ -244,8 +244,18 @@ def _audio(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block:
     return parts.cached({"type": "audio", "source": source}, part.cache_control)
 
 
-_PARTS: dict[str, Make] = {**parts.PARTS, "image_url": _image, "file": _file, "input_audio": _audio}
-del _PARTS["thinking"]  # other makers' models here think without a signature
+def _thinking(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block | None:
+    # Many models here think without a signature, but none takes that of Google's or OpenAI's.
+    return None if parts.signed_elsewhere(raw, dropped) else raw
+
+
+_PARTS: dict[str, Make] = {
+    **parts.PARTS,
+    "image_url": _image,
+    "file": _file,
+    "input_audio": _audio,
+    "thinking": _thinking,
+}
 
 
 class Turns(Conversation):

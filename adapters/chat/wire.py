@@ -86,7 +86,7 @@ class OutMessage(Struct, omit_defaults=True, gc=False):
 
     role: str
     content: str | Raw | None
-    refusal: None
+    refusal: str | None
     tool_calls: list[OutToolCall] | None = None
     function_call: CalledFunction | None = None
     annotations: list[Any] | None = None

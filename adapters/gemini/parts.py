@@ -173,5 +173,6 @@ _PARTS: dict[str, Callable[[Parts, Part, str], None]] = {
     "file": Parts._file,
     "thinking": Parts._thinking,
     "redacted_thinking": Parts._foreign,
+    "openai_item": Parts._foreign,
     "gemini_part": Parts._own,
 }

@@ -29,7 +29,8 @@ _strings = msgspec.json.Decoder(list[str]).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 LOGPROBS = "message.output_text.logprobs"
-_OURS = frozenset(("reasoning.encrypted_content",))
+ENCRYPTED = "reasoning.encrypted_content"
+_OURS = frozenset((ENCRYPTED,))
 """What `include` may ask for that is there anyway."""
 
 

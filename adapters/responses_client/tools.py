@@ -28,8 +28,8 @@ _FREE_TEXT = {
     "required": ["input"],
     "additionalProperties": False,
 }
-_NOTHING = Raw(b'{"type":"object","properties":{}}')
-_SEARCHES = ("web_search", "web_search_preview")
+NOTHING = Raw(b'{"type":"object","properties":{}}')
+SEARCHES = ("web_search", "web_search_preview")
 
 
 class _Named(msgspec.Struct, gc=False):
@@ -80,7 +80,7 @@ class Tools:
             self.functions.append(self._function(fields))
         elif kind == "custom":
             self.functions.append(self._custom(fields))
-        elif kind.startswith(_SEARCHES) and self.dropped.blocks:
+        elif kind.startswith(SEARCHES) and self.dropped.blocks:
             self.search = {
                 name: fields[name]
                 for name in ("search_context_size", "user_location", "filters")
@@ -99,7 +99,7 @@ class Tools:
         parameters = fields.get("parameters", ABSENT)
         if first(parameters) not in (NULL, BRACE):
             raise InvalidRequest("Expected `object`.", "parameters")
-        function["parameters"] = parameters if first(parameters) == BRACE else _NOTHING
+        function["parameters"] = parameters if first(parameters) == BRACE else NOTHING
         if member(_bool, fields, "strict"):
             function["strict"] = True
         return {"type": "function", "function": function}

@@ -58,7 +58,9 @@ def _one(entry: dict[str, Any]) -> Iterator[str]:
     for operation in entry["operations"]:
         native = operation["support"] == "native"
         yield ""
-        yield f"{label(operation['dialect'])}: " + ("passes as it is" if native else f"as {operation['upstream']}")
+        models = f" (models {', '.join(operation['models'])})" if operation.get("models") else ""
+        way = "passes as it is" if native else f"as {operation['upstream']}"
+        yield f"{label(operation['dialect'])}: {way}{models}"
         for name in operation.get("dropped", ()):
             yield f"  {name}: dropped"
         for name, theirs in operation.get("renamed", {}).items():

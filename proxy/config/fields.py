@@ -69,6 +69,7 @@ _TEXTS = (
     "stability_client_id",
     "stability_client_user_id",
     "stability_client_version",
+    "responses_models",
     "oracle_region",
     "oracle_api_version",
     "oracle_compartment_id",

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from adapters import azure
 from adapters.errors import InvalidRequest, Kind
-from adapters.providers import Fields, Provider
+from adapters.providers import Fields, Provider, over_responses
 from proxy.address import check_host
 from proxy.config import templates
 from proxy.errors import Refused
@@ -19,6 +19,8 @@ def variant(provider: Provider, fields: Fields) -> tuple[Provider, Fields]:
     fields = {_OLD_NAMES.get(name, name): value for name, value in fields.items() if value != ""}
     try:
         row = provider if provider.variant is None else provider.variant(provider, fields)
+        if "responses_models" in fields:
+            row = over_responses(row, fields["responses_models"])
     except InvalidRequest as error:
         raise Refused(Kind.INVALID_REQUEST, error.message, param=error.param, code=error.code) from error
     return row, {**dict(row.defaults), **fields}

@@ -37,13 +37,15 @@ _CHATS = (
     Dialect.VERTEX_ENDPOINT,
     Dialect.VERTEX_OPENAPI,
 )
+_ALL_CHATS = (*_CHATS, Dialect.OPENAI_RESPONSES)
+"""Responses come last here: where there is chat as well, they are for the models that have nothing else."""
 SERVED_BY: dict[Dialect, tuple[Dialect, ...]] = {
-    Dialect.OPENAI_CHAT: _CHATS,
+    Dialect.OPENAI_CHAT: _ALL_CHATS,
     Dialect.OPENAI_COMPLETIONS: (
         Dialect.OPENAI_COMPLETIONS,
         Dialect.ANTHROPIC_COMPLETE,
         Dialect.MISTRAL_FIM,
-        *_CHATS,
+        *_ALL_CHATS,
     ),
     Dialect.OPENAI_RESPONSES: (Dialect.OPENAI_RESPONSES, *_CHATS),
     Dialect.OPENAI_EMBEDDINGS: (
@@ -61,15 +63,15 @@ SERVED_BY: dict[Dialect, tuple[Dialect, ...]] = {
         Dialect.ANTHROPIC_MESSAGES,
         Dialect.BEDROCK_ANTHROPIC,
         Dialect.VERTEX_ANTHROPIC,
-        *_CHATS,
+        *_ALL_CHATS,
     ),
     Dialect.ANTHROPIC_COUNT_TOKENS: (
         Dialect.ANTHROPIC_COUNT_TOKENS,
         Dialect.BEDROCK_COUNT_TOKENS,
         Dialect.VERTEX_COUNT_TOKENS,
     ),
-    Dialect.GEMINI_GENERATE: (Dialect.GEMINI_GENERATE, *_CHATS),
-    Dialect.GEMINI_STREAM_ARRAY: (Dialect.GEMINI_STREAM_ARRAY, *_CHATS),
+    Dialect.GEMINI_GENERATE: (Dialect.GEMINI_GENERATE, *_ALL_CHATS),
+    Dialect.GEMINI_STREAM_ARRAY: (Dialect.GEMINI_STREAM_ARRAY, *_ALL_CHATS),
     Dialect.GEMINI_COUNT_TOKENS: (Dialect.GEMINI_COUNT_TOKENS,),
     Dialect.GEMINI_EMBED: (
         Dialect.GEMINI_EMBED,
@@ -198,7 +200,7 @@ class Target:
         fields = fields or {}
         self._deployed: dict[str, Target] = {}
         """How deployments are reached that have an api-version to themselves, by name."""
-        if provider.takes_fields:
+        if provider.takes_fields or "responses_models" in fields:
             listed = located.deployments(fields)
             for name, version in listed.versions.items():
                 theirs = {**fields, "api_version": "", "azure_api_version": version, "deployments": ()}
@@ -263,7 +265,7 @@ class Target:
         self._fingerprint = b""
         self._wires: dict[tuple[Dialect, Dialect], Wire] = {}
         self._fixed: dict[Dialect, Wire] = {}
-        self._by_model = provider.by_model or bool(self._deployed)
+        self._by_model = provider.by_model or bool(provider.responses_only or self._deployed)
         self._of_models: dict[tuple[Dialect, str, bool], Wire] = {}
 
     def __repr__(self) -> str:
@@ -297,7 +299,10 @@ class Target:
         """The upstream dialect that serves a client dialect for this model, or None."""
         paths, only = self.provider.paths, self.provider.only
         legacy = client is Dialect.OPENAI_COMPLETIONS and not self._bridges(model)
-        for dialect in SERVED_BY.get(client, ()):
+        served = SERVED_BY.get(client, ())
+        if Dialect.OPENAI_RESPONSES in served and not legacy and matches(model, self.provider.responses_only):
+            served = (Dialect.OPENAI_RESPONSES, *served)
+        for dialect in served:
             if dialect not in paths or (dialect in only and not matches(model, only[dialect])):
                 continue
             if client is Dialect.OPENAI_COMPLETIONS and dialect in _LEGACY_TEXT and not legacy:
@@ -311,7 +316,7 @@ class Target:
             return self.completions_mode == "messages"
         if self.provider.text_only:
             return not matches(model, self.provider.text_only)
-        return matches(model, self.provider.chat_only)
+        return matches(model, self.provider.chat_only) or matches(model, self.provider.responses_only)
 
     def wire_for(self, client: Dialect, model: str, streamed: bool = False) -> Wire | None:
         """How a request of this dialect for this model goes upstream; None if it cannot."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from adapters.providers import RESPONSES_ONLY, matches
 from proxy.mock.answer import (
     Answer,
     Family,
@@ -105,6 +106,9 @@ def event(value: Any) -> bytes:
     return b"data: " + encode(value) + b"\n\n"
 
 
+_RESPONSES_ONLY = "This model is only supported in v1/responses and not in v1/chat/completions."
+
+
 def chat(incoming: Incoming) -> Answer:
     """POST /v1/chat/completions. Raises Refusal."""
     body = incoming.json
@@ -112,6 +116,8 @@ def chat(incoming: Incoming) -> Answer:
     if _TEXT_ONLY.match(model):
         message = "This is not a chat model and thus not supported in the v1/chat/completions endpoint."
         raise Refusal(404, f"{message} Did you mean to use v1/completions?", param="model")
+    if matches(model, RESPONSES_ONLY):
+        raise Refusal(404, _RESPONSES_ONLY, param="model")
     _check_messages(body)
     ask = _ask(model, body, incoming.echo)
     said = [say(ask, incoming.mode, i) for i in range(_choice_count(body))]

@@ -317,6 +317,58 @@ def bedrock(body: dict[str, Any]) -> Spoken:
     return Spoken(system, turns.made, settings)
 
 
+# OpenAI Responses
+
+
+def _responses_part(part: dict[str, Any]) -> Item:
+    if part["type"] == "input_image":
+        return _data(part["image_url"])
+    if part["type"] == "input_file":
+        return _data(part["file_data"], part["filename"])
+    return ("text", part["text"])
+
+
+def _responses_items(content: Any) -> list[Item]:
+    if isinstance(content, str):
+        return [("text", content)] if content else []
+    return [_responses_part(part) for part in content]
+
+
+def _responses_result(item: dict[str, Any]) -> Item:
+    return ("result", item["call_id"], *_failed(_responses_items(item["output"])))
+
+
+def responses(body: dict[str, Any]) -> Spoken:
+    """Reads a request of OpenAI's Responses. A failed result is marked in its text."""
+    system = [body["instructions"]] if "instructions" in body else []
+    turns = _Turns()
+    for item in body["input"]:
+        if item["type"] == "reasoning":
+            thought = "".join(part["text"] for part in item["summary"])
+            turns.add("model", [("thought", thought, f"openai:0:{item['id']}:{item['encrypted_content']}")])
+        elif item["type"] == "function_call":
+            turns.add("model", [("call", item["call_id"], item["name"], json.loads(item["arguments"]))])
+        elif item["type"] == "function_call_output":
+            turns.add("user", [_responses_result(item)])
+        elif item["role"] in ("system", "developer"):
+            system += [told[1] for told in _responses_items(item["content"])]
+        else:
+            turns.add({"user": "user", "assistant": "model"}[item["role"]], _responses_items(item["content"]))
+    choice, form = body.get("tool_choice"), body.get("text", {}).get("format")
+    settings = _given(
+        max_tokens=body.get("max_output_tokens"),
+        temperature=body.get("temperature"),
+        top_p=body.get("top_p"),
+        tools=[_tool(tool["name"], tool.get("description"), tool["parameters"]) for tool in body.get("tools", ())]
+        or None,
+        tool_choice=("only", choice["name"]) if isinstance(choice, dict) else choice,
+        parallel_tool_calls=body.get("parallel_tool_calls"),
+        response_format=form and form.get("schema", "json"),
+        reasoning_effort=body.get("reasoning", {}).get("effort", "none") != "none" or None,
+    )
+    return Spoken(system, turns.made, settings)
+
+
 # Cohere
 
 

@@ -22,6 +22,10 @@ def _openai(url: str, model: str, streamed: bool) -> Seen | Failed:
     return clients.ask_portkey(url, "sk-1", "", model, streamed)
 
 
+def _responses(url: str, model: str, streamed: bool) -> Seen | Failed:
+    return clients.ask_responses(url, "sk-1", "", model, streamed)
+
+
 def _anthropic(url: str, model: str, streamed: bool) -> Seen | Failed:
     return clients.ask_messages(url, "sk-1", "", model, streamed)
 
@@ -95,6 +99,7 @@ def _cohere(url: str, model: str, streamed: bool) -> Seen | Failed:
 
 NATIVES: dict[str, Read] = {
     "OpenAI chat": _openai,
+    "OpenAI Responses": _responses,
     "Anthropic Messages": _anthropic,
     "Gemini": _gemini,
     "Bedrock Converse": _converse,

@@ -33,6 +33,7 @@ from tests.matrix.test_matrix import config
 
 _DIALECTS: dict[str, tuple[str, str]] = {
     "/chat/completions": ("OpenAI chat", "m-openai"),
+    "/responses": ("OpenAI Responses", "m-recorded"),
     "/v1/messages": ("Anthropic Messages", "m-anthropic"),
     ":generateContent": ("Gemini", "m-gemini"),
     ":streamGenerateContent": ("Gemini", "m-gemini"),
@@ -139,6 +140,8 @@ EXPLAINED: dict[tuple[str, str], str] = {
         "myorg-myaccount.snowflakecomputing.com/",
         "stop",
     ): "The provider gives no finish reason. A dialect that must have one says what the answer amounts to.",
+    ("api.openai.com/test_openai_responses__test_background_mode", "answer"): "The response runs in the background and "
+    "is no answer yet, which dialects without such a state can only tell as a failure.",
     ("openrouter.ai/test_openrouter__test_openrouter_tool_optional_parameters/0", "answer"): "A tool call's arguments "
     "are null, which is no JSON text; other dialects show a call without arguments.",
 }

@@ -12,6 +12,7 @@ from tests.matrix.clients import CLIENTS, SDKS
 
 UPSTREAMS: dict[str, tuple[str, str]] = {
     "OpenAI chat": ("m-openai", "deepseek-reasoner"),
+    "OpenAI Responses": ("m-responses", "gpt-5-pro"),
     "Anthropic Messages": ("m-anthropic", "claude-sonnet-4-5"),
     "Gemini": ("m-gemini", "gemini-2.5-flash"),
     "Bedrock Converse": ("m-bedrock", "amazon.nova-pro-v1:0"),

@@ -21,6 +21,14 @@ def config(url: str) -> dict[str, object]:
     return {
         "virtual_keys": [
             {"slug": "m-openai", "provider": "deepseek", "key": "sk-1", "custom_host": f"{url}/v1"},
+            {"slug": "m-responses", "provider": "openai", "key": "sk-4", "custom_host": f"{url}/v1"},
+            {
+                "slug": "m-recorded",
+                "provider": "openai",
+                "key": "sk-6",
+                "custom_host": f"{url}/v1",
+                "responses_models": "rec-*",
+            },
             {"slug": "m-anthropic", "provider": "anthropic", "key": "sk-2", "custom_host": f"{url}/v1"},
             {"slug": "m-gemini", "provider": "google", "key": "sk-3", "custom_host": url},
             {

@@ -162,6 +162,14 @@ def geminis(body: Any) -> list[Any]:
     return [part["thoughtSignature"] for part in parts]
 
 
+def responses(body: Any) -> list[Any]:
+    return [
+        ("".join(part["text"] for part in before["summary"]), before["encrypted_content"])
+        for before, item in pairwise(body["input"])
+        if item.get("type") == "function_call" and before.get("type") == "reasoning"
+    ]
+
+
 def chats(body: Any) -> list[Any]:
     said = [message for message in body["messages"] if message["role"] == "assistant"]
     assert [json.loads(message["tool_calls"][0]["function"]["arguments"]) for message in said] == CALLS
@@ -172,6 +180,7 @@ BACK: dict[str, tuple[Callable[[Any], list[Any]], list[Any]]] = {
     "anthropic": (anthropics, SIGNED),
     "anthropic on bedrock": (anthropics, SIGNED),
     "bedrock": (bedrocks, SIGNED),
+    "responses": (responses, SIGNED),
     # Google looks at the signature alone.
     "gemini": (geminis, [signature for _, signature in SIGNED]),
     # DeepSeek's models sign nothing, and refuse a history of calls without their thoughts.

@@ -25,7 +25,7 @@ def model(base: str, case: str) -> str:
 
 
 _BY_SUFFIX = {name.replace(" ", "-"): case for name, case in {**CASES, LOOP.name: LOOP}.items()}
-_RESULTS = ('"tool_result"', '"functionResponse"', '"toolResult"', '"role":"tool"')
+_RESULTS = ('"tool_result"', '"functionResponse"', '"toolResult"', '"role":"tool"', '"function_call_output"')
 """How the dialects mark a tool's result, in a body without spaces."""
 
 
@@ -131,6 +131,8 @@ def _addressed(path: str, body: dict[str, Any]) -> tuple[str, str, bool]:
     """Which dialect a request is in, for which model, and whether its answer streams."""
     if path.endswith("/chat/completions"):
         return "openai", body["model"], bool(body.get("stream"))
+    if path.endswith("/responses"):
+        return "responses", body["model"], bool(body.get("stream"))
     if path.endswith("/messages"):
         return "anthropic", body["model"], bool(body.get("stream"))
     if path.endswith("/chat"):

@@ -362,6 +362,91 @@ def _cohere_error(status: int, message: str) -> Any:
     return {"id": "co-1", "message": message}
 
 
+# OpenAI Responses
+
+
+def _responses_items(answer: Answer) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = []
+    if answer.thinking:
+        summary = [{"type": "summary_text", "text": answer.thinking}]
+        sealed = signature_of(answer.thinking)
+        items.append({"id": "rs_1", "type": "reasoning", "summary": summary, "encrypted_content": sealed})
+    if answer.text:
+        part = {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
+        items.append({"id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": [part]})
+    for call in answer.calls:
+        named = {"call_id": call.id, "name": call.name, "arguments": json.dumps(call.arguments)}
+        items.append({"id": f"fc_{call.id}", "type": "function_call", "status": "completed", **named})
+    return items
+
+
+def _responses_whole(answer: Answer) -> Any:
+    cut = answer.stop == "length"
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1700000000,
+        "status": "incomplete" if cut else "completed",
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "instructions": None,
+        "metadata": {},
+        "model": "m",
+        "output": _responses_items(answer),
+        "parallel_tool_calls": True,
+        "temperature": 1.0,
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": 1.0,
+        "usage": {
+            "input_tokens": answer.input,
+            "input_tokens_details": {"cached_tokens": answer.cached},
+            "output_tokens": answer.output,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": answer.input + answer.output,
+        },
+    }
+
+
+def _responses_told(index: int, item: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The events of one item."""
+    place: dict[str, Any] = {"item_id": item["id"], "output_index": index}
+    empty = {**item, "status": "in_progress"}
+    if item["type"] == "function_call":
+        yield "output_item.added", {"output_index": index, "item": {**empty, "arguments": ""}}
+        for half in _halves(item["arguments"]):
+            yield "function_call_arguments.delta", {**place, "delta": half}
+        yield "function_call_arguments.done", {**place, "arguments": item["arguments"]}
+    else:
+        thinks = item["type"] == "reasoning"
+        field, around, name, part = (
+            ("summary", "reasoning_summary_part", "reasoning_summary_text", "summary_index")
+            if thinks
+            else ("content", "content_part", "output_text", "content_index")
+        )
+        yield "output_item.added", {"output_index": index, "item": {**empty, field: []}}
+        [told] = item[field]
+        place[part] = 0
+        yield f"{around}.added", {**place, "part": {**told, "text": ""}}
+        for half in _halves(told["text"]):
+            yield f"{name}.delta", {**place, "delta": half, **({} if thinks else {"logprobs": []})}
+        yield f"{name}.done", {**place, "text": told["text"]}
+        yield f"{around}.done", {**place, "part": told}
+    yield "output_item.done", {"output_index": index, "item": item}
+
+
+def _responses_stream(answer: Answer) -> Iterator[bytes]:
+    whole = _responses_whole(answer)
+    opened = {**whole, "status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
+    told: list[tuple[str, dict[str, Any]]] = [("created", {"response": opened}), ("in_progress", {"response": opened})]
+    for index, item in enumerate(whole["output"]):
+        told += _responses_told(index, item)
+    told.append(("incomplete" if answer.stop == "length" else "completed", {"response": whole}))
+    for number, (name, fields) in enumerate(told):
+        kind = f"response.{name}"
+        yield _sse({"type": kind, **fields, "sequence_number": number}, kind)
+
+
 # Mistral: chat, but for thinking, which is a part of the content
 
 
@@ -399,6 +484,7 @@ DIALECTS: dict[str, Dialect] = {
     "anthropic on bedrock": Dialect(
         "application/vnd.amazon.eventstream", _anthropic_message, _invoked_stream, _bedrock_error
     ),
+    "responses": Dialect(_SSE, _responses_whole, _responses_stream, _openai_error),
     "mistral": Dialect(_SSE, _mistral_whole, _mistral_stream, _openai_error),
     "cohere": Dialect(_SSE, _cohere_whole, _cohere_stream, _cohere_error),
 }

@@ -1,0 +1,241 @@
+"""Chat request → Responses request.
+
+The top level of the body is cut into fields without decoding their values, and each known field has its function in
+one table. What has no counterpart is named in `Outbound.dropped`: stop sequences, seeds, penalties, `n` and biases are
+not in Responses. Values are never clamped.
+
+Nothing is kept at the provider: the request says `store: false`, and asks for what the model thinks in encrypted form,
+so that the next turn can bring it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters import peek
+from adapters.anthropic.request import HARMLESS
+from adapters.chat.request import Dropped, format_of, read, read_all
+from adapters.chat.wire import NULL
+from adapters.effort import implied
+from adapters.errors import InvalidRequest
+from adapters.pivot import BRACE, first
+from adapters.responses.items import Conversation
+from adapters.responses.tools import Tools
+from adapters.responses.wire import reasons
+from adapters.responses_client.request import ENCRYPTED, LOGPROBS
+from adapters.types import Call, Outbound
+
+_encode = msgspec.json.Encoder().encode
+_decode_str = msgspec.json.Decoder(str).decode
+_decode_strings = msgspec.json.Decoder(list[str]).decode
+_decode_int = msgspec.json.Decoder(int).decode
+_decode_float = msgspec.json.Decoder(float).decode
+_decode_bool = msgspec.json.Decoder(bool).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+
+_DISABLED = Raw(b'"disabled"')
+_SCHEMA_NAME = "answer"
+"""What a schema is called that came without a name, which OpenAI insists on."""
+
+
+class _Build:
+    """A Responses request in the making. `out` is the body; the rest waits for `finish`, where fields meet."""
+
+    __slots__ = (
+        "call",
+        "conversation",
+        "dropped",
+        "include",
+        "max_completion_tokens",
+        "max_tokens",
+        "out",
+        "reasoning",
+        "text",
+        "thinking",
+        "tools",
+    )
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.out: dict[str, Any] = {"model": call.model}
+        self.dropped: Dropped = {}
+        self.conversation: Conversation | None = None
+        self.tools = Tools(self.dropped)
+        self.include: dict[str, None] = {}
+        self.max_tokens: Raw | None = None
+        self.max_completion_tokens: Raw | None = None
+        self.reasoning: dict[str, Any] = {}
+        self.text: dict[str, Any] = {}
+        self.thinking = NULL
+
+    def finish(self) -> bytes:
+        """Settles what depends on several fields; returns the body."""
+        conversation, out = self.conversation, self.out
+        if conversation is None:
+            raise InvalidRequest("The request needs `messages`.", "messages")
+        if conversation.instructions is not None:
+            out["instructions"] = conversation.instructions
+        out["input"] = conversation.items
+        limit = self.max_completion_tokens or self.max_tokens
+        if self.max_tokens not in (None, limit):
+            self.dropped["max_tokens"] = None
+        if limit is not None:
+            out["max_output_tokens"] = limit
+        self._reason()
+        if self.text:
+            out["text"] = self.text
+        self.tools.settle(out)
+        if self.include:
+            out["include"] = list(self.include)
+        out["store"] = False
+        if self.call.stream:
+            out["stream"] = True
+        return _encode(out)
+
+    def _reason(self) -> None:
+        reasoning = self.reasoning
+        if self.thinking != NULL:
+            self._think()
+        if reasoning.get("effort") is not None and self.call.blocks and reasoning["effort"] != "none":
+            # A client further on can show what the model thinks; OpenAI tells it to those who ask.
+            reasoning.setdefault("summary", "auto")
+        if reasoning:
+            self.out["reasoning"] = reasoning
+        if reasons(self.call.model):
+            self.include[ENCRYPTED] = None
+
+    def _think(self) -> None:
+        """Anthropic's budget of thinking tokens: an effort here, which says less."""
+        effort = implied(self.thinking)
+        if effort is not None:
+            self.reasoning.setdefault("effort", effort)
+            self.dropped["thinking.budget_tokens"] = None
+        elif read(_decode_object, self.thinking, "thinking").get("type") == _DISABLED:
+            # Models differ in how they are told not to think, and refuse the other's words.
+            self.dropped["thinking"] = None
+
+
+def translate(call: Call) -> Outbound:
+    """The Responses request for `call`. Raises InvalidRequest with the path of the field at fault."""
+    build = _Build(call)
+    read_all(build, peek.text_fields(call.body), _FIELDS, HARMLESS)
+    return Outbound(build.finish(), (), tuple(build.dropped))
+
+
+def _ignore(build: _Build, name: str, raw: Raw) -> None:
+    """Known from elsewhere: the model and the stream flag from the call, the stream options when the answer comes."""
+
+
+def _messages(build: _Build, name: str, raw: Raw) -> None:
+    build.conversation = Conversation(build.dropped)
+    build.conversation.add_all(raw)
+
+
+def _same(decode: Callable[[Raw], Any]) -> Callable[[_Build, str, Raw], None]:
+    """A field of the same name, as the JSON it came in."""
+
+    def put(build: _Build, name: str, raw: Raw) -> None:
+        read(decode, raw, name)
+        build.out[name] = raw
+
+    return put
+
+
+def _limit(build: _Build, name: str, raw: Raw) -> None:
+    read(_decode_int, raw, name)
+    setattr(build, name, raw)
+
+
+def _logprobs(build: _Build, name: str, raw: Raw) -> None:
+    if read(_decode_bool, raw, name):
+        build.include[LOGPROBS] = None
+
+
+def _tools(build: _Build, name: str, raw: Raw) -> None:
+    build.tools.add_all(raw)
+
+
+def _functions(build: _Build, name: str, raw: Raw) -> None:
+    build.tools.add_functions(raw)
+    # A legacy answer has room for one call only.
+    build.out["parallel_tool_calls"] = False
+
+
+def _tool_choice(build: _Build, name: str, raw: Raw) -> None:
+    build.tools.choose(raw, name)
+
+
+def _web_search(build: _Build, name: str, raw: Raw) -> None:
+    build.tools.search(raw, name)
+
+
+def _response_format(build: _Build, name: str, raw: Raw) -> None:
+    any_json, schema = format_of(raw, name)
+    if any_json:
+        build.text["format"] = {"type": "json_object"}
+    elif schema is not None:
+        given = read(_decode_object, read(_decode_object, raw, name)["json_schema"], f"{name}.json_schema")
+        build.text["format"] = {"type": "json_schema", "name": _SCHEMA_NAME, **given}
+
+
+def _verbosity(build: _Build, name: str, raw: Raw) -> None:
+    build.text[name] = read(_decode_str, raw, name)
+
+
+def _reasoning_effort(build: _Build, name: str, raw: Raw) -> None:
+    build.reasoning["effort"] = read(_decode_str, raw, name)
+
+
+def _reasoning(build: _Build, name: str, raw: Raw) -> None:
+    for field, value in read(_decode_object, raw, name).items():
+        build.reasoning.setdefault(field, value)
+
+
+def _thinking(build: _Build, name: str, raw: Raw) -> None:
+    if first(raw) != BRACE:
+        raise InvalidRequest("Expected `object`.", name)
+    build.thinking = raw
+
+
+def _include(build: _Build, name: str, raw: Raw) -> None:
+    build.include.update(dict.fromkeys(read(_decode_strings, raw, name)))
+
+
+_FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
+    "model": _ignore,
+    "stream": _ignore,
+    "stream_options": _ignore,
+    "messages": _messages,
+    "max_tokens": _limit,
+    "max_completion_tokens": _limit,
+    "temperature": _same(_decode_float),
+    "top_p": _same(_decode_float),
+    "logprobs": _logprobs,
+    "top_logprobs": _same(_decode_int),
+    "tools": _tools,
+    "functions": _functions,
+    "tool_choice": _tool_choice,
+    "function_call": _tool_choice,
+    "parallel_tool_calls": _same(_decode_bool),
+    "web_search_options": _web_search,
+    "response_format": _response_format,
+    "verbosity": _verbosity,
+    "reasoning_effort": _reasoning_effort,
+    "thinking": _thinking,
+    "service_tier": _same(_decode_str),
+    "metadata": _same(_decode_object),
+    "user": _same(_decode_str),
+    "safety_identifier": _same(_decode_str),
+    "prompt_cache_key": _same(_decode_str),
+    "prompt_cache_retention": _same(_decode_str),
+    # Responses' own.
+    "reasoning": _reasoning,
+    "include": _include,
+    "truncation": _same(_decode_str),
+    "max_tool_calls": _same(_decode_int),
+}
+"""Every field with a meaning upstream; the others are dropped by name."""

@@ -1,0 +1,179 @@
+"""Tools and the choice among them: nested in a chat, flat here. OpenAI's own tools pass in either form.
+
+The other way, for clients that speak Responses, is `adapters.responses_client.tools`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from adapters.chat.request import Dropped, read
+from adapters.chat.wire import EMPTY_OBJECT, NULL
+from adapters.errors import InvalidRequest
+from adapters.pivot import BRACE, first
+from adapters.responses_client.tools import NOTHING, SEARCHES
+
+_decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_str = msgspec.json.Decoder(str).decode
+_decode_choice = msgspec.json.Decoder(str | dict[str, Raw]).decode
+
+_FALSE = Raw(b"false")
+_CHOICES = ("auto", "none", "required")
+
+_NATIVE = frozenset(
+    (
+        *SEARCHES, "file_search", "code_interpreter", "computer", "computer_use_preview", "image_generation", "mcp",
+        "local_shell", "shell", "apply_patch", "tool_search", "namespace",
+    )
+)  # fmt: skip
+"""Tools that OpenAI runs, or whose calls only its models make."""
+
+
+class Tools:
+    """The tools of a request in the making."""
+
+    __slots__ = ("_choice", "dropped", "made")
+
+    def __init__(self, dropped: Dropped) -> None:
+        self.dropped = dropped
+        self.made: list[dict[str, Any]] = []
+        self._choice: Any = None
+
+    def add_all(self, raw: Raw) -> None:
+        """Adds `tools`. Raises InvalidRequest with the path of what is wrong."""
+        for index, tool in enumerate(read(_decode_objects, raw, "tools")):
+            self._add(tool, f"tools[{index}]")
+
+    def add_functions(self, raw: Raw) -> None:
+        """Adds the `functions` that clients sent before there were tools."""
+        for index, function in enumerate(read(_decode_objects, raw, "functions")):
+            self._function(function, f"functions[{index}]")
+
+    def search(self, raw: Raw, path: str) -> None:
+        """Adds the web search that `web_search_options` asks for."""
+        tool: dict[str, Any] = {"type": SEARCHES[0]}
+        for name, value in read(_decode_object, raw, path).items():
+            if name == "user_location" and value != NULL:
+                place = read(_decode_object, value, f"{path}.{name}")
+                near = place.get("approximate", NULL)
+                if near != NULL:
+                    place = read(_decode_object, near, f"{path}.{name}.approximate")
+                tool[name] = {**place, "type": "approximate"}
+            elif name in ("search_context_size", "filters"):
+                tool[name] = value
+            elif value != NULL:
+                self.dropped[f"{path}.{name}"] = None
+        self.made.append(tool)
+
+    def _add(self, tool: dict[str, Raw], path: str) -> None:
+        if tool.pop("cache_control", NULL) != NULL:
+            self.dropped["cache_control"] = None
+        kind = read(_decode_str, tool.get("type", NULL), f"{path}.type")
+        if kind == "function":
+            if "function" not in tool:
+                raise InvalidRequest("A function tool needs `function`.", f"{path}.function")
+            self._function(read(_decode_object, tool["function"], f"{path}.function"), f"{path}.function")
+        elif kind == "custom" and "custom" in tool:
+            self._custom(read(_decode_object, tool["custom"], f"{path}.custom"), f"{path}.custom")
+        elif kind.partition("_20")[0] in SEARCHES and "name" in tool:
+            self._foreign_search(tool)
+        elif kind.partition("_20")[0] in _NATIVE:
+            options = tool.pop(kind, NULL)
+            inner = read(_decode_object, options, f"{path}.{kind}") if first(options) == BRACE else {}
+            self.made.append({**tool, **inner})
+        else:
+            # What runs at another maker's servers.
+            self.dropped[f"tools[].{kind[:40]}"] = None
+
+    def _foreign_search(self, tool: dict[str, Raw]) -> None:
+        """Anthropic's web search."""
+        made: dict[str, Any] = {"type": SEARCHES[0]}
+        for name, value in tool.items():
+            if name == "allowed_domains" and value != NULL:
+                made["filters"] = {name: value}
+            elif name == "user_location":
+                made[name] = value
+            elif name not in ("type", "name") and value != NULL:
+                self.dropped[f"tools[].{name}"] = None
+        self.made.append(made)
+
+    def _function(self, function: dict[str, Raw], path: str) -> None:
+        made: dict[str, Any] = {"type": "function", "name": _name(function, path)}
+        if function.pop("cache_control", NULL) != NULL:
+            self.dropped["cache_control"] = None
+        if function.get("description", NULL) != NULL:
+            made["description"] = function["description"]
+        parameters = function.get("parameters", NULL)
+        if parameters in (NULL, EMPTY_OBJECT):
+            parameters = NOTHING
+        elif first(parameters) != BRACE:
+            raise InvalidRequest("The parameters must be a JSON schema object.", f"{path}.parameters")
+        made["parameters"] = parameters
+        # Responses hold functions to their schemas unless told otherwise, chats do not.
+        made["strict"] = _FALSE if function.get("strict", NULL) == NULL else function["strict"]
+        self.made.append(made)
+
+    def _custom(self, custom: dict[str, Raw], path: str) -> None:
+        made: dict[str, Any] = {"type": "custom", "name": _name(custom, path)}
+        if custom.get("description", NULL) != NULL:
+            made["description"] = custom["description"]
+        form = custom.get("format", NULL)
+        if form != NULL:
+            given = read(_decode_object, form, f"{path}.format")
+            grammar = given.pop("grammar", NULL)
+            made["format"] = {**given, **(read(_decode_object, grammar, f"{path}.format") if grammar != NULL else {})}
+        self.made.append(made)
+
+    # -- the choice
+
+    def choose(self, raw: Raw, path: str) -> None:
+        """Takes OpenAI's `tool_choice` or `function_call`."""
+        choice = read(_decode_choice, raw, path)
+        if isinstance(choice, str):
+            if choice not in _CHOICES:
+                raise InvalidRequest(f"There is no tool choice `{choice[:40]}`.", path)
+            self._choice = choice
+            return
+        if "type" not in choice and "name" in choice:
+            # The legacy form of function_call.
+            self._choice = {"type": "function", "name": choice["name"]}
+            return
+        kind = read(_decode_str, choice.get("type", NULL), f"{path}.type")
+        if kind == "allowed_tools" and kind in choice:
+            allowed = read(_decode_object, choice[kind], f"{path}.{kind}")
+            tools = read(_decode_objects, allowed.get("tools", NULL), f"{path}.{kind}.tools")
+            self._choice = {"type": kind, **allowed, "tools": [_flat(tool, f"{path}.{kind}.tools") for tool in tools]}
+        else:
+            self._choice = _flat(choice, path)
+
+    def settle(self, out: dict[str, Any]) -> None:
+        """Puts tools and choice into the request."""
+        if self.made:
+            out["tools"] = self.made
+            if self._choice is not None:
+                out["tool_choice"] = self._choice
+            return
+        # OpenAI refuses both of these where there are no tools.
+        out.pop("parallel_tool_calls", None)
+        if self._choice not in (None, "auto", "none"):
+            self.dropped["tool_choice"] = None
+
+
+def _flat(choice: Mapping[str, Raw], path: str) -> dict[str, Any]:
+    """A choice of one tool, whose name a chat has one level further down."""
+    kind = read(_decode_str, choice.get("type", NULL), f"{path}.type")
+    if kind not in choice:
+        if kind in ("function", "custom") and "name" not in choice:
+            raise InvalidRequest(f"A choice of this type needs `{kind}`.", f"{path}.{kind}")
+        return dict(choice)
+    inner = read(_decode_object, choice[kind], f"{path}.{kind}")
+    return {"type": kind, "name": _name(inner, f"{path}.{kind}")}
+
+
+def _name(fields: Mapping[str, Raw], path: str) -> str:
+    return read(_decode_str, fields.get("name", NULL), f"{path}.name")
