@@ -40,6 +40,10 @@ def peek(body: bytes) -> Peek:
         raise malformed(error) from error
 
 
+_NOTHING = "Input data was truncated"
+"""What msgspec says of a text that ends too early."""
+
+
 def malformed(error: Exception) -> InvalidRequest:
     """The answer to a body that does not decode: where it breaks, in the words of the JSON path."""
     if isinstance(error, RecursionError):
@@ -47,6 +51,8 @@ def malformed(error: Exception) -> InvalidRequest:
     if isinstance(error, UnicodeDecodeError):
         return InvalidRequest("The request body is not valid UTF-8.", code="invalid_json")
     text = str(error)
+    if text == _NOTHING:
+        return InvalidRequest("The request body is empty or breaks off; expected a JSON object.", code="invalid_json")
     if isinstance(error, msgspec.ValidationError):
         what, _, path = text.partition(" - at `$")
         param = path.rstrip("`").lstrip(".") or None

@@ -40,7 +40,7 @@ def authenticate(x: Exchange) -> Key:
     found = token_of(x.headers)
     if found is None:
         raise _refused(
-            "Missing API key: send it as x-portkey-api-key, as Authorization: Bearer, or where your SDK puts its key."
+            "Missing API key: send it as x-portkey-api-key, as Authorization: Bearer, or where your SDK puts its key"
         )
     key = x.snapshot.keys.get(sha256(found[0]).digest())
     if key is None:

@@ -14,6 +14,7 @@ No redirects, no cookies, no decompression, no proxy variables: none of that mac
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import re
 import select
@@ -791,15 +792,24 @@ class HttpTransport:
         await self._client.close()
 
 
+_WHY = {
+    errno.ECONNREFUSED: "nothing listens at its address and port",
+    errno.EHOSTUNREACH: "there is no way to its host",
+    errno.ENETUNREACH: "there is no way to its host",
+}
+
+
 def _unreachable(error: Exception) -> UpstreamFailure:
     blocked = _blocked(error)
     if blocked is not None:
         return blocked
-    what = (
-        "its host name does not resolve" if isinstance(error, aiohttp.ClientConnectorDNSError) else "connection failed"
-    )
-    if isinstance(error, aiohttp.ClientSSLError):
+    what = "connection failed"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        what = "its host name does not resolve"
+    elif isinstance(error, aiohttp.ClientSSLError):
         what = "its certificate or TLS handshake was refused"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        what = _WHY.get(error.os_error.errno or 0, what)
     return UpstreamFailure(Kind.UNREACHABLE, f"The provider could not be reached: {what}.", sent=False)
 
 

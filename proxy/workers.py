@@ -7,6 +7,7 @@ shows at `/readyz` first that it will), SIGUSR2 retires while others go on accep
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -178,6 +179,14 @@ def check_parser() -> None:
         )
 
 
+_REMEDIES = {
+    errno.EADDRINUSE: "stop what listens there, or choose another --port",
+    errno.EADDRNOTAVAIL: "--host takes an address of this machine, or 0.0.0.0 for all of them",
+    errno.EACCES: "choose a --port from 1024 on, or give the process CAP_NET_BIND_SERVICE",
+}
+"""What to do about a socket that cannot listen."""
+
+
 def listen(host: str, port: int) -> socket.socket:
     """The listening socket that all workers share. Raises StartupError in one clear line."""
     try:
@@ -192,9 +201,9 @@ def listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StartupError(
-            f"cannot listen on {host}:{port}: {reason}; stop what listens there, or choose another --port"
-        ) from error
+        known = errno.EADDRNOTAVAIL if isinstance(error, socket.gaierror) else error.errno or 0
+        remedy = _REMEDIES.get(known, "choose another --host or --port")
+        raise StartupError(f"cannot listen on {host}:{port}: {reason}; {remedy}") from error
     listener.set_inheritable(True)
     return listener
 

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from proxy import __version__
 from proxy.errors import ConfigError, LoopwayError, Refused
@@ -138,7 +139,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _one_line(error: click.ClickException) -> str:
-    text = " ".join(error.format_message().split())
+    text = " ".join(error.format_message().split()).replace("a valid integer range", "a whole number")
+    if isinstance(error, click.BadParameter) and error.ctx is not None and error.param is not None:
+        name, variable = error.param.name or "", error.param.envvar
+        if error.ctx.get_parameter_source(name) is ParameterSource.ENVIRONMENT:
+            return f"the environment variable {variable}: {text.partition(': ')[2].rstrip('.')}"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"{text.rstrip('.')} (see {error.ctx.command_path} --help)"
     return text

@@ -132,6 +132,11 @@ def machine() -> Iterator[Finding]:
 def _data(data: Path) -> Iterator[Finding]:
     what = "data directory"
     if not data.exists():
+        above = next(path for path in data.resolve().parents if path.exists())
+        if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+            why = f"{data} is not there, and this user cannot make it in {above}"
+            yield Finding(what, "bad", why, f"give {above} to user {os.getuid()}, or name another with --data")
+            return
         yield Finding(what, "warn", f"{data} is not there yet", "the first start makes it; --data says where")
         return
     if not os.access(data, os.W_OK):

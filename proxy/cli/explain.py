@@ -26,7 +26,12 @@ from proxy.prices import Prices, vendored
 @click.command()
 @click.option("--config", "file", required=True, type=click.Path(path_type=Path), help="The configuration file.")
 @click.option(
-    "--path", default="/v1/chat/completions", show_default=True, type=click.Choice(tuple(DIALECTS)), help="The route."
+    "--path",
+    default="/v1/chat/completions",
+    show_default=True,
+    type=click.Choice(tuple(DIALECTS)),
+    metavar="PATH",
+    help="The route.",
 )
 @click.option("--model", help="The request's model.")
 @click.option("--provider", help="The header x-portkey-provider: a provider's id or @slug.")

@@ -25,7 +25,7 @@ from proxy.ports import Rows
 from proxy.store import default_url, migrate, open_store
 from proxy.store import logs as jobs
 from proxy.store.store import SqlStore
-from proxy.usage_columns import PENDING
+from proxy.usage_columns import PENDING, POST
 from proxy.vault import Vault
 
 _EVERY = 1.0
@@ -60,11 +60,14 @@ def logs(data: str, limit: int, show: str | None, follow: bool, as_json: bool, *
         try:
             sought = wanted(_query(**asked), log.rows)
         except Refused as refused:
-            raise click.ClickException(refused.message) from None
+            also = ", or so long ago: 15m, 2h, 1d" if refused.param in ("since", "until") else ""
+            raise click.ClickException(f"{refused.message}{also}") from None
         found = log.find(sought, limit)
         if follow:  # what is open is shown below, and as a line when it has ended
             found = [row for row in found if row["outcome"] != PENDING]
         for row in reversed(found):
+            if follow and row["outcome"] == PENDING:
+                continue  # shown while it is open, and when it has ended
             click.echo(json.dumps(row, ensure_ascii=False) if as_json else line(row))
         if follow:
             _Follower(log, sought, found, as_json=as_json).run()
@@ -144,12 +147,13 @@ def line(row: dict[str, Any]) -> str:
     status, outcome, took = row["response_status_code"] or 0, row["outcome"], row["response_time"]
     failed = outcome not in ("ok", PENDING)
     colour = "red" if status >= 500 or (failed and status < 400) else "yellow" if status >= 300 else "green"
+    plain = row["request_method"] == POST
     parts = [
         click.style(row["created_at"][11:23], dim=True),
         click.style(f"{status or '…':>3}", fg=colour, bold=True),
         f"{'' if took is None else _took(took / 1000):>7}",
         click.style(_who(row), fg="cyan"),
-        _what(row),
+        _what(row) if plain else f"{_what(row)} {row['request_method']} {row['request_url']}",
     ]
     if row["req_units"] is not None:
         parts.append(f"{row['req_units']}→{row['res_units']}")

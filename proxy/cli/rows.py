@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from adapters.errors import Kind
 from proxy.admin.scene import Scene, audit
 from proxy.errors import Refused, StoreError
 from proxy.store import default_url, migrate, open_store
@@ -27,6 +28,9 @@ SET = "Any other field of the admin API, its value as JSON or text; repeatable."
 
 
 # The store
+
+
+_HERE = "rows of the configuration file are not in the store: loopway check shows those"
 
 
 def run(data: str, operation: Callable[[Scene], Awaitable[T]], *, make: bool = False) -> T:
@@ -47,7 +51,8 @@ def run(data: str, operation: Callable[[Scene], Awaitable[T]], *, make: bool = F
     try:
         return asyncio.run(session())
     except Refused as error:
-        raise click.ClickException("; ".join((error.message, *error.errors))) from None
+        here = (_HERE,) if error.kind is Kind.NOT_FOUND else ()
+        raise click.ClickException("; ".join((error.message, *error.errors, *here))) from None
 
 
 def noted(action: str, entity: str) -> None:

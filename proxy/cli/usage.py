@@ -90,7 +90,8 @@ def _moment(text: str, now: int, option: str) -> int:
     try:
         return moment(text, option)
     except Refused as refused:
-        raise click.BadParameter(f"{refused.message}; or 24h, 7d …", param_hint=option) from None
+        what = refused.message.removeprefix(f"{option}: ")
+        raise click.BadParameter(f"{what}; or 24h, 7d …", param_hint=option) from None
 
 
 def _pair(text: str) -> tuple[str, str]:

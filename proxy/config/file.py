@@ -16,6 +16,7 @@ from msgspec import UNSET
 
 from proxy.config import objects, tree
 from proxy.config.checks import Path as Steps
+from proxy.config.near import nearest
 from proxy.config.nodes import Node
 from proxy.config.prices import PriceSettings
 from proxy.config.read import Source
@@ -142,22 +143,26 @@ def _check_references(problems: Problems, root: Value, config: FileConfig) -> No
     """Names that are not in this file. They may be in the store, so these are only warnings."""
     slugs = {row.slug for row in config.virtual_keys}
     known = {row.slug for row in config.configs}
-    elsewhere = "is not in this file; it must be in the store"
+
+    def elsewhere(name: str, names: set[str]) -> str:
+        near = nearest(name, sorted(names))
+        return f"is not in this file; it must be in the store{f', or be {near!r}' if near else ''}"
+
     for _, index, item in _places(root, "api_keys", "name"):
         allowed = item.get("virtual_keys")
         for position, slug in enumerate(allowed.items() if allowed else ()):
             if slug.text not in slugs:
-                problems.warn(slug.at, f"api_keys[{index}].virtual_keys[{position}]", elsewhere)
+                problems.warn(slug.at, f"api_keys[{index}].virtual_keys[{position}]", elsewhere(slug.text, slugs))
         chosen = item.get("config")
         if chosen is not None and chosen.text not in known:
-            problems.warn(chosen.at, f"api_keys[{index}].config", elsewhere)
+            problems.warn(chosen.at, f"api_keys[{index}].config", elsewhere(chosen.text, known))
     nodes = {row.slug: objects.parse(row.config) for row in config.configs}
     for name, index, item in _places(root, "configs", "slug"):
         for steps, node in _leaves(nodes[name], ()):
             if node.slug is not None and node.slug not in slugs:
                 at = item.walk(("config", *steps))
                 path = f"configs[{index}].{objects.json_path(steps)}"
-                problems.warn(at.at, path, f"the virtual key '{node.slug}' {elsewhere}")
+                problems.warn(at.at, path, f"the virtual key '{node.slug}' {elsewhere(node.slug, slugs)}")
 
 
 def _leaves(node: Node, steps: Steps) -> Iterator[tuple[Steps, Node]]:

@@ -457,5 +457,6 @@ def amount_of(spending: Spending, price: Price | None, usage: Usage) -> int:
 
 def _spelled(spending: Spending) -> str:
     budget = spending.budget
-    amount = f"${budget.usd:g}" if budget.usd is not None else f"{budget.tokens} tokens"
+    # Not `:g`, which says $1e-06.
+    amount = f"{budget.tokens} tokens" if budget.usd is None else f"${budget.usd:.9f}".rstrip("0").rstrip(".")
     return f"{amount} {'in total' if budget.window == 'total' else budget.window}"

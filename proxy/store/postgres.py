@@ -132,7 +132,7 @@ class PostgresEngine:
                 raw.execute("SELECT set_config(%s, %s, false)", (setting, str(milliseconds)))
         except psycopg.Error as error:
             self._away_until = monotonic() + _PAUSE * random.uniform(1, 1.5)
-            raise StoreError(f"the store {self.label} cannot be reached: {_reason(error)}") from error
+            raise StoreError(f"the store {self.label} cannot be reached: {_why(error)}") from error
         self._away_until = 0.0
         return PostgresConnection(raw)
 
@@ -176,6 +176,16 @@ def _liveness(milliseconds: int) -> dict[str, Any]:
         "keepalives_count": 2,
         "tcp_user_timeout": milliseconds,
     }
+
+
+_SAID = re.compile(r"(?:failed: (?:FATAL:\s+)?|failed to resolve host )(.+)")
+
+
+def _why(error: Exception) -> str:
+    """Why there is no connection, as libpq or the server says it, which repeats names of hosts, users and databases and
+    no password; `_reason` where they say it otherwise."""
+    found = _SAID.search(str(error)) if isinstance(error, psycopg.OperationalError) else None
+    return found[1].strip() if found else _reason(error)
 
 
 def _reason(error: Exception) -> str:

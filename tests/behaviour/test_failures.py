@@ -121,7 +121,10 @@ async def test_a_provider_that_refuses_connections_is_a_bad_gateway() -> None:
         for route, (path, body, slug) in ROUTES.items():
             answer = await rig.post(path, body, vk=slug)
             check_error(route, answer, 502)
-            assert answer.json()["error"]["message"] == "The provider could not be reached: connection failed."
+            assert (
+                answer.json()["error"]["message"]
+                == "The provider could not be reached: nothing listens at its address and port."
+            )
 
 
 async def test_a_provider_whose_name_does_not_resolve_is_a_bad_gateway() -> None:

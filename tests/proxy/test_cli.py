@@ -163,6 +163,16 @@ def test_a_command_written_wrongly_is_one_line_and_code_2(
     assert line is None or err == line
 
 
+def test_a_variable_written_wrongly_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOPWAY_WORKERS", "many")
+    assert main(["serve"]) == 2
+    assert (
+        capsys.readouterr().err == "loopway: the environment variable LOOPWAY_WORKERS: 'many' is not a whole number\n"
+    )
+
+
 def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "Commands:" in capsys.readouterr().err

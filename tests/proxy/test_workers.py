@@ -27,7 +27,7 @@ def test_a_port_in_use_is_one_clear_line() -> None:
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "203.0.113.1"])
 def test_an_address_that_cannot_be_had_is_one_clear_line(host: str) -> None:
-    with pytest.raises(StartupError, match=rf"^cannot listen on {host}:8787: [^\n]+$"):
+    with pytest.raises(StartupError, match=rf"^cannot listen on {host}:8787: [^\n]+; --host takes [^\n]+$"):
         listen(host, 8787)
 
 

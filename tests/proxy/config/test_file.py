@@ -360,6 +360,21 @@ def test_what_may_be_in_the_store_is_only_a_warning(read: Load, tmp_path: Path) 
     ]
 
 
+def test_a_name_that_is_not_in_the_file_and_near_one_that_is_gets_that_one_shown(read: Load, tmp_path: Path) -> None:
+    config = read(
+        """\
+        api_keys:
+          - {name: a, key: k, config: pc-defalt}
+        configs:
+          - {slug: pc-default, config: {virtual_key: elsewhere}}
+        """
+    )
+    assert [line.removeprefix(f"{tmp_path}/loopway.yaml:") for line in config.warnings] == [
+        "2:31: api_keys[0].config: is not in this file; it must be in the store, or be 'pc-default'",
+        "4:32: configs[0].config: the virtual key 'elsewhere' is not in this file; it must be in the store",
+    ]
+
+
 def test_keys_whose_variables_are_empty_are_left_out_with_a_warning(read: Load) -> None:
     config = read(
         """
