@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 
 from proxy.seams import Client, Flow
-from proxy.store.logs import Body
+from proxy.store.logs import BODIES, Body
 from proxy.vault import Vault
 
 _WAITING = 1000
-_TABLE = "bodies"
 HIDDEN = "[redacted]"
 
 
@@ -126,9 +125,9 @@ class Bodies:
         text = data.decode("utf-8", "replace")
         for pattern in self._redact:
             text = pattern.sub(HIDDEN, text)
-        return self._vault.seal(text, table=_TABLE, row=request_id, column=column)
+        return self._vault.seal(text, table=BODIES, row=request_id, column=column)
 
 
 def opened(vault: Vault, request_id: str, row: dict[str, str], column: str) -> str:
     """What was kept, in clear. Raises StoreError where the master key is another one now."""
-    return vault.unseal(row[column], table=_TABLE, row=request_id, column=column)
+    return vault.unseal(row[column], table=BODIES, row=request_id, column=column)

@@ -85,9 +85,14 @@ class Vault:
         except (binascii.Error, InvalidTag, ValueError) as error:
             raise StoreError(f"{where}: does not decrypt; the value is damaged or belongs to another row") from error
 
+    @property
+    def seals_with(self) -> str:
+        """How everything begins that the first key has sealed."""
+        return f"{_VERSION}.{self.key_id}."
+
     def sealed_by_current(self, sealed: str) -> bool:
         """Whether a value needs no sealing afresh after a change of the master key."""
-        return sealed.startswith(f"{_VERSION}.{self.key_id}.")
+        return sealed.startswith(self.seals_with)
 
 
 def _place(table: str, row: str, column: str) -> bytes:

@@ -245,7 +245,7 @@ async def _download(context: AdminContext, request: AdminRequest) -> Answer:
     assert asked is not None
     told = {name.lower(): value.decode("latin-1") for name, value in asked.raw_headers}
     scheme = "https" if told.get(b"x-forwarded-proto") == "https" else "http"
-    return Answer({"signed_url": f"{scheme}://{told[b'host']}/v1/logs/exports/{export.id}/file"})
+    return Answer({"signed_url": f"{scheme}://{told.get(b'host', '')}/v1/logs/exports/{export.id}/file"})
 
 
 async def _file(context: AdminContext, request: AdminRequest) -> Answer:

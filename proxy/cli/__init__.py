@@ -39,6 +39,7 @@ COMMANDS: dict[str, Entry] = {
     "usage": Entry("proxy.cli.usage:usage", "Show what was used and spent."),
     "prices": Entry("proxy.cli.prices:prices", "Show what tokens cost, and take over another table."),
     "logs": Entry("proxy.cli.logs:logs", "Search, show and follow the requests that the gateway has served."),
+    "reseal": Entry("proxy.cli.reseal:reseal", "Take the store over to a new master key."),
     "mock": Entry("proxy.cli:mock", "Run a deterministic provider, for demos and tests."),
     "version": Entry("proxy.cli:version", "Print the version."),
 }

@@ -11,6 +11,8 @@ from proxy.store.engine import Connection
 from proxy.store.records import TRACED
 from proxy.usage_columns import COLUMNS
 
+BODIES = "bodies"
+"""The table of bodies, and what they are sealed as part of."""
 _SHOWN = ", ".join(COLUMNS)
 _MOST_COUNTED = 10_000
 _PURGED_AT_ONCE = 1_000

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from proxy.errors import StartupError, StoreError
 from proxy.store import records
 from proxy.store.engine import Connection
+from proxy.store.logs import BODIES
 from proxy.vault import VARIABLE, Vault
 
 _CHECK = {"table": "meta", "row": "vault_check", "column": "value"}
@@ -50,3 +53,44 @@ def reseal(connection: Connection, vault: Vault) -> None:
 
 def _fresh(vault: Vault, sealed: str) -> bool:
     return not sealed or vault.sealed_by_current(sealed)
+
+
+class Resealed(msgspec.Struct, frozen=True):
+    """One batch: how many bodies were sealed afresh, how many no key opens, and the id to go on behind (None: done)."""
+
+    done: int
+    lost: int
+    after: str | None
+
+
+def reseal_bodies(connection: Connection, vault: Vault, after: str = "", size: int = 100) -> Resealed:
+    """Seals the next bodies of the log under the vault's first key, in one transaction.
+
+    What is under that key already is passed over without being read, so whoever is killed may simply begin again.
+    What no key of the vault opens stays as it is.
+    """
+    with connection.writing():
+        found = connection.execute(
+            "SELECT request_id, request, response FROM bodies WHERE request_id > :after "
+            "AND (request NOT LIKE :fresh OR response NOT LIKE :fresh) ORDER BY request_id LIMIT :size",
+            {"after": after, "fresh": f"{vault.seals_with}%", "size": size},
+        ).fetchall()
+        lost = 0
+        for row in found:
+            id = row["request_id"]
+            try:
+                sealed = {
+                    column: vault.seal(
+                        vault.unseal(row[column], table=BODIES, row=id, column=column),
+                        table=BODIES, row=id, column=column,
+                    )
+                    for column in ("request", "response")
+                }  # fmt: skip
+            except StoreError:
+                lost += 1
+                continue
+            connection.execute(
+                "UPDATE bodies SET request = :request, response = :response WHERE request_id = :id",
+                {**sealed, "id": id},
+            )
+    return Resealed(len(found) - lost, lost, found[-1]["request_id"] if len(found) == size else None)
