@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from proxy.metrics import FAMILIES
+from tests.deploy.balancers import nginx_main
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CHART = DEPLOY / "helm" / "loopway"
@@ -57,24 +58,7 @@ def test_haproxy_takes_its_configuration_without_a_warning() -> None:
 
 
 def test_nginx_takes_its_configuration(tmp_path: Path) -> None:
-    main = tmp_path / "nginx.conf"
-    parts = "".join(
-        f"{name}_temp_path {tmp_path}/{name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    main.write_text(
-        f"pid {tmp_path}/pid; error_log {tmp_path}/errors; events {{}} "
-        f"http {{ access_log off; {parts} include {DEPLOY}/nginx/loopway.conf; }}"
-    )
-    tool("nginx", "-t", "-q", "-c", main)
-
-
-def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
-    if shutil.which("systemd-analyze") is None:
-        return  # not on every machine, and nothing that installs for a test
-    for name in ("loopway.service", "loopway.socket"):
-        text = (DEPLOY / "systemd" / name).read_text()
-        (tmp_path / name).write_text(text.replace("/opt/loopway/bin/loopway", "/bin/true"))
-    tool("systemd-analyze", "verify", tmp_path / "loopway.service", tmp_path / "loopway.socket")
+    tool("nginx", "-t", "-q", "-e", "stderr", "-c", nginx_main(tmp_path, DEPLOY / "nginx" / "loopway.conf"))
 
 
 # Prometheus and Grafana

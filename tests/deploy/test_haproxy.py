@@ -3,71 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 import re
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
-from tests.behaviour.client import connect, request
+from tests.behaviour.client import connect
 from tests.behaviour.rolling import HELLO, MODEL, Load, body, until
+from tests.deploy.balancers import HAProxy
 from tests.fakes.gateway import SEED_KEY, Gateway, Upstream, standard
-from tests.fakes.redis_server import RedisServer, free_port
+from tests.fakes.redis_server import RedisServer
 
-CONFIG = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
 CHAT = {"model": MODEL, "messages": HELLO}
 LIMIT = 4
-
-
-class Balancer:
-    """HAProxy with the configuration that is shipped."""
-
-    def __init__(self, directory: Path, gateways: list[Gateway]) -> None:
-        self.port, self._stats = free_port(), free_port()
-        addresses = {f"GATEWAY_{number}": f"127.0.0.1:{each.port}" for number, each in enumerate(gateways, 1)}
-        program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-        assert program, "haproxy is missing; tests/services.sh installs it"
-        self.output = directory / "haproxy.txt"
-        with self.output.open("wb") as output:
-            self._process = subprocess.Popen(
-                [program, "-db", "-f", str(CONFIG)],
-                env=os.environ | addresses | {"BIND": f"127.0.0.1:{self.port}", "STATS": f"127.0.0.1:{self._stats}"},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def up(self) -> set[str]:
-        """The gateways that it sends requests to."""
-        try:
-            page = httpx.get(f"http://127.0.0.1:{self._stats}/metrics", trust_env=False).text
-        except httpx.TransportError:
-            return set()
-        found = re.findall(r'haproxy_server_status\{proxy="gateways",server="([\w-]+)",state="UP"\} 1', page)
-        return set(found)
-
-    def post(self, body: Any, key: str = SEED_KEY) -> httpx.Response:
-        """One chat on a connection of its own."""
-        url = f"http://127.0.0.1:{self.port}/v1/chat/completions"
-        return httpx.post(url, json=body, headers={"x-portkey-api-key": key}, timeout=30, trust_env=False)
-
-    def close(self) -> None:
-        """Ends it."""
-        self._process.terminate()
-        self._process.wait(10)
 
 
 class Site:
     """Two gateways, and what stands in front of and behind them."""
 
-    def __init__(self, start: Callable[[int, int], Gateway], gateways: list[Gateway], balancer: Balancer) -> None:
+    def __init__(self, start: Callable[[int, int], Gateway], gateways: list[Gateway], balancer: HAProxy) -> None:
         self.start = start
         self.gateways = gateways
         self.balancer = balancer
@@ -97,7 +54,7 @@ def site(tmp_path: Path, upstream: Upstream, postgres_url: str) -> Iterator[Site
         balancer = None
         try:
             gateways += [start(1), start(2)]
-            balancer = Balancer(tmp_path, gateways)
+            balancer = HAProxy(tmp_path, gateways)
             yield Site(start, gateways, balancer)
         finally:
             if balancer is not None:
@@ -118,8 +75,7 @@ async def test_both_serve_and_know_what_one_of_them_was_told(site: Site) -> None
         assert (await asyncio.to_thread(site.balancer.post, CHAT)).status_code == 200
     await until(lambda: sum(map(asked, site.gateways)) == 30, "all are counted")
     assert min(map(asked, site.gateways)) >= 5
-    hidden = httpx.get(f"http://127.0.0.1:{site.balancer.port}/metrics", trust_env=False)
-    assert hidden.status_code == 404
+    assert site.balancer.get("/metrics") == 404
 
     first, second = site.gateways
     made = first.admin("POST", "/v1/api-keys/workspace/service", {"name": "n", "scopes": ["completions.write"]})
@@ -189,17 +145,3 @@ async def test_a_limit_holds_over_both(site: Site) -> None:
     while not await free():
         assert time.monotonic() < began + 5, "permits of clients that left never came back"
         await asyncio.sleep(0.05)
-
-
-async def test_events_pass_one_by_one(site: Site) -> None:
-    await site.both()
-    line = await connect(site.balancer.port)
-    steered = {"model": f"{MODEL}::gap=150,chunks=8", "messages": HELLO, "stream": True}
-    line.send(request("/v1/chat/completions", httpx.Request("POST", "http://a", json=steered).content, key=SEED_KEY))
-    await line.head()
-    times = []
-    for _ in range(5):
-        await line.receive(b"\n\n")
-        times.append(time.monotonic())
-    line.leave()
-    assert all(later - earlier > 0.05 for earlier, later in itertools.pairwise(times[1:]))
