@@ -37,27 +37,26 @@ class Traits(NamedTuple):
 
     status: int
     retryable: bool
-    unhealthy: bool
     openai: str
     anthropic: str
 
 
 TRAITS: dict[Kind, Traits] = {
-    Kind.INVALID_REQUEST: Traits(400, False, False, "invalid_request_error", "invalid_request_error"),
-    Kind.UNAUTHENTICATED: Traits(401, False, False, "authentication_error", "authentication_error"),
-    Kind.FORBIDDEN: Traits(403, False, False, "permission_error", "permission_error"),
-    Kind.NOT_FOUND: Traits(404, False, False, "not_found_error", "not_found_error"),
-    Kind.CONFLICT: Traits(409, False, False, "conflict_error", "invalid_request_error"),
-    Kind.TOO_LARGE: Traits(413, False, False, "invalid_request_error", "request_too_large"),
-    Kind.RATE_LIMITED: Traits(429, True, False, "rate_limit_error", "rate_limit_error"),
-    Kind.QUOTA_EXCEEDED: Traits(412, False, False, "insufficient_quota", "billing_error"),
-    Kind.OVERLOADED: Traits(503, True, True, "overloaded_error", "overloaded_error"),
-    Kind.TIMEOUT: Traits(504, True, True, "timeout_error", "timeout_error"),
-    Kind.UNREACHABLE: Traits(502, True, True, "upstream_error", "api_error"),
-    Kind.BAD_UPSTREAM: Traits(502, True, True, "upstream_error", "api_error"),
-    Kind.CONTENT_FILTERED: Traits(400, False, False, "content_filter", "invalid_request_error"),
-    Kind.CANCELLED: Traits(499, False, False, "cancelled", "api_error"),
-    Kind.INTERNAL: Traits(500, False, False, "server_error", "api_error"),
+    Kind.INVALID_REQUEST: Traits(400, False, "invalid_request_error", "invalid_request_error"),
+    Kind.UNAUTHENTICATED: Traits(401, False, "authentication_error", "authentication_error"),
+    Kind.FORBIDDEN: Traits(403, False, "permission_error", "permission_error"),
+    Kind.NOT_FOUND: Traits(404, False, "not_found_error", "not_found_error"),
+    Kind.CONFLICT: Traits(409, False, "conflict_error", "invalid_request_error"),
+    Kind.TOO_LARGE: Traits(413, False, "invalid_request_error", "request_too_large"),
+    Kind.RATE_LIMITED: Traits(429, True, "rate_limit_error", "rate_limit_error"),
+    Kind.QUOTA_EXCEEDED: Traits(412, False, "insufficient_quota", "billing_error"),
+    Kind.OVERLOADED: Traits(503, True, "overloaded_error", "overloaded_error"),
+    Kind.TIMEOUT: Traits(504, True, "timeout_error", "timeout_error"),
+    Kind.UNREACHABLE: Traits(502, True, "upstream_error", "api_error"),
+    Kind.BAD_UPSTREAM: Traits(502, True, "upstream_error", "api_error"),
+    Kind.CONTENT_FILTERED: Traits(400, False, "content_filter", "invalid_request_error"),
+    Kind.CANCELLED: Traits(499, False, "cancelled", "api_error"),
+    Kind.INTERNAL: Traits(500, False, "server_error", "api_error"),
 }
 
 _BY_STATUS: dict[int, Kind] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 from adapters.errors import Kind
@@ -109,11 +108,6 @@ class AddressPolicy:
         """Raises PermissionError, which the transport turns into a 400, when the address is not allowed."""
         if not self.allows(text):
             raise PermissionError(errno.EPERM, "address not allowed", BLOCKED)
-
-
-def is_trusted(host: str, trusted: Iterable[str]) -> bool:
-    """Whether the operator listed this host in TRUSTED_CUSTOM_HOSTS."""
-    return host.lower() in trusted
 
 
 def check_host(host: str, *, trusted: bool) -> None:

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from adapters.errors import TRAITS, Kind
-
-
-class Source(StrEnum):
-    """Who is to blame."""
-
-    CLIENT = "client"
-    GATEWAY = "gateway"
-    UPSTREAM = "upstream"
 
 
 class LoopwayError(Exception):
@@ -39,7 +29,6 @@ class Refused(LoopwayError):
         retry_after: float | None = None,
         headers: tuple[tuple[str, str], ...] = (),
         errors: tuple[str, ...] = (),
-        source: Source = Source.CLIENT,
         close: bool = False,
     ) -> None:
         super().__init__(message)
@@ -52,7 +41,6 @@ class Refused(LoopwayError):
         self.retry_after = retry_after
         self.headers = headers
         self.errors = errors
-        self.source = source
         self.close = close
         """True: the connection cannot be used again (its framing is in doubt, or a body was left unread)."""
 
@@ -61,7 +49,7 @@ def of_bug() -> Refused:
     """The answer to a fault of the gateway's own. Its header keeps the SDKs from asking again, as it kept the config's
     other targets from being asked: the fault would only come again."""
     message, says = "The gateway failed to handle this request.", (("x-portkey-gateway-exception", "true"),)
-    return Refused(Kind.INTERNAL, message, headers=says, source=Source.GATEWAY)
+    return Refused(Kind.INTERNAL, message, headers=says)
 
 
 class UpstreamFailure(LoopwayError):
@@ -77,10 +65,6 @@ class UpstreamFailure(LoopwayError):
         self.message = message
         self.sent = sent
         self.fresh = fresh
-
-
-class ClientGone(LoopwayError):
-    """The client left before its answer was complete."""
 
 
 class StoreError(LoopwayError):

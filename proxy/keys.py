@@ -7,7 +7,7 @@ from time import time
 
 from adapters.errors import Kind
 from proxy.config.snapshot import Key
-from proxy.errors import Refused, Source
+from proxy.errors import Refused
 from proxy.exchange import Exchange
 
 # In the order in which they are asked. Every SDK finds its own place for a key.
@@ -47,7 +47,7 @@ def authenticate(x: Exchange) -> Key:
         if x.snapshot.unsure:
             # It may be a good one that was made a moment ago: only the store could tell.
             message = "The gateway cannot reach its store and does not know this key; try again shortly."
-            raise Refused(Kind.OVERLOADED, message, code="store_unavailable", retry_after=2, source=Source.GATEWAY)
+            raise Refused(Kind.OVERLOADED, message, code="store_unavailable", retry_after=2)
         raise _refused("Invalid API Key")
     if key.until is not None and key.until <= time():
         raise _refused("The API key has expired", code="01")

@@ -13,7 +13,7 @@ from adapters import errors, estimate
 from adapters.errors import TRAITS, InvalidRequest, Kind, UpstreamError
 from adapters.types import Dialect, Usage
 from proxy.config.leaf import Leaf
-from proxy.errors import Refused, Source, UpstreamFailure
+from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.health import Health, Visit
 from proxy.limits import Permit
@@ -137,7 +137,7 @@ def of_upstream(x: Exchange, error: UpstreamError) -> Outcome:
 def of_failure(x: Exchange, failure: UpstreamFailure) -> Outcome:
     """No usable answer came. Raises Refused (400) where the client's own custom host was the reason."""
     if failure.kind is Kind.FORBIDDEN:
-        raise Refused(Kind.INVALID_REQUEST, failure.message, param="custom_host", source=Source.CLIENT)
+        raise Refused(Kind.INVALID_REQUEST, failure.message, param="custom_host")
     return _error(x, TRAITS[failure.kind].status, failure.kind, failure.message, code=failure.kind.value)
 
 

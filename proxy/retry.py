@@ -6,7 +6,7 @@ import random
 
 from adapters.errors import Kind
 from proxy.config.leaf import Leaf
-from proxy.errors import Refused, Source
+from proxy.errors import Refused
 from proxy.exchange import Exchange
 from proxy.outcome import Outcome
 
@@ -49,4 +49,4 @@ def time_left(x: Exchange, leaf: Leaf, now: float) -> float:
 def too_late(leaf: Leaf) -> Refused:
     """The answer to a request whose `total_timeout` is over."""
     message = f"The request took longer than its total_timeout of {round((leaf.total or 0) * 1000)} ms."
-    return Refused(Kind.TIMEOUT, message, code="total_timeout", source=Source.GATEWAY)
+    return Refused(Kind.TIMEOUT, message, code="total_timeout")

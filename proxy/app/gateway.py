@@ -27,7 +27,7 @@ from proxy.cache.answers import AnswerCache
 from proxy.config.file import FileConfig
 from proxy.config.schema import OtlpSettings
 from proxy.credentials import Credentials
-from proxy.errors import Refused, Source
+from proxy.errors import Refused
 from proxy.exchange import Exchange
 from proxy.explain import ROUTES as EXPLAIN_ROUTES
 from proxy.forward import Forwarder
@@ -288,7 +288,7 @@ class Gateway:
             self.ledger.reserve(x)
         except OSError as error:
             message = "The gateway cannot write its ledger, and is told to serve nothing that it cannot account for."
-            raise Refused(Kind.OVERLOADED, message, retry_after=5, source=Source.GATEWAY) from error
+            raise Refused(Kind.OVERLOADED, message, retry_after=5) from error
 
     def _settle(self, x: Exchange, ended: float) -> None:
         self.metrics.in_flight -= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from adapters.errors import Kind
-from proxy.errors import Refused, Source
+from proxy.errors import Refused
 from proxy.limits.meter import Rate, State
 
 API_KEY = "API key"
@@ -31,7 +31,6 @@ def full(what: str, name: str, limit: int, model: str | None, waited: bool) -> R
             ("x-ratelimit-limit-concurrency", str(limit)),
             ("x-ratelimit-remaining-concurrency", "0"),
         ),
-        source=Source.GATEWAY,
     )
 
 
@@ -48,7 +47,6 @@ def too_fast(what: str, name: str, rate: Rate, wait: float, states: list[State])
         code="05" if at_the_door else None,
         retry_after=ceil(wait),
         headers=(*_retry(wait), *headers(states)),
-        source=Source.GATEWAY,
     )
 
 
@@ -62,7 +60,6 @@ def exhausted(what: str, name: str, limit: str) -> Refused:
         type=f"{what.lower().replace(' ', '_')}_exhaust_error",
         code="04",
         headers=(("x-should-retry", "false"),),
-        source=Source.GATEWAY,
     )
 
 
@@ -75,7 +72,6 @@ def no_price(what: str, name: str, model: str | None) -> Refused:
         type="unknown_price_error",
         code="unknown_price",
         headers=(("x-should-retry", "false"),),
-        source=Source.GATEWAY,
     )
 
 
@@ -87,7 +83,6 @@ def not_now(what: str, name: str) -> Refused:
         type=f"{what.lower().replace(' ', '_')}_rate_limit_error",
         retry_after=1,
         headers=_retry(1),
-        source=Source.GATEWAY,
     )
 
 
@@ -99,7 +94,6 @@ def unreachable() -> Refused:
         code="limits_unavailable",
         retry_after=1,
         headers=_retry(1),
-        source=Source.GATEWAY,
     )
 
 
