@@ -257,7 +257,7 @@ class Upstream(ResponseHandler):
             or transport.is_closing()
             # An early answer may come while the request is still on its way out: the next one must not follow it.
             or transport.get_write_buffer_size()
-            or not ((self._quick and self._whole) or self._has_ended())
+            or not ((self._quick and self._whole and self._flowing) or self._has_ended())
         ):
             pool.drop(key, self)
             return

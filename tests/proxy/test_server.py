@@ -68,14 +68,31 @@ async def test_a_connection_serves_one_request_after_the_other(rig: Rig) -> None
     line.leave()
 
 
-async def test_a_request_in_the_smallest_pieces_is_served(rig: Rig, provider: Provider) -> None:
+@pytest.mark.parametrize("before", [0, 1, 2])
+async def test_a_request_in_the_smallest_pieces_is_served(rig: Rig, provider: Provider, before: int) -> None:
     line = await connect(rig.port)
     raw = chat(rig)
+    for _ in range(before):
+        line.send(raw)
+        assert (await line.answer()).status == 200
     for byte in raw:
         line.send(bytes([byte]))
         await asyncio.sleep(0)
     assert (await line.answer()).status == 200
     assert provider.last.body == raw.partition(b"\r\n\r\n")[2]
+    line.leave()
+
+
+async def test_a_later_request_cut_in_two_anywhere_is_the_same_request(rig: Rig, provider: Provider) -> None:
+    line = await connect(rig.port)
+    raw = chat(rig)
+    for at in range(len(raw)):
+        line.send(raw[:at])
+        for _ in range(3):
+            await asyncio.sleep(0)
+        line.send(raw[at:])
+        assert (await line.answer()).status == 200, at
+        assert provider.last.body == raw.partition(b"\r\n\r\n")[2]
     line.leave()
 
 

@@ -98,6 +98,18 @@ class Scene:
         self.asking: asyncio.Task[None] | None = None
         self.sink = Sink()
 
+    @classmethod
+    async def of(cls, how: str) -> Scene:
+        """One that is `new`, or that is `warm`: it has brought a whole answer before, and is asked for heads alone."""
+        scene = cls()
+        if how == "warm":
+            await scene.ask()
+            await scene.take([ok(b'{"first":1}')])
+            scene.connection.finish()
+            assert scene.connection._quick
+            scene.sink, scene.pool.given = Sink(), 0
+        return scene
+
     async def ask(self) -> None:
         self.asking = asyncio.ensure_future(self.connection.exchange(b"POST / HTTP/1.1\r\n\r\n", b"{}", Timeouts()))
         await asyncio.sleep(0)
@@ -118,6 +130,7 @@ class Scene:
         await asyncio.gather(self.asking, return_exceptions=True)
 
 
+HOW = pytest.mark.parametrize("how", ["new", "warm"])
 BODY = b'{"text":"\xc3\xa9 0\\r\\n\\r\\n"}\r\n\r\n0\r\n\r\nHTTP/1.1 200 OK'
 CHUNKED = (
     head(200, transfer_encoding="chunked")
@@ -141,10 +154,11 @@ def splits(data: bytes) -> list[list[bytes]]:
     return [[data], [data[at : at + 1] for at in range(len(data))], *found]
 
 
+@HOW
 @pytest.mark.parametrize("answer", ANSWERS)
-async def test_any_split_of_the_same_bytes_is_the_same_answer(answer: str) -> None:
+async def test_any_split_of_the_same_bytes_is_the_same_answer(answer: str, how: str) -> None:
     for pieces in splits(ANSWERS[answer]):
-        scene = Scene()
+        scene = await Scene.of(how)
         await scene.ask()
         await scene.take(pieces)
         assert b"".join(scene.sink.pieces) == BODY, pieces
@@ -155,12 +169,13 @@ async def test_any_split_of_the_same_bytes_is_the_same_answer(answer: str) -> No
         assert (scene.pool.given, scene.pool.dropped) == (1, 0), pieces
 
 
+@HOW
 @pytest.mark.parametrize("answer", [name for name in ANSWERS if "after" not in name])
-async def test_an_answer_cut_anywhere_is_a_failure_and_the_connections_end(answer: str) -> None:
+async def test_an_answer_cut_anywhere_is_a_failure_and_the_connections_end(answer: str, how: str) -> None:
     data = ANSWERS[answer]
     body_at = data.index(b"\r\n\r\n") + 4
     for at in range(len(data)):
-        scene = Scene()
+        scene = await Scene.of(how)
         await scene.ask()
         await scene.take([data[:at]] if at else [], eof=True)
         failure = scene.sink.failure
@@ -177,8 +192,9 @@ async def test_an_answer_cut_anywhere_is_a_failure_and_the_connections_end(answe
         assert (scene.pool.given, scene.pool.dropped) == (0, 1)
 
 
-async def test_a_body_without_length_ends_with_its_connection() -> None:
-    scene = Scene()
+@HOW
+async def test_a_body_without_length_ends_with_its_connection(how: str) -> None:
+    scene = await Scene.of(how)
     await scene.ask()
     await scene.take([b"HTTP/1.1 200 OK\r\n\r\nhalf", b" and half"], eof=True)
     assert (b"".join(scene.sink.pieces), scene.sink.ended) == (b"half and half", 1)
@@ -187,9 +203,10 @@ async def test_a_body_without_length_ends_with_its_connection() -> None:
     assert (scene.pool.given, scene.pool.dropped) == (0, 1)
 
 
+@HOW
 @pytest.mark.parametrize("status", [204, 304])
-async def test_answers_without_a_body_are_whole_at_once(status: int) -> None:
-    scene = Scene()
+async def test_answers_without_a_body_are_whole_at_once(status: int, how: str) -> None:
+    scene = await Scene.of(how)
     await scene.ask()
     await scene.take([b"HTTP/1.1 %d X\r\n\r\n" % status])
     assert scene.connection.complete
@@ -208,9 +225,10 @@ DOUBTFUL = {
 }
 
 
+@HOW
 @pytest.mark.parametrize("doubt", DOUBTFUL)
-async def test_a_connection_in_doubt_is_not_lent_again(doubt: str) -> None:
-    scene = Scene()
+async def test_a_connection_in_doubt_is_not_lent_again(doubt: str, how: str) -> None:
+    scene = await Scene.of(how)
     await scene.ask()
     await scene.take([DOUBTFUL[doubt]])
     assert b"".join(scene.sink.pieces) in (b"", BODY)
@@ -218,9 +236,10 @@ async def test_a_connection_in_doubt_is_not_lent_again(doubt: str) -> None:
     assert (scene.pool.given, scene.pool.dropped) == (0, 1)
 
 
+@HOW
 @pytest.mark.parametrize("half", ["unread", "paused", "cancelled"])
-async def test_a_connection_with_half_an_exchange_on_it_is_not_lent_again(half: str) -> None:
-    scene = Scene()
+async def test_a_connection_with_half_an_exchange_on_it_is_not_lent_again(half: str, how: str) -> None:
+    scene = await Scene.of(how)
     await scene.ask()
     if half == "cancelled":
         assert scene.asking is not None

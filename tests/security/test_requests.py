@@ -1,6 +1,7 @@
 """One request in, at most one request out: what two programs might read differently is refused at the door.
 
-Every vector runs twice: with a canary request in the same write, and with one sent once the answer is here.
+Every vector runs with a canary request in the same write, and with one sent once the answer is here; on a connection
+that is new, and on one that has served a request before, which is read in another way.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import pytest
 
 from tests.fakes.gateway import Gateway, Upstream
 from tests.fakes.raw import Answer, Wire
-from tests.security.vectors import BODY, CANARY, VECTORS, Outcome, Vector
+from tests.security.vectors import BODY, CANARY, VECTORS, WARM, Outcome, Vector
 
 REFUSALS = frozenset((400, 404, 405, 408, 411, 413, 414, 415, 417, 431, 501, 505))
 
@@ -38,14 +39,19 @@ def assert_refused(answer: Answer) -> None:
     assert b"smuggled" not in answer.body
 
 
+@pytest.mark.parametrize("warm", [False, True], ids=["new", "warm"])
 @pytest.mark.parametrize("together", [True, False], ids=["together", "after"])
 @pytest.mark.parametrize("name", VECTORS)
-def test_one_request_in_is_at_most_one_request_out(guard: Gateway, behind: Upstream, name: str, together: bool) -> None:
+def test_one_request_in_is_at_most_one_request_out(
+    guard: Gateway, behind: Upstream, name: str, together: bool, warm: bool
+) -> None:
     vector = VECTORS[name]
     if vector.outcome is Outcome.UNFINISHED:
-        assert_dropped(guard, behind, vector)
+        assert_dropped(guard, behind, vector, warm=warm)
         return
     with Wire(guard.port) as wire:
+        if warm:
+            warm_up(wire, behind)
         wire.send(vector.data + (CANARY if together else b""), vector.step)
         first = wire.answer()
         if not together:
@@ -74,8 +80,17 @@ def test_one_request_in_is_at_most_one_request_out(guard: Gateway, behind: Upstr
     assert not any(record.body for record in records)
 
 
-def assert_dropped(guard: Gateway, behind: Upstream, vector: Vector) -> None:
+def warm_up(wire: Wire, behind: Upstream) -> None:
+    """A request before, all in one write."""
+    wire.send(WARM)
+    assert wire.answer().status == 200
+    behind.reset()
+
+
+def assert_dropped(guard: Gateway, behind: Upstream, vector: Vector, *, warm: bool) -> None:
     with Wire(guard.port) as wire:
+        if warm:
+            warm_up(wire, behind)
         wire.send(vector.data, vector.step).finish()
         answer = next_answer(wire)
         if answer is not None:

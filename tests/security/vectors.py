@@ -30,6 +30,11 @@ BODY = b'{"model":"gpt-4o","messages":[{"role":"user","content":"a vector"}]}'
 SMUGGLED = b"GET /v1/smuggled HTTP/1.1\r\nHost: gateway\r\n%b\r\n" % AUTH
 CANARY = b"GET /v1/canary HTTP/1.1\r\nHost: gateway\r\n%b\r\n" % AUTH
 LENGTH = b"Content-Length: %d" % len(BODY)
+WARM = b"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\n%bContent-Type: application/json\r\n%b\r\n\r\n%b" % (
+    AUTH,
+    LENGTH,
+    BODY,
+)
 CHUNKED = b"Transfer-Encoding: chunked"
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 
