@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -69,6 +70,9 @@ class Gateway:
         self.name = name
         self.target: Target = TARGETS[name]
         self.port = procs.free_port()
+        self._redis_port = procs.free_port() if self.target.redis else 0
+        self._redis: subprocess.Popen[str] | None = None
+        self._beside = layout.client
         self.folder = scratch / f"{name}-{self.port}"
         self._cores = frozenset(sorted(layout.gateway | layout.upstream)[: self.target.cores]) or layout.gateway
         self._upstream_port = upstream_port
@@ -78,6 +82,7 @@ class Gateway:
         values = {
             "@PORT@": str(self.port),
             "@UPSTREAM@": str(self._upstream_port),
+            "@REDIS@": str(self._redis_port),
             "@DIR@": str(self.folder),
             "@PEER@": str(HERE / "peers" / self.target.peer),
         }
@@ -94,8 +99,13 @@ class Gateway:
         """Start it and wait for its first good answer. Returns the seconds that took; raises MeasureError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, source in self.target.files.items():
-            (self.folder / name).write_text(self._fill(source.read_text()))
+            text = source.read_text()
+            for old, new in self.target.changes.items():
+                text = text.replace(old, new)
+            (self.folder / name).write_text(self._fill(text))
         env = {name: self._fill(value) for name, value in self.target.env.items()}
+        if self.target.redis:
+            self._start_redis()
         began = time.monotonic()
         with (self.folder / "log").open("wb") as log:
             self._process = procs.spawn(
@@ -107,6 +117,18 @@ class Gateway:
                 piped=self.target.is_upstream,
             )
         return self._first_answer(began)
+
+    def _start_redis(self) -> None:
+        command = ["redis-server", "--port", str(self._redis_port), "--bind", "127.0.0.1", "--save", ""]
+        with (self.folder / "redis.log").open("wb") as log:
+            self._redis = procs.spawn(command, self._beside, cwd=self.folder, log=log)
+        until = time.monotonic() + _PATIENCE
+        while time.monotonic() < until:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self._redis_port)) == 0:
+                    return
+            time.sleep(0.01)
+        raise MeasureError("its Redis did not start")
 
     def _first_answer(self, began: float) -> float:
         assert self._process is not None
@@ -135,6 +157,9 @@ class Gateway:
             if not procs.end(self._process):
                 say(f"  {self.name}: still there seconds after SIGTERM, killed")
             self._process = None
+        if self._redis is not None:
+            procs.end(self._redis)
+            self._redis = None
 
     def signal(self, number: signal.Signals) -> None:
         """Signal its whole tree."""

@@ -1,6 +1,6 @@
 """What can be measured: one entry a gateway, each with how to start it and how to ask it for a chat.
 
-`@PORT@`, `@UPSTREAM@` (ports), `@DIR@` (a scratch folder of its own) and `@PEER@` (the peer's folder) are filled into
+`@PORT@`, `@UPSTREAM@`, `@REDIS@` (ports), `@DIR@` (a scratch folder of its own) and `@PEER@` (the peer's folder) are filled into
 commands, environment and files.
 """
 
@@ -37,11 +37,13 @@ class Route:
 
 @dataclass(frozen=True)
 class Target:
-    """A gateway (or the upstream in its place). `routes`: by the dialect of the upstream that answers."""
+    """A gateway (or the upstream in its place). `routes`: by the dialect of the upstream that answers. `changes`: what
+    stands otherwise in its files. With `redis` it gets a Redis of its own, whose work is not counted."""
 
     command: tuple[str, ...]
     routes: dict[Dialect, Route]
     files: dict[str, Path] = field(default_factory=dict)
+    changes: dict[str, str] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     peer: str = ""
     needs: Path | str = ""
@@ -49,6 +51,7 @@ class Target:
     start_timeout: float = 30.0
     cores: int = 1
     is_upstream: bool = False
+    redis: bool = False
 
     def missing(self) -> str:
         """Why it cannot be measured here, or nothing."""
@@ -63,14 +66,27 @@ def _bearer(path: str, model: str, *headers: str, speaks: Dialect = "openai") ->
     return Route(path, model, ("authorization: Bearer sk-benchmark", *headers), speaks)
 
 
-def _loopway(workers: int) -> Target:
+_REDIS = {"LOOPWAY_REDIS_URL": "redis://127.0.0.1:@REDIS@/0"}
+_LIMITS = "    limits: {concurrency: 8192}\n"
+_RATES = (
+    "concurrency: 8192, requests: {per_second: 1000000}, tokens: {per_minute: 100000000000}, budget: {usd: 1000000}"
+)
+
+
+def _loopway(
+    workers: int = 1,
+    *,
+    command: tuple[str, ...] = (str(_BIN / "loopway"),),
+    limits: str = _LIMITS,
+    redis: bool = False,
+) -> Target:
     def route(slug: str, model: str) -> Route:
         headers = (f"x-portkey-api-key: {_KEY}", f"x-portkey-virtual-key: {slug}")
         return Route("/v1/chat/completions", model, headers)
 
     return Target(
         command=(
-            *(str(_BIN / "loopway"), "serve", "--config", "@DIR@/loopway.yaml", "--data", "@DIR@/data"),
+            *(*command, "serve", "--config", "@DIR@/loopway.yaml", "--data", "@DIR@/data"),
             *("--port", "@PORT@", "--workers", str(workers)),
         ),
         files={"loopway.yaml": HERE / "loopway.yaml"},
@@ -79,14 +95,17 @@ def _loopway(workers: int) -> Target:
             "TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost",
             "LOADTEST_KEY": _KEY,
             "LOADTEST_UPSTREAM": "http://127.0.0.1:@UPSTREAM@/v1",
+            **(_REDIS if redis else {}),
         },
+        changes={_LIMITS: limits},
         routes={
             "openai": route("loadtest-openai", _OPENAI_MODEL),
             "anthropic": route("loadtest-anthropic", _ANTHROPIC_MODEL),
         },
-        needs=_BIN / "loopway",
-        install="make setup",
+        needs="redis-server" if redis else _BIN / "loopway",
+        install="apt-get install redis-server" if redis else "make setup",
         cores=workers,
+        redis=redis,
     )
 
 
@@ -109,7 +128,13 @@ TARGETS: dict[str, Target] = {
         },
         is_upstream=True,
     ),
-    "loopway": _loopway(1),
+    "loopway": _loopway(),
+    # What the books cost: the same without limits, ledger, metrics and log.
+    "loopway-bare": _loopway(command=(sys.executable, str(HERE / "bare.py")), limits=""),
+    # What it costs to share the limits over Redis: of concurrency, and all there are.
+    "loopway-redis": _loopway(redis=True),
+    "loopway-rates": _loopway(limits=_LIMITS.replace("concurrency: 8192", _RATES)),
+    "loopway-redis-rates": _loopway(limits=_LIMITS.replace("concurrency: 8192", _RATES), redis=True),
     # Two workers on two cores. Where there are only two, upstream and client share the second: compare CPU only.
     "loopway-2": _loopway(2),
     # A reverse proxy in C that understands nothing of what it passes on.
