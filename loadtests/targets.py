@@ -1,7 +1,7 @@
 """What can be measured: one entry a gateway, each with how to start it and how to ask it for a chat.
 
-`@PORT@`, `@UPSTREAM@`, `@REDIS@` (ports), `@DIR@` (a scratch folder of its own) and `@PEER@` (the peer's folder) are filled into
-commands, environment and files.
+`@PORT@`, `@UPSTREAM@`, `@REDIS@` (ports), `@DIR@` (a scratch folder of its own) and `@PEER@` (the peer's folder) are
+filled into commands, environment and files.
 """
 
 from __future__ import annotations

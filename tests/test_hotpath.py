@@ -144,7 +144,7 @@ PHASES: dict[str, tuple[Callable[[Rig, Exchange], object], int]] = {
     ),
     "reading the usage": (lambda rig, x: observe.usage_of(b'{"usage":{"prompt_tokens":1}}'), 60),
     "counting": (lambda rig, x: rig.gateway.metrics.count([_RECORD]), 390),
-    "keeping the record": (lambda rig, x: rig.gateway.ledger.put(x, 1.0), 60),
+    "keeping the record": (lambda rig, x: rig.gateway.ledger.put(x, 1.0), 270),
 }
 
 

@@ -15,7 +15,6 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -34,19 +33,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Kept(deque[Exchange]):
-    """What the rig cannot throw away."""
-
-    def clear(self) -> None: ...
-
-
 async def _exchange() -> Exchange:
     """A settled chat."""
     made = await rig.Rig.start()
-    made.gateway.ledger._waiting = _Kept()
+    found: list[Exchange] = []
+    made.gateway.ledger.put = lambda x, ended: found.append(x)  # type: ignore[method-assign]
     try:
         await made.exchange(rig.request("openai", "gpt-4o-mini"), rig.answer("openai"))
-        return made.gateway.ledger._waiting[-1]
+        return msgspec.structs.replace(found[0], ended=time.monotonic())
     finally:
         await made.stop()
 

@@ -89,7 +89,7 @@ class Ledger:
         self._journal = journal
         self._under_way = under_way
         self.strict = strict and journal is not None
-        self._waiting: deque[Exchange] = deque(maxlen=_KEPT)
+        self._waiting: deque[Settled] = deque(maxlen=_KEPT)
         self._unwritten: deque[Record] = deque(maxlen=_KEPT)
         self._noted: Set[str] = frozenset()
         self._look_at = 0.0
@@ -112,15 +112,15 @@ class Ledger:
         return len(self._waiting) + len(self._unwritten)
 
     def put(self, x: Exchange, ended: float) -> None:
-        """Takes a settled exchange. Never waits, never fails."""
+        """Takes a settled exchange, and only what it comes to is kept: while it is in the processor's caches that costs
+        less than letting a quarter of a second of exchanges pile up. Never waits, never fails."""
         x.ended = ended
-        x.body = b""
-        x.raw_headers = ()
+        kept = settled(x, ended)
         if self.strict:
-            self._keep([record_of(settled(x, ended))])
+            self._keep([record_of(kept)])
         if len(self._waiting) == _KEPT:
             self._dropped += 1
-        self._waiting.append(x)
+        self._waiting.append(kept)
 
     def reserve(self, x: Exchange) -> None:
         """In strict mode, before a provider hears of the request: keeps that it has begun. Raises OSError."""
@@ -209,7 +209,7 @@ class Ledger:
     def pump(self, most: int = _KEPT) -> None:
         """Hands what has finished to the sinks and to the log, and makes it ready for the store."""
         waiting = self._waiting
-        batch = [settled(x, x.ended) for x in (waiting.popleft() for _ in range(min(most, len(waiting))))]
+        batch = [waiting.popleft() for _ in range(min(most, len(waiting)))]
         if not batch:
             return
         for sink in self.sinks:

@@ -6,7 +6,6 @@ import msgspec
 
 from adapters.types import Usage
 from proxy.exchange import Attempt, Exchange
-from proxy.prices import Price
 from proxy.trace import Span
 from proxy.usage_columns import PENDING, POST
 
@@ -98,11 +97,16 @@ class Settled(msgspec.Struct, gc=False, frozen=True):
 
 def settled(x: Exchange, ended: float) -> Settled:
     """What an exchange comes to. `ended` is the monotonic clock."""
-    leaf, key, began, usage = x.leaf, x.key, x.started, x.usage
+    leaf, key, began, usage, attempts = x.leaf, x.key, x.started, x.usage, x.attempts
     target = None if leaf is None else leaf.target
-    last = _last(x)
+    last, wasted, tries = None, None, None
+    if len(attempts) == 1 and attempts[0].kind is None:
+        last = attempts[0]
+    elif attempts:
+        last = _last(x)
+        wasted, tries = _wasted(x, last), _tries(x)
     model = last.model if last is not None and last.model else x.model
-    price = price_of(x, model)
+    price = None if target is None or not model else target.prices.find(model)
     cost = None if usage is None or price is None else price.cost(usage)
     saved = None
     if x.saved is not None:  # the cache answered, and nobody was paid
@@ -121,7 +125,7 @@ def settled(x: Exchange, ended: float) -> Settled:
         x.path,
         x.status,
         usage,
-        x.attempts,
+        attempts,
         x.streamed,
         ended - began,
         x.first_byte - began if x.first_byte else None,
@@ -136,9 +140,9 @@ def settled(x: Exchange, ended: float) -> Settled:
         x.metadata,
         cost,
         None if price is None or cost is None else price.id,
-        _wasted(x, last),
+        wasted,
         saved,
-        _tries(x),
+        tries,
         began,
         x.span,
         x.dropped,
@@ -218,11 +222,6 @@ def _last(x: Exchange) -> Attempt | None:
         return attempts[0] if attempts else None
     where = None if x.leaf is None else x.leaf.where
     return next((each for each in reversed(attempts) if each.where == where), attempts[-1])
-
-
-def price_of(x: Exchange, model: str | None) -> Price | None:
-    """The price of a model of the target that answered."""
-    return None if x.leaf is None or not model else x.leaf.target.prices.find(model)
 
 
 def _cost(x: Exchange, attempt: Attempt) -> float | None:
