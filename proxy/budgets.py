@@ -1,7 +1,8 @@
 """Budgets that outlive the process, and those who are told when one is nearly spent.
 
-The worker that leads writes what was spent to the store once a second, as whole numbers, and reads it back when a
-gateway starts: what is lost when everything is killed at once is a second's spending.
+What was spent is in a file that every worker counts in (`proxy.limits.purses`), so nothing is lost when everything is
+killed at once. The worker that leads writes it to the store as well, once a second and as whole numbers, for a gateway
+that starts elsewhere, or after a power cut.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def run(
         click.echo(f"The first start made an admin key. It is shown once:\n\n    {made}\n")
     click.echo(banner(address) if banner else f"Loopway listens on {address} with {setup.workers} worker(s).")
     sys.stdout.flush()
-    setup.memory = supervisor_memory(setup.workers)
+    setup.memory = supervisor_memory(setup.workers, data / "budgets")
     if file.redis.url is not None:
         RedisLink(file.redis.url.reveal())  # a URL that cannot be used is said now
     Application(setup, bound).run()

@@ -108,9 +108,9 @@ class Item:
         self.meter, self.row, self.index = meter, row, index
         self.limit, self.interval, self.wanted, self.most, self.give = limit, interval, wanted, most, give
         memory = meter.memory
-        self.reset_at: int = memory.i64[(row + Memory.RESET) // 8]
+        self.reset_at = 0 if meter.spending is None else meter.reset_at
         if index == BUDGET:
-            self.field = f"b{memory.i64[(row + Memory.WINDOW) // 8]}"
+            self.field = f"b{meter.window}"
             # Where Redis knows nothing, it is told what this host knows to be spent, and what is on its way.
             pool = memory.f64[(row + Memory.POOLS) // 8 + index]
             self.seed = int(meter.spent + meter.reserved + give + pool)
@@ -129,7 +129,7 @@ class Item:
         memory = self.meter.memory
         with memory.locked(self.row):
             pool = (self.row + Memory.POOLS) // 8 + self.index
-            if self.index == BUDGET and self.field != f"b{memory.i64[(self.row + Memory.WINDOW) // 8]}":
+            if self.index == BUDGET and self.field != f"b{self.meter.window}":
                 return  # a new window has begun meanwhile
             memory.f64[pool] += granted
             memory.f64[(self.row + Memory.AVAILS) // 8 + self.index] = left
@@ -137,4 +137,4 @@ class Item:
                 memory.f64[(self.row + Memory.DENIED) // 8 + self.index] = now + (wait or _AGAIN)
             if self.index == BUDGET:
                 taken = self.limit - left
-                memory.i64[(self.row + Memory.SPENT) // 8] = int(taken - memory.f64[pool]) - self.meter.reserved
+                self.meter.spent = int(taken - memory.f64[pool]) - self.meter.reserved

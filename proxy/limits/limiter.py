@@ -25,7 +25,7 @@ from proxy.errors import Refused
 from proxy.limits import need, refusals
 from proxy.limits.gate import Gate
 from proxy.limits.host import Host
-from proxy.limits.memory import WIDTH, Memory
+from proxy.limits.memory import WIDTH
 from proxy.limits.meter import NANO, Meter, Spending, State, rates_of
 from proxy.limits.need import Need
 from proxy.ports import Limits, Queue
@@ -156,14 +156,14 @@ class Limiter:
     def __repr__(self) -> str:
         return f"Limiter({self.name}: {self.held} of {self.limits.concurrency or '∞'})"
 
-    def set(self, name: str, limits: Limits) -> None:
-        """Changes the limits; counts stay."""
+    def set(self, name: str, limits: Limits, since: int = 0) -> None:
+        """Changes the limits; counts stay. `since` (Unix seconds) is when whoever has them was made."""
         if limits == self.limits and name == self.name:
             return
         row = self.gate.row
         self.name, self.limits = name, limits
         rates = rates_of(row, limits.requests, limits.tokens)
-        spending = None if limits.budget is None else Spending(limits.budget)
+        spending = None if limits.budget is None else Spending(limits.budget, since)
         self.meter = Meter(row, rates, spending, self._host.shared) if rates or spending else None
         if self.meter is not None:
             self._host.meters[row.at] = self.meter
@@ -398,16 +398,14 @@ class Limiter:
         meter = self.meter
         if meter is not None and meter.spending is not None:
             with self.locked():
-                done = self._i64[(self._row_at + Memory.RESET) // 8]
-                meter.reset(max(int(time()) - 1, done + 1) if at is None else at)
+                meter.reset(max(int(time()) - 1, meter.reset_at + 1) if at is None else at)
 
     def spending_now(self, wall: float) -> tuple[int, int, int]:
         """The budget's window, what was spent in it, and when it was last reset."""
         assert self.meter is not None
         with self.locked():
             self.meter.roll(wall)
-            reset_at = self._i64[(self._row_at + Memory.RESET) // 8]
-            return self._i64[(self._row_at + Memory.WINDOW) // 8], self.meter.spent, reset_at
+            return self.meter.window, self.meter.spent, self.meter.reset_at
 
     def alerting(self) -> bool:
         """Whether somebody is to be told now that the budget has come to its threshold."""

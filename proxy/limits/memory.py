@@ -21,15 +21,17 @@ import mmap
 import os
 import secrets
 import tempfile
-from contextlib import suppress
 from enum import IntEnum
+from pathlib import Path
 from struct import Struct
 
 from adapters.errors import Kind
 from proxy.errors import Refused
 from proxy.limits import locks
+from proxy.limits.purses import SIZE as PURSES
+from proxy.limits.purses import Purses
 
-_VERSION = 1
+_VERSION = 2
 WIDTH = 17  # index of the header field that says how many slots were ever used
 _HEADER = 16384
 _SLOT_STATES = 1024  # offset of one u32 a slot: 0 or the pid of its worker
@@ -66,22 +68,22 @@ class Memory:
     ID = 192
 
     # Scalars of a row: byte offsets from its beginning.
-    NAME, TURN, CAPACITY, SHARE, ALERTED = 64, 80, 88, 96, 104
+    NAME, TURN, CAPACITY, SHARE = 64, 80, 88, 96
     TATS = 112  # eight f64
-    WINDOW, SPENT, LEASED = 176, 184, 192
     POOLS = 208  # nine f64: what this host has leased of each rate and of the budget
     WANTS = 280  # nine f64: how much of each is wanted at once
-    RESET = 352
     DENIED = 416  # nine f64: until when (monotonic) Redis has nothing more of each
     AVAILS = 488  # nine f64: how much Redis had of each when it was last asked
     COLUMNS = 576
 
-    def __init__(self, descriptor: int, slots: int) -> None:
+    def __init__(self, descriptor: int, slots: int, purses: Purses | None = None) -> None:
         self.slots = slots
         self.row_size = -(-(self.COLUMNS + 28 * slots) // 64) * 64
         self.descriptor = descriptor
         size = _HEADER + _ROWS * self.row_size
-        os.ftruncate(descriptor, size)
+        page = -(-size // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+        os.ftruncate(descriptor, page + PURSES)
+        self.purses = Purses(descriptor, page) if purses is None else purses
         self.map = mmap.mmap(descriptor, size)
         self._base = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
         self.locks = locks.locks(self._base, descriptor)
@@ -99,10 +101,10 @@ class Memory:
     # -- making it
 
     @classmethod
-    def create(cls, workers: int) -> Memory:
+    def create(cls, workers: int, purses: Purses | None = None) -> Memory:
         """New memory, for this many workers and their successors beside them."""
         slots = min(3072, max(16, workers * 4))
-        made = cls(_file(), slots)
+        made = cls(_file(), slots, purses)
         made.u32[0] = 0
         made.i64[cls.COUNT // 8] = 0
         made.i64[WIDTH] = 0
@@ -113,14 +115,14 @@ class Memory:
         return made
 
     @classmethod
-    def inherit(cls, descriptor: int) -> Memory | None:
+    def inherit(cls, descriptor: int, purses: Purses | None = None) -> Memory | None:
         """The memory of the process that this one was; None if it was of another version."""
         try:
             head = os.pread(descriptor, 32, cls.ID)
         except OSError:
             return None
         slots, version = Struct("qq").unpack(head[16:]) if len(head) == 32 else (0, 0)
-        return cls(descriptor, slots) if version == _VERSION else None
+        return cls(descriptor, slots, purses) if version == _VERSION else None
 
     @property
     def id(self) -> str:
@@ -215,13 +217,19 @@ class Memory:
         return self.map[at + self.NAME : at + self.NAME + 16].hex()
 
     def recall(self, name: str, window: int, spent: int, reset_at: int) -> None:
-        """Sets what was spent before this memory was made; what is newer stays."""
-        with suppress(Full), self.locked(0):
-            at = self._find(bytes.fromhex(name))
-            if self.i64[(at + self.WINDOW) // 8] == -1:
-                self.i64[(at + self.SPENT) // 8] = spent
-                self.i64[(at + self.RESET) // 8] = reset_at
-                self.i64[(at + self.WINDOW) // 8] = window
+        """Takes over what the store has of a budget, where this memory has less."""
+        with self.locked(0):
+            purse = self.purses.find(bytes.fromhex(name))
+            if purse is not None:
+                self.purses.recall(purse, window, spent, reset_at)
+
+    def purse(self, at: int) -> int:
+        """The index of a row's budget among the cells of `purses`. Raises Full."""
+        with self.locked(0):
+            purse = self.purses.find(self.map[at + self.NAME : at + self.NAME + 16])
+        if purse is None:
+            raise Full("there are too many budgets")
+        return purse
 
     def row(self, *name: str) -> Row:
         """The row of an identity, the same for every process. Raises Full."""
@@ -252,7 +260,6 @@ class Memory:
         self.map[at + self.NAME : at + self.NAME + 16] = digest
         self.i64[(at + self.CAPACITY) // 8] = -1
         self.i64[(at + self.SHARE) // 8] = -1
-        self.i64[(at + self.WINDOW) // 8] = -1
         self.i64[self.COUNT // 8] = count + 1
         self._rows[digest] = at
         return at
@@ -344,13 +351,15 @@ def _file() -> int:
         return os.dup(file.fileno())
 
 
-def supervisor_memory(workers: int) -> Memory:
-    """The memory for a supervisor: what it inherited from the one before it, or new; and named for the one after."""
+def supervisor_memory(workers: int, budgets: Path) -> Memory:
+    """The memory for a supervisor: what it inherited from the one before it, or new; and named for the one after. What
+    budgets have spent is in a file."""
     memory = None
-    with suppress(KeyError, ValueError):
-        memory = Memory.inherit(int(os.environ[VARIABLE]))
+    inherited = os.environ.get(VARIABLE, "")
+    if inherited.isdigit():
+        memory = Memory.inherit(int(inherited), Purses.kept(budgets, fresh=False))
     if memory is None:
-        memory = Memory.create(workers)
+        memory = Memory.create(workers, Purses.kept(budgets, fresh=not inherited))
     os.set_inheritable(memory.descriptor, True)
     os.environ[VARIABLE] = str(memory.descriptor)
     return memory

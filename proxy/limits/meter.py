@@ -18,6 +18,7 @@ import msgspec
 from proxy.limits import windows
 from proxy.limits.memory import Memory, Mode, Row
 from proxy.limits.need import Need
+from proxy.limits.purses import Purses
 from proxy.ports import Budget, Rates
 
 NANO = 1_000_000_000
@@ -60,17 +61,23 @@ class Rate:
 
 
 class Spending:
-    """One budget. `limit` and all amounts are billionths of a dollar, or tokens."""
+    """One budget. `limit` and all amounts are billionths of a dollar, or tokens. `since` (Unix seconds) is when whoever
+    has it was made, 0 if that is not known: windows of N days are counted from there."""
 
-    __slots__ = ("alert", "budget", "in_money", "limit", "window")
+    __slots__ = ("alert", "budget", "in_money", "limit", "since", "window")
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, since: int = 0) -> None:
         self.budget = budget
+        self.since = since
         self.in_money = budget.usd is not None
         scale = NANO if self.in_money else 1
         self.limit = round((budget.usd if budget.usd is not None else budget.tokens or 0) * scale)
         self.alert = None if budget.alert_threshold is None else round(budget.alert_threshold * scale)
         self.window = budget.window
+
+    def window_at(self, wall: float) -> int:
+        """The number of the window that a moment (Unix seconds) is in."""
+        return windows.window_id(self.window, wall, self.since)
 
 
 class State(msgspec.Struct, frozen=True):
@@ -102,7 +109,20 @@ class Meter:
     says after a look that a pool has too little and that asking for more may help, `low` that one will have soon.
     """
 
-    __slots__ = ("_f64", "_i64", "lacks", "low", "memory", "rates", "row", "shared", "spending", "token_rates")
+    __slots__ = (
+        "_cells",
+        "_f64",
+        "_i64",
+        "_purse",
+        "lacks",
+        "low",
+        "memory",
+        "rates",
+        "row",
+        "shared",
+        "spending",
+        "token_rates",
+    )
 
     def __init__(self, row: Row, rates: tuple[Rate, ...], spending: Spending | None, shared: bool = False) -> None:
         self.shared = shared
@@ -114,6 +134,8 @@ class Meter:
         self.rates = rates
         self.token_rates = any(rate.tokens for rate in rates)
         self.spending = spending
+        self._cells = row.memory.purses.cells
+        self._purse = 0 if spending is None else row.memory.purse(row.at)
 
     # -- rates
 
@@ -178,20 +200,36 @@ class Meter:
     def roll(self, wall: float) -> None:
         """Begins a new window if it is time. A clock that was set back changes nothing."""
         assert self.spending is not None
-        cell = (self.row.at + Memory.WINDOW) // 8
-        window = windows.window_id(self.spending.window, wall)
-        known = self._i64[cell]
+        cells, purse = self._cells, self._purse
+        window = self.spending.window_at(wall)
+        known = cells[purse + Purses.WINDOW]
         if window > known or window >> 40 != known >> 40:
             self._f64[(self.row.at + Memory.POOLS) // 8 + BUDGET] = 0.0
             self._f64[(self.row.at + Memory.DENIED) // 8 + BUDGET] = 0.0
-            self._i64[cell + 1] = 0  # first, so that whoever dies here leaves a window that begins anew
-            self._i64[cell] = window
+            cells[purse + Purses.SPENT] = 0  # first, so that whoever dies here leaves a window that begins anew
+            cells[purse + Purses.WINDOW] = window
+
+    @property
+    def window(self) -> int:
+        """The number of the window in which it counts."""
+        window: int = self._cells[self._purse + Purses.WINDOW]
+        return window
+
+    @property
+    def reset_at(self) -> int:
+        """When it was last reset (Unix seconds)."""
+        reset_at: int = self._cells[self._purse + Purses.RESET]
+        return reset_at
 
     @property
     def spent(self) -> int:
         """What was spent in this window."""
-        spent: int = self._i64[(self.row.at + Memory.SPENT) // 8]
+        spent: int = self._cells[self._purse + Purses.SPENT]
         return spent
+
+    @spent.setter
+    def spent(self, amount: int) -> None:
+        self._cells[self._purse + Purses.SPENT] = amount
 
     @property
     def reserved(self) -> int:
@@ -209,24 +247,22 @@ class Meter:
 
     def reset(self, at: int) -> None:
         """Begins anew within the window, unless a reset as late as `at` (Unix seconds) was done already."""
-        cell = (self.row.at + Memory.RESET) // 8
-        if at > self._i64[cell]:
+        if at > self.reset_at:
             pool = (self.row.at + Memory.POOLS) // 8 + BUDGET
             self._f64[pool] = min(0.0, self._f64[pool])
             self._f64[(self.row.at + Memory.DENIED) // 8 + BUDGET] = 0.0
-            self._i64[(self.row.at + Memory.SPENT) // 8] = 0
-            self._i64[(self.row.at + Memory.ALERTED) // 8] = -1
-            self._i64[cell] = at
+            self.spent = 0
+            self._cells[self._purse + Purses.ALERTED] = -1
+            self._cells[self._purse + Purses.RESET] = at
 
     def alerting(self, wall: float) -> bool:
         """Whether the threshold has been reached, and nobody was told in this window."""
         self.roll(wall)
         assert self.spending is not None
-        told = (self.row.at + Memory.ALERTED) // 8
-        window = self._i64[(self.row.at + Memory.WINDOW) // 8]
-        if self.spending.alert is None or self.spent < self.spending.alert or self._i64[told] == window + 1:
+        told = self._purse + Purses.ALERTED
+        if self.spending.alert is None or self.spent < self.spending.alert or self._cells[told] == self.window + 1:
             return False
-        self._i64[told] = window + 1
+        self._cells[told] = self.window + 1
         return True
 
     def reserve(self, amount: int) -> None:
@@ -239,7 +275,7 @@ class Meter:
         """Counts what was used in the place of what was reserved, in the window that is now."""
         self.roll(wall)
         self._i64[self.row.my_reserved] -= reserved
-        self._i64[(self.row.at + Memory.SPENT) // 8] += used
+        self._cells[self._purse + Purses.SPENT] += used
         if self.shared:
             self._f64[(self.row.at + Memory.POOLS) // 8 + BUDGET] += reserved - used
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from proxy.limits.host import Host
 from proxy.limits.limiter import Limiter
@@ -24,13 +23,15 @@ class Limiters:
 
     def api_key(self, row: ApiKeyRow) -> Limiter | None:
         """The limiter of an API key, with its limits set anew; None without any."""
-        return self._limiter(API_KEY, row.id, row.name, row.limits, row.extra)
+        return self._limiter(API_KEY, row.id, row.name, row.limits, row)
 
     def virtual_key(self, row: VirtualKeyRow) -> Limiter | None:
         """The limiter of a virtual key, with its limits set anew; None without any."""
-        return self._limiter(VIRTUAL_KEY, row.slug, row.slug, row.limits, row.extra)
+        return self._limiter(VIRTUAL_KEY, row.slug, row.slug, row.limits, row)
 
-    def _limiter(self, what: str, identity: str, name: str, limits: Limits, extra: dict[str, Any]) -> Limiter | None:
+    def _limiter(
+        self, what: str, identity: str, name: str, limits: Limits, row: ApiKeyRow | VirtualKeyRow
+    ) -> Limiter | None:
         known = self.all.get((what, identity))
         if not limited(limits):
             if known is not None:
@@ -38,8 +39,12 @@ class Limiters:
             return None
         if known is None:
             known = self.all[(what, identity)] = self._new(what, identity, name)
-        known.set(name, limits)
-        reset_at = extra.get("usage_reset_at")
+        try:
+            known.set(name, limits, row.created_at)
+        except Full as full:
+            known = self.all[(what, identity)] = self._alone(what, identity, name, full)
+            known.set(name, limits, row.created_at)
+        reset_at = row.extra.get("usage_reset_at")
         if isinstance(reset_at, int):
             known.reset(reset_at)
         return known
@@ -48,8 +53,11 @@ class Limiters:
         try:
             return Limiter(self.host, what, identity, name)
         except Full as full:
-            _log.error("the limits of the %s %r are counted in each worker alone: %s", what, name, full)
-            return Limiter(Host(), what, identity, name)
+            return self._alone(what, identity, name, full)
+
+    def _alone(self, what: str, identity: str, name: str, full: Full) -> Limiter:
+        _log.error("the limits of the %s %r are counted in each worker alone: %s", what, name, full)
+        return Limiter(Host(), what, identity, name)
 
 
 def limited(limits: Limits) -> bool:

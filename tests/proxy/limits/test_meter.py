@@ -119,8 +119,16 @@ def test_windows_are_of_utc_and_begin_where_they_should() -> None:
     assert window_id("daily", last.timestamp()) + 1 == window_id("daily", first.timestamp())
     assert window_id("total", 0) == window_id("total", 1e10)
     assert ends("total", 0) is None
-    assert window_id("14d", 14 * DAY - 1) + 1 == window_id("14d", 14 * DAY)
+    assert window_id("14d", 14 * DAY - 1) + 14 == window_id("14d", 14 * DAY)
     assert ends("14d", 15 * DAY) == 28 * DAY
+
+
+def test_windows_of_days_are_counted_from_when_their_owner_was_made() -> None:
+    made = int(100.9 * DAY)
+    assert window_id("30d", 100 * DAY, made) == window_id("30d", 129.9 * DAY, made)
+    assert window_id("30d", 129.9 * DAY, made) < window_id("30d", 130 * DAY, made) == window_id("30d", 159 * DAY, made)
+    assert ends("30d", 101 * DAY, made) == 130 * DAY
+    assert window_id("30d", 5 * DAY, made) < window_id("30d", made, made)  # a clock that was wrong
 
 
 @given(st.sampled_from(["daily", "weekly", "monthly", "30d"]), st.floats(0, 4e9))
@@ -129,7 +137,7 @@ def test_a_window_ends_where_the_next_one_begins(window: str, now: float) -> Non
     assert end is not None
     assert now < end
     assert window_id(window, end - 1) == window_id(window, now)
-    assert window_id(window, end) == window_id(window, now) + 1
+    assert window_id(window, end) == window_id(window, now) + (30 if window == "30d" else 1)
 
 
 def test_a_new_window_begins_with_nothing_and_a_clock_set_back_changes_nothing(memory: Memory) -> None:
