@@ -7,11 +7,13 @@ import hashlib
 import logging
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from time import time
+from types import FrameType
 
 import click
 import msgspec
@@ -111,6 +113,9 @@ def run(
     from proxy.redis_link import RedisLink
     from proxy.workers import Application, Setup, listeners
 
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)  # until the supervisor takes over
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     vendored()  # likewise
     if file.telemetry.otlp is not None and not _has_telemetry():
         raise StartupError("telemetry.otlp needs OpenTelemetry's SDK; install the extra: pip install 'loopway[otel]'")
@@ -133,6 +138,11 @@ def run(
     if file.redis.url is not None:
         RedisLink(file.redis.url.reveal())  # a URL that cannot be used is said now
     Application(setup, bound).run()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Told to stop before anything was served: nothing to drain."""
+    raise SystemExit(0)
 
 
 def _has_telemetry() -> bool:
@@ -212,7 +222,6 @@ def _log_to_stderr(level: str) -> None:
 def _start_provider() -> int:
     """Runs the demo provider in a process of its own, which ends with this one; returns its port."""
     import ctypes
-    import signal
 
     from proxy.workers import listen
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,16 @@ def test_a_port_in_use_is_told_in_one_line(refused: Any) -> None:
 
 def test_too_short_an_admin_key_is_refused(refused: Any) -> None:
     assert "LOOPWAY_ADMIN_KEY" in refused({}, environment={"LOOPWAY_ADMIN_KEY": "short"})
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_while_it_starts_it_exits_with_0(
+    number: signal.Signals, tmp_path: Path, upstream: Upstream
+) -> None:
+    gateway = Gateway(tmp_path, standard(upstream.url))
+    gateway.spawn()
+    gateway.until(lambda: "listens on" in gateway.log(), "it prints its address")
+    gateway.send(signal.SIGHUP)
+    gateway.send(number)
+    assert gateway.wait() == 0, gateway.log()
+    assert "Traceback" not in gateway.log()
