@@ -15,6 +15,7 @@ from adapters import observe, openai_errors
 from adapters.errors import BadAnswer
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
+from adapters.reasoning import Details
 from adapters.types import Call, bodiless
 
 ABSENT = Raw(b"")
@@ -59,6 +60,7 @@ class Said(Struct, gc=False):
     content: Raw = ABSENT
     reasoning_content: Raw = ABSENT
     reasoning: Raw = ABSENT
+    reasoning_details: Raw = ABSENT
     refusal: Raw = ABSENT
     tool_calls: list[CallPart] | None = None
     function_call: FunctionPart | None = None
@@ -145,6 +147,11 @@ _block = msgspec.json.Decoder(Block).decode
 _block_delta = msgspec.json.Decoder(BlockDelta).decode
 _raws = msgspec.json.Decoder(list[Raw]).decode
 
+_SILENT = Said()
+_HAS_DETAILS = b'"reasoning_details"'
+_DETAILS_LIMIT = 32 << 20
+"""Bytes of `reasoning_details`: an upstream that never stops must not fill the memory."""
+
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What reading an answer that is not of the dialect raises."""
 
@@ -205,6 +212,8 @@ def pieces(said: Said) -> list[Piece]:
             # A word of a stream, which stands in both: what most events are.
             return [(TEXT, said.content)]
         _of_blocks(found, told)
+    elif said.reasoning_details and first(said.reasoning_details) == BRACKET:
+        _of_details(found, said)
     elif said.reasoning_content or said.reasoning:
         _collect(found, THINKING, said.reasoning_content or said.reasoning)
     if said.content and not (told and any(kind == TEXT for kind, _ in found)):
@@ -256,6 +265,15 @@ def _of_blocks(found: list[Piece], raws: list[Raw]) -> None:
             found.append((FOREIGN, raw))
 
 
+def _of_details(found: list[Piece], said: Said) -> None:
+    """Of a whole answer; those of a stream are put together first (see `ChatStream`)."""
+    details = Details()
+    text = details.add(said.reasoning_details, whole=True)
+    _collect(found, THINKING, text if len(text) > len(b'""') else said.reasoning)
+    if details:
+        found.append((SIGNATURE, details.sealed()))
+
+
 _DELTA = b'{"index"'
 _PLAIN = frozenset(("", "text", "thinking", "redacted_thinking"))
 """Blocks whose fields are told one by one; deltas have no type."""
@@ -298,7 +316,7 @@ class ChatStream(Machine):
     complete); each appends to `out`, and may `_fail`.
     """
 
-    __slots__ = ("_began", "_choices", "_finished", "call", "raw_usage")
+    __slots__ = ("_began", "_choices", "_details", "_finished", "call", "raw_usage")
 
     def __init__(self, call: Call) -> None:
         super().__init__()
@@ -308,6 +326,8 @@ class ChatStream(Machine):
         self._began = False
         self._choices: set[int] = set()
         self._finished: set[int] = set()
+        self._details: dict[int, Details] = {}
+        """Of choices that think, until they say something else."""
 
     def _begin(self, head: Head, out: list[bytes]) -> None:
         raise NotImplementedError
@@ -359,15 +379,46 @@ class ChatStream(Machine):
         if not self._began:
             self._began = True
             self._begin(_head(event), out)
+        if self._details or _HAS_DETAILS in event:
+            for choice in choices:
+                self._reason(choice, out)
         for choice in choices:
             self._choices.add(choice.index)
             if choice.finish_reason:
                 self._finished.add(choice.index)
             self._add(choice, out)
 
+    def _reason(self, choice: Choice, out: list[bytes]) -> None:
+        """Takes the details of what a choice thinks. Their text is told at once, their signature when the choice goes
+        on to something else."""
+        delta, index = choice.delta or _SILENT, choice.index
+        details = self._details.get(index)
+        if first(delta.reasoning_details) == BRACKET:
+            if details is None:
+                details = self._details[index] = Details()
+            text = details.add(delta.reasoning_details, whole=False)
+            delta.reasoning_details = ABSENT
+            if details.size > _DETAILS_LIMIT:
+                self._fail("The provider's answer is too large to translate.")
+                return
+            if len(text) > len(b'""'):
+                delta.reasoning = delta.reasoning_content = ABSENT
+                self._add(Choice(index, delta=Said(reasoning=text)), out)
+        said = delta.content if first(delta.content) == QUOTE else ABSENT
+        if details is not None and (choice.finish_reason or delta.tool_calls or len(said) > len(b'""')):
+            self._seal(index, out)
+
+    def _seal(self, index: int, out: list[bytes]) -> None:
+        details = self._details.pop(index)
+        if details:
+            signature = Raw(b'{"index":0,"delta":{"signature":%b}}' % details.sealed())
+            self._add(Choice(index, delta=Said(content_blocks=[signature])), out)
+
     def _complete(self, out: list[bytes]) -> None:
         if not self._over:
             if self._began:
+                for index in tuple(self._details):
+                    self._seal(index, out)
                 self._finish(out)
                 self._end()
             else:

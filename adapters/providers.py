@@ -479,7 +479,9 @@ _ROWS: tuple[Provider, ...] = (
         "https://openrouter.ai/docs",
         {**_TEXT, **_RESPONSES},
         # Passes the message on; what a model makes of it is known of Anthropic's alone.
-        quirks=_goes_on(Prefill(models=("anthropic/*",)), "reasoning"),
+        quirks={
+            Dialect.OPENAI_CHAT: Quirks(thoughts="reasoning", details=True, prefill=Prefill(models=("anthropic/*",)))
+        },
     ),
     _row("ovhcloud", "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", "https://endpoints.ai.cloud.ovh.net"),
     _row("perplexity-ai", "https://api.perplexity.ai", "https://docs.perplexity.ai"),

@@ -39,6 +39,7 @@ class Quirks(msgspec.Struct, frozen=True):
 
     `thoughts` is the field of an assistant's message in which it takes back what it thought in an earlier turn (`""`:
     none); clients' codecs fill it, for providers that have it want it at the latest where tools were called.
+    `details`: it takes back its `reasoning_details` instead, where the client has kept them (see `adapters.reasoning`).
     `file_names` says that it has a field for the names of files, where its dialect alone does not say so.
 
     `drop` are parameters that it refuses. `rename` gives its names for others (the provider's own name, if the body has
@@ -47,6 +48,7 @@ class Quirks(msgspec.Struct, frozen=True):
     """
 
     thoughts: str = ""
+    details: bool = False
     file_names: bool = False
     drop: tuple[str, ...] = ()
     rename: Mapping[str, str] = {}
@@ -59,7 +61,7 @@ class Quirks(msgspec.Struct, frozen=True):
         """The call with what codecs must know of this provider."""
         if not self.thoughts and not self.file_names:
             return call
-        return msgspec.structs.replace(call, thoughts=self.thoughts, file_names=self.file_names)
+        return msgspec.structs.replace(call, thoughts=self.thoughts, details=self.details, file_names=self.file_names)
 
     def names(self) -> tuple[str, ...]:
         """Every parameter whose presence makes a difference."""

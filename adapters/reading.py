@@ -93,15 +93,17 @@ class Dropped:
 
     `blocks` tells whether what follows takes more than OpenAI has words for: `content_blocks`, marks of caching, images
     as results of tools. Then it need not be dropped. `thoughts` is the field of an assistant's message for what it
-    thought, where what follows has one (see `adapters.quirks.Quirks`).
+    thought, where what follows has one, and `details` says that it takes `reasoning_details` as well (see
+    `adapters.quirks.Quirks`).
     """
 
-    __slots__ = ("_names", "blocks", "thoughts")
+    __slots__ = ("_names", "blocks", "details", "thoughts")
 
-    def __init__(self, blocks: bool = False, thoughts: str = "") -> None:
+    def __init__(self, blocks: bool = False, thoughts: str = "", details: bool = False) -> None:
         self._names: dict[str, None] = {}
         self.blocks = blocks
         self.thoughts = thoughts
+        self.details = details
 
     def thought(self, texts: list[Raw], calls: bool) -> Raw:
         """The value of that field for a message that thought `texts`, JSON strings; absent where there is nothing to

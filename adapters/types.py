@@ -108,7 +108,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     middle of a chain always does, so that what OpenAI's shape cannot say reaches a client whose dialect can. `betas`
     are the words of the client's `anthropic-beta` header, for clouds that want them in the body. `thoughts` is
     `adapters.quirks.Quirks.thoughts` of an upstream that speaks chat, `file_names` that of one which knows names of
-    files. `counted` are the tokens of input that an answer's head tells of, for codecs that are `Headed`.
+    files, `details` one that takes `reasoning_details` back. `counted` are the tokens of input that an answer's head
+    tells of, for codecs that are `Headed`.
     """
 
     dialect: Dialect
@@ -122,6 +123,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     betas: tuple[str, ...] = ()
     thoughts: str = ""
     file_names: bool = False
+    details: bool = False
     counted: int | None = None
 
     @property

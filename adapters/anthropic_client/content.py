@@ -7,6 +7,7 @@ and image data move as the JSON they came in.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -32,6 +33,7 @@ from adapters.errors import InvalidRequest
 from adapters.packing import CALL_SIGNATURE, read_head, unpack
 from adapters.pivot import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 from adapters.reading import Dropped, missing, read, string, under
+from adapters.reasoning import opened
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
@@ -287,11 +289,12 @@ def _user(content: Raw, dropped: Dropped) -> list[ChatMessage]:
 class _Said:
     """What one assistant message becomes. `blocks` are those that OpenAI has no word for, with the texts among them."""
 
-    __slots__ = ("blocks", "calls", "foreign", "signatures", "texts", "thoughts")
+    __slots__ = ("blocks", "calls", "details", "foreign", "signatures", "texts", "thoughts")
 
     def __init__(self) -> None:
         self.texts: list[Raw] = []
         self.thoughts: list[Raw] = []
+        self.details: list[dict[str, Any]] = []
         self.calls: list[ToolCall] = []
         self.blocks: list[Raw] = []
         self.foreign = False
@@ -303,7 +306,9 @@ class _Said:
         content = joined(self.texts) if self.texts else _NULL if self.calls or self.foreign else _EMPTY
         made = Assistant(content, self.calls or None, self.blocks if self.foreign else None)
         thought = dropped.thought(self.thoughts, bool(self.calls))
-        if thought:
+        if self.details:
+            made.reasoning_details = self.details
+        elif thought:
             setattr(made, dropped.thoughts, thought)
         return made
 
@@ -323,6 +328,8 @@ def _assistant(content: Raw, dropped: Dropped) -> list[ChatMessage]:
             said.calls.append(_tool_call(block, dropped, at))
         elif block.type == "thinking" and dropped.thoughts:
             said.thoughts.append(string(block.thinking, f"[{at}].thinking"))
+            if dropped.details and first(block.signature) == QUOTE:
+                said.details += opened(read(_str, block.signature), read(_str, block.thinking))
         elif block.type in _USER:
             raise InvalidRequest(f"`{block.type}` blocks belong in user messages.", f"[{at}].type")
         elif not (dropped.blocks and _unpacked(said, block)):

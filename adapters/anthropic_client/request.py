@@ -60,7 +60,7 @@ _TOOL_FIELDS = frozenset(("type", "name", "description", "input_schema", "strict
 
 def to_chat(call: Call) -> Outbound:
     """Builds the chat request for `call.model`. Raises InvalidRequest with the path of the field at fault."""
-    request = _Request(ChatRequest(call.model, []), Dropped(call.blocks, call.thoughts))
+    request = _Request(ChatRequest(call.model, []), Dropped(call.blocks, call.thoughts, call.details))
     read_all(request, call.body, _FIELDS)
     if call.stream:
         request.out.stream = True

@@ -5,6 +5,8 @@ Only the fields that matter are named. `Raw` values keep the JSON text they came
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Raw, Struct
 
 from adapters.pivot import ABSENT
@@ -36,6 +38,7 @@ class Block(Struct, gc=False):
     citations: Raw = ABSENT
     data: Raw = ABSENT
     thinking: Raw = ABSENT
+    signature: Raw = ABSENT
 
 
 class Source(Struct, gc=False):
@@ -131,6 +134,7 @@ class Assistant(Struct, tag_field="role", tag="assistant", omit_defaults=True, g
     content_blocks: list[Raw] | None = None
     reasoning_content: Raw = ABSENT
     reasoning: Raw = ABSENT
+    reasoning_details: list[dict[str, Any]] | None = None
 
 
 ChatMessage = Text | ToolText | Assistant

@@ -32,6 +32,7 @@ from adapters.gemini_client.wire import (
 )
 from adapters.pivot import BRACE, NULL, QUOTE, first, joined
 from adapters.reading import Dropped, missing, read, string, under
+from adapters.reasoning import details_of
 
 _encode = msgspec.json.Encoder().encode
 _contents = msgspec.json.Decoder(list[Content] | Content | str).decode
@@ -158,12 +159,13 @@ class Messages:
 class _Said:
     """One content of the model under way."""
 
-    __slots__ = ("_blocks", "_dropped", "_texts", "_thoughts", "calls")
+    __slots__ = ("_blocks", "_details", "_dropped", "_texts", "_thoughts", "calls")
 
     def __init__(self, dropped: Dropped) -> None:
         self._dropped = dropped
         self._texts: list[Raw] = []
         self._thoughts: list[Raw] = []
+        self._details: list[dict[str, Any]] = []
         self._blocks: list[Any] = []
         self.calls: list[ToolCall] = []
 
@@ -199,6 +201,10 @@ class _Said:
         """Takes what comes in the signature of a part: before the part, as it was when the model said it."""
         if not part.thought_signature:
             return
+        details = details_of(signatures.read(part.thought_signature)[0]) if self._dropped.details else []
+        self._details += details
+        if details:
+            return
         if not self._dropped.blocks:
             self._dropped.add("contents[].parts[].thoughtSignature")
             return
@@ -211,7 +217,9 @@ class _Said:
         nothing = _NULL if self.calls else _EMPTY
         made = Assistant(joined(self._texts) if self._texts else nothing, self.calls or None)
         thought = self._dropped.thought(self._thoughts, bool(self.calls))
-        if thought:
+        if self._details:
+            made.reasoning_details = self._details
+        elif thought:
             setattr(made, self._dropped.thoughts, thought)
         thoughtful = any(isinstance(each, Raw) or each.type != "text" for each in self._blocks)
         if self._dropped.blocks and thoughtful:

@@ -63,7 +63,7 @@ class _Request:
     __slots__ = ("allowed", "as_json", "dropped", "functions", "messages", "mode", "out", "schema", "system", "words")
 
     def __init__(self, call: Call) -> None:
-        self.dropped = Dropped(call.blocks, call.thoughts)
+        self.dropped = Dropped(call.blocks, call.thoughts, call.details)
         self.out = ChatRequest(call.model)
         self.messages = Messages(self.dropped)
         self.system: Raw = ABSENT

@@ -124,6 +124,7 @@ class Assistant(Struct, tag_field="role", tag="assistant", omit_defaults=True, g
     content_blocks: list[Any] | None = None
     reasoning_content: Raw = ABSENT
     reasoning: Raw = ABSENT
+    reasoning_details: list[dict[str, Any]] | None = None
 
 
 ChatMessage = Text | ToolText | Assistant

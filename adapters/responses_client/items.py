@@ -17,6 +17,7 @@ from adapters.errors import InvalidRequest
 from adapters.packing import CALL_SIGNATURE, read_head, unpack
 from adapters.pivot import ABSENT, BRACKET, NULL, QUOTE, first, joined
 from adapters.reading import Dropped, missing, read, string, under
+from adapters.reasoning import details_of
 
 _encode = msgspec.json.Encoder().encode
 _raws = msgspec.json.Decoder(list[Raw]).decode
@@ -166,7 +167,10 @@ class Conversation:
         if self.dropped.thoughts:
             told = item.content if first(item.content) == BRACKET else item.summary
             parts = read(_parts, told) if first(told) == BRACKET else []
-            self._open_assistant()["thoughts"] += [part.text for part in parts if first(part.text) == QUOTE]
+            assistant = self._open_assistant()
+            assistant["thoughts"] += [part.text for part in parts if first(part.text) == QUOTE]
+            if self.dropped.details and item.encrypted_content:
+                assistant["details"] += details_of(unpack(item.encrypted_content) or ())
             return
         packed = unpack(item.encrypted_content) if item.encrypted_content else None
         if packed is None or not self.dropped.blocks:
@@ -220,7 +224,7 @@ class Conversation:
     def _open_assistant(self) -> Message:
         if self._assistant is None:
             self._show()
-            self._assistant = {"texts": [], "calls": [], "thoughts": []}
+            self._assistant = {"texts": [], "calls": [], "thoughts": [], "details": []}
         return self._assistant
 
     def _close_assistant(self) -> None:
@@ -235,7 +239,9 @@ class Conversation:
                     call["function"]["thought_signature"] = self._signatures[call["id"]]
             message["tool_calls"] = calls
         thought = self.dropped.thought(assistant["thoughts"], bool(calls))
-        if thought:
+        if assistant["details"]:
+            message["reasoning_details"] = assistant["details"]
+        elif thought:
             message[self.dropped.thoughts] = thought
         if self._foreign:
             message["content_blocks"] = self._blocks

@@ -41,7 +41,7 @@ class _Request:
 
     def __init__(self, call: Call) -> None:
         self.out: dict[str, Any] = {"model": call.model, "messages": []}
-        self.dropped = Dropped(call.blocks, call.thoughts)
+        self.dropped = Dropped(call.blocks, call.thoughts, call.details)
         self.conversation = Conversation(self.dropped)
         self.tools = Tools(self.dropped)
         self.instructions = ABSENT

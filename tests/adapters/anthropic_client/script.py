@@ -95,5 +95,6 @@ def message(data: bytes) -> dict[str, Any]:
 _DELTAS = {
     ("text", "text_delta", "text"),
     ("thinking", "thinking_delta", "thinking"),
+    ("thinking", "signature_delta", "signature"),
     ("tool_use", "input_json_delta", "partial_json"),
 }
