@@ -316,7 +316,7 @@ class ChatStream(Machine):
     complete); each appends to `out`, and may `_fail`.
     """
 
-    __slots__ = ("_began", "_choices", "_details", "_finished", "call", "raw_usage")
+    __slots__ = ("_began", "_choices", "_details", "_finished", "_plain", "call", "raw_usage")
 
     def __init__(self, call: Call) -> None:
         super().__init__()
@@ -328,6 +328,8 @@ class ChatStream(Machine):
         self._finished: set[int] = set()
         self._details: dict[int, Details] = {}
         """Of choices that think, until they say something else."""
+        self._plain = False
+        """Whether the next chunk has nothing to begin or to end before it is told."""
 
     def _begin(self, head: Head, out: list[bytes]) -> None:
         raise NotImplementedError
@@ -366,27 +368,33 @@ class ChatStream(Machine):
         _check_text(event)
         chunk = _chunk(event)
         choices = chunk.choices
+        if chunk.usage and first(chunk.usage) == BRACE:
+            self.raw_usage = chunk.usage
+            self.usage = observe.usage_of(event) or self.usage
         if choices is None or chunk.error:
             error = openai_errors.read_event(event)
             if error is not None:
                 self._end(error)
                 return
-        if chunk.usage and first(chunk.usage) == BRACE:
-            self.raw_usage = chunk.usage
-            self.usage = observe.usage_of(event) or self.usage
-        if choices is None:
-            return
+            if choices is None:
+                return
+        if not self._plain or _HAS_DETAILS in event:
+            self._prepare(event, choices, out)
+        for choice in choices:
+            self._choices.add(choice.index)
+            if choice.finish_reason:
+                self._finished.add(choice.index)
+            self._add(choice, out)
+
+    def _prepare(self, event: bytes, choices: list[Choice], out: list[bytes]) -> None:
+        """What the first chunk needs, and those around `reasoning_details`."""
         if not self._began:
             self._began = True
             self._begin(_head(event), out)
         if self._details or _HAS_DETAILS in event:
             for choice in choices:
                 self._reason(choice, out)
-        for choice in choices:
-            self._choices.add(choice.index)
-            if choice.finish_reason:
-                self._finished.add(choice.index)
-            self._add(choice, out)
+        self._plain = not self._details
 
     def _reason(self, choice: Choice, out: list[bytes]) -> None:
         """Takes the details of what a choice thinks. Their text is told at once, their signature when the choice goes
