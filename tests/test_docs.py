@@ -21,7 +21,7 @@ import pytest
 from proxy.admin import ROUTES as ADMIN_ROUTES
 from proxy.app import PROBES
 from proxy.cli import COMMANDS
-from proxy.config import schema
+from proxy.config import settings
 from proxy.config.file import load
 from proxy.config.prices import PriceSettings
 from proxy.explain import ROUTES as EXPLAIN_ROUTES
@@ -209,14 +209,14 @@ def test_every_environment_variable_is_in_the_readme(name: str) -> None:
 
 
 SETTINGS: dict[str, type[msgspec.Struct]] = {
-    "server": schema.ServerSettings,
-    "upstream": schema.UpstreamSettings,
-    "store": schema.StoreSettings,
-    "redis": schema.RedisSettings,
-    "cache": schema.CacheSettings,
+    "server": settings.ServerSettings,
+    "upstream": settings.UpstreamSettings,
+    "store": settings.StoreSettings,
+    "redis": settings.RedisSettings,
+    "cache": settings.CacheSettings,
     "prices": PriceSettings,
-    "logs": schema.LogSettings,
-    "telemetry": schema.TelemetrySettings,
+    "logs": settings.LogSettings,
+    "telemetry": settings.TelemetrySettings,
     "limits": Limits,
     "queue": Queue,
     "rates": Rates,

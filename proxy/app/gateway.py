@@ -25,7 +25,7 @@ from proxy.bodies import Bodies, Recorder
 from proxy.budgets import Budgets
 from proxy.cache.answers import AnswerCache
 from proxy.config.file import FileConfig
-from proxy.config.schema import OtlpSettings
+from proxy.config.settings import OtlpSettings
 from proxy.credentials import Credentials
 from proxy.errors import Refused
 from proxy.exchange import Exchange

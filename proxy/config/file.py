@@ -20,8 +20,8 @@ from proxy.config.near import nearest
 from proxy.config.nodes import Node
 from proxy.config.prices import PriceSettings
 from proxy.config.read import Source
-from proxy.config.schema import (
-    FILE,
+from proxy.config.schema import FILE
+from proxy.config.settings import (
     CacheSettings,
     LogSettings,
     RedisSettings,

@@ -1,427 +1,43 @@
-"""What may stand in the configuration file, as tables; and the settings that come out of it.
-
-Times are in seconds, sizes in bytes. `deploy/loopway.example.yaml` shows every key with its meaning.
-"""
+"""What may stand in the configuration file, as a table of its sections."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 
-from adapters.providers import PROVIDERS, RETIRED
-from proxy import scopes
-from proxy.config import objects
-from proxy.config.checks import Path
-from proxy.config.fields import PROVIDER_FIELDS, SECRET_FIELDS
-from proxy.config.near import hint
 from proxy.config.prices import PRICES
 from proxy.config.read import (
     Field,
-    Reader,
     Source,
     choice,
     duration,
     flag,
     header_fault,
-    header_value,
     host_url,
     integer,
     listing,
     mapping,
     matching,
-    moment,
     named,
-    plain,
-    positive,
     record,
     secret,
-    secret_text,
     size,
     text,
 )
+from proxy.config.rows import api_key, config, virtual_key
+from proxy.config.settings import (
+    CacheSettings,
+    LogSettings,
+    OtlpSettings,
+    RedisSettings,
+    ServerSettings,
+    StoreSettings,
+    TelemetrySettings,
+    UpstreamSettings,
+)
 from proxy.config.tree import Value
-from proxy.ports import ApiKeyRow, Budget, ConfigRow, Limits, ModelLimits, Queue, Rates, Secret, VirtualKeyRow
-
-
-class UpstreamSettings(msgspec.Struct, frozen=True):
-    """How long to wait for providers, and how much to take from them.
-
-    `first_byte_timeout` runs from the request sent to the answer's first byte, `idle_timeout` between two reads.
-    `keepalive` is how long an unused connection is kept. `max_response_size` bounds answers that are held whole, to be
-    translated; what is passed through has no bound. `count_streams` asks OpenAI's streams for their usage even where
-    the client did not (`stream_options.include_usage`), which then gets one more chunk.
-    """
-
-    connect_timeout: float = 10.0
-    first_byte_timeout: float = 600.0
-    idle_timeout: float = 300.0
-    keepalive: float = 30.0
-    max_response_size: int = 64 * 2**20
-    count_streams: bool = False
-
-
-class ServerSettings(msgspec.Struct, frozen=True):
-    """The listener and its limits. `workers` None: one for each core.
-
-    `header_timeout` and `body_timeout` bound how long a client may take to send them, `keepalive_timeout` how long a
-    connection may stay unused. When the process is told to stop, `/readyz` says so for `drain_delay` before connections
-    are refused; then requests in flight get `drain_timeout`, and unused connections close after `drain_idle`.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8787
-    workers: int | None = None
-    max_body_size: int = 100 * 2**20
-    header_timeout: float = 10.0
-    body_timeout: float = 30.0
-    keepalive_timeout: float = 75.0
-    drain_delay: float = 0.0
-    drain_timeout: float = 300.0
-    drain_idle: float = 5.0
-    trusted_custom_hosts: tuple[str, ...] = ()
-    upstream: UpstreamSettings = UpstreamSettings()
-
-
-class StoreSettings(msgspec.Struct, frozen=True):
-    """Where keys and configs made by the admin API live, and the ledger. `url` None: SQLite in the data directory.
-
-    `ledger` says what a worker that is killed may lose of it: `batched` the last second, `strict` nothing.
-    `journal_size` bounds what each worker keeps on disk while the store takes nothing; `retention` is after how long
-    rows of the ledger are deleted (None: never); `outage` how long known keys work while the store does not answer.
-    """
-
-    url: Secret | None = None
-    ledger: str = "batched"
-    journal_size: int = 64 * 2**20
-    retention: float | None = None
-    outage: float = 600.0
-
-
-class RedisSettings(msgspec.Struct, frozen=True):
-    """What several hosts share. None: a single host needs nothing. `strict`: while limits cannot be shared because
-    Redis does not answer, requests of limited keys are refused (503), instead of each host giving out its share."""
-
-    url: Secret | None = None
-    strict: bool = False
-
-
-class CacheSettings(msgspec.Struct, frozen=True):
-    """The memory that cached answers may take, and how long they live unless a config says so itself."""
-
-    max_size: int = 64 * 2**20
-    max_age: float = 604_800.0
-
-
-class LogSettings(msgspec.Struct, frozen=True):
-    """What is logged: `level` is debug, info, warning or error; `access` is a line for each request.
-
-    `bodies` keeps what went in and out, `body_size` bytes of each, without what the patterns in `redact` match, for
-    `retention` seconds.
-    """
-
-    level: str = "info"
-    access: bool = True
-    bodies: bool = False
-    body_size: int = 64 * 1024
-    redact: tuple[str, ...] = ()
-    retention: float = 2_592_000.0
-
-
-class OtlpSettings(msgspec.Struct, frozen=True):
-    """Where traces and metrics go by OTLP over HTTP, and which share of the traces that begin here."""
-
-    endpoint: str
-    headers: dict[str, Secret] = {}
-    service: str = "loopway"
-    traces: bool = True
-    metrics: bool = True
-    sample: float = 1.0
-    interval: float = 15.0
-
-
-class TelemetrySettings(msgspec.Struct, frozen=True):
-    """Whether `/metrics` answers, and on which port of its own (None: the gateway's). `otlp` None: nothing is sent."""
-
-    metrics: bool = True
-    metrics_port: int | None = None
-    otlp: OtlpSettings | None = None
-
-
-# Limits
-
-_RATES = record(dict.fromkeys(("per_second", "per_minute", "per_hour", "per_day"), Field(integer(1))), Rates)
-_WINDOW = matching(
-    r"daily|weekly|monthly|total|(?:[1-9]|[1-9]\d|[12]\d\d|3[0-5]\d|36[0-5])d",
-    "expected daily, weekly, monthly, total, or a number of days such as 14d (1d to 365d)",
-)
-_BUDGET = record(
-    {
-        "usd": Field(positive),
-        "tokens": Field(integer(1)),
-        "window": Field(_WINDOW),
-        "alert_threshold": Field(positive),
-        "webhook": Field(host_url),
-        "unknown_price": Field(choice(("refuse", "allow"))),
-    },
-    Budget,
-)
-
-
-def _budget(source: Source, value: Value, path: str) -> Any:
-    budget = _BUDGET(source, value, path)
-    if budget is not UNSET and budget.usd is None and budget.tokens is None:
-        return source.bad(value, path, "needs 'usd' or 'tokens'")
-    return budget
-
-
-_MODEL_LIMITS = record(
-    {"concurrency": Field(integer(1)), "requests": Field(_RATES), "tokens": Field(_RATES)}, ModelLimits
-)
-LIMITS = record(
-    {
-        "concurrency": Field(integer(1)),
-        "queue": Field(record({"size": Field(integer(0, 1_000_000)), "timeout": Field(duration)}, Queue)),
-        "requests": Field(_RATES),
-        "tokens": Field(_RATES),
-        "budget": Field(_budget),
-        "models": Field(mapping(_MODEL_LIMITS)),
-        "priority": Field(choice(("high", "normal", "low"))),
-    },
-    Limits,
-)
-
-
-# Virtual keys
-
-_slug = matching(
-    r"(?!(?:cf|hf)\Z)[^\s/@,\"'{}\[\]\x00-\x1f]{1,128}",
-    "a slug has up to 128 characters, none of them a space, '/', '@', a comma, a quote or a bracket; "
-    "'cf' and 'hf' are taken",
-)
-
-
-def _provider(source: Source, value: Value, path: str) -> Any:
-    given = text(source, value, path)
-    if given is UNSET or given in PROVIDERS:
-        return given
-    if given in RETIRED:
-        return source.bad(value, path, f"the provider {given} is no more: {RETIRED[given]}")
-    return source.bad(value, path, f"unknown provider{hint(given, PROVIDERS) or '; its id is one such as openai'}")
-
-
-def _json_object(source: Source, value: Value, path: str) -> Any:
-    """A mapping, or its JSON as text, or a reference to that; a service account's key file comes in all three ways."""
-    if isinstance(value.data, dict):
-        return plain(source, value, path, (), ())
-    given = secret_text(source, value, path)
-    if given is UNSET:
-        return UNSET
-    try:
-        return msgspec.json.decode(given, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return source.bad(value, path, "expected a mapping, or a reference to a file with its JSON")
-
-
-def _json_objects(source: Source, value: Value, path: str) -> Any:
-    if all(isinstance(item.data, dict) for item in value.items()) and isinstance(value.data, list):
-        return plain(source, value, path, (), ())
-    return source.expected("a list of mappings", value, path)
-
-
-_FIELD_READERS: dict[str, Reader] = {"text": text, "flag": flag, "object": _json_object, "objects": _json_objects}
-
-_CREDENTIAL_FIELDS = SECRET_FIELDS | {"azure_auth_mode", "aws_auth_type", "aws_role_arn", "vertex_auth_type"}
-"""With one of these a virtual key needs no `key`: the credential is there, or is fetched."""
-
-
-def _virtual_key_row(**given: Any) -> VirtualKeyRow:
-    fields = {name: given.pop(name) for name in tuple(given) if name in PROVIDER_FIELDS}
-    given.setdefault("name", given["slug"])
-    given.setdefault("key", Secret(""))
-    return VirtualKeyRow(**given, fields=fields, origin="file")
-
-
-_VIRTUAL_KEY = record(
-    {
-        "slug": Field(_slug, required=True),
-        "name": Field(named),
-        "provider": Field(_provider, required=True),
-        "key": Field(secret),
-        "custom_host": Field(host_url),
-        "models": Field(listing(named)),
-        "aliases": Field(mapping(named)),
-        "default_model": Field(named),
-        "completions_mode": Field(choice(("auto", "legacy", "messages"))),
-        "custom_headers": Field(mapping(header_value, header_fault)),
-        "note": Field(text),
-        "expires_at": Field(moment),
-        "limits": Field(LIMITS),
-        **{
-            name: Field(secret_text if name in SECRET_FIELDS and kind == "text" else _FIELD_READERS[kind])
-            for name, kind in PROVIDER_FIELDS.items()
-        },
-    },
-    _virtual_key_row,
-)
-
-
-def virtual_key(source: Source, value: Value, path: str) -> Any:
-    """A `VirtualKeyRow`."""
-    row = _VIRTUAL_KEY(source, value, path)
-    if row is UNSET:
-        return UNSET
-    provider = PROVIDERS[row.provider]
-    if provider.host_required and row.custom_host is None:
-        source.bad(value, f"{path}.custom_host", f"is missing; the provider {row.provider} has no address of its own")
-    key = value.get("key")
-    # Where a credential may also be in fields, its own reader says what is missing; but for an empty variable.
-    needed = provider.key_required or (provider.signer is not None and key is not None and key.replaced)
-    if not row.key and needed and not _CREDENTIAL_FIELDS & row.fields.keys():
-        if key is None:
-            return source.bad(value, f"{path}.key", "is missing; give the credential, or env:NAME, or file:PATH")
-        if not key.replaced:
-            return source.bad(key, f"{path}.key", "must not be empty")
-        source.problems.warn(key.at, f"{path}.key", "is empty; this virtual key is left out")
-        return UNSET
-    return row
-
-
-# API keys
-
-
-def _token(source: Source, value: Value, path: str) -> Any:
-    """The SHA-256 of a credential of this gateway, in hex; "" for one that is empty because its variable is."""
-    given = secret_text(source, value, path)
-    if given is UNSET:
-        return UNSET
-    if not given:
-        return given if value.replaced else source.bad(value, path, "must not be empty")
-    if given != given.strip() or not all(" " <= character <= "~" for character in given):
-        return source.bad(value, path, "has characters that no header can carry")
-    return hashlib.sha256(given.encode()).hexdigest()
-
-
-_hash = matching(r"sha256:[0-9a-fA-F]{64}", "expected sha256: and 64 hexadecimal digits")
-
-
-def _metadata_value(source: Source, value: Value, path: str) -> Any:
-    given = text(source, value, path)
-    return source.bad(value, path, "may have 128 characters") if given is not UNSET and len(given) > 128 else given
-
-
-def _api_key_row(**given: Any) -> ApiKeyRow:
-    digest = given.pop("key", None)
-    if digest is None:
-        digest = given.pop("hash", "").removeprefix("sha256:").lower()
-    given.pop("hash", None)
-    group = given.pop("cache_group", None)
-    if group is not None:
-        given["extra"] = {"cache_group": group}
-    return ApiKeyRow(id=f"file-{given['name']}", digest=digest, **given, origin="file")
-
-
-_API_KEY = record(
-    {
-        "name": Field(named, required=True),
-        "key": Field(_token),
-        "hash": Field(_hash),
-        "scopes": Field(listing(choice(scopes.KNOWN))),
-        "virtual_keys": Field(listing(_slug)),
-        "models": Field(listing(named)),
-        "config": Field(named),
-        "allow_config_override": Field(flag),
-        "metadata": Field(mapping(_metadata_value)),
-        "cache_group": Field(named),
-        "description": Field(text),
-        "expires_at": Field(moment),
-        "limits": Field(LIMITS),
-    },
-    _api_key_row,
-)
-
-
-def api_key(source: Source, value: Value, path: str) -> Any:
-    """An `ApiKeyRow`; UNSET, with a warning, for one whose credential is empty because its variable is."""
-    row = _API_KEY(source, value, path)
-    if not isinstance(value.data, dict):
-        return UNSET
-    given = value.data.keys() & {"key", "hash"}
-    if len(given) != 1:
-        problem = "give 'key' or 'hash', not both" if given else "is missing; give 'key', or 'hash' as sha256:…"
-        return source.bad(value, f"{path}.key", problem)
-    if row is not UNSET and not row.digest:
-        source.problems.warn(value.data["key"].at, f"{path}.key", "is empty; this key is left out")
-        return UNSET
-    return row
-
-
-# Configs
-
-_config_slug = matching(
-    r"pc-[A-Za-z0-9._-]{1,128}", "a config's slug begins with pc-, then letters, digits, '.', '_' or '-'"
-)
-_TEXT_KEYS = frozenset(
-    {"provider", "virtual_key", "api_key", "custom_host", "name", "then", "default"}
-    | {name for name, kind in PROVIDER_FIELDS.items() if kind == "text"}
-)
-_SECRET_KEYS = SECRET_FIELDS | {"api_key"}
-
-
-def _config_object(source: Source, value: Value, path: str) -> Any:
-    """A config object as plain data, sound."""
-    if not isinstance(value.data, dict):
-        return source.expected("a mapping", value, path)
-    raw = plain(source, value, path, _SECRET_KEYS, _TEXT_KEYS)
-    node, findings, warnings = objects.examine(raw)
-    for finding in findings:
-        at = value.walk(finding.path)
-        if not at.broken:
-            source.bad(at, _below(path, finding.path), finding.message)
-    for finding in warnings:
-        above = value.walk(finding.path[:-1])
-        key = str(finding.path[-1])
-        if finding.unknown:
-            source.problems.find(above.keys.get(key, above.at), _below(path, finding.path), finding.message)
-        else:
-            source.problems.warn(value.walk(finding.path).at, _below(path, finding.path), finding.message)
-    return UNSET if node is None else raw
-
-
-def _below(path: str, steps: Path) -> str:
-    return path + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-
-
-def _config_row(**given: Any) -> ConfigRow:
-    slug = given["slug"]
-    # The same content has the same version in every process that reads the file.
-    version = hashlib.sha256(msgspec.json.encode(given["config"], order="sorted")).hexdigest()[:16]
-    return ConfigRow(
-        slug=slug,
-        name=given.get("name", slug),
-        config=given["config"],
-        id=f"file-{slug}",
-        version_id=version,
-        is_default=given.get("is_default", False),
-        origin="file",
-    )
-
-
-config = record(
-    {
-        "slug": Field(_config_slug, required=True),
-        "name": Field(named),
-        "config": Field(_config_object, required=True),
-        "is_default": Field(flag),
-    },
-    _config_row,
-)
-
-
-# The file
 
 _UPSTREAM = record(
     {

@@ -25,7 +25,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from proxy import __version__
-from proxy.config.schema import OtlpSettings
+from proxy.config.settings import OtlpSettings
 from proxy.exchange import Attempt
 from proxy.telemetry import names
 from proxy.trace import Span

@@ -22,7 +22,7 @@ import msgspec
 
 from proxy.app import Gateway, gateway
 from proxy.config.file import FileConfig
-from proxy.config.schema import LogSettings, ServerSettings, UpstreamSettings
+from proxy.config.settings import LogSettings, ServerSettings, UpstreamSettings
 from proxy.ports import ApiKeyRow, BudgetRow, ConfigRow, Limits, Rows, Secret, VirtualKeyRow
 from proxy.workers import listen
 from tests.behaviour.client import Answer, Line, ask, connect, request

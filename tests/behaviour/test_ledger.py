@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from proxy import metrics as counters
-from proxy.config.schema import StoreSettings
+from proxy.config.settings import StoreSettings
 from proxy.errors import StoreError
 from proxy.store import migrate, open_store
 from proxy.usage_columns import COLUMNS

@@ -10,7 +10,7 @@ import pytest
 
 from proxy import live
 from proxy.config.file import FileConfig
-from proxy.config.schema import StoreSettings
+from proxy.config.settings import StoreSettings
 from proxy.errors import ConfigError, StoreError
 from proxy.live import Live
 from proxy.ports import ApiKeyRow, ConfigRow, Rows, Secret, VirtualKeyRow

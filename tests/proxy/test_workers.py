@@ -11,7 +11,7 @@ import pytest
 
 from proxy import workers
 from proxy.config.file import FileConfig
-from proxy.config.schema import ServerSettings
+from proxy.config.settings import ServerSettings
 from proxy.errors import StartupError
 from proxy.supervisor import Backoff
 from proxy.workers import Application, GatewayWorker, Setup, check_parser, listen

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config.file import FileConfig, load
-from proxy.config.schema import ServerSettings, UpstreamSettings
+from proxy.config.settings import ServerSettings, UpstreamSettings
 from proxy.errors import ConfigError
 from proxy.ports import Budget, Limits, Queue, Rates
 
