@@ -20,16 +20,15 @@ from typing import Any, cast
 
 import msgspec
 
-from adapters import errors
 from adapters.errors import TRAITS, Kind
 from adapters.types import Usage
+from proxy.cache.follower import Follower, Kept
 from proxy.config.leaf import Leaf
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.outcome import Outcome
 from proxy.seams import Flow, Reply
 
-_AT_ONCE = 1 << 16  # bytes written in one go to a follower that catches up
 _TURNS = 2
 
 Try = Callable[[Exchange], Awaitable[Outcome]]
@@ -51,122 +50,6 @@ class Whole(msgspec.Struct, gc=False, frozen=True):
     usage: Usage | None
 
 
-class Follower:
-    """One asker of a flight. Once `outcome` is there it is that outcome's relay: see `proxy.relay`."""
-
-    __slots__ = ("_at", "_done", "_ending", "_flight", "_live", "_paused", "outcome", "x")
-
-    def __init__(self, flight: Flight, x: Exchange, loop: asyncio.AbstractEventLoop) -> None:
-        self.x = x
-        self.outcome: asyncio.Future[Outcome] = loop.create_future()
-        self._flight = flight
-        self._done: asyncio.Future[None] = loop.create_future()
-        self._at = 0
-        self._live = False
-        self._paused = False
-        self._ending = False
-
-    def __repr__(self) -> str:
-        return f"Follower({self.x.request_id} at {self._at}{', paused' if self._paused else ''})"
-
-    # -- a relay
-
-    async def deliver(self, status: int, head: bytes) -> None:
-        """Sends everything from the first byte on, and returns after the last."""
-        x, flight = self.x, self._flight
-        x.committed = True
-        x.client.begin(status, head, flight.length)
-        self._live = True
-        x.client.feed_from(self)
-        self.pump()
-        try:
-            await self._done
-        except asyncio.CancelledError:
-            await flight.leave(self)
-            raise
-        if flight.kind is not None:
-            x.kind = flight.kind
-
-    @property
-    def usage(self) -> Usage | None:
-        """What the call used, for the one asker whom it is counted for."""
-        return self._flight.bill(self)
-
-    # -- what its outcome holds
-
-    def finish(self) -> None:
-        """Whoever holds the outcome lets go of it."""
-        self._flight.drop(self)
-
-    # -- the client's side of the flow
-
-    def pause(self) -> None:
-        """The client reads slowly."""
-        self._paused = True
-        self._flight.balance()
-
-    def resume(self) -> None:
-        """It reads again."""
-        self._paused = False
-        self.pump()
-        self._flight.balance()
-
-    def cut(self, failure: UpstreamFailure) -> None:
-        """Ends this follower's answer, and only its."""
-        if self._done.done():
-            return
-        x = self.x
-        x.kind = failure.kind
-        x.client.hang_up()
-        if self._flight.stream:
-            x.client.write(errors.event(x.dialect.family, failure.kind, failure.message), end=True)
-        else:
-            x.client.abort()
-        self._done.set_result(None)
-
-    # -- the flight's side
-
-    @property
-    def slow(self) -> bool:
-        """Whether it cannot take bytes now."""
-        return self._paused and not self._done.done()
-
-    @property
-    def at(self) -> int:
-        """The number of the chunk that it needs next."""
-        return self._at
-
-    def pump(self) -> None:
-        """Writes what there is, as long as the client takes it."""
-        flight = self._flight
-        while self._live and not self._paused and not self._ending:
-            data, self._at, last = flight.after(self._at)
-            if not data and not last:
-                return
-            if last:
-                self._ending = True
-                if flight.kind is not None:
-                    self.x.client.hang_up()
-                if flight.aborted:
-                    self.x.client.write(data)
-                    self.x.client.abort()
-                else:
-                    self.x.client.write(data, end=True)
-                flight.written(self)
-                return
-            self.x.client.write(data)
-
-    def end(self) -> None:
-        """Everything is written and the call's account is made up."""
-        if not self._done.done():
-            self._done.set_result(None)
-
-    @property
-    def written(self) -> bool:
-        """Whether its last byte is written."""
-        return self._ending
-
-
 class Flight:
     """The call and those who wait for it. Implements `proxy.seams.Client` for the exchange that makes the call."""
 
@@ -176,6 +59,8 @@ class Flight:
         self.stream = False
         self.aborted = False
         self.kind: Kind | None = None
+        self.ended = False
+        self.kept = Kept()
         self.usage: Usage | None = None
         self._leaf = leaf
         self._limit = limit
@@ -190,11 +75,7 @@ class Flight:
         self._status = 0
         self._head = b""
         self._began = False
-        self._ended = False
         self._settled = False
-        self._chunks: list[bytes] = []
-        self._base = 0
-        self._size = 0
         self._body: bytes | None = None
         self.mirror: Mirror | None = None
         self._foreign = False
@@ -203,7 +84,7 @@ class Flight:
         self._before = 0
 
     def __repr__(self) -> str:
-        return f"Flight({len(self._followers)} askers, {self._size} bytes{'' if self._open else ', closed'})"
+        return f"Flight({len(self._followers)} askers, {self.kept.size} bytes{'' if self._open else ', closed'})"
 
     # -- its askers
 
@@ -229,7 +110,7 @@ class Flight:
         """An asker is gone. The last one takes the call along."""
         self._followers.pop(follower, None)
         task = self._task
-        if not self._followers and task is not None and not task.done() and not self._ended and self._body is None:
+        if not self._followers and task is not None and not task.done() and not self.ended and self._body is None:
             self.close()
             task.cancel()
         else:
@@ -307,7 +188,7 @@ class Flight:
             elif name == "end":
                 self._settle(self.kind, msgspec.convert(rest[1], Usage | None))
                 return True
-        if self._ended:
+        if self.ended:
             self._settle(self.kind, None)
         self._foreign = self._began
         return self._began
@@ -361,9 +242,9 @@ class Flight:
                     follower.end()
 
     def _whole(self) -> Whole | None:
-        if not self._open or self.kind is not None or self.aborted or not self._ended:
+        if not self._open or self.kind is not None or self.aborted or not self.ended:
             return None
-        body = b"".join(self._chunks) if self._body is None else self._body
+        body = self.kept.whole() if self._body is None else self._body
         return Whole(self._status, self._head, body, self.stream, self.usage)
 
     def _over(self, task: asyncio.Task[None]) -> None:
@@ -374,7 +255,7 @@ class Flight:
             if not follower.outcome.done():
                 broken = error if isinstance(error, Exception) else RuntimeError("the shared call was given up")
                 follower.outcome.set_exception(broken)
-            elif not self._ended:
+            elif not self.ended:
                 follower.cut(UpstreamFailure(Kind.BAD_UPSTREAM, "The provider ended the stream early.", sent=True))
 
     def close(self) -> None:
@@ -406,20 +287,6 @@ class Flight:
                 x.saved = usage
         follower.outcome.set_result(told)
 
-    def after(self, at: int) -> tuple[bytes, int, bool]:
-        """The bytes from a chunk on, a piece at most; the chunk after them; and whether they are the last."""
-        index = at - self._base
-        chunks = self._chunks
-        if index == len(chunks) - 1:
-            return chunks[index], at + 1, self._ended
-        taken: list[bytes] = []
-        size = 0
-        while index < len(chunks) and size < _AT_ONCE:
-            taken.append(chunks[index])
-            size += len(chunks[index])
-            index += 1
-        return b"".join(taken), self._base + index, self._ended and index == len(chunks)
-
     def written(self, follower: Follower) -> None:
         """An asker has its last byte; it waits only until the call's account is made up."""
         if self._settled:
@@ -428,7 +295,7 @@ class Flight:
     def balance(self) -> None:
         """Stops the upstream while all who are left read slowly."""
         source = self._source
-        if source is None or self._ended:
+        if source is None or self.ended:
             return
         slow = bool(self._followers) and all(follower.slow for follower in self._followers)
         if slow and not self._halted:
@@ -440,14 +307,10 @@ class Flight:
 
     def _trim(self) -> None:
         """Keeps within the bound once nothing is kept for others."""
-        while self._followers and self._chunks:
+        while self._followers and self.kept:
             slowest = min(self._followers, key=lambda follower: follower.at)
-            count = slowest.at - self._base
-            for chunk in self._chunks[:count]:
-                self._size -= len(chunk)
-            del self._chunks[:count]
-            self._base += count
-            if self._size <= self._limit:
+            self.kept.forget(slowest.at)
+            if self.kept.size <= self._limit:
                 return
             message = "The client reads too slowly for the answer that it shares with others."
             self._followers.pop(slowest)
@@ -461,7 +324,7 @@ class Flight:
         if self.mirror is not None:
             fx = self._fx
             self.mirror("whole", status, answer_lines(head), body, None if fx is None else fx.usage)
-        self._began = self._ended = True
+        self._began = self.ended = True
         self._payer = self._owner
         for follower in tuple(self._followers):
             self._tell(follower)
@@ -478,19 +341,18 @@ class Flight:
 
     def write(self, data: bytes, end: bool = False) -> None:
         """The next bytes."""
-        if self._ended:
+        if self.ended:
             return
-        self._ended = end
+        self.ended = end
         if self._fx is not None:
             self.kind = self._fx.kind
         if self.mirror is not None and not self.aborted:
             self.mirror("data", data, end, self.kind)
         if data or end:
-            self._chunks.append(data)
-            self._size += len(data)
+            self.kept.add(data)
         for follower in tuple(self._followers):
             follower.pump()
-        if self._size > self._limit:
+        if self.kept.size > self._limit:
             self.close()
         if not self._open:
             self._trim()
