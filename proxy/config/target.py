@@ -324,7 +324,7 @@ class Target:
         if wire is not None:
             return wire
         if self._by_model:
-            return self._of_model(client, model, streamed)
+            return self._of_models.get((client, model, streamed)) or self._of_model(client, model, streamed)
         upstream = self.dialect_for(client, model)
         if upstream is None:
             return None
@@ -342,26 +342,29 @@ class Target:
         return wire
 
     def _of_model(self, client: Dialect, model: str, streamed: bool) -> Wire | None:
-        """The same where the path has the model in it, or tells streamed calls apart."""
-        wire = self._of_models.get((client, model, streamed))
-        if wire is not None:
-            return wire
+        """The same where the path has the model in it, or tells streamed calls apart, or not every model has one."""
         if model in self._deployed:
             return self._deployed[model].wire_for(client, model, streamed)
         upstream = self.dialect_for(client, model)
         if upstream is None:
             return None
-        path = self.provider.stream_paths.get(upstream) if streamed else None
-        path = path or self.provider.paths[upstream]
-        naming = self.provider.naming.get(upstream)
-        named = templates.segment(model if naming is None else naming(model), "model")
-        wire = self._compiled(client, upstream, path.replace(templates.MODEL, named))
+        wire = (
+            self._placed(client, upstream, model, streamed) if self.provider.by_model else self.wire(client, upstream)
+        )
         if len(model) <= _LONGEST_MODEL:
             # Models are the clients' words: no more of them are remembered than a busy target has.
             if len(self._of_models) >= _MODELS:
                 del self._of_models[next(iter(self._of_models))]
             self._of_models[(client, model, streamed)] = wire
         return wire
+
+    def _placed(self, client: Dialect, upstream: Dialect, model: str, streamed: bool) -> Wire:
+        """A wire whose path may depend on both."""
+        path = self.provider.stream_paths.get(upstream) if streamed else None
+        path = path or self.provider.paths[upstream]
+        naming = self.provider.naming.get(upstream)
+        named = templates.segment(model if naming is None else naming(model), "model")
+        return self._compiled(client, upstream, path.replace(templates.MODEL, named))
 
     def _compiled(self, client: Dialect, upstream: Dialect, path: str) -> Wire:
         path = self.base_path + templates.in_path(path, self.provider, self._fields)
