@@ -19,6 +19,9 @@ from msgspec import Raw
 
 PREFIX = "loopway.1."
 CALL_SIGNATURE = "call_signature"
+OPENAI_ITEM = "openai_item"
+"""The content block that holds an item of OpenAI's Responses without a word in any other dialect, such as a web search
+that ran there."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[Raw]).decode

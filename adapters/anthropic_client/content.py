@@ -365,6 +365,9 @@ def _unpacked(said: _Said, block: Block) -> bool:
         head = read_head(each)
         if head.type == CALL_SIGNATURE:
             said.signatures[head.call_id] = head.signature
+        else:
+            said.blocks.append(each)
+            said.foreign = True
     return packed is not None
 
 

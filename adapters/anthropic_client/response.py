@@ -21,7 +21,7 @@ from adapters.anthropic_client.wire import (
     ToolUse,
 )
 from adapters.errors import BadAnswer
-from adapters.packing import pack_signature
+from adapters.packing import OPENAI_ITEM, pack, pack_signature, read_head
 from adapters.pivot import (
     BRACE,
     BRACKET,
@@ -208,8 +208,15 @@ def _add_citation(content: list[ContentBlock], value: Raw) -> None:
         last.citations = [*(last.citations or ()), value]
 
 
+def foreign(value: Raw) -> RedactedBlock | Raw:
+    """The block of a tool that ran at the provider. What no client of this dialect knows travels packed."""
+    if read_head(value).type == OPENAI_ITEM:
+        return RedactedBlock(Raw(_encode(pack([value]))))
+    return value
+
+
 def _add_foreign(content: list[ContentBlock], value: Raw) -> None:
-    content.append(value)
+    content.append(foreign(value))
 
 
 def _add_nothing(content: list[ContentBlock], value: Raw) -> None:

@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from adapters.anthropic_client.response import (
     call_id,
+    foreign,
     message_id,
     message_usage,
     redacted,
@@ -113,7 +114,8 @@ def _block_of(kind: int, value: Raw) -> _Prose:
     if kind == REDACTED:
         return _Prose(kind, _encode(RedactedBlock(value)))
     if kind == FOREIGN:
-        return _Prose(kind, on_one_line(value))
+        block = foreign(value)
+        return _Prose(kind, on_one_line(block) if isinstance(block, Raw) else _encode(block))
     return _Prose(_BELONGS.get(kind, kind), _STARTS[kind])
 
 

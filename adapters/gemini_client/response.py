@@ -11,6 +11,7 @@ from adapters import observe
 from adapters.errors import BadAnswer
 from adapters.gemini_client import signatures
 from adapters.gemini_client.wire import FINISH, Answer, OutCandidate, OutContent, OutPart, OutUsage
+from adapters.packing import OPENAI_ITEM
 from adapters.pivot import (
     BRACE,
     BRACKET,
@@ -73,7 +74,7 @@ class Thoughts:
     __slots__ = ("_open", "kept")
 
     def __init__(self) -> None:
-        self.kept: list[dict[str, Any]] = []
+        self.kept: list[dict[str, Any] | Raw] = []
         self._open: list[Raw] = []
 
     def take(self, kind: int, value: Raw) -> str:
@@ -156,6 +157,9 @@ def part_of(piece: Piece, thoughts: Thoughts) -> OutPart | None:
     if kind in (TEXT, REFUSAL):
         return OutPart(text=value)
     if kind == FOREIGN:
+        if _image(value).type == OPENAI_ITEM:
+            thoughts.kept.append(value.copy())
+            return None
         return _foreign(value)
     own = thoughts.take(kind, value)
     if own:

@@ -15,9 +15,9 @@ from msgspec import Raw
 from adapters.chat.request import Dropped, messages_of, read
 from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
+from adapters.packing import OPENAI_ITEM
 from adapters.pivot import BRACE, QUOTE, first, joined
 from adapters.responses.wire import (
-    ITEM,
     File,
     FunctionCall,
     ImageUrl,
@@ -233,7 +233,7 @@ _BLOCKS: Mapping[str, Callable[[Conversation, Part, str], None]] = {
     "text": Conversation._text,
     "refusal": Conversation._text,
     "thinking": Conversation._thinking,
-    ITEM: Conversation._own,
+    OPENAI_ITEM: Conversation._own,
 }
 """The parts and blocks of an assistant's message; all others are dropped by name."""
 

@@ -21,11 +21,11 @@ from adapters.chat.wire import (
     told,
 )
 from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError
+from adapters.packing import OPENAI_ITEM
 from adapters.pivot import BRACKET, UNREADABLE, first
 from adapters.responses.wire import (
     FAILED,
     FINISH,
-    ITEM,
     Cited,
     Failure,
     Incomplete,
@@ -95,7 +95,7 @@ class _Said:
     def add(self, item: Item | None, raw: Raw) -> None:
         """Takes the next item; `raw` is the same as it came."""
         if item is None:
-            self.blocks.append({"type": ITEM, "after": len(self.calls), "item": raw})
+            self.blocks.append({"type": OPENAI_ITEM, "after": len(self.calls), "item": raw})
         elif item.type == "message":
             for part in item.content or ():
                 self._say(part, item.phase)

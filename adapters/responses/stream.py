@@ -19,10 +19,10 @@ from adapters import observe
 from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice, Tool
 from adapters.framing.sse import Event
+from adapters.packing import OPENAI_ITEM
 from adapters.pivot import BRACKET, QUOTE, first, on_one_line
 from adapters.responses.response import PARAGRAPH, cited, event_error, finish_of
 from adapters.responses.wire import (
-    ITEM,
     AnnotationEvent,
     Delta,
     Ended,
@@ -191,7 +191,7 @@ class ResponsesStream(OneChoice):
         if item is None:
             if self._blocks:
                 number, self._block_count = self._block_count, self._block_count + 1
-                told = (ITEM.encode(), self._calls, on_one_line(event.item))
+                told = (OPENAI_ITEM.encode(), self._calls, on_one_line(event.item))
                 self._extend(number, b'{"type":"%b","after":%d,"item":%b}' % told, out)
         elif item.type == "message":
             self._open.pop(index, None)

@@ -15,10 +15,6 @@ from adapters.chat.wire import NULL
 from adapters.pivot import ABSENT
 from adapters.responses_client.output import INCOMPLETE
 
-ITEM = "openai_item"
-"""The content block that holds an item without a word in any other dialect, such as a web search that ran at OpenAI."""
-
-
 # What the client sends.
 
 

@@ -10,6 +10,7 @@ import pytest
 from adapters.registry import codec
 from adapters.types import Call, Dialect
 from loadtests.micro.count import Bytecodes
+from tests.adapters.responses.script import event, response
 from tests.adapters.test_chain import OPEN, START, said
 
 pytestmark = pytest.mark.skipif(
@@ -24,7 +25,17 @@ def chat(delta: dict[str, str]) -> bytes:
     return b"data: %b\n\n" % json.dumps({**_CHUNK, "choices": [choice]}).encode()
 
 
+_PLACE = {"item_id": "m", "output_index": 0, "content_index": 0, "logprobs": []}
+
+
+def spoken(text: str) -> bytes:
+    return event("response.output_text.delta", **_PLACE, delta=text, sequence_number=4)
+
+
+OPENED = event("response.created", response=response()) + spoken("a")
+
 PAIRS = {
+    (Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES): (OPENED, spoken("word "), 300),
     (Dialect.ANTHROPIC_MESSAGES, Dialect.OPENAI_CHAT): (chat({"content": "a"}), chat({"content": "word "}), 370),
     (Dialect.OPENAI_RESPONSES, Dialect.OPENAI_CHAT): (chat({"content": "a"}), chat({"content": "word "}), 450),
     (Dialect.OPENAI_RESPONSES, Dialect.ANTHROPIC_MESSAGES): (START + OPEN + said("a"), said("word "), 760),
