@@ -17,6 +17,7 @@ from adapters.chain import Verbatim
 from adapters.embeddings import Item
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
 from adapters.gemini_client.names import camel
+from adapters.reading import Dropped
 from adapters.types import Call, CountAsFloat, Outbound, Reply, StreamDecoder, Usage
 
 _encode = msgspec.json.Encoder().encode
@@ -268,16 +269,16 @@ class GeminiToEmbeddings:
         requests = _read(_requests, body, "").requests if self._batch else [_read(_request, body, "")]
         if not requests:
             raise InvalidRequest("At least one request is required.", "requests")
-        dropped: dict[str, None] = {}
+        dropped = Dropped()
         for each in requests:
             for name, given in (("taskType", each.task_type), ("title", each.title)):
                 if given and given != Raw(b"null"):
-                    dropped[f"requests[].{name}"] = None
+                    dropped.add(f"requests[].{name}")
         made: dict[str, Any] = {"model": call.model, "input": [_joined(each.content) for each in requests]}
         size = requests[0].output_dimensionality
         if size is not None:
             made["dimensions"] = size
-        return Outbound(_encode(made), (), tuple(dropped))
+        return Outbound(_encode(made), (), dropped.names())
 
     def response(self, call: Call, body: bytes) -> Reply:
         """The answer. Raises BadAnswer."""

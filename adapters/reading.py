@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from adapters import peek
 from adapters.errors import InvalidRequest
@@ -88,22 +88,19 @@ def missing(name: str, path: str | None = None) -> InvalidRequest:
     return InvalidRequest(f"Object missing required field `{name}`.", path or name)
 
 
-class Dropped:
+class Dropped(Struct, gc=False):
     """The names of what could not be translated, each once.
 
     `blocks` tells whether what follows takes more than OpenAI has words for: `content_blocks`, marks of caching, images
     as results of tools. Then it need not be dropped. `thoughts` is the field of an assistant's message for what it
     thought, where what follows has one, and `details` says that it takes `reasoning_details` as well (see
-    `adapters.quirks.Quirks`).
+    `adapters.quirks.Quirks`). `found` are the names.
     """
 
-    __slots__ = ("_names", "blocks", "details", "thoughts")
-
-    def __init__(self, blocks: bool = False, thoughts: str = "", details: bool = False) -> None:
-        self._names: dict[str, None] = {}
-        self.blocks = blocks
-        self.thoughts = thoughts
-        self.details = details
+    blocks: bool = False
+    thoughts: str = ""
+    details: bool = False
+    found: dict[str, None] = {}
 
     def thought(self, texts: list[Raw], calls: bool) -> Raw:
         """The value of that field for a message that thought `texts`, JSON strings; absent where there is nothing to
@@ -112,9 +109,9 @@ class Dropped:
 
     def add(self, name: str) -> None:
         """Names are partly the client's words and end in a header: what is unfit for one is replaced."""
-        if name not in self._names and len(self._names) < _MOST_NAMES:
-            self._names[_SAFE.sub("_", name[:80])] = None
+        if name not in self.found and len(self.found) < _MOST_NAMES:
+            self.found[_SAFE.sub("_", name[:80])] = None
 
     def names(self) -> tuple[str, ...]:
         """In the order in which they were found."""
-        return tuple(self._names)
+        return tuple(self.found)

@@ -15,9 +15,10 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.wire import Part
-from adapters.chat.request import Dropped, data_url, read
+from adapters.chat.request import data_url, read
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
+from adapters.reading import Dropped
 
 Block: TypeAlias = Raw | dict[str, Any]
 Make: TypeAlias = Callable[[Part, Raw, str, Dropped], Block | None]
@@ -74,7 +75,7 @@ def _image(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
     else:
         url = image.url
         if image.detail not in (None, "auto"):
-            dropped["messages[].content[].image_url.detail"] = None
+            dropped.add("messages[].content[].image_url.detail")
     at = f"{path}.image_url.url"
     if url[:5] == "data:":
         media, data = data_url(url, at)
@@ -101,7 +102,7 @@ def _file(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
     if file.filename is not None and block["type"] == "document":
         block["title"] = file.filename
     elif file.filename is not None:
-        dropped["messages[].content[].file.filename"] = None
+        dropped.add("messages[].content[].file.filename")
     return cached(block, part.cache_control)
 
 
@@ -118,7 +119,7 @@ def signed_elsewhere(raw: Raw, dropped: Dropped) -> bool:
     """Whether a thought's signature says that it is another maker's: such a one is left out, and named."""
     found = _SIGNED_ELSEWHERE.search(bytes(raw)) is not None
     if found:
-        dropped[_THINKING] = None
+        dropped.add(_THINKING)
     return found
 
 
@@ -129,12 +130,12 @@ def _thinking(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None
         return None
     if b'"signature"' in data and _UNSIGNED.search(data) is None:
         return raw
-    dropped[_THINKING] = None
+    dropped.add(_THINKING)
     return None
 
 
 def _foreign(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
-    dropped[f"messages[].content_blocks[].{part.type}"] = None
+    dropped.add(f"messages[].content_blocks[].{part.type}")
     return None
 
 

@@ -13,7 +13,7 @@ system prompt.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -23,11 +23,13 @@ from adapters.anthropic.models import FOREIGN, traits
 from adapters.anthropic.parts import text
 from adapters.anthropic.turns import Conversation
 from adapters.anthropic.wire import JSON_TOOL
-from adapters.chat.request import Dropped, effort_of, format_of, read, read_all, stops_of
+from adapters.chat import fields
+from adapters.chat.request import read, read_all, stops_of
 from adapters.chat.wire import NULL, JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.peek import text_fields
+from adapters.reading import Dropped
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
@@ -78,7 +80,7 @@ class _Build:
     def __init__(self, call: Call) -> None:
         self.traits = traits(call.model)
         self.out: dict[str, Any] = {"model": call.model}
-        self.dropped: Dropped = {}
+        self.dropped = Dropped()
         self.conversation: Conversation | None = None
         self.system: str | list[Raw] | None = None
         self.max_tokens: int | None = None
@@ -103,7 +105,7 @@ class _Build:
         if limit is None:
             limit = self.max_tokens
         elif self.max_tokens not in (None, limit):
-            self.dropped["max_tokens"] = None
+            self.dropped.add("max_tokens")
         out["max_tokens"] = self.traits.max_tokens if limit is None else limit
         if self.user_ids:
             self._user()
@@ -135,7 +137,7 @@ class _Build:
         self.out["metadata"] = {"user_id": self.user_ids[names[0]]}
         for name in names[1:]:
             if self.user_ids[name] != self.user_ids[names[0]]:
-                self.dropped[name] = None
+                self.dropped.add(name)
 
     def _schema(self, wanted: JsonSchema) -> None:
         if self.traits.structured:
@@ -156,18 +158,18 @@ class _Build:
         how, out = self.traits.reasoning, self.out
         if effort == "none":
             if self.traits.unthinking == "never":
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
             elif self.traits.unthinking == "disabled":
                 out.setdefault("thinking", {"type": "disabled"})
             return
         if how == "effort":
             if effort == "minimal":
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
             self._configure("effort", "low" if effort == "minimal" else effort)
             return
         if "thinking" in out:
             if effort != implied(out["thinking"]):
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
             return
         budget = BUDGETS[effort]
         if limit is None:
@@ -176,11 +178,11 @@ class _Build:
                 limit = out["max_tokens"] = max(limit, 2 * budget)
         # The smallest budget must leave room for the answer.
         if how is None or thoughtless or self.tool_choice.forced or limit <= 1024:
-            self.dropped["reasoning_effort"] = None
+            self.dropped.add("reasoning_effort")
             return
         budget, whole = budget_within(effort, limit)
         if not whole:
-            self.dropped["reasoning_effort"] = None
+            self.dropped.add("reasoning_effort")
         out["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
     def _sample(self) -> None:
@@ -193,7 +195,7 @@ class _Build:
         for name in refused:
             value = out.pop(name, None)
             if value is not None and (name == "top_k" or value not in _ONE):
-                self.dropped[name] = None
+                self.dropped.add(name)
 
     def _thinks(self) -> bool:
         """Whether thinking was turned on here. Beside the client's own `thinking` its parameters are its affair."""
@@ -219,18 +221,18 @@ def budget_within(effort: str, limit: int | None) -> tuple[int, bool]:
 
 def translate(call: Call) -> Outbound:
     """The Messages request for `call`. Raises InvalidRequest with the path of the field at fault."""
-    fields = text_fields(call.body)
-    made = plain.translate(call, fields)
-    return thorough(call, fields) if made is None else Outbound(made)
+    top = text_fields(call.body)
+    made = plain.translate(call, top)
+    return thorough(call, top) if made is None else Outbound(made)
 
 
-def thorough(call: Call, fields: Mapping[str, Raw]) -> Outbound:
-    """The same for any request, of these `fields`."""
+def thorough(call: Call, top: Mapping[str, Raw]) -> Outbound:
+    """The same for any request, of these fields at its `top`."""
     build = _Build(call)
-    read_all(build, fields, _FIELDS, HARMLESS)
+    read_all(build, top, _FIELDS, HARMLESS)
     if call.stream:
         build.out["stream"] = True
-    return Outbound(build.finish(), (), tuple(build.dropped))
+    return Outbound(build.finish(), (), build.dropped.names())
 
 
 def _messages(build: _Build, name: str, raw: Raw) -> None:
@@ -240,10 +242,6 @@ def _messages(build: _Build, name: str, raw: Raw) -> None:
 
 def _forward(build: _Build, name: str, raw: Raw) -> None:
     build.out[name] = raw
-
-
-def _ignore(build: _Build, name: str, raw: Raw) -> None:
-    """Known from elsewhere: the model and the stream flag from the call, the stream options when the answer comes."""
 
 
 def _number(build: _Build, name: str, raw: Raw) -> None:
@@ -264,7 +262,12 @@ def _stop(build: _Build, name: str, raw: Raw) -> None:
     build.out["stop_sequences"] = stops_of(raw, name)
 
 
-def _own_system(build: _Build, name: str, raw: Raw) -> None:
+class _Systemic(Protocol):
+    system: str | list[Raw] | None
+
+
+def own_system(build: _Systemic, name: str, raw: Raw) -> None:
+    """Anthropic's own system prompt, beside which those of the messages stand."""
     build.system = read(_decode_system, raw, name)
 
 
@@ -277,7 +280,7 @@ def _metadata(build: _Build, name: str, raw: Raw) -> None:
         if key == "user_id":
             build.user_ids["metadata.user_id"] = read(_decode_str, value, "metadata.user_id")
         else:
-            build.dropped[f"metadata.{key}"] = None
+            build.dropped.add(f"metadata.{key}")
 
 
 def _tools(build: _Build, name: str, raw: Raw) -> None:
@@ -304,39 +307,22 @@ def _web_search(build: _Build, name: str, raw: Raw) -> None:
         tool.update(read(_decode_object, filters, f"{name}.filters"))
     for other, value in options.items():
         if value != NULL:
-            build.dropped[f"{name}.{other}"] = None
+            build.dropped.add(f"{name}.{other}")
     build.tools.append(tool)
-
-
-def _tool_choice(build: _Build, name: str, raw: Raw) -> None:
-    build.tool_choice.read(raw, name)
-
-
-def _parallel(build: _Build, name: str, raw: Raw) -> None:
-    if not read(_decode_bool, raw, name):
-        build.tool_choice.single = True
-
-
-def _response_format(build: _Build, name: str, raw: Raw) -> None:
-    build.json_mode, build.format = format_of(raw, name)
-
-
-def _reasoning_effort(build: _Build, name: str, raw: Raw) -> None:
-    build.effort = effort_of(raw, name, BUDGETS)
 
 
 def _service_tier(build: _Build, name: str, raw: Raw) -> None:
     tier = _TIERS.get(read(_decode_str, raw, name))
     if tier is None:
-        build.dropped[name] = None
+        build.dropped.add(name)
     else:
         build.out[name] = tier
 
 
 _FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
-    "model": _ignore,
-    "stream": _ignore,
-    "stream_options": _ignore,
+    "model": fields.ignored,
+    "stream": fields.ignored,
+    "stream_options": fields.ignored,
     "messages": _messages,
     "max_tokens": _max_tokens,
     "max_completion_tokens": _max_tokens,
@@ -349,15 +335,15 @@ _FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
     "metadata": _metadata,
     "tools": _tools,
     "functions": _functions,
-    "tool_choice": _tool_choice,
-    "function_call": _tool_choice,
-    "parallel_tool_calls": _parallel,
+    "tool_choice": fields.tool_choice,
+    "function_call": fields.tool_choice,
+    "parallel_tool_calls": fields.parallel,
     "web_search_options": _web_search,
-    "response_format": _response_format,
-    "reasoning_effort": _reasoning_effort,
+    "response_format": fields.response_format,
+    "reasoning_effort": fields.effort(BUDGETS),
     "service_tier": _service_tier,
     # Anthropic's own.
-    "system": _own_system,
+    "system": own_system,
     "stop_sequences": _forward,
     "thinking": _forward,
     "output_config": _forward,

@@ -8,10 +8,11 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.wire import Function
-from adapters.chat.request import Dropped, read
+from adapters.chat.request import read
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
 from adapters.pivot import BRACE, first
+from adapters.reading import Dropped
 
 Tool: TypeAlias = dict[str, Any] | Raw
 
@@ -93,7 +94,7 @@ def _function(raw: Raw, beside: dict[str, Raw], path: str, strict: bool, dropped
         if strict:
             tool["strict"] = True
         else:
-            dropped["tools[].function.strict"] = None
+            dropped.add("tools[].function.strict")
     for name in _EXTRAS:
         value = getattr(function, name)
         if value == NULL:

@@ -17,10 +17,11 @@ from msgspec import Raw
 from adapters.anthropic import parts
 from adapters.anthropic.parts import Block
 from adapters.anthropic.wire import FunctionCall, LenientMessage, Message, Turn, Typed
-from adapters.chat.request import Dropped, input_of, messages_of
+from adapters.chat.request import input_of, messages_of
 from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
 from adapters.pivot import QUOTE, first
+from adapters.reading import Dropped
 
 _decode_messages = msgspec.json.Decoder(list[Message]).decode
 _decode_lenient: Callable[[Raw], list[Message]] = msgspec.json.Decoder(list[LenientMessage]).decode  # type: ignore[assignment]
@@ -60,7 +61,7 @@ class Conversation:
                 raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"messages[{index}].role")
             add(self, message, index)
             if message.name is not None and message.role != "function":
-                self.dropped["messages[].name"] = None
+                self.dropped.add("messages[].name")
 
     def _add(self, role: str, content: Raw | list[Block]) -> None:
         turns = self.turns
@@ -80,7 +81,7 @@ class Conversation:
         if first(content) == QUOTE:
             return [parts.text(content, message.cache_control)]
         if message.cache_control != NULL:
-            self.dropped["messages[].cache_control"] = None
+            self.dropped.add("messages[].cache_control")
         return self.blocks(content, f"messages[{index}].content", self.dropped)
 
     def _system(self, message: Message, index: int) -> None:
@@ -99,7 +100,7 @@ class Conversation:
         calls = self._calls(message, index)
         self.thoughtless = False
         if message.audio != NULL:
-            self.dropped["messages[].audio"] = None
+            self.dropped.add("messages[].audio")
         if not calls and _is_plain(message):
             self._add("assistant", message.content)
             return

@@ -16,10 +16,11 @@ from adapters.anthropic.parts import Make
 from adapters.anthropic.turns import Conversation
 from adapters.anthropic.wire import Part
 from adapters.bedrock.wire import closed
-from adapters.chat.request import Dropped, read
+from adapters.chat.request import read
 from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
 from adapters.pivot import QUOTE, first
+from adapters.reading import Dropped
 
 CACHE_POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
 
@@ -101,7 +102,7 @@ class Blocks:
             block = read(_decode_block, each if isinstance(each, Raw) else Raw(_encode(each)), f"{path}[{index}]")
             make = _BLOCKS.get(block.type)
             if make is None:
-                self.dropped[f"messages[].content[].{block.type[:40]}"] = None
+                self.dropped.add(f"messages[].content[].{block.type[:40]}")
                 continue
             made.append(make(self, block, f"{path}[{index}]"))
             if block.cache_control != NULL:
@@ -120,7 +121,7 @@ class Blocks:
         if kind == "document":
             made["name"] = self._name(block.title or "", form)
         elif block.title:
-            self.dropped[_FILENAME] = None
+            self.dropped.add(_FILENAME)
         return {kind: made}
 
     def _name(self, title: str, form: str) -> str:
@@ -136,7 +137,7 @@ class Blocks:
             name = f"{wanted} {count}"
         self._names.add(name)
         if title and name != title:
-            self.dropped[_FILENAME] = None
+            self.dropped.add(_FILENAME)
         return name
 
     def _tool_use(self, block: _Block, path: str) -> dict[str, Any]:

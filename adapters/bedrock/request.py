@@ -16,15 +16,17 @@ from msgspec import Raw
 
 from adapters.anthropic import tools
 from adapters.anthropic.models import traits
-from adapters.anthropic.request import BUDGETS, HARMLESS, budget_within
+from adapters.anthropic.request import BUDGETS, HARMLESS, budget_within, own_system
 from adapters.anthropic.wire import JSON_TOOL
 from adapters.bedrock.blocks import CACHE_POINT, Blocks, Turns
 from adapters.bedrock.models import family
-from adapters.chat.request import Dropped, effort_of, format_of, read, read_all, stops_of
+from adapters.chat import fields
+from adapters.chat.request import read, read_all, stops_of
 from adapters.chat.wire import NULL, JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.peek import text_fields
+from adapters.reading import Dropped
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
@@ -35,7 +37,6 @@ _decode_float = msgspec.json.Decoder(float).decode
 _decode_bool = msgspec.json.Decoder(bool).decode
 _decode_betas = msgspec.json.Decoder(str | list[str]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_system = msgspec.json.Decoder(str | list[Raw]).decode
 _decode_tool = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _TIERS = {"auto": "default", "default": "default", "flex": "flex", "priority": "priority", "reserved": "reserved"}
@@ -70,7 +71,7 @@ class _Build:
         self.out: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
         self.more: dict[str, Any] = {}
-        self.dropped: Dropped = {}
+        self.dropped = Dropped()
         self.conversation: Turns | None = None
         self.system: str | list[Raw] | None = None
         self.tools: list[tools.Tool] = []
@@ -123,7 +124,7 @@ class _Build:
             return []
         if how == "prompt":
             # The model is told, and nobody makes sure.
-            self.dropped["response_format"] = None
+            self.dropped.add("response_format")
             return [f"{_JSON_LINE} It must fit this JSON schema: {bytes(wanted.schema).decode()}"]
         if any(tools.name_of(tool) == JSON_TOOL for tool in self.tools):
             raise InvalidRequest(f"A tool of the name `{JSON_TOOL}` cannot stand beside a response format.", "tools")
@@ -136,7 +137,7 @@ class _Build:
         choice = self.tool_choice.settle(bool(self.tools)) or {}
         kind = choice.get("type")
         if choice.get("disable_parallel_tool_use"):
-            self.dropped["parallel_tool_calls"] = None
+            self.dropped.add("parallel_tool_calls")
         specs: list[dict[str, Any]] = []
         native: list[Raw] = []
         for tool in self.tools:
@@ -148,13 +149,13 @@ class _Build:
         if native and self.family.name == "anthropic":
             self.more["tools"] = native
         elif native:
-            self.dropped["tools[].type"] = None
+            self.dropped.add("tools[].type")
         used = _used(self.out["messages"])
         if kind == "none":
             if not used:
                 return
             # Without tools the service refuses a history that has called some.
-            self.dropped["tool_choice"] = None
+            self.dropped.add("tool_choice")
         if not specs and used:
             empty = Raw(b'{"type":"object"}')
             specs = [{"toolSpec": {"name": name, "inputSchema": {"json": empty}}} for name in used]
@@ -171,7 +172,7 @@ class _Build:
         path, name = self.family.effort, self.family.name
         if path is None:
             if effort != "none":
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
         elif name == "anthropic":
             self._think(effort, thoughtless)
         elif name == "nova":
@@ -179,7 +180,7 @@ class _Build:
             if effort != "none":
                 self._nova(effort)
         elif effort == "none" and name == "qwen":
-            self.dropped["reasoning_effort"] = None
+            self.dropped.add("reasoning_effort")
         else:
             self.more[path[0]] = effort
 
@@ -189,41 +190,41 @@ class _Build:
         if level == "high" and "maxTokens" in self.config:
             level = "medium"
         if level != effort:
-            self.dropped["reasoning_effort"] = None
+            self.dropped.add("reasoning_effort")
         if level == "high":
             for theirs, name in (("temperature", "temperature"), ("topP", "top_p")):
                 if self.config.pop(theirs, None) is not None:
-                    self.dropped[name] = None
+                    self.dropped.add(name)
             if self.more.pop("inferenceConfig", None) is not None:
-                self.dropped["top_k"] = None
+                self.dropped.add("top_k")
         self.more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": level}
 
     def _think(self, effort: str, thoughtless: bool) -> None:
         (how, unthinking), more = (traits(self.model).reasoning, traits(self.model).unthinking), self.more
         if effort == "none":
             if unthinking == "never":
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
             elif unthinking == "disabled":
                 more.setdefault("thinking", {"type": "disabled"})
             return
         if how == "effort":
             level = "low" if effort == "minimal" else effort
             if level != effort:
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
             more["output_config"] = {"effort": level, **more.get("output_config", {})}
             more.setdefault("thinking", {"type": "adaptive"})
             return
         limit = self.config.get("maxTokens")
         if "thinking" in more:
             if effort != implied(more["thinking"]):
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
             return
         if how is None or thoughtless or self.tool_choice.forced or (limit is not None and limit <= 1024):
-            self.dropped["reasoning_effort"] = None
+            self.dropped.add("reasoning_effort")
             return
         budget, whole = budget_within(effort, limit)
         if not whole:
-            self.dropped["reasoning_effort"] = None
+            self.dropped.add("reasoning_effort")
         more["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
 
@@ -234,7 +235,7 @@ def _spec(given: dict[str, Raw], dropped: Dropped) -> list[dict[str, Any]]:
     if given.get("strict", NULL) == b"true":
         spec["strict"] = True
     for name in given.keys() - {"name", "input_schema", "description", "strict", "cache_control", "type"}:
-        dropped[f"tools[].{name}"] = None
+        dropped.add(f"tools[].{name}")
     cached = "cache_control" in given
     return [{"toolSpec": spec}, CACHE_POINT] if cached else [{"toolSpec": spec}]
 
@@ -250,7 +251,7 @@ def translate(call: Call) -> Outbound:
     """The Converse request for `call`. Raises InvalidRequest with the path of the field at fault."""
     build = _Build(call)
     read_all(build, text_fields(call.body), _FIELDS, HARMLESS)
-    return Outbound(build.finish(), (), tuple(build.dropped))
+    return Outbound(build.finish(), (), build.dropped.names())
 
 
 def _messages(build: _Build, name: str, raw: Raw) -> None:
@@ -258,14 +259,10 @@ def _messages(build: _Build, name: str, raw: Raw) -> None:
     build.conversation.add_all(raw)
 
 
-def _ignore(build: _Build, name: str, raw: Raw) -> None:
-    """In the path (model, stream), or known when the answer comes (stream options)."""
-
-
 def _max_tokens(build: _Build, name: str, raw: Raw) -> None:
     limit = read(_decode_int, raw, name)
     if build.config.get("maxTokens", limit) != limit:
-        build.dropped["max_tokens"] = None
+        build.dropped.add("max_tokens")
     if name == "max_completion_tokens" or "maxTokens" not in build.config:
         build.config["maxTokens"] = limit
 
@@ -286,21 +283,17 @@ def _top_k(build: _Build, name: str, raw: Raw) -> None:
     read(_decode_int, raw, name)
     path = build.family.top_k
     if path is None:
-        build.dropped[name] = None
+        build.dropped.add(name)
     elif len(path) == 1:
         build.more[path[0]] = raw
     else:
         build.more[path[0]] = {path[1]: raw}
 
 
-def _own_system(build: _Build, name: str, raw: Raw) -> None:
-    build.system = read(_decode_system, raw, name)
-
-
 def _user(build: _Build, name: str, raw: Raw) -> None:
     user = read(_decode_str, raw, name)
     if build.family.name != "anthropic" or build.more.setdefault("metadata", {"user_id": user})["user_id"] != user:
-        build.dropped[name] = None
+        build.dropped.add(name)
 
 
 def _metadata(build: _Build, name: str, raw: Raw) -> None:
@@ -310,12 +303,12 @@ def _metadata(build: _Build, name: str, raw: Raw) -> None:
         text = _decode_any(value)
         if key == "user_id" and build.family.name == "anthropic":
             if build.more.get("metadata", {}).get("user_id", text) != text:
-                build.dropped["user"] = None
+                build.dropped.add("user")
             build.more["metadata"] = {"user_id": text}
         elif isinstance(text, str) and len(labels) < 16 and key and _fits(key) and _fits(text):
             labels[key] = text
         else:
-            build.dropped[f"metadata.{key}"] = None
+            build.dropped.add(f"metadata.{key}")
     if labels:
         build.out["requestMetadata"] = labels
 
@@ -332,27 +325,10 @@ def _functions(build: _Build, name: str, raw: Raw) -> None:
     build.tools += tools.legacy(raw, build.dropped)
 
 
-def _tool_choice(build: _Build, name: str, raw: Raw) -> None:
-    build.tool_choice.read(raw, name)
-
-
-def _parallel(build: _Build, name: str, raw: Raw) -> None:
-    if not read(_decode_bool, raw, name):
-        build.tool_choice.single = True
-
-
-def _response_format(build: _Build, name: str, raw: Raw) -> None:
-    build.json_mode, build.format = format_of(raw, name)
-
-
-def _effort(build: _Build, name: str, raw: Raw) -> None:
-    build.effort = effort_of(raw, name, BUDGETS)
-
-
 def _tier(build: _Build, name: str, raw: Raw) -> None:
     tier = _TIERS.get(read(_decode_str, raw, name))
     if tier is None:
-        build.dropped[name] = None
+        build.dropped.add(name)
     elif tier != "default":
         build.out["serviceTier"] = {"type": tier}
 
@@ -366,7 +342,7 @@ def _betas(build: _Build, name: str, raw: Raw) -> None:
 def _of_model(build: _Build, name: str, raw: Raw) -> None:
     """A field of Anthropic's own, for its models and no other."""
     if build.family.name != "anthropic":
-        build.dropped[name] = None
+        build.dropped.add(name)
     elif name == "output_config":
         build.more[name] = read(_decode_object, raw, name)
     else:
@@ -385,9 +361,9 @@ def _more(build: _Build, name: str, raw: Raw) -> None:
 
 
 _FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
-    "model": _ignore,
-    "stream": _ignore,
-    "stream_options": _ignore,
+    "model": fields.ignored,
+    "stream": fields.ignored,
+    "stream_options": fields.ignored,
     "messages": _messages,
     "max_tokens": _max_tokens,
     "max_completion_tokens": _max_tokens,
@@ -401,14 +377,14 @@ _FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
     "metadata": _metadata,
     "tools": _tools,
     "functions": _functions,
-    "tool_choice": _tool_choice,
-    "function_call": _tool_choice,
-    "parallel_tool_calls": _parallel,
-    "response_format": _response_format,
-    "reasoning_effort": _effort,
+    "tool_choice": fields.tool_choice,
+    "function_call": fields.tool_choice,
+    "parallel_tool_calls": fields.parallel,
+    "response_format": fields.response_format,
+    "reasoning_effort": fields.effort(BUDGETS),
     "service_tier": _tier,
     # Anthropic's own, for its models.
-    "system": _own_system,
+    "system": own_system,
     "thinking": _of_model,
     "output_config": _of_model,
     "context_management": _of_model,

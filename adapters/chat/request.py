@@ -7,7 +7,7 @@ dropped; what is wrong is raised with its path.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -16,9 +16,7 @@ from adapters import peek
 from adapters.chat.wire import EMPTY_OBJECT, NULL, JsonSchema, ResponseFormat
 from adapters.errors import InvalidRequest
 from adapters.pivot import BRACE, UNREADABLE, first
-
-Dropped: TypeAlias = dict[str, None]
-"""The names of parameters that could not survive, in the order met."""
+from adapters.reading import Dropped
 
 _T = TypeVar("_T")
 
@@ -64,7 +62,7 @@ def read_all(
         if put is not None:
             put(build, name, raw)
         elif raw not in harmless.get(name, ()):
-            build.dropped[name] = None
+            build.dropped.add(name)
 
 
 def stops_of(raw: Raw, path: str) -> list[str]:
@@ -115,7 +113,7 @@ def messages_of(
     for fields in _decode_objects(raw):
         for name, value in fields.items():
             if name not in known and value != NULL:
-                dropped[f"messages[].{name}"] = None
+                dropped.add(f"messages[].{name}")
     return messages
 
 

@@ -11,11 +11,12 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import Dropped, data_url, read
+from adapters.chat.request import data_url, read
 from adapters.chat.wire import EMPTY_STRING
 from adapters.errors import InvalidRequest
 from adapters.gemini.wire import SIGNED, Part, Url
 from adapters.pivot import NULL, QUOTE, first
+from adapters.reading import Dropped
 
 Made: TypeAlias = dict[str, Any] | Raw
 
@@ -56,7 +57,7 @@ class Parts:
                 message = f"A part of type `{part.type[:40]}` cannot be translated."
                 raise InvalidRequest(message, f"{path}[{index}].type")
             if first(part.cache_control) != NULL:
-                self.dropped["cache_control"] = None
+                self.dropped.add("cache_control")
             make(self, part, f"{path}[{index}]")
 
     def add_text(self, text: Raw) -> None:
@@ -88,14 +89,14 @@ class Parts:
 
     def _thinking(self, part: Part, path: str) -> None:
         if not part.signature.startswith(SIGNED):
-            self.dropped["messages[].content_blocks[].thinking"] = None
+            self.dropped.add("messages[].content_blocks[].thinking")
             return
         if part.thinking and part.thinking != EMPTY_STRING:
             self.made.append({"text": part.thinking, "thought": True})
         self.pending.append(part.signature[len(SIGNED) :])
 
     def _foreign(self, part: Part, path: str) -> None:
-        self.dropped[f"messages[].content_blocks[].{part.type}"] = None
+        self.dropped.add(f"messages[].content_blocks[].{part.type}")
 
     def _own(self, part: Part, path: str) -> None:
         if part.part:
@@ -112,7 +113,7 @@ class Parts:
             raise InvalidRequest(f"A part of type {name} needs `{name}`.", f"{path}.{name}")
         url = Url(given) if isinstance(given, str) else given
         if url.detail not in (None, "auto"):
-            self.dropped[f"messages[].content[].{name}.detail"] = None
+            self.dropped.add(f"messages[].content[].{name}.detail")
         self._add(_linked(url.url, url.mime_type, media, f"{path}.{name}.url"))
 
     def _audio(self, part: Part, path: str) -> None:
@@ -143,7 +144,7 @@ class Parts:
             for blob in part.values():
                 blob["displayName"] = name
         elif name:
-            self.dropped["messages[].content[].file.filename"] = None
+            self.dropped.add("messages[].content[].file.filename")
         self._add(part)
 
 

@@ -13,17 +13,19 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import Dropped, effort_of, format_of, read, read_all, stops_of
+from adapters.chat import fields
+from adapters.chat.request import read, read_all, stops_of
 from adapters.chat.wire import JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.gemini.models import traits
 from adapters.gemini.schema import normalized
-from adapters.gemini.tools import Tools
+from adapters.gemini.tools import Choice, Tools
 from adapters.gemini.turns import Conversation
 from adapters.gemini.wire import AudioWish, ImageConfig, Thinking
 from adapters.peek import text_fields
 from adapters.pivot import NULL, first
+from adapters.reading import Dropped
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
@@ -68,16 +70,16 @@ class Build:
         "conversation",
         "dropped",
         "effort",
+        "format",
         "implied",
+        "json_mode",
         "max_completion_tokens",
         "max_tokens",
         "out",
-        "schema",
-        "single",
         "thinking",
+        "tool_choice",
         "tools",
         "traits",
-        "wants_json",
     )
 
     def __init__(self, call: Call) -> None:
@@ -85,17 +87,17 @@ class Build:
         self.traits = traits(call.model)
         self.out: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
-        self.dropped: Dropped = {}
+        self.dropped = Dropped()
         self.tools = Tools(self.dropped)
         self.conversation: Conversation | None = None
-        self.single = False
+        self.tool_choice = Choice()
         self.max_tokens: Raw | None = None
         self.max_completion_tokens: Raw | None = None
         self.effort: str | None = None
         self.implied: str | None = None
         self.thinking: Any = None
-        self.wants_json = False
-        self.schema: JsonSchema | None = None
+        self.json_mode = False
+        self.format: JsonSchema | None = None
 
     def finish(self) -> bytes:
         """Settles what depends on several fields; returns the body."""
@@ -104,7 +106,7 @@ class Build:
             raise InvalidRequest("The request needs `messages`.", "messages")
         limit = self.max_completion_tokens or self.max_tokens
         if self.max_tokens not in (None, limit):
-            self.dropped["max_tokens"] = None
+            self.dropped.add("max_tokens")
         if limit is not None:
             config["maxOutputTokens"] = limit
         self._think()
@@ -112,7 +114,7 @@ class Build:
         body: dict[str, Any] = {"contents": conversation.turns}
         if system:
             body["systemInstruction"] = {"parts": system}
-        self.tools.settle(body, single=self.single, mixed=self.traits.signed)
+        self.tools.settle(body, self.tool_choice, mixed=self.traits.signed)
         if config:
             body["generationConfig"] = config
         body.update(out)
@@ -121,7 +123,7 @@ class Build:
     def _think(self) -> None:
         if self.thinking is not None:
             if self.effort not in (None, "none", self.implied):
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
             self.config["thinkingConfig"] = self.thinking
             return
         effort, how = self.effort, self.traits.reasoning
@@ -129,44 +131,44 @@ class Build:
             return
         if how is None:
             if effort != "none":
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
             return
         made: dict[str, Any] = {}
         if effort == "none":
             least = self.traits.unthinking
             if least is None:
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
                 return
             made["thinkingLevel" if how == "level" else "thinkingBudget"] = least
             if least != 0:
                 # As far down as it goes.
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
         elif how == "budget":
             made["thinkingBudget"] = _BUDGETS[effort]
             if effort in _TIED:
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
         else:
             level = next(word for word in _LEVELS[effort] if word in self.traits.levels)
             made["thinkingLevel"] = level
             if level != effort:
-                self.dropped["reasoning_effort"] = None
+                self.dropped.add("reasoning_effort")
         if self.call.shows_blocks and effort != "none":
             made["includeThoughts"] = True
         self.config["thinkingConfig"] = made
 
     def _json(self) -> list[Any]:
         """Asks for JSON: in the request's own words, or, where the model takes those beside no tools, in a prompt."""
-        if not self.wants_json:
+        wanted, schema = self.format, None
+        if wanted is not None:
+            schema = normalized(wanted.schema, "response_format.json_schema.schema")
+        elif not self.json_mode:
             return []
-        schema = None
-        if self.schema is not None:
-            schema = normalized(self.schema.schema, "response_format.json_schema.schema")
         if self.traits.json_with_tools or not (self.tools.declarations or self.tools.native):
             self.config["responseMimeType"] = _JSON
             if schema is not None:
                 self.config["responseJsonSchema"] = schema
             return []
-        self.dropped["response_format"] = None
+        self.dropped.add("response_format")
         if schema is None:
             return [{"text": _JSON_LINE}]
         return [{"text": f"{_JSON_LINE} It must fit this JSON schema:\n{bytes(schema).decode()}"}]
@@ -176,16 +178,12 @@ def translate(call: Call) -> Outbound:
     """The generateContent request for `call`. Raises InvalidRequest with the path of the field at fault."""
     build = Build(call)
     read_all(build, text_fields(call.body), _FIELDS, _HARMLESS)
-    return Outbound(build.finish(), (), tuple(build.dropped))
+    return Outbound(build.finish(), (), build.dropped.names())
 
 
 def _messages(build: Build, name: str, raw: Raw) -> None:
     build.conversation = Conversation(build.traits, build.dropped, build.call.file_names)
     build.conversation.add_all(raw)
-
-
-def _ignore(build: Build, name: str, raw: Raw) -> None:
-    """Known from elsewhere: the model and the stream flag from the call, the stream options when the answer comes."""
 
 
 def _max_tokens(build: Build, name: str, raw: Raw) -> None:
@@ -239,27 +237,10 @@ def _functions(build: Build, name: str, raw: Raw) -> None:
     build.tools.add_functions(raw)
 
 
-def _tool_choice(build: Build, name: str, raw: Raw) -> None:
-    build.tools.choose(raw, name)
-
-
-def _parallel(build: Build, name: str, raw: Raw) -> None:
-    build.single = not read(_decode_bool, raw, name)
-
-
 def _web_search(build: Build, name: str, raw: Raw) -> None:
     for option in read(_decode_object, raw, name):
-        build.dropped[f"{name}.{option}"] = None
+        build.dropped.add(f"{name}.{option}")
     build.tools.search()
-
-
-def _response_format(build: Build, name: str, raw: Raw) -> None:
-    any_json, build.schema = format_of(raw, name)
-    build.wants_json = any_json or build.schema is not None
-
-
-def _reasoning_effort(build: Build, name: str, raw: Raw) -> None:
-    build.effort = effort_of(raw, name, _BUDGETS)
 
 
 def _thinking(build: Build, name: str, raw: Raw) -> None:
@@ -293,21 +274,21 @@ def _audio(build: Build, name: str, raw: Raw) -> None:
         voice = {"prebuiltVoiceConfig": {"voiceName": wanted.voice}}
         build.config["speechConfig"] = {"voiceConfig": voice}
     if wanted.format not in (None, "pcm16"):
-        build.dropped["audio.format"] = None
+        build.dropped.add("audio.format")
 
 
 def _service_tier(build: Build, name: str, raw: Raw) -> None:
     tier = read(_decode_str, raw, name)
     if tier not in _TIERS:
-        build.dropped[name] = None
+        build.dropped.add(name)
     elif _TIERS[tier] is not None:
         build.out["serviceTier"] = _TIERS[tier]
 
 
 _FIELDS: dict[str, Callable[[Build, str, Raw], None]] = {
-    "model": _ignore,
-    "stream": _ignore,
-    "stream_options": _ignore,
+    "model": fields.ignored,
+    "stream": fields.ignored,
+    "stream_options": fields.ignored,
     "messages": _messages,
     "max_tokens": _max_tokens,
     "max_completion_tokens": _max_tokens,
@@ -323,12 +304,12 @@ _FIELDS: dict[str, Callable[[Build, str, Raw], None]] = {
     "top_logprobs": _top_logprobs,
     "tools": _tools,
     "functions": _functions,
-    "tool_choice": _tool_choice,
-    "function_call": _tool_choice,
-    "parallel_tool_calls": _parallel,
+    "tool_choice": fields.tool_choice,
+    "function_call": fields.tool_choice,
+    "parallel_tool_calls": fields.parallel,
     "web_search_options": _web_search,
-    "response_format": _response_format,
-    "reasoning_effort": _reasoning_effort,
+    "response_format": fields.response_format,
+    "reasoning_effort": fields.effort(_BUDGETS),
     "thinking": _thinking,
     "modalities": _modalities,
     "image_config": _image_config,

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import Dropped, read
+from adapters.chat.request import read
 from adapters.chat.wire import EMPTY_OBJECT
 from adapters.errors import InvalidRequest
 from adapters.gemini.schema import normalized
 from adapters.gemini.wire import Function
 from adapters.pivot import ABSENT, BRACE, NULL, first
+from adapters.reading import Dropped
 
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -52,17 +53,56 @@ _FOREIGN_OPTIONS = frozenset(("web_search", "web_search_preview", "code_interpre
 _MODES = {"auto": "AUTO", "required": "ANY", "any": "ANY", "none": "NONE"}
 
 
+class Choice:
+    """The choice among tools in the making: `chosen` is Google's functionCallingConfig. `single`: one call at most may
+    come, which Gemini cannot be told."""
+
+    __slots__ = ("chosen", "single")
+
+    def __init__(self) -> None:
+        self.single = False
+        self.chosen: dict[str, Any] | None = None
+
+    def read(self, raw: Raw, path: str) -> None:
+        """Takes OpenAI's `tool_choice` or `function_call`."""
+        choice = read(_decode_choice, raw, path)
+        if isinstance(choice, str):
+            if choice not in _MODES:
+                raise InvalidRequest(f"There is no tool choice `{choice[:40]}`.", path)
+            self.chosen = {"mode": _MODES[choice]}
+            return
+        if "type" not in choice and "name" in choice:
+            # The legacy form of function_call.
+            self._name([read(_decode_str, choice["name"], f"{path}.name")])
+            return
+        kind = read(_decode_str, choice.get("type", _NULL), f"{path}.type")
+        if kind == "function":
+            self._name([_name_of(choice, path)])
+        elif kind == "allowed_tools":
+            self._allow(read(_decode_object, choice.get(kind, _NULL), f"{path}.{kind}"), f"{path}.{kind}")
+        else:
+            raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", f"{path}.type")
+
+    def _allow(self, allowed: dict[str, Raw], path: str) -> None:
+        tools = read(_decode_objects, allowed.get("tools", _NULL), f"{path}.tools")
+        names = [_name_of(tool, f"{path}.tools[{index}]") for index, tool in enumerate(tools)]
+        required = read(_decode_str, allowed.get("mode", Raw(b'"auto"')), f"{path}.mode") == "required"
+        self._name(names, "ANY" if required else "VALIDATED")
+
+    def _name(self, names: list[str], mode: str = "ANY") -> None:
+        self.chosen = {"mode": mode, "allowedFunctionNames": names}
+
+
 class Tools:
     """The tools of a request in the making. `strict` says whether some function wants its schema kept to."""
 
-    __slots__ = ("_chosen", "declarations", "dropped", "native", "strict")
+    __slots__ = ("declarations", "dropped", "native", "strict")
 
     def __init__(self, dropped: Dropped) -> None:
         self.dropped = dropped
         self.declarations: list[dict[str, Any]] = []
         self.native: list[Any] = []
         self.strict = False
-        self._chosen: dict[str, Any] | None = None
 
     def add_all(self, raw: Raw) -> None:
         """Adds `tools`. Raises InvalidRequest with the path of what is wrong."""
@@ -81,7 +121,7 @@ class Tools:
     def _add(self, raw: Raw, path: str) -> None:
         tool = read(_decode_object, raw, path)
         if "cache_control" in tool:
-            self.dropped["cache_control"] = None
+            self.dropped.add("cache_control")
         if "function" in tool:
             self._function(tool["function"], f"{path}.function")
             return
@@ -102,7 +142,7 @@ class Tools:
         if kind not in tool and base in _FOREIGN_OPTIONS:
             for name in tool:
                 if name not in ("type", "name", "cache_control"):
-                    self.dropped[f"tools[].{name}"] = None
+                    self.dropped.add(f"tools[].{name}")
         self._own(NATIVE[base], options if first(options) == BRACE else EMPTY_OBJECT)
 
     def _own(self, name: str, options: Raw) -> None:
@@ -128,53 +168,22 @@ class Tools:
         if function.strict:
             self.strict = True
         if first(function.cache_control) != NULL:
-            self.dropped["cache_control"] = None
+            self.dropped.add("cache_control")
         self.declarations.append(made)
 
-    # -- the choice
-
-    def choose(self, raw: Raw, path: str) -> None:
-        """Takes OpenAI's `tool_choice` or `function_call`."""
-        choice = read(_decode_choice, raw, path)
-        if isinstance(choice, str):
-            if choice not in _MODES:
-                raise InvalidRequest(f"There is no tool choice `{choice[:40]}`.", path)
-            self._chosen = {"mode": _MODES[choice]}
-            return
-        if "type" not in choice and "name" in choice:
-            # The legacy form of function_call.
-            self._name([read(_decode_str, choice["name"], f"{path}.name")])
-            return
-        kind = read(_decode_str, choice.get("type", _NULL), f"{path}.type")
-        if kind == "function":
-            self._name([_name_of(choice, path)])
-        elif kind == "allowed_tools":
-            self._allow(read(_decode_object, choice.get(kind, _NULL), f"{path}.{kind}"), f"{path}.{kind}")
-        else:
-            raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", f"{path}.type")
-
-    def _allow(self, allowed: dict[str, Raw], path: str) -> None:
-        tools = read(_decode_objects, allowed.get("tools", _NULL), f"{path}.tools")
-        names = [_name_of(tool, f"{path}.tools[{index}]") for index, tool in enumerate(tools)]
-        required = read(_decode_str, allowed.get("mode", Raw(b'"auto"')), f"{path}.mode") == "required"
-        self._name(names, "ANY" if required else "VALIDATED")
-
-    def _name(self, names: list[str], mode: str = "ANY") -> None:
-        self._chosen = {"mode": mode, "allowedFunctionNames": names}
-
-    def settle(self, out: dict[str, Any], *, single: bool, mixed: bool) -> None:
-        """Puts tools and choice into the request. `single`: at most one call may come, which Gemini cannot be told.
-        `mixed`: the model takes Google's own tools beside functions, and must be asked to."""
+    def settle(self, out: dict[str, Any], choice: Choice, *, mixed: bool) -> None:
+        """Puts tools and choice into the request. `mixed`: the model takes Google's own tools beside functions, and
+        must be asked to."""
         tools = ([{"functionDeclarations": self.declarations}] if self.declarations else []) + self.native
         if tools:
             out["tools"] = tools
-        chosen = self._chosen
+        chosen = choice.chosen
         if not self.declarations:
             if chosen is not None and chosen["mode"] not in ("AUTO", "" if self.native else "NONE"):
-                self.dropped["tool_choice"] = None
+                self.dropped.add("tool_choice")
             return
-        if single:
-            self.dropped["parallel_tool_calls"] = None
+        if choice.single:
+            self.dropped.add("parallel_tool_calls")
         if self.strict and (chosen is None or chosen["mode"] == "AUTO"):
             # Calls are held to their schemas in every mode but AUTO.
             chosen = {"mode": "VALIDATED"}

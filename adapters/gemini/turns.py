@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import Dropped, input_of, messages_of
+from adapters.chat.request import input_of, messages_of
 from adapters.chat.wire import EMPTY_STRING
 from adapters.errors import InvalidRequest
 from adapters.gemini.models import Traits
@@ -26,6 +26,7 @@ from adapters.gemini.wire import (
     Turn,
 )
 from adapters.pivot import BRACKET, NULL, QUOTE, first, joined
+from adapters.reading import Dropped
 
 _decode_messages = msgspec.json.Decoder(list[Message]).decode
 _decode_lenient: Callable[[Raw], list[Message]] = msgspec.json.Decoder(list[LenientMessage]).decode  # type: ignore[assignment]
@@ -57,9 +58,9 @@ class Conversation:
                 raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"messages[{index}].role")
             add(self, message, f"messages[{index}]")
             if message.name is not None and message.role not in ("function", "tool"):
-                self.dropped["messages[].name"] = None
+                self.dropped.add("messages[].name")
             if first(message.cache_control) != NULL:
-                self.dropped["cache_control"] = None
+                self.dropped.add("cache_control")
         if not self.turns:
             # Gemini answers no system instruction alone.
             self._add("user", [])
@@ -94,7 +95,7 @@ class Conversation:
 
     def _assistant(self, message: Message, path: str) -> None:
         if message.audio and first(message.audio) != NULL:
-            self.dropped["messages[].audio"] = None
+            self.dropped.add("messages[].audio")
         parts = self._said(message, path)
         if message.function_call is not None:
             self._function = message.function_call.name
@@ -122,7 +123,7 @@ class Conversation:
     def _tool_call(self, call: ToolCall, number: int, parts: Parts, path: str) -> None:
         self._names[call.id] = call.function.name
         if first(call.cache_control) != NULL:
-            self.dropped["cache_control"] = None
+            self.dropped.add("cache_control")
         made = self._call(call.function, f"{path}.function")
         if call.id:
             made["functionCall"]["id"] = call.id

@@ -14,7 +14,7 @@ from adapters import peek
 from adapters.errors import InvalidRequest
 from adapters.mistral.wire import FIM_FIELDS, HARMLESS, MARKS, NOTHING, REFUSED, RENAMED
 from adapters.pivot import ABSENT, BRACKET, NULL, QUOTE, first
-from adapters.reading import read
+from adapters.reading import Dropped, read
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
@@ -29,19 +29,19 @@ def chat(call: Call) -> Outbound:
     """Mistral's chat request. Raises InvalidRequest with the path of the field at fault."""
     body = call.body
     out: dict[str, Any] = {}
-    dropped: dict[str, None] = {}
+    dropped = Dropped()
     for name, value in peek.fields(body).items():
         if first(value) == NULL:
             continue
         if name in REFUSED:
             harmless = HARMLESS.get(name, ())
             if harmless is not None and bytes(value) not in harmless:
-                dropped[name] = None
+                dropped.add(name)
             continue
         renamed = RENAMED.get(name, name)
         if out.get(renamed, value) != value:
             # Two names for one thing that do not agree.
-            dropped[renamed] = None
+            dropped.add(renamed)
             if renamed == name:
                 continue
         out[renamed] = value
@@ -50,10 +50,10 @@ def chat(call: Call) -> Outbound:
     if "messages" in out and any(mark in body for mark in MARKS):
         out["messages"] = _mend(read(_messages, out["messages"]), dropped)
     out["model"] = call.model
-    return Outbound(_encode(out), dropped=tuple(dropped))
+    return Outbound(_encode(out), dropped=dropped.names())
 
 
-def _mend(messages: list[dict[str, Any]], dropped: dict[str, None]) -> list[dict[str, Any]]:
+def _mend(messages: list[dict[str, Any]], dropped: Dropped) -> list[dict[str, Any]]:
     made = []
     for at, message in enumerate(messages):
         role = message.get("role")
@@ -73,7 +73,7 @@ def _mend(messages: list[dict[str, Any]], dropped: dict[str, None]) -> list[dict
             if keep is not None and value is not None:
                 one[name] = keep(value)
             elif name not in _KNOWN and value is not None:
-                dropped[f"messages[].{name}"] = None
+                dropped.add(f"messages[].{name}")
         made.append(one)
     return made
 
@@ -81,7 +81,7 @@ def _mend(messages: list[dict[str, Any]], dropped: dict[str, None]) -> list[dict
 _ERROR = {"type": "text", "text": "Error:"}
 
 
-def _thoughts(blocks: Any, dropped: dict[str, None]) -> list[dict[str, Any]]:
+def _thoughts(blocks: Any, dropped: Dropped) -> list[dict[str, Any]]:
     """Mistral's thinking parts for the blocks of an assistant's message."""
     found = []
     for block in blocks if isinstance(blocks, list) else ():
@@ -90,16 +90,16 @@ def _thoughts(blocks: Any, dropped: dict[str, None]) -> list[dict[str, Any]]:
             words = [{"type": "text", "text": str(block.get("thinking", ""))}]
             found.append({"type": "thinking", "thinking": words, "closed": True})
         elif kind != "text":
-            dropped[f"messages[].content_blocks[].{kind}"] = None
+            dropped.add(f"messages[].content_blocks[].{kind}")
     return found
 
 
-def _part(part: Any, path: str, dropped: dict[str, None]) -> Any:
+def _part(part: Any, path: str, dropped: Dropped) -> Any:
     if not isinstance(part, dict):
         raise InvalidRequest("Expected `object`.", path)
     kind = part.get("type")
     if part.get("cache_control") is not None:
-        dropped["cache_control"] = None
+        dropped.add("cache_control")
         part = {name: value for name, value in part.items() if name != "cache_control"}
     if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
         return {"type": "input_audio", "input_audio": part["input_audio"].get("data")}

@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import Dropped, messages_of, read
+from adapters.chat.request import messages_of, read
 from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
 from adapters.packing import OPENAI_ITEM
 from adapters.pivot import BRACE, QUOTE, first, joined
+from adapters.reading import Dropped
 from adapters.responses.wire import (
     File,
     FunctionCall,
@@ -66,9 +67,9 @@ class Conversation:
                 raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"messages[{index}].role")
             add(self, message, index)
             if message.name is not None and message.role != "function":
-                self.dropped["messages[].name"] = None
+                self.dropped.add("messages[].name")
             if message.cache_control != NULL:
-                self.dropped["cache_control"] = None
+                self.dropped.add("cache_control")
 
     # -- what users and systems say
 
@@ -91,7 +92,7 @@ class Conversation:
                 raise InvalidRequest(f"Responses take no parts of type `{part.type[:40]}`.", f"{at}.type")
             made.append(make(part, at, self.dropped))
             if part.cache_control != NULL:
-                self.dropped["cache_control"] = None
+                self.dropped.add("cache_control")
         return made
 
     # -- what the model said
@@ -99,7 +100,7 @@ class Conversation:
     def _assistant(self, message: Message, index: int) -> None:
         calls = self._calls(message, index)
         if message.audio != NULL:
-            self.dropped["messages[].audio"] = None
+            self.dropped.add("messages[].audio")
         self._turn = []
         if message.content_blocks != NULL:
             self._tell_blocks(message.content_blocks, f"messages[{index}].content_blocks")
@@ -128,11 +129,11 @@ class Conversation:
         for number, block in enumerate(read(_decode_parts, raw, path)):
             tell = _BLOCKS.get(block.type)
             if tell is None:
-                self.dropped[f"messages[].content_blocks[].{block.type[:40]}"] = None
+                self.dropped.add(f"messages[].content_blocks[].{block.type[:40]}")
             else:
                 tell(self, block, f"{path}[{number}]")
             if block.cache_control != NULL:
-                self.dropped["cache_control"] = None
+                self.dropped.add("cache_control")
 
     def _text(self, block: Part, path: str) -> None:
         text = block.refusal if block.type == "refusal" else block.text
@@ -156,7 +157,7 @@ class Conversation:
         signature = signature_of(block.signature)
         if signature is None:
             # Another maker's, or what OpenAI showed of a thought that nobody asked it to hand over.
-            self.dropped["messages[].content_blocks[].thinking"] = None
+            self.dropped.add("messages[].content_blocks[].thinking")
             return
         shown = first(block.thinking) == QUOTE and block.thinking != EMPTY_STRING
         summary = [{"type": "summary_text", "text": block.thinking}] if shown else []
@@ -180,7 +181,7 @@ class Conversation:
 
     def _call(self, call: ToolCall, path: str) -> Item:
         if call.cache_control != NULL:
-            self.dropped["cache_control"] = None
+            self.dropped.add("cache_control")
         if call.custom is not None:
             self._custom.add(call.id)
             named = {"name": call.custom.name, "input": call.custom.input}
@@ -278,7 +279,7 @@ def _input_file(part: Part, path: str, dropped: Dropped) -> Item:
         return made
     if file.filename:
         # OpenAI takes one beside data alone.
-        dropped["messages[].content[].file.filename"] = None
+        dropped.add("messages[].content[].file.filename")
     if first(file.file_url) == QUOTE:
         made["file_url"] = file.file_url
     elif first(file.file_id) == QUOTE:

@@ -18,11 +18,13 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.anthropic.request import HARMLESS
-from adapters.chat.request import Dropped, format_of, read, read_all
+from adapters.chat import fields
+from adapters.chat.request import format_of, read, read_all
 from adapters.chat.wire import NULL
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.pivot import BRACE, first
+from adapters.reading import Dropped
 from adapters.responses.items import Conversation
 from adapters.responses.tools import Tools
 from adapters.responses.wire import reasons
@@ -62,7 +64,7 @@ class _Build:
     def __init__(self, call: Call) -> None:
         self.call = call
         self.out: dict[str, Any] = {"model": call.model}
-        self.dropped: Dropped = {}
+        self.dropped = Dropped()
         self.conversation: Conversation | None = None
         self.tools = Tools(self.dropped)
         self.include: dict[str, None] = {}
@@ -82,7 +84,7 @@ class _Build:
         out["input"] = conversation.items
         limit = self.max_completion_tokens or self.max_tokens
         if self.max_tokens not in (None, limit):
-            self.dropped["max_tokens"] = None
+            self.dropped.add("max_tokens")
         if limit is not None:
             out["max_output_tokens"] = limit
         self._reason()
@@ -113,21 +115,17 @@ class _Build:
         effort = implied(self.thinking)
         if effort is not None:
             self.reasoning.setdefault("effort", effort)
-            self.dropped["thinking.budget_tokens"] = None
+            self.dropped.add("thinking.budget_tokens")
         elif read(_decode_object, self.thinking, "thinking").get("type") == _DISABLED:
             # Models differ in how they are told not to think, and refuse the other's words.
-            self.dropped["thinking"] = None
+            self.dropped.add("thinking")
 
 
 def translate(call: Call) -> Outbound:
     """The Responses request for `call`. Raises InvalidRequest with the path of the field at fault."""
     build = _Build(call)
     read_all(build, peek.text_fields(call.body), _FIELDS, HARMLESS)
-    return Outbound(build.finish(), (), tuple(build.dropped))
-
-
-def _ignore(build: _Build, name: str, raw: Raw) -> None:
-    """Known from elsewhere: the model and the stream flag from the call, the stream options when the answer comes."""
+    return Outbound(build.finish(), (), build.dropped.names())
 
 
 def _messages(build: _Build, name: str, raw: Raw) -> None:
@@ -206,9 +204,9 @@ def _include(build: _Build, name: str, raw: Raw) -> None:
 
 
 _FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
-    "model": _ignore,
-    "stream": _ignore,
-    "stream_options": _ignore,
+    "model": fields.ignored,
+    "stream": fields.ignored,
+    "stream_options": fields.ignored,
     "messages": _messages,
     "max_tokens": _limit,
     "max_completion_tokens": _limit,

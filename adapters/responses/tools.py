@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import Dropped, read
+from adapters.chat.request import read
 from adapters.chat.wire import EMPTY_OBJECT, NULL
 from adapters.errors import InvalidRequest
 from adapters.pivot import BRACE, first
+from adapters.reading import Dropped
 from adapters.responses_client.tools import NOTHING, SEARCHES
 
 _decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
@@ -67,12 +68,12 @@ class Tools:
             elif name in ("search_context_size", "filters"):
                 tool[name] = value
             elif value != NULL:
-                self.dropped[f"{path}.{name}"] = None
+                self.dropped.add(f"{path}.{name}")
         self.made.append(tool)
 
     def _add(self, tool: dict[str, Raw], path: str) -> None:
         if tool.pop("cache_control", NULL) != NULL:
-            self.dropped["cache_control"] = None
+            self.dropped.add("cache_control")
         kind = read(_decode_str, tool.get("type", NULL), f"{path}.type")
         if kind == "function":
             if "function" not in tool:
@@ -88,7 +89,7 @@ class Tools:
             self.made.append({**tool, **inner})
         else:
             # What runs at another maker's servers.
-            self.dropped[f"tools[].{kind[:40]}"] = None
+            self.dropped.add(f"tools[].{kind[:40]}")
 
     def _foreign_search(self, tool: dict[str, Raw]) -> None:
         """Anthropic's web search."""
@@ -99,13 +100,13 @@ class Tools:
             elif name == "user_location":
                 made[name] = value
             elif name not in ("type", "name") and value != NULL:
-                self.dropped[f"tools[].{name}"] = None
+                self.dropped.add(f"tools[].{name}")
         self.made.append(made)
 
     def _function(self, function: dict[str, Raw], path: str) -> None:
         made: dict[str, Any] = {"type": "function", "name": _name(function, path)}
         if function.pop("cache_control", NULL) != NULL:
-            self.dropped["cache_control"] = None
+            self.dropped.add("cache_control")
         if function.get("description", NULL) != NULL:
             made["description"] = function["description"]
         parameters = function.get("parameters", NULL)
@@ -161,7 +162,7 @@ class Tools:
         # OpenAI refuses both of these where there are no tools.
         out.pop("parallel_tool_calls", None)
         if self._choice not in (None, "auto", "none"):
-            self.dropped["tool_choice"] = None
+            self.dropped.add("tool_choice")
 
 
 def _flat(choice: Mapping[str, Raw], path: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.anthropic import CHAT_TO_MESSAGES
 from adapters.errors import InvalidRequest
-from adapters.types import Outbound
+from adapters.types import Call, Dialect, Outbound
 from tests.adapters.anthropic.conversation import (
     MODEL,
     OLD_MODEL,
@@ -593,3 +593,11 @@ def test_no_word_of_a_conversation_is_lost(texts: list[str]) -> None:
     roles = ["user", "assistant"]
     messages = [{"role": roles[index % 2], "content": text} for index, text in enumerate(texts)]
     assert [each["content"] for each in turns(*messages)] == texts
+
+
+def test_names_of_what_is_dropped_have_an_end_and_fit_a_header() -> None:
+    strange = {f"f{number}\r\n{'x' * 200}": 1 for number in range(1000)}
+    body = json.dumps({"messages": [{"role": "user", "content": "a"}], **strange}).encode()
+    dropped = CHAT_TO_MESSAGES.request(Call(Dialect.OPENAI_CHAT, "claude-3-5-sonnet", False, body, "id", 0)).dropped
+    assert len(dropped) == 32
+    assert dropped[0] == f"f0__{'x' * 76}"
