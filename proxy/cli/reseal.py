@@ -23,7 +23,7 @@ def reseal(data: str) -> None:
     Credentials, configs and the bodies that the log keeps. It works beside a running gateway, a hundred bodies at a
     time; if it is broken off, run it again.
 
-    Example: LOOPWAY_MASTER_KEY=NEW,OLD loopway reseal
+    Example: loopway reseal --data ./data
     """
     vault = Vault.open(Path(data), os.environ)
     url = default_url(Path(data), os.environ)
