@@ -47,6 +47,25 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     usage: Usage | None = None
 
 
+GAPS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Edges (seconds) of the gaps that are told apart: shorter ones than the first are counted and no more."""
+
+
+class Gaps(msgspec.Struct, gc=False):
+    """The gaps between a stream's events: how many, their sum (seconds), and how many of them lie in each of the
+    intervals that `GAPS` begins."""
+
+    count: int
+    sum: float
+    long: list[int]
+
+    def add(self, other: Gaps) -> None:
+        """Counts those of another stream as well."""
+        self.count += other.count
+        self.sum += other.sum
+        self.long = [one + another for one, another in zip(self.long, other.long, strict=True)]
+
+
 class Exchange(msgspec.Struct, eq=False):
     """One request from its head to its settlement.
 
@@ -66,7 +85,7 @@ class Exchange(msgspec.Struct, eq=False):
     request whose answer may end without anybody having counted its tokens. `ended` is set when the request has settled;
     `reserved` says that the ledger knows it already. `span` is the place in a trace, where traces are exported.
     `dropped` are the parameters that did not survive translation. `prefilled`: the body's last message is what was
-    delivered of an answer that broke off, to be gone on from.
+    delivered of an answer that broke off, to be gone on from. `gaps` are those of a stream that came to its end.
 
     A Struct, because one is made for every request: filling its slots costs a tenth of what `__init__` would.
     """
@@ -114,6 +133,7 @@ class Exchange(msgspec.Struct, eq=False):
     span: Span | None = None
     dropped: tuple[str, ...] = ()
     prefilled: bool = False
+    gaps: Gaps | None = None
 
     def __repr__(self) -> str:
         return f"Exchange({self.method} {self.path} → {self.status or '…'})"

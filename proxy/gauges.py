@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import resource
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy import board
+from proxy import __version__, board
 from proxy.metrics import Histogram
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ _FDS = "/proc/self/fd"
 def read(gateway: Gateway) -> dict[str, float]:
     """Every gauge of a worker as `name{labels}` → value, and the counters that its parts keep themselves."""
     transport, ledger = gateway.transport, gateway.ledger
+    memory = int(_STATM.read_text().split()[1]) * _PAGE
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    worker = f'{{worker="{os.getpid()}"}}'
     out: dict[str, float] = {
         "loopway_workers": 1,
         "loopway_client_connections": len(gateway.edge.connections),
@@ -38,7 +42,9 @@ def read(gateway: Gateway) -> dict[str, float]:
         "loopway_cache_bytes": gateway.cache.memory.size,
         "loopway_config_rejected": int(gateway.live.rejected),
         "loopway_store_failing": int(gateway.live.failing),
-        "loopway_resident_memory_bytes": int(_STATM.read_text().split()[1]) * _PAGE,
+        "loopway_resident_memory_bytes": memory,
+        f"loopway_worker_resident_memory_bytes{worker}": memory,
+        f"loopway_worker_cpu_seconds{worker}": used.ru_utime + used.ru_stime,
         "loopway_open_fds": len(os.listdir(_FDS)),
         "loopway_max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     }
@@ -57,6 +63,7 @@ def shared(gateway: Gateway) -> dict[str, float]:
         held[what] = held.get(what, 0) + limiter.held
         queued += limiter.queued
     out: dict[str, float] = {"loopway_queue_length": queued}
+    out[f'loopway_build_info{{version="{__version__}",python="{platform.python_version()}"}}'] = 1
     for what, count in held.items():
         out[f'loopway_permits_held{{kind="{what.lower().replace(" ", "_")}"}}'] = count
     return out

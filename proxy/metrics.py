@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from proxy.exchange import GAPS
 from proxy.usage import Settled
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -47,6 +48,12 @@ class Histogram:
         self.sum += value
         self.counts[bisect_left(self.edges, value)] += 1
 
+    def add_many(self, counts: Iterable[int], total: float) -> None:
+        """Counts observations that are in buckets already."""
+        self.sum += total
+        for number, count in enumerate(counts):
+            self.counts[number] += count
+
     def samples(self, name: str, labels: str = "") -> Iterator[tuple[str, float]]:
         """`name_bucket{labels,le="…"}` and so on. `labels` is empty or like `a="b",`."""
         total = 0
@@ -61,12 +68,13 @@ class Histogram:
 class Cell:
     """What is counted of one provider's requests."""
 
-    __slots__ = ("cache_write", "cached", "cost", "duration", "first", "input", "output", "pace", "reasoning")
+    __slots__ = ("cache_write", "cached", "cost", "duration", "first", "gaps", "input", "output", "pace", "reasoning")
 
     def __init__(self) -> None:
         self.duration = Histogram(_SECONDS)
         self.first = Histogram(_SECONDS)
         self.pace = Histogram(_PER_TOKEN)
+        self.gaps = Histogram(GAPS)
         self.input = self.output = self.cached = self.cache_write = self.reasoning = 0
         self.cost = 0.0
 
@@ -109,6 +117,9 @@ class Metrics:
                 cell.first.add(ttfb)
                 if usage is not None and usage.output > 1:
                     cell.pace.add((kept.duration - ttfb) / (usage.output - 1))
+            gaps = kept.gaps
+            if gaps is not None:
+                cell.gaps.add_many((gaps.count - sum(gaps.long), *gaps.long), gaps.sum)
             if kept.queued:
                 self.queued.add(kept.queued)
             if kept.cache is not None:
@@ -131,6 +142,7 @@ class Metrics:
             out.update(cell.duration.samples("loopway_request_seconds", label))
             out.update(cell.first.samples("loopway_time_to_first_token_seconds", label))
             out.update(cell.pace.samples("loopway_time_per_output_token_seconds", label))
+            out.update(cell.gaps.samples("loopway_inter_token_gap_seconds", label))
             for direction in ("input", "output", "cached", "cache_write", "reasoning"):
                 out[f'loopway_tokens_total{{{label}direction="{direction}"}}'] = getattr(cell, direction)
             out[f'loopway_cost_usd_total{{provider="{provider}"}}'] = cell.cost
@@ -247,6 +259,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "loopway_request_seconds": ("histogram", "From a request's head to its answer's last byte."),
     "loopway_time_to_first_token_seconds": ("histogram", "From a request's head to its stream's first event."),
     "loopway_time_per_output_token_seconds": ("histogram", "The mean gap between the tokens of a stream."),
+    "loopway_inter_token_gap_seconds": ("histogram", "The gaps between the events of streams that came to an end."),
     "loopway_overhead_seconds": ("histogram", "What this gateway added: to the first byte, without waiting."),
     "loopway_queue_seconds": ("histogram", "Waiting for a permit, of requests that had to."),
     "loopway_event_loop_lag_seconds": ("histogram", "How much later than due a timer of the event loop came."),
@@ -273,6 +286,9 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "loopway_store_failing": ("gauge", "Workers that the store does not answer."),
     "loopway_redis_down": ("gauge", "Workers that Redis does not answer."),
     "loopway_resident_memory_bytes": ("gauge", "Resident memory of the workers."),
+    "loopway_worker_resident_memory_bytes": ("gauge", "Resident memory of each worker, by its process id."),
+    "loopway_worker_cpu_seconds": ("gauge", "Processor time that each living worker has used, by its process id."),
+    "loopway_build_info": ("gauge", "Always 1; its labels are the versions that run."),
     "loopway_open_fds": ("gauge", "Open file descriptors of the workers."),
     "loopway_max_fds": ("gauge", "Descriptors that the workers may have open, in all."),
 }

@@ -10,6 +10,7 @@ is well-formed, and one error event in its own dialect ends it: never a `[DONE]`
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 
 import msgspec
 
@@ -20,11 +21,12 @@ from adapters.observe import tap
 from adapters.opening import NOTHING, look
 from adapters.types import Dialect, StreamDecoder, Usage, next_number
 from proxy.errors import UpstreamFailure
-from proxy.exchange import Exchange
+from proxy.exchange import GAPS, Exchange, Gaps
 from proxy.seams import Reply
 
 _EVENT_LIMIT = 8 << 20
 _ENOUGH = 1 << 16  # bytes that may wait for an answer to begin, before its provider has to
+_SHORT = GAPS[0]
 _ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
@@ -33,6 +35,7 @@ class Events:
 
     __slots__ = (
         "_begun",
+        "_clock",
         "_decoder",
         "_ended",
         "_events",
@@ -40,13 +43,16 @@ class Events:
         "_held_size",
         "_hold",
         "_keeps",
+        "_last",
         "_live",
+        "_long",
         "_loop",
         "_passing",
         "_ready",
         "_reply",
         "_sample",
         "_seam",
+        "_since",
         "_tail",
         "_tap",
         "_waiter",
@@ -64,7 +70,11 @@ class Events:
         self._decoder = decoder
         self._loop = loop
         self._tap = tap(x.dialect)  # unused beside a decoder
-        self._passing = False
+        self._clock = loop.time  # uvloop reads it once a turn, so it costs next to nothing
+        self._last = 0.0  # when something came last, and first
+        self._since = 0.0
+        self._long: list[int] | None = None
+        self._passing = False  # whether whole events go out as they come: nothing is held, and nobody else looks
         self._held: list[bytes] = []
         self._held_size = 0
         self._tail = b""
@@ -128,7 +138,7 @@ class Events:
         if self._ended:
             self._finish(ready)
             return
-        self._passing = self._decoder is None and self._keeps is None
+        self._passing = self._decoder is None and self._keeps is None and not self._held
         self._x.client.write(self._shown(ready))
         self._reply.resume()
         self._x.client.feed_from(self._reply)
@@ -165,7 +175,11 @@ class Events:
 
     def data(self, data: bytes, end: bool) -> None:
         """Takes bytes from upstream."""
-        if self._passing and not end and not self._held and data.endswith(_ENDS):
+        now = self._clock()
+        if now - self._last > _SHORT:
+            self._late(now)
+        self._last = now
+        if self._passing and not end and data.endswith(_ENDS):
             # Whole events to a client that has its head: what nearly every read of a verbatim stream brings.
             self._tap.feed(data)
             self._x.client.write(data)
@@ -205,6 +219,26 @@ class Events:
         self._end(b"")
 
     # -- inside
+
+    def _late(self, now: float) -> None:
+        """Something came after a gap worth telling, or at all for the first time."""
+        if not self._last:
+            self._since = now
+            return
+        if self._long is None:
+            self._long = [0] * len(GAPS)
+        self._long[bisect_left(GAPS, now - self._last) - 1] += 1
+
+    def _told(self) -> None:
+        """Leaves the gaps of a stream that is over with its exchange: all, and those among them that were long."""
+        long = self._long or [0] * len(GAPS)
+        events = self._events if self._decoder is not None else self._tap.events
+        gaps = Gaps(max(events - 1, sum(long)), self._last - self._since, long)
+        x = self._x
+        if x.gaps is None:
+            x.gaps = gaps
+        else:
+            x.gaps.add(gaps)
 
     def _opening(self, out: bytes) -> None:
         """Looks at a stream's first events, until one says something."""
@@ -251,6 +285,7 @@ class Events:
         cut = _events_end(seam) - len(before)
         self._tail = seam[-3:]
         if cut <= 0:
+            self._passing = False
             self._held.append(data)
             self._held_size += len(data)
             if self._held_size > _EVENT_LIMIT:
@@ -259,12 +294,15 @@ class Events:
         out = b"".join((*self._held, data[:cut]))
         rest = data[cut:]
         self._held = [rest] if rest else []
+        self._passing = self._live and not rest and self._keeps is None
         self._held_size = len(rest)
         return out
 
     def _end(self, out: bytes) -> None:
         self._ended = True
         self._passing = False
+        if self._begun:
+            self._told()
         if self._live:
             self._finish(out)
         else:

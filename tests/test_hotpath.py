@@ -97,13 +97,14 @@ async def test_a_config_adds_no_more_than_its_ceiling(rig: Rig, config: str, cei
 @pytest.mark.parametrize(
     ("dialect", "model", "ceiling"),
     [
-        ("openai", "gpt", 220),
+        ("openai", "gpt", 225),
         ("anthropic", "claude-3-5", 440),
-        ("google", "gemini-2.5-flash", 490),
+        ("google", "gemini-2.5-flash", 505),
         ("bedrock", "anthropic.claude", 460),
     ],
 )
-# Events are counted as they pass: the usage of a stream whose client leaves follows from them.
+# Events are counted as they pass: the usage of a stream whose client leaves follows from them. And each asks the loop's
+# clock, for the distribution of gaps: 15 of these, 0.09 µs.
 async def test_an_event_of_a_stream_stays_below_its_ceiling(rig: Rig, dialect: str, model: str, ceiling: int) -> None:
     head, text, last = stream_parts(dialect)
     await rig.exchange(request(dialect, model, stream=True), head)
@@ -116,7 +117,7 @@ async def test_an_event_of_a_stream_stays_below_its_ceiling(rig: Rig, dialect: s
     assert b"".join(rig.down.written).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
 
-@pytest.mark.parametrize(("dialect", "model", "ceiling"), [("google", "gemini-2.5-flash", 250), ("openai", "gpt", 500)])
+@pytest.mark.parametrize(("dialect", "model", "ceiling"), [("google", "gemini-2.5-flash", 255), ("openai", "gpt", 515)])
 async def test_an_event_for_a_gemini_client_stays_below_its_ceiling(
     rig: Rig, dialect: str, model: str, ceiling: int
 ) -> None:
@@ -143,7 +144,7 @@ PHASES: dict[str, tuple[Callable[[Rig, Exchange], object], int]] = {
         160,
     ),
     "reading the usage": (lambda rig, x: observe.usage_of(b'{"usage":{"prompt_tokens":1}}'), 60),
-    "counting": (lambda rig, x: rig.gateway.metrics.count([_RECORD]), 390),
+    "counting": (lambda rig, x: rig.gateway.metrics.count([_RECORD]), 395),
     "keeping the record": (lambda rig, x: rig.gateway.ledger.put(x, 1.0), 270),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from adapters.types import Usage
-from proxy.exchange import Attempt, Exchange
+from proxy.exchange import Attempt, Exchange, Gaps
 from proxy.trace import Span
 from proxy.usage_columns import PENDING, POST
 
@@ -84,6 +84,7 @@ class Settled(msgspec.Struct, gc=False, frozen=True):
     started: float
     span: Span | None
     dropped: tuple[str, ...] = ()
+    gaps: Gaps | None = None
 
     @property
     def overhead(self) -> float | None:
@@ -146,6 +147,7 @@ def settled(x: Exchange, ended: float) -> Settled:
         began,
         x.span,
         x.dropped,
+        x.gaps,
     )
 
 

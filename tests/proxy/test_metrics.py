@@ -17,7 +17,7 @@ from adapters.errors import Kind
 from adapters.providers import PROVIDERS
 from adapters.types import Dialect, Usage
 from proxy import metrics
-from proxy.exchange import Attempt, Exchange
+from proxy.exchange import GAPS, Attempt, Exchange, Gaps
 from proxy.metrics import FAMILIES, MAX_SERIES, Metrics, merged, publish, retire, text
 from proxy.usage import Settled, settled
 from tests.behaviour.test_ledger import parse, total
@@ -192,3 +192,16 @@ def test_prometheus_own_tool_finds_nothing_to_complain_about() -> None:
     assert promtool, "promtool is missing; tests/services.sh installs it"
     ran = subprocess.run([promtool, "check", "metrics"], input=text(samples).encode(), capture_output=True, check=False)
     assert (ran.returncode, ran.stdout + ran.stderr) == (0, b"")
+
+
+def test_gaps_between_events_are_counted_in_their_buckets_and_the_short_ones_together(tmp_path: Path) -> None:
+    counted = Metrics()
+    long = [0] * len(GAPS)
+    long[0], long[-1] = 2, 1
+    counted.count([msgspec.structs.replace(streamed(), gaps=Gaps(10, 70.5, long))])
+    found = page(counted, tmp_path)
+    family = "loopway_inter_token_gap_seconds"
+    assert (total(found, f"{family}_count"), total(found, f"{family}_sum")) == (10, 70.5)
+    buckets = re.findall(rf'{family}_bucket{{.*le="(.*?)"}} (\d+)', text(counted.samples()))
+    assert [int(count) for edge, count in buckets] == [7, *[9] * (len(GAPS) - 1), 10]
+    assert [edge for edge, _ in buckets] == [*map(str, GAPS), "+Inf"]
