@@ -109,16 +109,17 @@ def without(body: bytes, names: tuple[str, ...]) -> bytes:
 
 
 def repeated(body: bytes, name: str) -> bool:
-    """Whether a top-level key stands there twice. Providers disagree on which one counts, so where a key decides
-    what may pass (a model allow-list), a body that repeats it is refused."""
-    if body.count(b'"%b"' % name.encode()) < 2 and b"\\u" not in body:
+    """Whether a top-level key stands there twice, in any case: some programs do not tell "Model" from "model".
+    Providers disagree on which one counts, so where a key decides what may pass (a model allow-list), a body that
+    repeats it is refused."""
+    if body.lower().count(b'"%b"' % name.encode()) < 2 and b"\\u" not in body:
         return False
     found = 0
 
     def count(pairs: list[tuple[str, object]]) -> int:
         nonlocal found
         # Objects close from the inside out, so the last call is the top level's.
-        found = sum(key == name for key, _ in pairs)
+        found = sum(key.lower() == name for key, _ in pairs)
         return 0
 
     try:
