@@ -19,11 +19,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from proxy.errors import StartupError, StoreError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 VARIABLE = "LOOPWAY_MASTER_KEY"
 FILE = "master.key"
@@ -39,7 +40,8 @@ class Vault:
     """Seals and opens secrets. `origin` says where the master key came from, for messages."""
 
     def __init__(self, keys: Sequence[bytes], origin: str = "the master key") -> None:
-        self._ciphers = {_fingerprint(key): AESGCM(key) for key in keys}
+        self._keys = {_fingerprint(key): key for key in keys}
+        self._ciphers: dict[str, AESGCM] = {}
         self.key_id = _fingerprint(keys[0])
         self.origin = origin
 
@@ -61,12 +63,12 @@ class Vault:
     @property
     def rotating(self) -> bool:
         """Whether older keys were given beside the one that seals."""
-        return len(self._ciphers) > 1
+        return len(self._keys) > 1
 
     def seal(self, text: str, *, table: str, row: str, column: str) -> str:
         """Encrypts a secret for one place in the store."""
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ciphers[self.key_id].encrypt(nonce, text.encode(), _place(table, row, column))
+        sealed = self._cipher(self.key_id).encrypt(nonce, text.encode(), _place(table, row, column))
         return f"{_VERSION}.{self.key_id}.{base64.b64encode(nonce + sealed).decode()}"
 
     def unseal(self, sealed: str, *, table: str, row: str, column: str) -> str:
@@ -76,14 +78,23 @@ class Vault:
         key_id, _, body = rest.partition(".")
         if version != _VERSION:
             raise StoreError(f"{where}: not an encrypted value of this version")
-        cipher = self._ciphers.get(key_id)
-        if cipher is None:
+        if key_id not in self._keys:
             raise StoreError(f"{where}: encrypted under master key {key_id[:8]!r}, which {self.origin} does not hold")
         try:
             raw = base64.b64decode(body, validate=True)
-            return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _place(table, row, column)).decode()
-        except (binascii.Error, InvalidTag, ValueError) as error:
+            nonce, text = raw[:_NONCE_BYTES], raw[_NONCE_BYTES:]
+            return self._cipher(key_id).decrypt(nonce, text, _place(table, row, column)).decode()
+        except (binascii.Error, ValueError, _invalid_tag()) as error:
             raise StoreError(f"{where}: does not decrypt; the value is damaged or belongs to another row") from error
+
+    def _cipher(self, key_id: str) -> AESGCM:
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            # Loaded where there is a secret to seal or open: 4 MB that a gateway without any does not need.
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+            cipher = self._ciphers[key_id] = AESGCM(self._keys[key_id])
+        return cipher
 
     @property
     def seals_with(self) -> str:
@@ -152,3 +163,9 @@ def _create(path: Path) -> None:
             os.close(directory)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _invalid_tag() -> type[Exception]:
+    from cryptography.exceptions import InvalidTag
+
+    return InvalidTag
