@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,7 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.behaviour.rolling import HELLO, MODEL, Load, until
+from tests.behaviour.client import connect
+from tests.behaviour.rolling import HELLO, MODEL, Load, body, until
 from tests.deploy.test_files import DEPLOY, tool
 from tests.fakes.gateway import MASTER_KEY, Gateway, Upstream, clean_environment, standard
 from tests.fakes.redis_server import free_port
@@ -90,9 +92,15 @@ class Activated(Gateway):
             except BlockingIOError:
                 return what in self.told
 
+    def ended(self) -> int | None:
+        """Its exit code, if it has ended."""
+        assert self._process is not None
+        return self._process.poll()
+
     def close(self) -> None:
         """Ends everything."""
-        self.kill()
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
         self._manager.close()
 
 
@@ -131,6 +139,31 @@ async def test_the_first_request_starts_it_and_an_upgrade_costs_none(activated: 
     await running
     assert load.report()["failures"] == {}
 
-    await asyncio.to_thread(activated.stop)
+
+async def test_to_stop_one_that_took_over_is_to_wait_for_its_streams(activated: Activated) -> None:
+    """systemd kills a main process that is not its own child as soon as ExecStop is done, so that must not be early."""
+    activated.spawn()
+    await until(lambda: "Listening on" in activated.log(), "the socket is there")
+    assert (await asyncio.to_thread(activated.post, "/v1/chat/completions", CHAT)).status_code == 200
+    await asyncio.to_thread(activated.upgrade)
+    line = await connect(activated.port)
+    line.send(body(True, gap=100, chunks=8))
+    assert (await line.head())[0] == 200
+
+    def stop() -> None:
+        for command in settings("loopway.service")["ExecStop"]:
+            words = [re.sub(r"\$MAINPID|\$\{MAINPID\}", str(pid), word) for word in command.removeprefix("-").split()]
+            subprocess.run(words, check=True)
+
+    pid = activated.pid
+    stopping = asyncio.create_task(asyncio.to_thread(stop))
+    await until(lambda: b"data: [DONE]" in line.data or line.over, "the stream ends")
+    assert b"data: [DONE]" in line.data
+    assert not stopping.done()
+    # systemd buries it; here that is this test's to do.
+    await until(lambda: activated.ended() is not None, "the gateway has ended")
+    await stopping
+    assert activated.ended() == 0
+    line.leave()
     with pytest.raises(httpx.TransportError):
         activated.get("/readyz")
