@@ -20,10 +20,11 @@ import msgspec
 
 from proxy import bodies
 from proxy.admin.logs import shown, wanted
+from proxy.cli.rows import existing
 from proxy.errors import Refused, StoreError
 from proxy.ports import Rows
-from proxy.store import default_url, migrate, open_store
 from proxy.store import logs as jobs
+from proxy.store import migrate, open_store
 from proxy.store.store import SqlStore
 from proxy.usage_columns import PENDING, POST
 from proxy.vault import Vault
@@ -103,7 +104,7 @@ class _Log:
     """The store, opened for reading, and one event loop to ask it."""
 
     def __init__(self, data: Path) -> None:
-        url = default_url(data, os.environ)
+        url = existing(data)
         self._vault = Vault.open(data, os.environ)
         migrate(url)
         self._runner = asyncio.Runner()

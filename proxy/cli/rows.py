@@ -33,11 +33,17 @@ SET = "Any other field of the admin API, its value as JSON or text; repeatable."
 _HERE = "rows of the configuration file are not in the store: loopway check shows those"
 
 
+def existing(data: str | Path) -> str:
+    """The URL of a store that is there. Raises StoreError: a mistyped directory must not become a new, empty store."""
+    url = default_url(data, os.environ)
+    if not is_postgres(url) and not sqlite_path(url).exists():
+        raise StoreError(f"there is no store at {sqlite_path(url)}; --data or LOOPWAY_DATA says where it is")
+    return url
+
+
 def run(data: str, operation: Callable[[Scene], Awaitable[T]], *, make: bool = False) -> T:
     """Runs an operation on the store of a data directory. `make`: the store is created where there is none."""
-    url = default_url(data, os.environ)
-    if not make and not is_postgres(url) and not sqlite_path(url).exists():
-        raise StoreError(f"there is no store at {sqlite_path(url)}; --data or LOOPWAY_DATA says where it is")
+    url = default_url(data, os.environ) if make else existing(data)
     vault = Vault.open(data, os.environ)
     migrate(url)
 

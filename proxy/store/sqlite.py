@@ -64,6 +64,16 @@ class SqliteConnection:
             pass
 
 
+_MEANINGS = {
+    "SQLITE_NOTADB": "that file is no SQLite database, or is damaged: put a backup in its place",
+    "SQLITE_CORRUPT": "that file is damaged: put a backup in its place",
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_READONLY": "this user cannot write that file, or its directory",
+    "SQLITE_CANTOPEN": "this user cannot open that file, or its directory",
+}
+"""What the common ones of SQLite's names mean to an operator."""
+
+
 class SqliteEngine:
     """`proxy.store.engine.Engine` on one file."""
 
@@ -96,7 +106,8 @@ class SqliteEngine:
     def _named(self, error: Exception) -> StoreError:
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         kind = UnfitError if isinstance(error, (sqlite3.DataError, *UNFIT)) else StoreError
-        return kind(f"the store {self.label} failed: {name}")
+        known = _MEANINGS.get("_".join(name.split("_")[:2]))
+        return kind(f"the store {self.label} failed: {name}{f' ({known})' if known else ''}")
 
     def again(self, connection: Connection, error: Exception, tries: int) -> bool:
         """A transaction that never got the write lock did nothing."""

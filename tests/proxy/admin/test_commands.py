@@ -152,8 +152,15 @@ def test_a_name_that_two_keys_have_is_not_guessed(shell: Shell) -> None:
 
 
 def test_only_create_makes_a_store(shell: Shell) -> None:
-    assert "there is no store at" in shell.fails("keys", "list")
+    for command in (("keys", "list"), ("usage",), ("logs",), ("logs", "--show", "1")):
+        assert "there is no store at" in shell.fails(*command)
     assert not shell.data.exists()
+
+
+def test_a_store_that_is_no_database_is_told_as_such(shell: Shell) -> None:
+    shell.data.mkdir()
+    (shell.data / "loopway.db").write_bytes(b"something else entirely, and long enough for a header" * 99)
+    assert "SQLITE_NOTADB (that file is no SQLite database" in shell.fails("keys", "list")
 
 
 def test_errors_are_one_line_that_says_what_to_do(
