@@ -185,7 +185,10 @@ class _Build:
             self.more[path[0]] = effort
 
     def _nova(self, effort: str) -> None:
-        """Nova 2 knows three words; beside `high` it takes no limit of tokens and no sampling."""
+        """Nova 2 knows three words; beside `high` it takes no limit of tokens and no sampling.
+
+        https://docs.aws.amazon.com/nova/latest/nova2-userguide/extended-thinking.html
+        """
         level = effort if effort in ("low", "medium", "high") else "low" if effort == "minimal" else "high"
         if level == "high" and "maxTokens" in self.config:
             level = "medium"
