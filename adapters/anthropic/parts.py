@@ -59,6 +59,9 @@ def cached(block: dict[str, Any], cache_control: Raw) -> dict[str, Any]:
 def _text(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
     if part.text is None:
         raise InvalidRequest("A text part needs `text`.", f"{path}.text")
+    if part.phase != NULL:
+        # OpenAI's word for whether its model comments or answers.
+        return text(part.text, part.cache_control) if part.text else None
     return raw if part.text else None
 
 

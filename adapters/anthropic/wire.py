@@ -76,6 +76,7 @@ class Part(Struct, gc=False):
     image_url: ImageUrl | str | None = None
     file: File | None = None
     cache_control: Raw = NULL
+    phase: Raw = NULL
 
 
 class Function(Struct):

@@ -100,10 +100,11 @@ class _Said:
             for part in item.content or ():
                 self._say(part, item.phase)
         elif item.type == "function_call":
-            self.calls.append(OutToolCall(item.call_id, "function", CalledFunction(item.name, item.arguments or "{}")))
+            called = CalledFunction(item.name, item.arguments or "{}")
+            self.calls.append(OutToolCall(call_id(item), "function", called))
         elif item.type == "custom_tool_call":
-            custom = {"name": item.name, "input": item.input}
-            self.calls.append({"id": item.call_id, "type": "custom", "custom": custom})
+            custom = {"name": item.name, "input": item.input or ""}
+            self.calls.append({"id": call_id(item), "type": "custom", "custom": custom})
         else:
             block = thought(item, len(self.calls))
             if block:
@@ -111,13 +112,14 @@ class _Said:
 
     def _say(self, part: OutPart, phase: str | None) -> None:
         if part.type == "refusal":
-            self._refusals.append(part.refusal)
+            self._refusals.append(part.refusal or "")
         if part.type != "output_text":
             return
-        self._texts.append(part.text)
-        self.blocks.append({"type": "text", "text": part.text, **({"phase": phase} if phase else {})})
+        text = part.text or ""
+        self._texts.append(text)
+        self.blocks.append({"type": "text", "text": text, **({"phase": phase} if phase else {})})
         self._annotations += cited(part.annotations or (), self._length)
-        self._length += len(part.text)
+        self._length += len(text)
         if first(part.logprobs) == BRACKET:
             self._chances += _decode_chances(part.logprobs)
 
@@ -138,10 +140,14 @@ class _Said:
         return made
 
 
+def call_id(item: Item) -> str:
+    """The id of a call; compatible servers may give none but the item's own."""
+    return item.call_id or item.id or ""
+
+
 def thought(item: Item, after: int) -> dict[str, Any] | None:
     """The block of a reasoning item that stands after so many calls; None where it neither shows nor holds anything."""
-    parts = [part.text for part in item.summary or ()] or [part.text for part in item.content or ()]
-    text = PARAGRAPH.join(parts)
+    text = PARAGRAPH.join(part.text or "" for part in item.summary or item.content or ())
     block: dict[str, Any] = {"type": "thinking", "thinking": text}
     if item.encrypted_content:
         block["signature"] = Signature(after, item.id or "", item.encrypted_content).text()
@@ -151,7 +157,9 @@ def thought(item: Item, after: int) -> dict[str, Any] | None:
 def cited(annotations: Sequence[Cited], start: int) -> list[Annotation]:
     """The sources with an address of a text that begins at this character of the answer."""
     return [
-        Annotation(UrlCitation(each.url, each.title or "", start + each.start_index, start + each.end_index))
+        Annotation(
+            UrlCitation(each.url, each.title or "", start + (each.start_index or 0), start + (each.end_index or 0))
+        )
         for each in annotations
         if each.type == "url_citation" and each.url
     ]

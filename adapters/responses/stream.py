@@ -21,7 +21,7 @@ from adapters.chat.stream import OneChoice, Tool
 from adapters.framing.sse import Event
 from adapters.packing import OPENAI_ITEM
 from adapters.pivot import BRACKET, QUOTE, first, on_one_line
-from adapters.responses.response import PARAGRAPH, cited, event_error, finish_of
+from adapters.responses.response import PARAGRAPH, call_id, cited, event_error, finish_of
 from adapters.responses.wire import (
     AnnotationEvent,
     Delta,
@@ -134,7 +134,7 @@ class ResponsesStream(OneChoice):
 
     def _on_text_done(self, event: TextDone, data: bytes, out: list[bytes]) -> None:
         # Places in the text count from the start of a part there, and of the answer here.
-        self._part_start += len(event.text)
+        self._part_start += len(event.text or "")
 
     def _on_annotation(self, event: AnnotationEvent, data: bytes, out: list[bytes]) -> None:
         annotations = cited((event.annotation,), self._part_start)
@@ -178,9 +178,9 @@ class ResponsesStream(OneChoice):
         if item is None:
             return
         if item.type == "function_call":
-            self._begin_call(event.output_index, item.call_id, item.name, out)
+            self._begin_call(event.output_index, call_id(item), item.name, out)
         elif item.type == "custom_tool_call":
-            self._begin_custom(event.output_index, item.call_id, item.name, out)
+            self._begin_custom(event.output_index, call_id(item), item.name, out)
         elif item.type == "message" and item.phase:
             self._phases[event.output_index] = item.phase
 
@@ -218,7 +218,7 @@ class ResponsesStream(OneChoice):
     def _on_arguments(self, event: TextDelta, data: bytes, out: list[bytes]) -> None:
         tool = self._tools.get(event.output_index)
         if tool is not None:
-            self._argue(tool, event.delta, out)
+            self._argue(tool, event.delta or "", out)
 
     def _on_input(self, event: Delta, data: bytes, out: list[bytes]) -> None:
         tool = self._tools.get(event.output_index)
@@ -229,7 +229,7 @@ class ResponsesStream(OneChoice):
     def _on_written(self, event: Written, data: bytes, out: list[bytes]) -> None:
         self._write(event.output_index, event.arguments or event.input, out)
 
-    def _write(self, index: int, text: str, out: list[bytes]) -> None:
+    def _write(self, index: int, text: str | None, out: list[bytes]) -> None:
         """The whole of a call's arguments or input, where no piece of it came."""
         tool = self._tools.get(index)
         if tool is None or not text:

@@ -93,14 +93,14 @@ class Cited(Struct, gc=False):
     type: str = ""
     url: str = ""
     title: str | None = None
-    start_index: int = 0
-    end_index: int = 0
+    start_index: int | None = None
+    end_index: int | None = None
 
 
 class OutPart(Struct, gc=False):
     type: str = ""
-    text: str = ""
-    refusal: str = ""
+    text: str | None = None
+    refusal: str | None = None
     annotations: list[Cited] | None = None
     logprobs: Raw = ABSENT
 
@@ -110,10 +110,10 @@ class Item(Struct):
 
     type: str = ""
     id: str | None = None
-    call_id: str = ""
+    call_id: str | None = None
     name: str = ""
-    arguments: str = ""
-    input: str = ""
+    arguments: str | None = None
+    input: str | None = None
     content: list[OutPart] | None = None
     summary: list[OutPart] | None = None
     encrypted_content: str | None = None
@@ -170,20 +170,20 @@ class Delta(Struct, gc=False):
 
 
 class TextDelta(Struct, gc=False):
-    delta: str
+    delta: str | None = None
     output_index: int = 0
 
 
 class TextDone(Struct, gc=False):
-    text: str = ""
+    text: str | None = None
 
 
 class Written(Struct, gc=False):
     """The whole of what deltas told, for servers that send none."""
 
     output_index: int = 0
-    arguments: str = ""
-    input: str = ""
+    arguments: str | None = None
+    input: str | None = None
 
 
 class AnnotationEvent(Struct, gc=False):

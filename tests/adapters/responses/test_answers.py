@@ -228,6 +228,16 @@ def test_servers_that_send_calls_whole_are_read_too() -> None:
         assert [(each["name"], each["said"]) for each in told["calls"]] == [("weather", '{"a":1}')]
 
 
+def test_servers_that_leave_fields_empty_are_read_too() -> None:
+    bare = {"id": "fc_1", "type": "function_call", "call_id": None, "name": "now", "arguments": None}
+    cited = {"type": "url_citation", "url": "https://a.cz", "title": None, "start_index": None, "end_index": None}
+    part = {"type": "output_text", "text": "Hi", "annotations": [cited], "logprobs": None}
+    answer = response({"type": "message", "content": [part]}, {"type": "message", "content": None}, bare, usage=None)
+    said = read(answer)["choices"][0]["message"]
+    assert (said["content"], said["tool_calls"][0]["id"]) == ("Hi", "fc_1")
+    assert said["tool_calls"][0]["function"] == {"name": "now", "arguments": "{}"}
+
+
 def test_servers_without_event_lines_are_read_too() -> None:
     asked, told = call(True, strict=False), b"".join(events(response(*ITEMS)))
     bare = b"\n".join(line for line in told.split(b"\n") if not line.startswith(b"event: "))

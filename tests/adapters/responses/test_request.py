@@ -220,6 +220,7 @@ def test_openais_thoughts_do_not_reach_other_makers(client: Dialect, dialect: Di
     blocks = [
         {"type": "thinking", "thinking": "Hm", "signature": "openai:0:rs_1:gAAA"},
         {"type": "openai_item", "after": 0, "item": {"type": "web_search_call"}},
+        {"type": "text", "text": "Yes", "phase": "commentary"},
     ]
     asked = call(
         model="anthropic.claude-sonnet-4-5",
@@ -228,6 +229,7 @@ def test_openais_thoughts_do_not_reach_other_makers(client: Dialect, dialect: Di
     out = codec(client, dialect).request(asked)
     assert b"gAAA" not in out.body
     assert b"web_search_call" not in out.body
+    assert b"phase" not in out.body
     assert set(out.dropped) == {
         "messages[].content_blocks[].thinking",
         "messages[].content_blocks[].openai_item",
