@@ -201,6 +201,11 @@ def _configured(google: str, decode: Callable[[Raw], Any]) -> Callable[[Build, s
     return put
 
 
+def _stream_arguments(build: Build, name: str, raw: Raw) -> None:
+    # An answer that comes whole needs none of it, and Vertex AI refuses it there.
+    build.tools.streamed = read(_decode_bool, raw, name) and build.call.stream
+
+
 def _forwarded(google: str) -> Callable[[Build, str, Raw], None]:
     """A field of Google's own."""
 
@@ -316,6 +321,7 @@ _FIELDS: dict[str, Callable[[Build, str, Raw], None]] = {
     "audio": _audio,
     "service_tier": _service_tier,
     # Google's own.
+    "stream_function_call_arguments": _stream_arguments,
     "thinking_config": _thinking_config,
     "thinkingConfig": _thinking_config,
     "safety_settings": _forwarded("safetySettings"),

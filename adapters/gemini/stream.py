@@ -2,8 +2,9 @@
 
 Every event is a whole answer of its own, with what is new in it. There is no end marker: a stream is complete when it
 ends after every candidate had its finish reason, so finish, usage and `[DONE]` are told at the end. A function call
-comes whole, in one event. What a chunk has around its delta is built once for each candidate; a text delta then costs
-one decode of the event, and its text crosses as the JSON it came in.
+comes whole, in one event, unless its arguments were asked for as they are made (see `partial`). What a chunk has around
+its delta is built once for each candidate; a text delta then costs one decode of the event, and its text crosses as the
+JSON it came in.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from adapters.chat.wire import EMPTY_STRING, CalledFunction, OutToolCall, OutUsa
 from adapters.framing.sse import Event
 from adapters.gemini.blocks import Blocks
 from adapters.gemini.grounding import citations, logprobs
+from adapters.gemini.partial import Arguments
 from adapters.gemini.response import arguments, blocked, call_id, finish
-from adapters.gemini.wire import Answer, AnswerPart, Candidate, Inline, RawAnswer
+from adapters.gemini.wire import Answer, AnswerPart, Called, Candidate, Inline, RawAnswer
 from adapters.google_usage import Tokens, counted
 from adapters.pivot import QUOTE, UNREADABLE, first
 from adapters.types import Call, Usage
@@ -38,13 +40,14 @@ _SEARCHES = (b"earch", b"ontext", b"aps")
 class _Choice:
     """One candidate under way: what stands around its deltas, and how far it is."""
 
-    __slots__ = ("blocks", "calls", "head", "kept", "plain", "reason", "refused", "size", "text_head")
+    __slots__ = ("blocks", "calls", "head", "kept", "partial", "plain", "reason", "refused", "size", "text_head")
 
     def __init__(self, head: bytes, index: int, keeps: bool) -> None:
         self.head = b'%b{"index":%d,"delta":' % (head, index)
         self.text_head = self.head + b'{"content":'
         self.blocks = Blocks()
         self.calls = 0
+        self.partial: Arguments | None = None
         self.reason: str | None = None
         self.refused = False
         self.kept: list[Raw] | None = [] if keeps else None
@@ -198,10 +201,16 @@ class GeminiStream(Chunks):
     def _call_function(self, choice: _Choice, index: int, part: AnswerPart, blocks: bytes, out: list[bytes]) -> None:
         called = part.function_call
         assert called is not None
+        if choice.partial is not None:
+            if not called.name or (called.id is not None and called.id == choice.partial.id):
+                self._go_on(choice, called, out)
+                return
+            self._end_call(choice, out)
         if not called.name:
             self._fail("The provider's answer has a function call without a name.")
             return
-        function = CalledFunction(called.name, arguments(called))
+        comes = called.will_continue or called.partial_args is not None
+        function = CalledFunction(called.name, "" if comes else arguments(called))
         if self._blocks:
             function.thought_signature = part.thought_signature
         number = choice.calls
@@ -213,6 +222,32 @@ class GeminiStream(Chunks):
             self._send(choice, b'{"tool_calls":[%b]%b}' % (told_call, blocks), out)
         elif number == 0:
             self._send(choice, b'{"function_call":%b%b}' % (_encode(function), blocks), out)
+
+        if comes:
+            choice.partial = Arguments(called.id)
+            self._go_on(choice, called, out)
+
+    def _go_on(self, choice: _Choice, called: Called, out: list[bytes]) -> None:
+        """More of the arguments of a call that comes in parts; one that is empty ends it."""
+        partial = choice.partial
+        assert partial is not None
+        if called.partial_args:
+            self._tell_arguments(choice, b"".join(map(partial.add, called.partial_args)), out)
+        elif not called.will_continue:
+            self._end_call(choice, out)
+
+    def _end_call(self, choice: _Choice, out: list[bytes]) -> None:
+        partial, choice.partial = choice.partial, None
+        if partial is not None:
+            self._tell_arguments(choice, partial.close(), out)
+
+    def _tell_arguments(self, choice: _Choice, text: bytes, out: list[bytes]) -> None:
+        function = b'{"arguments":%b}' % _encode(text.decode())
+        number = choice.calls - 1
+        if not self._legacy:
+            self._send(choice, b'{"tool_calls":[{"index":%d,"function":%b}]}' % (number, function), out)
+        elif number == 0:
+            self._send(choice, b'{"function_call":%b}' % function, out)
 
     def _tell_logprobs(self, choice: _Choice, candidate: Candidate, out: list[bytes]) -> None:
         found = logprobs(candidate.logprobs_result)
@@ -231,6 +266,7 @@ class GeminiStream(Chunks):
 
     def _complete(self, out: list[bytes]) -> None:
         for index, choice in self._choices.items():
+            self._end_call(choice, out)
             reason = choice.reason
             if not choice.refused:
                 reason = finish(reason, choice.calls, self._call.strict, self._legacy)

@@ -94,15 +94,17 @@ class Choice:
 
 
 class Tools:
-    """The tools of a request in the making. `strict` says whether some function wants its schema kept to."""
+    """The tools of a request in the making. `strict` says whether some function wants its schema kept to, `streamed`
+    whether arguments shall come as they are made."""
 
-    __slots__ = ("declarations", "dropped", "native", "strict")
+    __slots__ = ("declarations", "dropped", "native", "streamed", "strict")
 
     def __init__(self, dropped: Dropped) -> None:
         self.dropped = dropped
         self.declarations: list[dict[str, Any]] = []
         self.native: list[Any] = []
         self.strict = False
+        self.streamed = False
 
     def add_all(self, raw: Raw) -> None:
         """Adds `tools`. Raises InvalidRequest with the path of what is wrong."""
@@ -187,6 +189,8 @@ class Tools:
         if self.strict and (chosen is None or chosen["mode"] == "AUTO"):
             # Calls are held to their schemas in every mode but AUTO.
             chosen = {"mode": "VALIDATED"}
+        if self.streamed:
+            chosen = {**(chosen or {}), "streamFunctionCallArguments": True}
         config: dict[str, Any] = {} if chosen is None else {"functionCallingConfig": chosen}
         if self.native and mixed:
             config["includeServerSideToolInvocations"] = True

@@ -148,10 +148,22 @@ class Turn(Struct):
 # What Gemini answers.
 
 
-class Called(Struct, gc=False):
+class PartialArg(Struct, gc=False, rename="camel"):
+    """One value of a call's arguments, or a part of a string among them."""
+
+    json_path: str = ""
+    string_value: Raw = ABSENT
+    number_value: Raw = ABSENT
+    bool_value: Raw = ABSENT
+    will_continue: bool = False
+
+
+class Called(Struct, gc=False, rename="camel"):
     name: str = ""
     args: Raw = ABSENT
     id: str | None = None
+    partial_args: list[PartialArg] | None = None
+    will_continue: bool = False
 
 
 class Inline(Struct, gc=False, rename="camel"):
