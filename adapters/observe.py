@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from adapters import google_usage
-from adapters.types import Count, Dialect, TierName, Usage
+from adapters.types import Count, CountAsFloat, Dialect, TierName, Usage
 
 _HEAD = 2048
 _KEPT = 4096
@@ -37,6 +37,10 @@ class _Written(msgspec.Struct, gc=False):
     ephemeral_1h_input_tokens: Count | None = None
 
 
+class _Searched(msgspec.Struct, gc=False):
+    web_search_requests: Count | None = None
+
+
 class _Tokens(msgspec.Struct, gc=False):
     # Both vendors' names side by side; which are set says whose they are.
     prompt_tokens: Count | None = None
@@ -51,6 +55,10 @@ class _Tokens(msgspec.Struct, gc=False):
     input_tokens_details: _Prompt | None = None
     output_tokens_details: _Completion | None = None
     service_tier: TierName | None = None
+    server_tool_use: _Searched | None = None
+    # OpenAI's transcriptions: their own name for the details, or no tokens at all.
+    input_token_details: _Prompt | None = None
+    seconds: CountAsFloat | None = None
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -81,9 +89,10 @@ def _usage(tokens: _Tokens, tier: str | None = None) -> Usage:
         if taken is None and given is None:
             return Usage(tokens.prompt_tokens, tokens.completion_tokens or 0, tier=tier)
         return _of_openai(tokens, tokens.prompt_tokens, tokens.completion_tokens, taken, given, tier)
-    if tokens.input_tokens_details is not None:
+    taken = tokens.input_tokens_details or tokens.input_token_details
+    if taken is not None:
         # OpenAI's Responses: other names, the same meaning.
-        taken, given = tokens.input_tokens_details, tokens.output_tokens_details
+        given = tokens.output_tokens_details
         return _of_openai(tokens, tokens.input_tokens or 0, tokens.output_tokens, taken, given, tier)
     return _of_anthropic(tokens)
 
@@ -127,6 +136,8 @@ def _of_anthropic(tokens: _Tokens) -> Usage:
         0 if given is None else given.thinking_tokens or 0,
         cache_write_1h=0 if lasting is None else lasting.ephemeral_1h_input_tokens or 0,
         tier=tokens.service_tier,
+        searches=0 if tokens.server_tool_use is None else tokens.server_tool_use.web_search_requests or 0,
+        seconds=tokens.seconds or 0.0,
     )
 
 
@@ -183,6 +194,7 @@ class Tap:
             return None if last is None else _usage(last)
         if last is not None and last.output_tokens is not None:
             first.output_tokens = last.output_tokens
+            first.server_tool_use = last.server_tool_use or first.server_tool_use
         return _usage(first)
 
     def ended(self) -> bool:

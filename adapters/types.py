@@ -81,7 +81,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     So all others are parts of those two: `cached`, `cache_write`, `audio_input` and `image_input` of `input`,
     `cache_write_1h` (written to a cache that lasts an hour) of `cache_write`, the rest of `output`. `tier` is the
     service tier that the provider names (`priority`, `flex`, `batch` …). `estimated`: nobody counted, it was guessed
-    from text.
+    from text. `searches` (of the web, or units of a ranking) and `seconds` of sound are charged by the piece.
     """
 
     input: int = 0
@@ -96,6 +96,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     image_output: int = 0
     tier: str | None = None
     estimated: bool = False
+    searches: int = 0
+    seconds: float = 0.0
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):

@@ -95,4 +95,5 @@ def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
         one.cache_write + other.cache_write,
         one.reasoning + other.reasoning,
         estimated=one.estimated or other.estimated,
+        searches=one.searches + other.searches,
     )

@@ -111,6 +111,10 @@ class Written(Struct, gc=False):
     ephemeral_1h_input_tokens: Count | None = None
 
 
+class Searched(Struct, gc=False):
+    web_search_requests: Count | None = None
+
+
 class Tokens(Struct, gc=False):
     input_tokens: Count | None = None
     output_tokens: Count | None = None
@@ -119,6 +123,7 @@ class Tokens(Struct, gc=False):
     output_tokens_details: OutputDetails | None = None
     cache_creation: Written | None = None
     service_tier: TierName | None = None
+    server_tool_use: Searched | None = None
 
 
 class Citation(Struct, gc=False):
@@ -220,6 +225,8 @@ def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
         return before or _NOTHING
     read, written, created = tokens.cache_read_input_tokens, tokens.cache_creation_input_tokens, tokens.cache_creation
     details = tokens.output_tokens_details
+    used = tokens.server_tool_use
+    searches = (0 if before is None else before.searches) if used is None else used.web_search_requests or 0
     if before is None:
         cached, cache_write = read or 0, written or 0
         return Usage(
@@ -230,6 +237,7 @@ def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
             (details.thinking_tokens or 0) if details is not None else 0,
             (created.ephemeral_1h_input_tokens or 0) if created is not None else 0,
             tier=tokens.service_tier,
+            searches=searches,
         )
     cached = before.cached if read is None else read
     cache_write = before.cache_write if written is None else written
@@ -240,7 +248,9 @@ def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
     reasoning = before.reasoning if details is None else details.thinking_tokens or 0
     lasting = before.cache_write_1h if created is None else created.ephemeral_1h_input_tokens or 0
     tier = before.tier if tokens.service_tier is None else tokens.service_tier
-    return Usage(fresh + cached + cache_write, output, cached, cache_write, reasoning, lasting, tier=tier)
+    return Usage(
+        fresh + cached + cache_write, output, cached, cache_write, reasoning, lasting, tier=tier, searches=searches
+    )
 
 
 _NOTHING = Usage()

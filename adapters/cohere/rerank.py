@@ -58,6 +58,7 @@ def from_cohere(call: Call, body: bytes) -> Reply:
         if units.search_units is not None:
             told["search_units"] = int(units.search_units)
         if units.input_tokens is not None:
-            usage = Usage(int(units.input_tokens))
-            told["total_tokens"] = usage.input
+            told["total_tokens"] = int(units.input_tokens)
+        if told:
+            usage = Usage(told.get("total_tokens", 0), searches=told.get("search_units", 0))
     return rerank.answer(call, rerank.read(call), ranked.results, told, usage, ranked.id)

@@ -79,8 +79,8 @@ def _entry(raw: dict[str, Any]) -> Entry:
             raise bad("pay_as_you_go", "must be an object")
         raw = {ours: _dollars(theirs[name], name) for ours, name in _THEIRS.items() if name in theirs}
     entry = parse(raw, Entry)
-    if entry.input is None:
-        raise bad("input", "is missing: US dollars for a million input tokens")
+    if not entry.complete:
+        raise bad("input", "is missing: US dollars for a million input tokens (or search, second: for one)")
     return entry
 
 

@@ -35,7 +35,8 @@ def price(leaf: Leaf, facts: Facts) -> float:
     target = leaf.target
     model = target.model_for(asked if isinstance(asked, str) else None)
     found = None if model is None else target.prices.find(model.partition("/")[2] if model[:1] == "@" else model)
-    return inf if found is None else found.cost(_TYPICAL)
+    cost = None if found is None else found.cost(_TYPICAL)
+    return inf if cost is None else cost
 
 
 SCORES: dict[str, tuple[Score, str]] = {

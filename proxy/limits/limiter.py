@@ -450,7 +450,7 @@ def amount_of(spending: Spending, price: Price | None, usage: Usage) -> int:
     """What a usage takes from a budget."""
     if not spending.in_money:
         return usage.input + usage.output
-    return 0 if price is None else round(price.cost(usage) * NANO)
+    return 0 if price is None else round(price.known(usage) * NANO)
 
 
 def _spelled(spending: Spending) -> str:

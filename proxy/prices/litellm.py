@@ -1,7 +1,8 @@
 """Reading LiteLLM's list of prices (`model_prices_and_context_window.json`, MIT licence, BerriAI) into a table of ours.
 
-Only what is charged by the token comes along. Their providers are called by our names, models by the provider's own.
-An entry whose prices are all nought is left out: it stands there for 'not known' more often than for 'free'.
+What is charged by the token comes along, and searches and seconds of sound, which answers tell of. Their providers are
+called by our names, models by the provider's own. An entry whose prices are all nought is left out: it stands there for
+'not known' more often than for 'free'.
 """
 
 from __future__ import annotations
@@ -80,6 +81,10 @@ _RATES = {
     "image_input": "input_cost_per_image_token",
     "image_output": "output_cost_per_image_token",
 }
+# Charged by the piece: ours → theirs.
+_SEARCHES = ("search_context_cost_per_query", "input_cost_per_query")
+_SECONDS = ("input_cost_per_second", "output_cost_per_second")
+_HEARING = "audio_transcription"
 _TIERS = {"batch": "_batches", "priority": "_priority", "flex": "_flex"}
 _ABOVE = re.compile(r"_above_(\d+)k_tokens")
 _TEXTLESS = frozenset(("embedding", "rerank", "moderation"))
@@ -131,9 +136,11 @@ def _name(key: str, theirs: str) -> str | None:
 
 def _entry(row: Mapping[str, Any]) -> Entry | None:
     """Our entry for one of their rows; None where tokens have no price."""
-    built: dict[str, Any] = _tier(row, "")
-    if "input" not in built or not any(built[name] for name in built if name != "above"):
+    built: dict[str, Any] = _tier(row, "") | _pieces(row)
+    if not any(built[name] for name in built if name != "above"):
         return None
+    if "input" not in built:
+        return msgspec.convert(built, Entry) if built.keys() <= {"search", "second"} else None
     if "output" not in built and row.get("mode") not in _TEXTLESS:
         if "image_output" not in built and "audio_output" not in built:
             return None
@@ -143,6 +150,23 @@ def _entry(row: Mapping[str, Any]) -> Entry | None:
         if tier:
             built[name] = tier
     return msgspec.convert(built, Entry)
+
+
+def _pieces(row: Mapping[str, Any]) -> dict[str, float]:
+    """US dollars for one search and one second of sound. A search that costs more the more it brings costs the middle
+    of what is listed; seconds only count where sound is heard, as elsewhere they are a machine's."""
+    found: dict[str, float] = {}
+    for key in _SEARCHES:
+        value = row.get(key)
+        if isinstance(value, dict):
+            value = value.get("search_context_size_medium")
+        if isinstance(value, int | float) and value > 0:
+            found.setdefault("search", round(float(value), 9))
+    for key in _SECONDS:
+        value = row.get(key)
+        if row.get("mode") == _HEARING and isinstance(value, int | float) and value > 0:
+            found.setdefault("second", round(float(value), 12))
+    return found
 
 
 def _tier(row: Mapping[str, Any], suffix: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Prices of one model and what an answer costs by them.
 
-All rates are US dollars per million tokens. What an entry does not say is charged like the nearest thing it does say
-(a cached token like an input token, a reasoning token like an output token), never at nothing.
+Rates are US dollars per million tokens, but for what is charged by the piece. What an entry does not say of a token is
+charged like the nearest thing it does say (a cached token like an input token, a reasoning token like an output token),
+never at nothing; pieces have no relatives, so an answer with some whose rate is not known has no known cost.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ _MILLION = 1_000_000.0
 
 
 class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """US dollars per million tokens of each kind. `cache_write_1h` are tokens written to a cache that lasts an hour."""
+    """US dollars per million tokens of each kind. `cache_write_1h` are tokens written to a cache that lasts an hour.
+    `search` and `second` are US dollars for one search (of the web, or unit of a ranking) and one second of sound."""
 
     input: Rate | None = None
     output: Rate | None = None
@@ -29,6 +31,13 @@ class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     audio_output: Rate | None = None
     image_input: Rate | None = None
     image_output: Rate | None = None
+    search: Rate | None = None
+    second: Rate | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has a rate to begin with: of tokens, or of a piece."""
+        return self.input is not None or self.search is not None or self.second is not None
 
 
 class Tier(Rates, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -64,11 +73,12 @@ class Card(NamedTuple):
 class Price:
     """One model's prices, compiled. `id` says which entry of which version of which table they are."""
 
-    __slots__ = ("_base", "_tiers", "entry", "id")
+    __slots__ = ("_base", "_by_token", "_tiers", "entry", "id")
 
     def __init__(self, id: str, entry: Entry) -> None:
         self.id = id
         self.entry = entry
+        self._by_token = entry.input is not None
         self._base = _steps(entry)
         self._tiers = {
             name: _steps(tier, entry)
@@ -87,8 +97,29 @@ class Price:
                 return card
         return steps[-1][1]
 
-    def cost(self, usage: Usage) -> float:
-        """US dollars for one answer. Counts that contradict each other never make a part negative."""
+    def cost(self, usage: Usage) -> float | None:
+        """US dollars for one answer; None where a part of it has no rate. Counts that contradict each other never make
+        a part negative."""
+        if self._by_token and not usage.searches and not usage.seconds:
+            return self._tokens(usage)
+        entry, tokens = self.entry, bool(usage.input or usage.output)
+        unknown = (
+            (tokens and not self._by_token)
+            or (usage.searches and entry.search is None)
+            or (usage.seconds and not tokens and entry.second is None)
+        )
+        return None if unknown else self.known(usage)
+
+    def known(self, usage: Usage) -> float:
+        """US dollars for what has a rate. Seconds that are told beside tokens are in those."""
+        cost = self._tokens(usage)
+        if usage.searches:
+            cost += usage.searches * (self.entry.search or 0.0)
+        if usage.seconds and not (usage.input or usage.output):
+            cost += usage.seconds * (self.entry.second or 0.0)
+        return cost
+
+    def _tokens(self, usage: Usage) -> float:
         card = self.card(usage)
         special = usage.cached + usage.cache_write + usage.audio_input + usage.image_input
         plain = max(0, usage.input - special)

@@ -18,6 +18,7 @@ from proxy.errors import PriceError
 from proxy.prices.rates import Entry, Price
 
 _VENDORED = Path(__file__).parent / "prices.json"
+_UNIT = "US dollars per million tokens; search and second: for one"
 _KEPT = 4096  # prices found and remembered; names come from clients, so there is an end to it
 _DATED = re.compile(r"(?:-\d{4}-\d{2}-\d{2}|-\d{8}|@\d{8}|@default|@latest)\Z")
 _TUNED = re.compile(r"ft:([^:]+):.+")
@@ -144,7 +145,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str = ""
     date: str = ""
     licence: str = ""
-    unit: str = "US dollars per million tokens"
+    unit: str = _UNIT
 
 
 class _Whole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,8 +167,8 @@ def decode_table(text: bytes) -> Table:
         raise PriceError(f"not a table of prices: {error}") from error
     for provider, models in whole.providers.items():
         for model, entry in models.items():
-            if entry.input is None:
-                raise PriceError(f"{provider}/{model}: needs the price of an input token ('input')")
+            if not entry.complete:
+                raise PriceError(f"{provider}/{model}: needs the price of an input token ('input'), or of a piece")
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", whole.version):
         raise PriceError("version: up to 64 letters, digits, '.', '_' or '-'")
     return Table(whole.version, whole.providers, whole.source, whole.date, whole.licence)
@@ -190,7 +191,7 @@ def as_json(table: Table) -> bytes:
         entries = [f"    {_json(model)}: {msgspec.json.encode(models[model]).decode()}" for model in sorted(models)]
         lines.append(f"  {_json(provider)}: {{\n" + ",\n".join(entries) + "\n  }")
     head = {"version": table.version, "date": table.date, "source": table.source, "licence": table.licence}
-    head["unit"] = "US dollars per million tokens"
+    head["unit"] = _UNIT
     top = ",\n".join(f" {_json(name)}: {_json(value)}" for name, value in head.items() if value)
     return ("{\n" + top + ',\n "providers": {\n' + ",\n".join(lines) + "\n }\n}\n").encode()
 

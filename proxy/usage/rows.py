@@ -13,6 +13,7 @@ Record = tuple[object, ...]
 
 _encode = msgspec.json.Encoder().encode
 _NONE_RARE = (0, 0, 0, 0, 0)
+_NO_PIECES: tuple[int, float | None] = (0, None)
 _NO_COUNTS: tuple[int | None, ...] = (None, None, None, None, None)
 
 
@@ -31,7 +32,8 @@ class Try(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Details(msgspec.Struct, omit_defaults=True, gc=False):
-    """What few requests have: further counts of tokens, a service tier, a method that is not POST."""
+    """What few requests have: further counts of tokens, a service tier, a method that is not POST, searches, seconds of
+    sound."""
 
     cache_write_1h: int = 0
     audio_input: int = 0
@@ -40,6 +42,8 @@ class Details(msgspec.Struct, omit_defaults=True, gc=False):
     image_output: int = 0
     tier: str | None = None
     method: str = POST
+    searches: int = 0
+    seconds: float | None = None
 
 
 class Settled(msgspec.Struct, gc=False, frozen=True):
@@ -264,10 +268,10 @@ def _tries(x: Exchange) -> str | None:
 
 
 def _details(usage: Usage | None, method: str) -> str | None:
-    rare, tier = _NONE_RARE, None
+    rare, tier, pieces = _NONE_RARE, None, _NO_PIECES
     if usage is not None:
         rare = (usage.cache_write_1h, usage.audio_input, usage.audio_output, usage.image_input, usage.image_output)
-        tier = usage.tier
-    if tier is None and method == POST and not any(rare):
+        tier, pieces = usage.tier, (usage.searches, usage.seconds or None)
+    if tier is None and method == POST and not any(rare) and not any(pieces):
         return None
-    return _encode(Details(*rare, tier, method)).decode()
+    return _encode(Details(*rare, tier, method, *pieces)).decode()

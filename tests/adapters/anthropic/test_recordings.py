@@ -77,7 +77,11 @@ class Read:
         hour = lasting.get("ephemeral_1h_input_tokens", 0)
         tier: Any = self.tokens.get("service_tier")
         said = count["output_tokens"]
-        return Usage(count["input_tokens"] + read + written, said, read, written, thought, hour, tier=tier)
+        used: Any = self.tokens.get("server_tool_use")
+        searches = (used or {}).get("web_search_requests") or 0
+        return Usage(
+            count["input_tokens"] + read + written, said, read, written, thought, hour, tier=tier, searches=searches
+        )
 
     def count(self, tokens: dict[str, int]) -> None:
         self.tokens.update({name: value for name, value in tokens.items() if value is not None})

@@ -79,8 +79,9 @@ def test_a_ranking_by_cohere() -> None:
     }
     assert outbound.dropped == ("other",)
     body = {"id": "r1", "results": RESULTS, "meta": {"billed_units": {"search_units": 1}}}
-    made = json.loads(RERANK_TO_COHERE.response(call(**ASK), json.dumps(body).encode()).body)
-    assert made == {"id": "r1", "model": "m", "results": MADE, "usage": {"search_units": 1}}
+    reply = RERANK_TO_COHERE.response(call(**ASK), json.dumps(body).encode())
+    assert json.loads(reply.body) == {"id": "r1", "model": "m", "results": MADE, "usage": {"search_units": 1}}
+    assert reply.usage == Usage(searches=1)
 
 
 def test_a_ranking_by_voyage() -> None:

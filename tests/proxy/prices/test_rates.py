@@ -25,7 +25,7 @@ FULL = Entry(
 )
 
 
-def cost(usage: Usage, **entry: object) -> float:
+def cost(usage: Usage, **entry: object) -> float | None:
     return Price("p", Entry(**entry)).cost(usage)  # type: ignore[arg-type]
 
 
@@ -74,12 +74,25 @@ def test_a_tier_says_only_what_differs() -> None:
     assert price.cost(Usage(200, 100, tier="flex")) == pytest.approx((200 * 0.5 + 100 * 6.0) / 1e6)
 
 
+def test_pieces_are_charged_each_and_never_at_nothing() -> None:
+    searched = Usage(1_000_000, 0, searches=3)
+    assert cost(searched, input=2.0, search=0.01) == pytest.approx(2.03)
+    assert cost(searched, input=2.0) is None
+    assert Price("p", Entry(input=2.0)).known(searched) == 2.0
+    assert cost(Usage(searches=2), input=0.0, search=0.002) == pytest.approx(0.004)
+    assert cost(Usage(seconds=90.5), second=0.0001) == pytest.approx(0.00905)
+    assert cost(Usage(seconds=90.5), input=2.0) is None
+    assert cost(Usage(1_000_000, seconds=90.5), input=2.0, second=0.0001) == 2.0  # the same sound, told twice
+    assert cost(Usage(10, 10), second=0.0001) is None
+
+
 counts = st.integers(0, 3_000_000)
 
 
 @given(st.builds(Usage, *[counts] * 10))
 def test_no_usage_costs_less_than_nothing_and_parts_that_fit_add_up(usage: Usage) -> None:
     found = Price("p", FULL).cost(usage)
+    assert found is not None
     assert found >= 0
     inside = usage.cached + usage.cache_write + usage.audio_input + usage.image_input
     if inside > usage.input or usage.cache_write_1h > usage.cache_write:
@@ -87,7 +100,7 @@ def test_no_usage_costs_less_than_nothing_and_parts_that_fit_add_up(usage: Usage
     if usage.reasoning + usage.audio_output + usage.image_output > usage.output:
         return
     # The plain reference: exact fractions, one product for each kind.
-    rates = {name: Fraction(str(getattr(FULL, name))) for name in Rates.__struct_fields__}
+    rates = {name: Fraction(str(rate)) for name in Rates.__struct_fields__ if (rate := getattr(FULL, name)) is not None}
     parts = {
         "input": usage.input - inside,
         "cache_read": usage.cached,

@@ -58,8 +58,27 @@ def test_every_entry_of_the_shipped_table_is_sound_and_none_is_free() -> None:
     for provider, models in table.providers.items():
         for model, entry in models.items():
             assert isinstance(entry, Entry)
-            assert any((entry.input, entry.output)), f"{provider}/{model} would cost nothing"
+            assert any((entry.input, entry.output, entry.search, entry.second)), (
+                f"{provider}/{model} would cost nothing"
+            )
     assert len(table.providers.keys() & PROVIDERS.keys()) > 20
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage", "expected"),
+    [
+        ("anthropic", "claude-sonnet-4-5", Usage(searches=2), 0.02),
+        ("cohere", "rerank-v3.5", Usage(searches=1), 0.002),
+        ("openai", "whisper-1", Usage(seconds=60), 0.006),
+        ("openai", "whisper-1", Usage(100, 100), None),
+    ],
+)
+def test_the_shipped_table_has_prices_of_searches_and_sound(
+    provider: str, model: str, usage: Usage, expected: float | None
+) -> None:
+    price = SHIPPED.find(provider, model)
+    assert price is not None
+    assert price.cost(usage) == (None if expected is None else pytest.approx(expected))
 
 
 def test_the_same_model_under_another_date_region_or_tuning_is_found() -> None:
