@@ -210,7 +210,7 @@ async def test_mistral_goes_on_wherever_a_stream_was_cut_and_nothing_is_lost_or_
         )
         async with Rig(virtual_keys=rows) as rig:
             config = continued(first, "mistral")
-            for cut in range(1, len(whole), 41):
+            for cut in range(1, len(whole), 11):
                 answer = await rig.post(route, {**ROUTES[route], "model": "m"}, config=config)
                 assert spoken(answer.body) == SENTENCE, cut
                 found = events(answer.body)
@@ -221,6 +221,38 @@ async def test_mistral_goes_on_wherever_a_stream_was_cut_and_nothing_is_lost_or_
                         "message_start", "content_block_start", "content_block_stop", "message_delta", "message_stop",
                     ]  # fmt: skip
             assert len(set(delivered)) > 5
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_a_second_cut_may_come_anywhere_too_in_the_midst_of_a_repetition_among_others(route: str) -> None:
+    first = "anthropic" if route == "/v1/messages" else "openai"
+    begun = first_stream(route)
+    begun = begun[: begun.index(b"fox")]
+    again = mistral_says(SENTENCE, 3)
+    cut = 0
+
+    def play(asked: Asked) -> Script:
+        model = asked.json()["model"]
+        if model == "first":
+            return [SSE_HEAD, chunk(begun), End.RST]
+        if model == "second":
+            return [SSE_HEAD, chunk(again[:cut]), End.RST]
+        assert SENTENCE.startswith(asked.json()["messages"][-1]["content"])
+        return [SSE_HEAD, chunk(again), b"0\r\n\r\n"]
+
+    async with Scripted(play=play) as upstream:
+        rows = (
+            virtual_key(first, upstream.url, aliases={"m": "first"}),
+            virtual_key("mistral-b", upstream.url, provider="mistral-ai", aliases={"m": "second"}),
+            virtual_key("mistral-c", upstream.url, provider="mistral-ai"),
+        )
+        async with Rig(virtual_keys=rows) as rig:
+            config = continued(first, "mistral-b", "mistral-c")
+            for cut in range(1, again.index(b'"stop"'), 59):
+                answer = await rig.post(route, {**ROUTES[route], "model": "m"}, config=config)
+                assert spoken(answer.body) == SENTENCE, cut
+                found = events(answer.body)
+                assert (len(errors_in(found)), len(terminators_in(found))) == (0, 1)
 
 
 @pytest.mark.parametrize("route", ROUTES)
