@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from adapters import peek
+from adapters.chat.response import wishes
 from adapters.errors import UpstreamError
 from adapters.types import Call, Codec, Dialect, Outbound, Reply, StreamDecoder, Usage, in_words, next_number
 
@@ -67,7 +68,8 @@ class Chain:
     in the middle where the client speaks OpenAI, whose finish reasons then are as it asked; other clients' codecs know
     OpenAI's words alone, so for them the middle is strict. It carries `content_blocks` either way, there (`first` sees
     a call with `blocks`) and back, but for text completions, which have no place for them. Header lines are the second
-    codec's: it knows the upstream. What that one cannot say is named as the client knows it.
+    codec's: it knows the upstream. What that one cannot say is named as the client knows it. Of the chat request the
+    answer needs what `Wish` reads, and nothing else is kept for it.
     """
 
     identity = False
@@ -81,17 +83,18 @@ class Chain:
         middle, first = self._between(call)
         outbound = self._second.request(middle)
         dropped = first.dropped + in_words(first.words, outbound.dropped) if outbound.dropped else first.dropped
-        return Outbound(outbound.body, outbound.headers, tuple(dict.fromkeys(dropped)))
+        kept = msgspec.structs.replace(middle, body=wishes(middle.body))
+        return Outbound(outbound.body, outbound.headers, tuple(dict.fromkeys(dropped)), middle=kept)
 
     def response(self, call: Call, body: bytes) -> Reply:
         """Raises BadAnswer when `body` is not of the upstream dialect."""
-        inner = self._second.response(self._between(call)[0], body)
+        inner = self._second.response(call.middle or self._between(call)[0], body)
         outer = self._first.response(call, inner.body)
         return Reply(outer.body, outer.usage if inner.usage is None else inner.usage)
 
     def stream(self, call: Call) -> StreamDecoder:
         """One machine behind the other."""
-        return Piped(self._first.stream(call), self._second.stream(self._between(call)[0]))
+        return Piped(self._first.stream(call), self._second.stream(call.middle or self._between(call)[0]))
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """Read by the codec that knows the upstream dialect."""

@@ -111,7 +111,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     are the words of the client's `anthropic-beta` header, for clouds that want them in the body. `thoughts` is
     `adapters.quirks.Quirks.thoughts` of an upstream that speaks chat, `file_names` that of one which knows names of
     files, `details` one that takes `reasoning_details` back. `counted` are the tokens of input that an answer's head
-    tells of, for codecs that are `Headed`.
+    tells of, for codecs that are `Headed`. `middle` is what `Outbound.middle` gave, for the answer's way back.
     """
 
     dialect: Dialect
@@ -127,6 +127,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     file_names: bool = False
     details: bool = False
     counted: int | None = None
+    middle: Call | None = None
 
     @property
     def shows_blocks(self) -> bool:
@@ -136,7 +137,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
 def bodiless(call: Call) -> Call:
     """The call for a stream's life, which may be long, without the request's body, which may be large."""
-    return msgspec.structs.replace(call, body=b"")
+    return msgspec.structs.replace(call, body=b"", middle=None)
 
 
 class Outbound(msgspec.Struct, frozen=True, gc=False):
@@ -145,6 +146,8 @@ class Outbound(msgspec.Struct, frozen=True, gc=False):
     `more` are the bodies of further calls, where the provider takes one input for each and the client gave several. A
     codec that makes them has `combined`, which takes the answers to all of them (see `Several`). `words` are the
     client's names for the fields of a body that speaks chat, for those who cannot pass on all of it (see `in_words`).
+    `middle` is what a chain made of the call on the way, as far as the answer depends on it: a caller that gives it
+    back with the call (`Call.middle`) spares translating the request anew when the answer comes.
     """
 
     body: bytes
@@ -152,6 +155,7 @@ class Outbound(msgspec.Struct, frozen=True, gc=False):
     dropped: tuple[str, ...] = ()
     more: tuple[bytes, ...] = ()
     words: tuple[Mapping[str, str], ...] = ()
+    middle: Call | None = None
 
 
 def in_words(words: tuple[Mapping[str, str], ...], names: tuple[str, ...]) -> tuple[str, ...]:

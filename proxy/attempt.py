@@ -181,6 +181,8 @@ class Attempts:
             except InvalidRequest as error:
                 raise invalid(error) from error
             body, dropped = sent.body, sent.dropped
+            if sent.middle is not None:
+                call = msgspec.structs.replace(call, middle=sent.middle)
             lines += b"".join([f"{name}: {value}\r\n".encode("latin-1") for name, value in sent.headers])
             if dropped:
                 outbound.lose(x, leaf, dropped)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from adapters import peek
 from adapters.chat.wire import Choice, Completion, OutMessage, OutToolCall, OutUsage, ResponseFormat, Wish
 from adapters.pivot import BRACE, UNREADABLE, first
 from adapters.types import Call
@@ -15,6 +16,7 @@ _encode = msgspec.json.Encoder().encode
 _wish = msgspec.json.Decoder(Wish).decode
 
 _NO_WISH = Wish()
+_WISHES = Wish.__struct_fields__
 
 
 def wish_of(call: Call) -> Wish:
@@ -23,6 +25,12 @@ def wish_of(call: Call) -> Wish:
         return _wish(call.body)
     except UNREADABLE:
         return _NO_WISH
+
+
+def wishes(body: bytes) -> bytes:
+    """Those fields of a request that `wish_of` reads, as a body of their own. Raises InvalidRequest."""
+    top = peek.fields(body)
+    return _encode({name: top[name] for name in _WISHES if name in top})
 
 
 def wants_schema(wanted: ResponseFormat) -> bool:

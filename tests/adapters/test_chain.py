@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from adapters.anthropic_client import MESSAGES_TO_CHAT
 from adapters.chain import Chain, Identity
 from adapters.completions import COMPLETIONS_TO_CHAT
 from adapters.errors import BadAnswer, InvalidRequest, Kind, UpstreamError
+from adapters.registry import CODECS
 from adapters.types import Call, Dialect, Outbound, Reply, StreamDecoder, Usage
 from tests.adapters.anthropic_client.script import USAGE, chunk, message, sse, text
 
@@ -275,3 +277,53 @@ def test_other_clients_get_a_strict_middle_and_their_own_dialect() -> None:
     assert made["content"] == [{"type": "text", "text": "Hello 🐎"}]
     assert made["stop_reason"] == "max_tokens"
     assert (made["usage"]["input_tokens"], made["usage"]["cache_read_input_tokens"]) == (10, 2)
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+ASKED: dict[Dialect, dict[str, Any]] = {
+    Dialect.OPENAI_COMPLETIONS: {"prompt": "x" * 500},
+    Dialect.OPENAI_RESPONSES: {
+        "input": "x" * 500,
+        "text": {"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}},
+    },
+    Dialect.GEMINI_GENERATE: {
+        "contents": [{"role": "user", "parts": [{"text": "x" * 500}]}],
+        "generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": SCHEMA},
+    },
+}
+CALLED = {
+    "content": [
+        {"type": "text", "text": "t"},
+        {"type": "tool_use", "id": "c", "name": "respond_with_json", "input": {"a": "b"}},
+    ],
+    "stop_reason": "tool_use",
+    "usage": {"input_tokens": 1, "output_tokens": 2},
+}
+CALLING = (
+    {"type": "message_start", "message": {"id": "m", "model": "c", "usage": {"input_tokens": 1, "output_tokens": 1}}},
+    {"type": "content_block_start", "index": 0, "content_block": CALLED["content"][1]},  # type: ignore[index]
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": ""}},
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 2}},
+    {"type": "message_stop"},
+)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("client", ASKED)
+def test_an_answer_is_the_same_by_what_was_kept_of_the_request(client: Dialect, stream: bool) -> None:
+    codec = CODECS[(client, Dialect.ANTHROPIC_MESSAGES)]
+    asked = Call(client, "claude-3-5-sonnet", stream, json.dumps(ASKED[client]).encode(), "id", 1)
+    kept = msgspec.structs.replace(asked, middle=codec.request(asked).middle)
+    assert kept.middle is not None
+    assert b"xxx" not in kept.middle.body
+
+    def answered(asked: Call) -> object:
+        if not stream:
+            return codec.response(asked, json.dumps(CALLED).encode())
+        machine = codec.stream(asked)
+        data = b"".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in CALLING)
+        return machine.feed(data), machine.close(), machine.usage, machine.error
+
+    assert answered(kept) == answered(asked)
+    assert b"b" in repr(answered(kept)).encode()
