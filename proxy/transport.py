@@ -41,6 +41,7 @@ from adapters.errors import Kind
 from proxy.address import BLOCKED, AddressPolicy
 from proxy.errors import UpstreamFailure
 from proxy.headers import NO_SHAPE, Shape, shape_of
+from proxy.resolver import Resolver
 from proxy.seams import Lines, Origin, Reply, Sink, Timeouts
 
 _PARSE_LIMIT = 1 << 18  # above uvloop's largest read, so that one read never pauses the parser
@@ -613,6 +614,7 @@ class GuardedConnector(TCPConnector):
             socket_factory=functools.partial(_socket, policy),
             loop=loop,
         )
+        self._resolver = Resolver(self._resolver)
         self._factory = functools.partial(Upstream, loop)  # type: ignore[assignment]
         self._keepalive = keepalive
 

@@ -115,7 +115,7 @@ async def test_our_own_attributes_hide_none_of_aiohttps() -> None:
         mine = own_names(node)
         theirs = {each for each in dir(type(base)) if not each.startswith("__")} | set(getattr(base, "__dict__", {}))
         meant = {each for each in mine & theirs if callable(getattr(type(base), each, None))}
-        assert mine & theirs - meant <= {"_messages", "_parser", "_factory", "should_close"}, name
+        assert mine & theirs - meant <= {"_messages", "_parser", "_factory", "_resolver", "should_close"}, name
         if isinstance(base, TCPConnector):
             await base.close()
 
