@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +127,25 @@ def test_templates_use_values_that_exist() -> None:
 
 def test_the_alerts_in_the_chart_are_the_alerts() -> None:
     assert (CHART / "alerts.yml").read_bytes() == (DEPLOY / "prometheus" / "alerts.yml").read_bytes()
+
+
+# Capacity
+
+
+def test_every_figure_of_the_capacity_is_one_that_was_measured() -> None:
+    page = (DEPLOY / "README.md").read_text()
+    (named,) = set(re.findall(r"\.\./(loadtests/baselines/\w+\.json)\)", page))
+    scenarios = json.loads((DEPLOY.parent / named).read_text())["scenarios"]
+    rows = re.findall(r"^\| .+ \| ([\d.]+) .*\| `(\w+)` \| `(\w+)` \|$", page, re.MULTILINE)
+    assert len(rows) == 5
+    for figure, scenario, name in rows:
+        rounds = scenarios[scenario]["loopway"]["rounds"]
+        measured = statistics.median(each["figures"][name] for each in rounds)
+        assert float(figure) == round(measured, len(figure.partition(".")[2])), (scenario, name)
+    request, event = (float(re.search(rf"{what} × (\d+) µs", page)[1]) for what in ("requests/s", "of each"))  # type: ignore[index]
+    for instances, whole, streams in re.findall(
+        r"^\| (\d+) \| 4 workers \| ([\d,]+) \| ([\d,]+) \|", page, re.MULTILINE
+    ):
+        cores = 0.6 * 4 * int(instances)
+        for told, most in ((whole, cores / request * 1e6), (streams, cores / event / 30 * 1e6)):
+            assert 0.95 * most <= int(told.replace(",", "")) <= most
