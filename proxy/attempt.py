@@ -40,6 +40,7 @@ from proxy.outcome import (
 from proxy.relay import Body, Events
 from proxy.retry import time_left, too_late
 from proxy.seams import Reply, Timeouts, Transport
+from proxy.trace import Span
 
 _ERROR_BODY = 1 << 20
 _TIMED = b"x-portkey-request-timeout"
@@ -166,7 +167,7 @@ class Attempts:
             body = outbound.counted(body)
         lines = outbound.extra_lines(x, leaf, wire.defaults)
         if x.span is not None:
-            lines += x.span.lines(len(x.attempts))
+            lines += _traced(x.span, x, leaf)
         call: Call | None = None
         dropped: tuple[str, ...] = ()
         sent: Outbound | None = None
@@ -362,7 +363,7 @@ class Attempts:
         """Any other path below /v1: body and answer stream, with the stored credential."""
         head, path, body = outbound.pass_through_head(x, leaf, model)
         if x.span is not None:
-            head += x.span.lines(len(x.attempts))
+            head += _traced(x.span, x, leaf)
         if leaf.target.signing is not None:
             if not isinstance(body, bytes):
                 # A signature is over the whole body, so this one is held before it is sent.
@@ -414,3 +415,8 @@ async def _within(
         outcome = of_refusal(x, too_late(leaf)) if total else of_timeout(x, limit or 0)
         outcome.own = True
         return outcome
+
+
+def _traced(span: Span, x: Exchange, leaf: Leaf) -> bytes:
+    """The header lines that tell a provider where this attempt stands in a trace: the next one at its target."""
+    return span.lines(leaf.where, sum(before.where == leaf.where for before in x.attempts), leaf.target.origin)

@@ -18,20 +18,16 @@ _WAITING = 1000
 HIDDEN = "[redacted]"
 
 
-class Recorder:
-    """A client that copies. Implements `proxy.seams.Client`."""
+class Through:
+    """A client that passes everything on. Implements `proxy.seams.Client`."""
 
-    __slots__ = ("_client", "_limit", "request", "response")
+    __slots__ = ("_client",)
 
-    def __init__(self, client: Client, limit: int) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._limit = limit
-        self.request = b""
-        self.response = bytearray()
 
     def respond(self, status: int, head: bytes, body: bytes) -> None:
         """A whole answer."""
-        self._copy(body)
         self._client.respond(status, head, body)
 
     def begin(self, status: int, head: bytes, length: int | None) -> None:
@@ -40,13 +36,7 @@ class Recorder:
 
     def write(self, data: bytes, end: bool = False) -> None:
         """The next bytes."""
-        self._copy(data)
         self._client.write(data, end)
-
-    def _copy(self, data: bytes) -> None:
-        room = self._limit - len(self.response)
-        if room > 0:
-            self.response += data[:room]
 
     def hang_up(self) -> None:
         """The connection ends with this answer."""
@@ -64,6 +54,45 @@ class Recorder:
     def answered(self) -> bool:
         """Whether an answer was begun."""
         return self._client.answered
+
+    def arrived(self, limit: int) -> bytes | None:
+        """The request's whole body, if it is here."""
+        return self._client.arrived(limit)
+
+    async def body(self, limit: int) -> bytes:
+        """The request's whole body."""
+        return await self._client.body(limit)
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The request's body as it arrives."""
+        return self._client.chunks()
+
+
+class Recorder(Through):
+    """A client that copies."""
+
+    __slots__ = ("_limit", "request", "response")
+
+    def __init__(self, client: Client, limit: int) -> None:
+        super().__init__(client)
+        self._limit = limit
+        self.request = b""
+        self.response = bytearray()
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        """A whole answer."""
+        self._copy(body)
+        self._client.respond(status, head, body)
+
+    def write(self, data: bytes, end: bool = False) -> None:
+        """The next bytes."""
+        self._copy(data)
+        self._client.write(data, end)
+
+    def _copy(self, data: bytes) -> None:
+        room = self._limit - len(self.response)
+        if room > 0:
+            self.response += data[:room]
 
     def arrived(self, limit: int) -> bytes | None:
         """The request's whole body, if it is here."""

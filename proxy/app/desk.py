@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from time import monotonic, time
 from urllib.parse import parse_qsl
 
@@ -26,8 +26,9 @@ from proxy.live import Live
 from proxy.metrics import Metrics
 from proxy.pipeline import Pipeline, refuse
 from proxy.routes import AdminContext, AdminRequest, Answer, Route
+from proxy.seams import Client, Lines
 from proxy.server import Door
-from proxy.trace import Sampler
+from proxy.trace import Sampler, Span
 from proxy.usage import Notes
 
 _ADMIN_BODY = 4 << 20
@@ -35,7 +36,8 @@ _log = logging.getLogger("loopway")
 
 
 class Desk:
-    """One per worker. `sampler` None: no traces are exported. `open_metrics`: whoever can reach the gateway's listener
+    """One per worker. `sampler` None: no traces are exported. `witness` listens to what goes in and out
+    where they are. `open_metrics`: whoever can reach the gateway's listener
     may read its metrics."""
 
     def __init__(
@@ -51,6 +53,7 @@ class Desk:
         """`context` is what handlers get. Of bodies that are kept, `body_size` bytes are."""
         self.router = Router(context.routes())
         self.sampler: Sampler | None = None
+        self.witness: Callable[[Client, Span, Lines], Client] | None = None
         self.open_metrics = False
         self._context = context
         self._live = live
@@ -85,7 +88,9 @@ class Desk:
             monotonic(),
         )
         if self.sampler is not None:
-            x.span = self.sampler.begin(found, request_id)
+            span = x.span = self.sampler.begin(found, request_id)
+            if span.sampled and self.witness is not None:
+                x.client = self.witness(door, span, message.raw_headers)
         return x
 
     def handle(self, x: Exchange) -> Awaitable[None]:

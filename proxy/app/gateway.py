@@ -150,11 +150,13 @@ class Gateway:
     def _begin_telemetry(self, settings: OtlpSettings) -> None:
         # Loaded only here: it takes a tenth of a second and some megabytes, and is an extra.
         from proxy.telemetry.export import Exporter
+        from proxy.telemetry.witness import Witness
 
         self._exporter = Exporter(settings)
         self.ledger.sinks.append(self._exporter.take)
         if settings.traces:
             self.desk.sampler = Sampler(settings.sample)
+            self.desk.witness = Witness
 
     def _machine_transport(self) -> HttpTransport:
         """The only way to the metadata service of this machine: for identities that the operator configured."""

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -28,6 +28,7 @@ from proxy import __version__
 from proxy.config.settings import OtlpSettings
 from proxy.exchange import Attempt
 from proxy.telemetry import names
+from proxy.telemetry.witness import Attributes, about_address, about_answer
 from proxy.trace import Span
 from proxy.usage import Settled
 
@@ -190,14 +191,17 @@ class Exporter:
             f"{operation} {names.model(kept.model)}".strip(), own, parent, SpanKind.SERVER,
             _about_request(kept, operation), kept.outcome, began, ended,
         )  # fmt: skip
+        tried: dict[str, int] = {}
         for number, attempt in enumerate(kept.tries):
+            nth = tried[attempt.where] = tried.get(attempt.where, -1) + 1
+            id = span.of_attempt(attempt.where, nth)
             offset = kept.at + (attempt.began - kept.started)
             # An attempt ends, for the forwarder, when its answer begins; what it delivered took until the end.
             delivered = number == len(kept.tries) - 1 and attempt.kind is None
             yield self._span(
                 f"{operation} {names.model(attempt.model)}".strip(),
-                _context(span, span.of_attempt(number), remote=False), own, SpanKind.CLIENT,
-                _about_attempt(kept, attempt, operation, delivered=delivered),
+                _context(span, id, remote=False), own, SpanKind.CLIENT,
+                _about_attempt(kept, attempt, operation, span.called.get(id), number, delivered=delivered),
                 "ok" if attempt.kind is None else attempt.kind.value,
                 _nanos(offset), ended if delivered else _nanos(offset + attempt.duration),
             )  # fmt: skip
@@ -208,7 +212,7 @@ class Exporter:
         context: SpanContext,
         parent: SpanContext | None,
         kind: SpanKind,
-        attributes: Mapping[str, str | int | float | bool],
+        attributes: Attributes,
         outcome: str,
         began: int,
         ended: int,
@@ -229,7 +233,7 @@ def _context(span: Span, number: int, *, remote: bool) -> SpanContext:
     return SpanContext(span.trace, number, remote, TraceFlags(TraceFlags.SAMPLED), state)
 
 
-def _counts(kept: Settled) -> dict[str, str | int | float | bool]:
+def _counts(kept: Settled) -> Attributes:
     usage = kept.usage
     if usage is None:
         return {}
@@ -244,8 +248,8 @@ def _counts(kept: Settled) -> dict[str, str | int | float | bool]:
     return {name: count for name, count in counts.items() if count or name in basic}
 
 
-def _about_request(kept: Settled, operation: str) -> dict[str, str | int | float | bool]:
-    out: dict[str, str | int | float | bool] = {
+def _about_request(kept: Settled, operation: str) -> Attributes:
+    out: Attributes = {
         names.OPERATION: operation,
         names.PROVIDER: names.provider(kept.provider),
         names.REQUEST_MODEL: names.model(kept.model),
@@ -266,15 +270,22 @@ def _about_request(kept: Settled, operation: str) -> dict[str, str | int | float
         names.TIME_TO_FIRST: kept.ttfb if kept.streamed else None,
         names.ERROR: None if kept.outcome == "ok" else kept.outcome,
     }
+    span = kept.span
+    assert span is not None
+    out |= {**span.asked, **about_address(span.host)}
+    if span.size:
+        out[names.SIZE] = span.size
+    if kept.outcome == "ok" and kept.status < 400:
+        out |= about_answer(span)
     if kept.streamed:
         out[names.REQUEST_STREAM] = True
     return out | {name: value for name, value in more.items() if value is not None}
 
 
 def _about_attempt(
-    kept: Settled, attempt: Attempt, operation: str, *, delivered: bool
-) -> dict[str, str | int | float | bool]:
-    out: dict[str, str | int | float | bool] = {
+    kept: Settled, attempt: Attempt, operation: str, called: tuple[str, int] | None, number: int, *, delivered: bool
+) -> Attributes:
+    out: Attributes = {
         names.OPERATION: operation,
         names.PROVIDER: names.provider(attempt.provider),
         names.REQUEST_MODEL: names.model(attempt.model),
@@ -283,8 +294,16 @@ def _about_attempt(
         "loopway.where": attempt.where,
         "loopway.reason": attempt.reason,
     }
+    if called is not None:
+        out |= {names.METHOD: kept.method, names.ADDRESS: called[0], names.PORT: called[1]}
+    if number:
+        out[names.RESENT] = number
+    assert kept.span is not None
+    out |= kept.span.asked
     if attempt.wait:
         out["loopway.wait"] = attempt.wait
     if attempt.kind is not None:
         out[names.ERROR] = attempt.kind.value
-    return out | _counts(kept) if delivered else out
+    if delivered:
+        out |= _counts(kept) | about_answer(kept.span)
+    return out

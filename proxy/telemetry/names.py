@@ -44,10 +44,44 @@ CACHED_TOKENS = "gen_ai.usage.cache_read.input_tokens"
 CACHE_WRITE_TOKENS = "gen_ai.usage.cache_creation.input_tokens"
 REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
 TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - a name, no credential
+RESPONSE_ID = "gen_ai.response.id"
+RESPONSE_MODEL = "gen_ai.response.model"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
 ERROR = "error.type"
 METHOD = "http.request.method"
 PATH = "url.path"
 STATUS = "http.response.status_code"
+SIZE = "http.request.body.size"
+RESENT = "http.request.resend_count"
+ADDRESS = "server.address"
+PORT = "server.port"
+
+PARAMETERS: dict[str, str] = {
+    "temperature": "gen_ai.request.temperature",
+    "top_p": "gen_ai.request.top_p",
+    "topP": "gen_ai.request.top_p",
+    "top_k": "gen_ai.request.top_k",
+    "topK": "gen_ai.request.top_k",
+    "max_tokens": "gen_ai.request.max_tokens",
+    "max_completion_tokens": "gen_ai.request.max_tokens",
+    "max_output_tokens": "gen_ai.request.max_tokens",
+    "max_tokens_to_sample": "gen_ai.request.max_tokens",
+    "maxOutputTokens": "gen_ai.request.max_tokens",
+    "n": "gen_ai.request.choice.count",
+    "candidateCount": "gen_ai.request.choice.count",
+    "seed": "gen_ai.request.seed",
+    "frequency_penalty": "gen_ai.request.frequency_penalty",
+    "frequencyPenalty": "gen_ai.request.frequency_penalty",
+    "presence_penalty": "gen_ai.request.presence_penalty",
+    "presencePenalty": "gen_ai.request.presence_penalty",
+    "dimensions": "gen_ai.embeddings.dimension.count",
+}
+"""Attributes by the fields of request bodies, in all dialects. Numbers only: what is text may be a prompt's."""
+
+FLOATS = frozenset(
+    f"gen_ai.request.{name}" for name in ("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty")
+)
+"""Those of them that the conventions have as doubles."""
 
 _TIMES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _FIRST = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)

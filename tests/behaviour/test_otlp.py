@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from proxy.seams import Origin
+from proxy.telemetry.witness import asked
 from proxy.trace import Sampler, Span
 from tests.fakes.collector import Collector, attributes
-from tests.fakes.gateway import OPENAI_SLUG, Gateway, Launch, Upstream, standard
+from tests.fakes.gateway import ANTHROPIC_SLUG, OPENAI_SLUG, Gateway, Launch, Upstream, standard
 from tests.fakes.provider import HELLO
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -85,6 +87,61 @@ def test_a_fallback_after_a_retry_is_a_trace_with_its_attempts(
     assert {record.header("tracestate") for record in upstream.requests()} == {"vendor=opaque"}
     assert collector.headers[0]["x-collector"] == "canary-of-the-collector"
     assert "canary-of-the-collector" not in gateway.log()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("slug", "model"), [(OPENAI_SLUG, "gpt-4o"), (ANTHROPIC_SLUG, "claude-sonnet-4-5")])
+def test_a_span_tells_what_was_asked_of_whom_and_what_came_and_nothing_of_the_prompt(
+    launch: Launch, upstream: Upstream, collector: Collector, slug: str, model: str, stream: bool
+) -> None:
+    gateway = traced(launch, upstream, collector, metrics=False)
+    secret = "canary-of-the-prompt"
+    body = {
+        "model": f"@{slug}/{model}", "messages": [{"role": "user", "content": secret}], "temperature": 0.5,
+        "max_tokens": 40, "top_p": 1, "user": secret, "stream": stream,
+    }  # fmt: skip
+    answer = gateway.post("/v1/chat/completions", body)
+    assert answer.status_code == 200, answer.text
+    spans = collector.until(lambda: len(collector.spans) == 2 and collector.spans)
+    for span in spans:
+        told = attributes(span)
+        assert told["gen_ai.request.temperature"] == 0.5
+        assert told["gen_ai.request.top_p"] == 1.0
+        assert told["gen_ai.request.max_tokens"] == 40
+        assert told["gen_ai.response.id"] in answer.text
+        assert told["gen_ai.response.model"].startswith(model)
+        assert [each.string_value for each in told["gen_ai.response.finish_reasons"].values] == ["stop"]
+        assert told["http.request.method"] == "POST"
+        assert told["http.response.status_code"] == 200
+        port = gateway.port if span.kind == SERVER else int(upstream.url.rpartition(":")[2])
+        assert (told["server.address"], told["server.port"]) == ("127.0.0.1", port)
+        assert secret not in str(span)
+    (server,) = [attributes(span) for span in spans if span.kind == SERVER]
+    assert server["http.request.body.size"] == int(answer.request.headers["content-length"])
+
+
+def test_the_attempts_of_a_hedge_are_spans_of_their_own(
+    launch: Launch, upstream: Upstream, collector: Collector
+) -> None:
+    gateway = traced(launch, upstream, collector, metrics=False)
+    hedge = {
+        "strategy": {"mode": "hedge", "hedge": {"delay": 50}},
+        "targets": [
+            {"virtual_key": OPENAI_SLUG, "override_params": {"model": "gpt-4o::latency=5000"}},
+            {"virtual_key": OPENAI_SLUG},
+        ],
+    }
+    headers = {"x-portkey-config": json.dumps(hedge), "x-portkey-api-key": gateway.api_key}
+    answer = gateway.post("/v1/chat/completions", {"model": "gpt-4o", "messages": HELLO}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    spans = collector.until(lambda: len(collector.spans) == 3 and collector.spans)
+    tries = {span.span_id.hex(): attributes(span) for span in spans if span.kind == CLIENT}
+    assert len(tries) == 2
+    sent = {(record.header("traceparent") or "").split("-")[2] for record in upstream.requests()}
+    assert sent == tries.keys(), "each told its provider the id that its span has"
+    assert {told.get("error.type"): told["loopway.reason"] for told in tries.values()} == {
+        "cancelled": "first", None: "hedge",
+    }  # fmt: skip
 
 
 def test_a_trace_that_begins_here_has_the_id_that_the_answer_tells(
@@ -165,7 +222,30 @@ def test_sampling_follows_the_caller_and_else_its_share() -> None:
 
 def test_every_attempt_has_a_span_of_its_own() -> None:
     span = Span(int(TRACE, 16), int(PARENT, 16), 0, True)
-    ids = {span.of_attempt(number) for number in range(100)} | {span.id}
-    assert len(ids) == 101
+    places = [f"config.targets[{number}]" for number in range(100)]
+    ids = {span.of_attempt(where, number) for where in places for number in range(10)} | {span.id}
+    assert len(ids) == 1001
     assert all(0 < number < 2**64 for number in ids)
-    assert span.lines(0) == b"traceparent: 00-%b-%016x-01\r\n" % (TRACE.encode(), span.of_attempt(0))
+    own = span.of_attempt("config", 0)
+    lines = span.lines("config", 0, Origin("https", "api.example", 443))
+    assert lines == b"traceparent: 00-%b-%016x-01\r\n" % (TRACE.encode(), own)
+    assert span.called == {own: ("api.example", 443)}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"x", b"[1]", b"{", b'{"temperature":"hot"}', b'{"temperature":' + b"9" * 5000 + b"}", b'{"n":null,"x":[[]]}',
+     b'{"generationConfig":[1]}', b'{"generationConfig":{"topP":{}}}', b"\xff\xfe", b'{"temperature":1e999}',
+     b'{"a":' * 5000],
+)  # fmt: skip
+def test_no_body_breaks_a_trace(body: bytes) -> None:
+    assert asked(body) == {}
+
+
+def test_parameters_have_the_same_names_from_every_dialect() -> None:
+    assert asked(b'{"model":"m","temperature":1,"max_completion_tokens":5,"n":2,"stop":"secret"}') == {
+        "gen_ai.request.temperature": 1.0, "gen_ai.request.max_tokens": 5, "gen_ai.request.choice.count": 2,
+    }  # fmt: skip
+    assert asked(b'{"contents":[],"generationConfig":{"topK":4,"maxOutputTokens":7,"seed":-1}}') == {
+        "gen_ai.request.top_k": 4.0, "gen_ai.request.max_tokens": 7, "gen_ai.request.seed": -1,
+    }  # fmt: skip
