@@ -34,7 +34,7 @@ async def rig(provider: Provider) -> AsyncIterator[Rig]:
 async def hasty(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
     """A gateway that waits for nobody longer than a moment."""
     monkeypatch.setattr(server, "_SWEEP", 0.05)
-    limits = {"header_timeout": 0.1, "body_timeout": 0.1, "keepalive_timeout": 0.1}
+    limits = {"header_timeout": 0.3, "body_timeout": 0.1, "keepalive_timeout": 0.1}
     async with Rig(openai=provider.url, anthropic=provider.url, server=limits) as running:
         yield running
 
