@@ -17,7 +17,7 @@ import msgspec
 from adapters import errors, estimate
 from adapters.continuing import Seam, Transcript
 from adapters.errors import InvalidRequest, Kind, UpstreamError
-from adapters.observe import tap
+from adapters.observe import Tap, tap
 from adapters.opening import NOTHING, look
 from adapters.types import Dialect, StreamDecoder, Usage, next_number
 from proxy.errors import UpstreamFailure
@@ -30,70 +30,45 @@ _SHORT = GAPS[0]
 _ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
-class Events:
-    """An event stream. First `prime` until there is something to send or it has failed; then `deliver`."""
+class Events(msgspec.Struct, eq=False):
+    """An event stream. First `prime` until there is something to send or it has failed; then `deliver`.
 
-    __slots__ = (
-        "_begun",
-        "_clock",
-        "_decoder",
-        "_ended",
-        "_events",
-        "_held",
-        "_held_size",
-        "_hold",
-        "_keeps",
-        "_last",
-        "_live",
-        "_long",
-        "_loop",
-        "_passing",
-        "_ready",
-        "_reply",
-        "_sample",
-        "_seam",
-        "_since",
-        "_tail",
-        "_tap",
-        "_waiter",
-        "_x",
-        "broken",
-        "early",
-        "error",
-    )
+    `error` is how it failed. `early` is the provider's own error event, where it comes before anything else: a failure,
+    to be tried again or elsewhere; but who wants no such thing gets the provider's own bytes. `broken`: it broke off
+    with a transcript kept, and the client waits for the rest, or for `give_up`.
 
-    def __init__(
-        self, x: Exchange, reply: Reply, decoder: StreamDecoder | None, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._x = x
-        self._reply = reply
-        self._decoder = decoder
-        self._loop = loop
-        self._tap = tap(x.dialect)  # unused beside a decoder
-        self._clock = loop.time  # uvloop reads it once a turn, so it costs next to nothing
-        self._last = 0.0  # when something came last, and first
-        self._since = 0.0
-        self._long: list[int] | None = None
-        self._passing = False  # whether whole events go out as they come: nothing is held, and nobody else looks
-        self._held: list[bytes] = []
-        self._held_size = 0
-        self._tail = b""
-        self._ready = b""
-        self._hold = False
-        self._keeps: Transcript | None = None  # what the client has read, where somebody else may go on from it
-        self._seam: Seam | None = None  # where this stream goes on with another one
-        self.broken = False
-        """Whether it broke off with a transcript kept: the client waits for the rest, or for `give_up`."""
-        self._begun = False  # whether an event has said something of the answer; those before it are held
-        self._events = 0  # that a decoder has made, and the last of them
-        self._sample = b""
-        self._live = False
-        self._ended = False
-        self._waiter: asyncio.Future[None] | None = None
-        self.error: UpstreamError | None = None
-        self.early: UpstreamError | None = None
-        """The provider's own error event, where it comes before anything else: a failure, to be tried again or
-        elsewhere; but who wants no such thing gets the provider's own bytes."""
+    A Struct for the reason that an `Exchange` is one: filling its slots costs a tenth of what `__init__` would.
+    """
+
+    _x: Exchange
+    _reply: Reply
+    _decoder: StreamDecoder | None
+    _loop: asyncio.AbstractEventLoop
+    _tap: Tap = None  # type: ignore[assignment] # there is one where there is no decoder
+    _last: float = 0.0  # when something came last, and first
+    _since: float = 0.0
+    _long: list[int] | None = None
+    _passing: bool = False  # whether whole events go out as they come: nothing is held, and nobody else looks
+    _held: list[bytes] = []
+    _held_size: int = 0
+    _tail: bytes = b""
+    _ready: bytes = b""
+    _hold: bool = False
+    _keeps: Transcript | None = None  # what the client has read, where somebody else may go on from it
+    _seam: Seam | None = None  # where this stream goes on with another one
+    _begun: bool = False  # whether an event has said something of the answer; those before it are held
+    _events: int = 0  # that a decoder has made, and the last of them
+    _sample: bytes = b""
+    _live: bool = False
+    _ended: bool = False
+    _waiter: asyncio.Future[None] | None = None
+    error: UpstreamError | None = None
+    early: UpstreamError | None = None
+    broken: bool = False
+
+    def __post_init__(self) -> None:
+        if self._decoder is None:
+            self._tap = tap(self._x.dialect)
 
     async def prime(self, hold: bool = False) -> None:
         """Waits for the first event; to `hold` means for the first that says something of the answer, because until
@@ -175,7 +150,7 @@ class Events:
 
     def data(self, data: bytes, end: bool) -> None:
         """Takes bytes from upstream."""
-        now = self._clock()
+        now = self._loop.time()  # uvloop reads it once a turn, so it costs next to nothing
         if now - self._last > _SHORT:
             self._late(now)
         self._last = now
@@ -242,6 +217,9 @@ class Events:
 
     def _opening(self, out: bytes) -> None:
         """Looks at a stream's first events, until one says something."""
+        if not self._hold and (self._decoder is not None or b"error" not in out):
+            self._begun = True  # nobody asks what it says, but for an error
+            return
         opening = look(self._x.dialect, out)
         if self._decoder is None:
             self.early = opening.error

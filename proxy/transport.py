@@ -51,6 +51,7 @@ _MAX_INFORMATIONAL = 8
 _SWEEP = 0.05  # seconds between two looks at the deadlines; limits fire that much late at most
 _AHEAD = 65536  # bytes of one read that may come before anybody takes them
 _JOIN_BELOW = 65536  # below this, one joined write is cheaper than two buffers
+_SOON = 0.001
 _MAX_AGE = 300.0  # seconds a connection lives at most, so that a changed DNS record takes effect
 
 
@@ -64,6 +65,7 @@ class Upstream(ResponseHandler):
         "_by_length",
         "_chunked",
         "_failure",
+        "_first",
         "_flowing",
         "_have_head",
         "_head_waiter",
@@ -106,6 +108,7 @@ class Upstream(ResponseHandler):
         self._idle = 0.0
         self._chunked = False
         self._by_length = False
+        self._first = b""  # the first read of an answer, until the second
         self._flowing = True
         self._poll: select.poll | None = None
         self._whole = False  # whether the answer came in one read, with a length
@@ -124,6 +127,7 @@ class Upstream(ResponseHandler):
         self._busy = True
         self._have_head = self.got_bytes = self._whole = False
         self._informational = 0
+        self._first = b""
         self._failure = None
         self._idle = timeouts.idle
         self.deadline = self._loop.time() + timeouts.first_byte
@@ -247,6 +251,7 @@ class Upstream(ResponseHandler):
         self._busy = False
         self._sink = None
         self.deadline = inf
+        only, self._first = self._first, b""
         pool, key, transport = self.pool, self.key, self.transport
         assert pool is not None
         assert key is not None
@@ -258,7 +263,7 @@ class Upstream(ResponseHandler):
             or transport.is_closing()
             # An early answer may come while the request is still on its way out: the next one must not follow it.
             or transport.get_write_buffer_size()
-            or not ((self._quick and self._whole and self._flowing) or self._has_ended())
+            or not ((only and self._quick and self._whole and self._flowing) or self._has_ended())
         ):
             pool.drop(key, self)
             return
@@ -307,11 +312,14 @@ class Upstream(ResponseHandler):
             self._should_close = True
             self._abort()
             return
-        first = not self.got_bytes
-        self.got_bytes = self.touched = True
-        if first and self._quick and self._at_once(data):
-            return
-        self._whole = False
+        self.touched = True
+        if self.got_bytes:
+            self._first = b""
+        else:
+            self.got_bytes = True
+            self._first = data
+            if self._quick and self._at_once(data):
+                return
         parser = self._parser
         if parser is None:
             return
@@ -322,11 +330,11 @@ class Upstream(ResponseHandler):
             return
         if messages or upgraded:
             self._on_heads(messages, upgraded)
-            if first and self._have_head:
+            if self._first and self._have_head:
                 if self._body._eof:
                     self._whole = self.shape.lengths == 1
                 elif self._chunked:
-                    self._forget_head(data)
+                    self._loop.call_later(_SOON, self._forget_head)  # not now: the first bytes are on their way
         sink = self._sink
         if sink is not None and self._have_head:
             body = self._body
@@ -418,12 +426,16 @@ class Upstream(ResponseHandler):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def _forget_head(self, data: bytes) -> None:
-        """Goes on with a fresh parser, if the first one stands between two chunks. `data` is all it was fed.
+    def _forget_head(self) -> None:
+        """Goes on with a fresh parser, if the first one stands between two chunks: if it was fed one read, and that
+        ended with a chunk.
 
         aiohttp's parser keeps every header field until the next answer's head, which for an open stream is 6 KB that
         nobody reads. A fresh one, told only that chunks follow, keeps none.
         """
+        data, self._first = self._first, b""
+        if not data or self._parser is None or self._body._eof:
+            return
         end_of_head = data.find(b"\r\n\r\n")
         if end_of_head < 0 or not _between_chunks(data, end_of_head + 4):
             return
