@@ -107,7 +107,7 @@ def _value(fields: dict[str, Raw], name: str, decode: Any) -> Any:
     try:
         return decode(raw)
     except _UNREADABLE as error:
-        raise InvalidRequest(f"{peek.malformed(error).message}", name) from error
+        raise InvalidRequest(f"{peek.malformed(error, whole=False).message}", name) from error
 
 
 def _any(raw: Raw) -> Any:

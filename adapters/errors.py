@@ -175,15 +175,20 @@ def body(
     code: str | None = None,
     status: int | None = None,
     request_id: str | None = None,
+    findings: tuple[str, ...] = (),
 ) -> bytes:
     """The JSON body of an error answer as clients of that family (`adapters.types.Dialect.family`) read it. `status` is
-    the answer's HTTP status where it is not the kind's own."""
+    the answer's HTTP status where it is not the kind's own. `findings` are what the message is about, one by one: SDKs
+    show their users the innermost message and nothing else."""
+    outer = message
+    if findings:
+        message = f"{message}: {'; '.join(findings)}"
     if family == "anthropic":
         return _encode(_AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message), request_id=request_id))
     if family in ("gemini", "gemini_array"):
         return _encode(_google(kind, message, type, param, code, status))
     error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
-    return _encode(_OpenAIBody(error, "failure", message))
+    return _encode(_OpenAIBody(error, "failure", outer))
 
 
 def event(

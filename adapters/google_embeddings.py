@@ -251,7 +251,7 @@ def _read(decode: Any, raw: Any, path: str) -> Any:
     try:
         return decode(raw)
     except _UNREADABLE as error:
-        found = peek.malformed(error)
+        found = peek.malformed(error, whole=False)
         raise InvalidRequest(found.message, f"{path}{found.param or ''}" or None, found.code) from error
 
 

@@ -44,8 +44,9 @@ _NOTHING = "Input data was truncated"
 """What msgspec says of a text that ends too early."""
 
 
-def malformed(error: Exception) -> InvalidRequest:
-    """The answer to a body that does not decode: where it breaks, in the words of the JSON path."""
+def malformed(error: Exception, whole: bool = True) -> InvalidRequest:
+    """The answer to a body that does not decode: where it breaks, in the words of the JSON path. `whole` False: it is a
+    value in the body, whose own path the caller knows."""
     if isinstance(error, RecursionError):
         return InvalidRequest("The request body is nested too deeply.", code="invalid_json")
     if isinstance(error, UnicodeDecodeError):
@@ -56,7 +57,8 @@ def malformed(error: Exception) -> InvalidRequest:
     if isinstance(error, msgspec.ValidationError):
         what, _, path = text.partition(" - at `$")
         param = path.rstrip("`").lstrip(".") or None
-        return InvalidRequest(f"{what}." if param else f"The request body is not a JSON object: {what}.", param=param)
+        inner = param is not None or not whole
+        return InvalidRequest(f"{what}." if inner else f"The request body is not a JSON object: {what}.", param=param)
     return InvalidRequest(f"The request body is not valid JSON: {text}.", code="invalid_json")
 
 

@@ -25,7 +25,7 @@ def read(decode: Callable[[Raw], _T], value: Raw) -> _T:
     try:
         return decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise peek.malformed(error) from error
+        raise peek.malformed(error, whole=False) from error
 
 
 def under(path: str, error: InvalidRequest) -> InvalidRequest:

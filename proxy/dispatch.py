@@ -35,6 +35,8 @@ class Router:
         if found is not None:
             return found
         segments = path.split("/")
+        if len(segments) > 2 and segments[2] in _VERSIONS and segments[1] in _VERSIONS:
+            raise Refused(Kind.NOT_FOUND, _TWICE.format(segments[1], segments[2], segments[1]))
         local = method == "HEAD" or (segments[2:3] and segments[2] in self._own)
         wanted = "GET" if method == "HEAD" else method
         found = self._literal.get((wanted, path))
@@ -65,6 +67,11 @@ class Router:
                 headers=(("allow", names),),
             )
         return Refused(Kind.NOT_FOUND, "There is nothing at this path; inference and administration are below /v1.")
+
+
+_VERSIONS = frozenset(("v1", "v1beta"))
+_TWICE = "There is nothing below /{}/{}: the base URL must end without /{}, for this client adds it itself."
+"""The commonest mistake with SDKs, which a provider would only call an unknown path."""
 
 
 def _versioned(path: str) -> bool:

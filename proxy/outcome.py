@@ -107,8 +107,17 @@ def tried_enough(head: bytes) -> bytes:
     return _RETRY_WORD.sub(b"", head) + b"x-should-retry: false\r\n"
 
 
-def _error(x: Exchange, status: int, kind: Kind, message: str, **words: str | None) -> Outcome:
-    return Outcome(status, None, JSON, kind, errors.body(x.dialect.family, kind, message, status=status, **words))
+def _error(
+    x: Exchange,
+    status: int,
+    kind: Kind,
+    message: str,
+    type: str | None = None,
+    param: str | None = None,
+    code: str | None = None,
+) -> Outcome:
+    body = errors.body(x.dialect.family, kind, message, type=type, param=param, code=code, status=status)
+    return Outcome(status, None, JSON, kind, body)
 
 
 def invalid(error: InvalidRequest) -> Refused:

@@ -171,6 +171,7 @@ def refuse(x: Exchange, refused: Refused) -> None:
         param=refused.param,
         code=refused.code,
         status=refused.status,
+        findings=refused.errors,
     )
     if refused.errors:
         body = body[:-1] + b',"errors":' + msgspec.json.encode(refused.errors) + b"}"

@@ -41,7 +41,7 @@ def read(decode: Callable[[Raw], _T], raw: Raw, path: str) -> _T:
     try:
         return decode(raw)
     except UNREADABLE as error:
-        found = peek.malformed(error)
+        found = peek.malformed(error, whole=False)
         rest = found.param or ""
         joint = "" if not rest or rest.startswith("[") else "."
         raise InvalidRequest(found.message, f"{path}{joint}{rest}", found.code) from error

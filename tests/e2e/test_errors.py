@@ -40,6 +40,35 @@ def test_malformed_json_is_400_in_anthropics_shape(gateway: Gateway) -> None:
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
+def test_a_value_of_the_wrong_type_is_told_with_its_place(gateway: Gateway) -> None:
+    answer = gateway.post("/v1/chat/completions", {**CHAT, "model": CLAUDE, "temperature": "hot"})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "temperature"
+    assert answer.json()["error"]["message"] == "Expected `float`, got `str`."
+
+
+def test_sdks_show_what_is_wrong_with_a_config(gateway: Gateway) -> None:
+    config = {"x-portkey-config": '{"strategy": {"mode": "fallback"}, "targets": []}'}
+    with (
+        openai.OpenAI(api_key=gateway.api_key, base_url=gateway.v1, default_headers=config) as client,
+        pytest.raises(openai.BadRequestError, match=r"Invalid config passed: path: targets, message: .*at least one"),
+    ):
+        client.chat.completions.create(**CHAT)  # type: ignore[call-overload]
+    answer = gateway.post("/v1/chat/completions", CHAT, headers=config).json()
+    assert (answer["message"], len(answer["errors"])) == ("Invalid config passed", 1)
+
+
+@pytest.mark.parametrize("path", ["/v1/v1/messages", "/v1beta/v1beta/models/x:generateContent", "/v1/v1beta/models"])
+def test_a_version_that_comes_twice_is_told_from_an_unknown_path(
+    path: str, gateway: Gateway, upstream: Upstream
+) -> None:
+    answer = gateway.post(path, {}, headers={"x-portkey-virtual-key": OPENAI_SLUG})
+    assert answer.status_code == 404
+    version = path.split("/")[1]
+    assert f"the base URL must end without /{version}," in answer.json()["error"]["message"]
+    assert upstream.requests() == []
+
+
 def test_the_wrong_content_type_is_400(gateway: Gateway) -> None:
     answer = gateway.post("/v1/chat/completions", b"a=b", headers={"content-type": "text/plain"})
     assert answer.status_code == 400
