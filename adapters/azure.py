@@ -7,12 +7,14 @@ names, of models behind one address or of one model, in OpenAI's shape or Anthro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from msgspec import Raw
 
 from adapters.errors import InvalidRequest
+from adapters.quirks import Quirks
 from adapters.types import Dialect
 
 if TYPE_CHECKING:
@@ -51,7 +53,19 @@ def openai(row: Provider, fields: Fields) -> Provider:
     deployment = fields.get("azure_deployment_id")
     if not deployment:
         return row
-    return msgspec.structs.replace(row, paths=_placed(row.paths), passed=_placed(row.passed))
+    # Responses have the deployment in the body.
+    quirks = {**row.quirks, Dialect.OPENAI_RESPONSES: Quirks(patch=_naming(str(deployment)), touches=("model",))}
+    return msgspec.structs.replace(row, paths=_placed(row.paths), passed=_placed(row.passed), quirks=quirks)
+
+
+def _naming(deployment: str) -> Callable[[dict[str, Raw]], tuple[str, ...]]:
+    name = Raw(msgspec.json.encode(deployment))
+
+    def patch(fields: dict[str, Raw]) -> tuple[str, ...]:
+        fields["model"] = name
+        return ()
+
+    return patch
 
 
 def _placed(paths: Mapping[Any, str]) -> dict[Any, str]:

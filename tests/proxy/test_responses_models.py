@@ -80,6 +80,18 @@ def test_azures_models_too_where_its_version_has_responses() -> None:
     assert path(foundry, "gpt-5-codex") == "/openai/v1/responses"
 
 
+def test_a_deployment_for_every_model_is_named_in_the_body() -> None:
+    at = target(
+        "azure-openai", azure_resource_name="a", azure_api_version="2025-04-01-preview", azure_deployment_id="d"
+    )
+    for client in (Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES):
+        wire = at.wire_for(client, "gpt-5-codex")
+        assert wire is not None
+        assert wire.quirks is not None
+        body = b'{"model": "gpt-5-codex", "input": 1.50}'
+        assert wire.quirks.apply(body) == (b'{"model":"d","input":1.50}', ())
+
+
 def test_the_operators_patterns_take_the_place_of_the_rows() -> None:
     named = target(responses_models="my-codex*, *-research")
     assert path(named, "my-codex-eu") == path(named, "deep-research") == "/v1/responses"
