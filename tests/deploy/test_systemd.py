@@ -99,9 +99,16 @@ class Activated(Gateway):
 
     def close(self) -> None:
         """Ends everything."""
-        if self._process is not None and self._process.poll() is None:
+        if self.runs():
             self.kill()
         self._manager.close()
+
+
+def stop(pid: int) -> None:
+    """What the unit does to end a main process."""
+    for command in settings("loopway.service")["ExecStop"]:
+        words = [re.sub(r"\$MAINPID|\$\{MAINPID\}", str(pid), word) for word in command.removeprefix("-").split()]
+        subprocess.run(words, check=True)
 
 
 @pytest.fixture
@@ -113,7 +120,9 @@ def activated(tmp_path: Path, upstream: Upstream) -> Iterator[Activated]:
         gateway.close()
 
 
-async def test_the_first_request_starts_it_and_an_upgrade_costs_none(activated: Activated) -> None:
+async def test_the_first_request_starts_it_an_upgrade_costs_none_and_its_end_waits_for_streams(
+    activated: Activated,
+) -> None:
     assert settings("loopway.service")["Type"] == ["notify"]
     activated.spawn()
     await until(lambda: "Listening on" in activated.log(), "the socket is there")
@@ -139,29 +148,16 @@ async def test_the_first_request_starts_it_and_an_upgrade_costs_none(activated: 
     await running
     assert load.report()["failures"] == {}
 
-
-async def test_to_stop_one_that_took_over_is_to_wait_for_its_streams(activated: Activated) -> None:
-    """systemd kills a main process that is not its own child as soon as ExecStop is done, so that must not be early."""
-    activated.spawn()
-    await until(lambda: "Listening on" in activated.log(), "the socket is there")
-    assert (await asyncio.to_thread(activated.post, "/v1/chat/completions", CHAT)).status_code == 200
-    await asyncio.to_thread(activated.upgrade)
+    # systemd kills a main process that is not its own child as soon as ExecStop is done, so that must not be early.
     line = await connect(activated.port)
     line.send(body(True, gap=100, chunks=8))
     assert (await line.head())[0] == 200
-
-    def stop() -> None:
-        for command in settings("loopway.service")["ExecStop"]:
-            words = [re.sub(r"\$MAINPID|\$\{MAINPID\}", str(pid), word) for word in command.removeprefix("-").split()]
-            subprocess.run(words, check=True)
-
-    pid = activated.pid
-    stopping = asyncio.create_task(asyncio.to_thread(stop))
+    stopping = asyncio.create_task(asyncio.to_thread(stop, activated.pid))
     await until(lambda: b"data: [DONE]" in line.data or line.over, "the stream ends")
     assert b"data: [DONE]" in line.data
     assert not stopping.done()
     # systemd buries it; here that is this test's to do.
-    await until(lambda: activated.ended() is not None, "the gateway has ended")
+    await until(lambda: not activated.runs(), "the gateway has ended")
     await stopping
     assert activated.ended() == 0
     line.leave()

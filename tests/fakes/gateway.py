@@ -173,6 +173,10 @@ class Gateway:
         found = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return [int(pid) for pid in found]
 
+    def runs(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def log(self) -> str:
         """All that it has printed so far, on stdout and stderr."""
         return self.output.read_text(errors="replace")
