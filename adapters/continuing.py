@@ -190,8 +190,9 @@ class Seam:
         choice = _object(choices[0])
         delta = _object(choice.get("delta"))
         delta.pop("role", None)
-        if delta.get("content"):
-            delta["content"] = self._rest(_text(delta["content"]))
+        said = _text(delta.get("content"))
+        if said:
+            delta["content"] = self._rest(said)
             if not delta["content"]:
                 self._held = {**value, "choices": [{**choice, "delta": dict(delta), "finish_reason": None}]}
         if not any(delta.values()) and not choice.get("finish_reason"):

@@ -115,6 +115,11 @@ def test_a_chat_stream_has_one_beginning_and_one_end() -> None:
     assert last["choices"][0]["finish_reason"] == "stop"
 
 
+def test_content_that_is_no_text_passes_as_it_came() -> None:
+    parts = chunk(content=[{"type": "thinking", "thinking": "hm"}])
+    assert words(Seam(read(chunk(content="one ")), echoes=True).feed(parts)) == words(parts)
+
+
 def test_messages_go_on_within_the_same_block() -> None:
     opened = event("content_block_start", index=2, content_block={"type": "text", "text": ""})
     seam = Seam(read(opened, event("content_block_delta", index=2, delta={"type": "text_delta", "text": "one"})))
