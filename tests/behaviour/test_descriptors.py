@@ -25,7 +25,7 @@ def answers(gateway: Gateway) -> bool:
     try:
         with Wire(gateway.port) as wire:
             return wire.send(request("GET", "/healthz")).answer().status == 200
-    except (OSError, AssertionError):
+    except (OSError, EOFError):  # it was closed for want of a descriptor
         return False
 
 
