@@ -92,9 +92,9 @@ def _open_and_seal(folder: str) -> str:
 
 
 def test_processes_that_start_together_get_the_same_key(tmp_path: Path) -> None:
-    for attempt in range(5):
-        folder = str(tmp_path / str(attempt))
-        with multiprocessing.get_context("spawn").Pool(4) as pool:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        for attempt in range(5):
+            folder = str(tmp_path / str(attempt))
             assert len(set(pool.map(_open_and_seal, [folder] * 8, chunksize=1))) == 1
 
 
