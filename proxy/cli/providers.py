@@ -55,6 +55,9 @@ def _served(entry: dict[str, Any]) -> str:
 def _one(entry: dict[str, Any]) -> Iterator[str]:
     yield f"{entry['provider']}  {entry['base_url'] or 'at the address that custom_host gives'}"
     yield entry["docs"]
+    if not entry["operations"]:
+        yield ""
+        yield "Nothing is translated: any path below /v1 passes through in the provider's own words, with the credential."
     for operation in entry["operations"]:
         native = operation["support"] == "native"
         yield ""

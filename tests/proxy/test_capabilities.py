@@ -51,3 +51,12 @@ def test_the_command_lists_all_and_explains_one() -> None:
     assert "stop: becomes stop_sequences" in explained.output
     as_json = CliRunner().invoke(providers, ["--json", "groq"])
     assert msgspec.json.decode(as_json.output)[0]["provider"] == "groq"
+
+
+def test_the_command_says_of_providers_without_a_dialect_that_nothing_is_translated() -> None:
+    listed = CliRunner().invoke(providers).output.splitlines()
+    for name in ("triton", "stability-ai", "segmind", "recraft-ai", "replicate"):
+        assert any(line.split() == [name, "passed", "through"] for line in listed)
+        explained = CliRunner().invoke(providers, [name])
+        assert "Nothing is translated" in explained.output
+    assert "Nothing is translated" not in CliRunner().invoke(providers, ["groq"]).output
