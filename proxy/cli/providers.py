@@ -57,7 +57,7 @@ def _one(entry: dict[str, Any]) -> Iterator[str]:
     yield entry["docs"]
     if not entry["operations"]:
         yield ""
-        yield "Nothing is translated: any path below /v1 passes through in the provider's own words, with the credential."
+        yield "Nothing is translated: what comes below /v1 passes through in the provider's own words, with its key."
     for operation in entry["operations"]:
         native = operation["support"] == "native"
         yield ""
