@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.collector import Collector
 from tests.fakes.gateway import Gateway, virtual_key
 from tests.fakes.raw import Answer, Wire, request
 from tests.security.setup import guarded
@@ -35,7 +36,23 @@ QUERY = canary("client-query")
 CONFIG = canary("inline-config")
 ANSWER = canary("provider-answer")
 WRONG = canary("wrong-key")
-SECRETS = (ADMIN, KEY, STORED, ANTHROPIC, CREATED, CREATED_KEY, MASTER, HEADER, BODY, QUERY, CONFIG, ANSWER, WRONG)
+TRACES = canary("collector-credential")
+SECRETS = (
+    ADMIN,
+    KEY,
+    STORED,
+    ANTHROPIC,
+    CREATED,
+    CREATED_KEY,
+    MASTER,
+    HEADER,
+    BODY,
+    QUERY,
+    CONFIG,
+    ANSWER,
+    WRONG,
+    TRACES,
+)
 HIDDEN = (ADMIN, KEY, STORED, ANTHROPIC, CREATED, MASTER, WRONG, CONFIG)
 """What not even an answer may hold; the others are the client's own, or the provider's words to it."""
 
@@ -76,9 +93,16 @@ def loose() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def leaky(loose: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway that logs everything it ever logs."""
+def collector() -> Iterator[Collector]:
+    with Collector() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def leaky(loose: str, collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway that logs everything it ever logs, and exports traces and metrics."""
     config = guarded(loose) | {
+        "telemetry": {"otlp": {"endpoint": collector.url, "headers": {"x-own": TRACES}, "interval": "200ms"}},
         "virtual_keys": [
             virtual_key("openai-x", "openai", loose, key=STORED, custom_headers={"x-extra": STORED}),
             virtual_key("anthropic-x", "anthropic", loose, key=ANTHROPIC),
@@ -125,7 +149,7 @@ def infer(gateway: Gateway, **fields: str) -> None:
             ask(gateway, "POST", f"{path}?key={QUERY}", bad, **fields)
 
 
-def test_no_secret_is_printed_kept_or_told(leaky: Gateway) -> None:
+def test_no_secret_is_printed_kept_told_or_exported(leaky: Gateway, collector: Collector) -> None:
     own = {
         "Cookie": f"session={HEADER}", "X_Secret": HEADER, "x_portkey_metadata": json.dumps({"k": "kept"}),
         "x_portkey_aws_secret_access_key": HEADER, "x_portkey_vertex_service_account_json": HEADER, "x_api_key": HEADER,
@@ -150,6 +174,15 @@ def test_no_secret_is_printed_kept_or_told(leaky: Gateway) -> None:
     administer(leaky)
     leaky.until(lambda: leaky.log().count("/v1/") > 100, "the access log is written")
     assert_nowhere(leaky)
+    told = ""
+    for pid in (leaky.pid, *leaky.workers()):
+        with open(f"/proc/{pid}/cmdline") as command:
+            told += command.read()
+    told += leaky.get("/metrics", key=ADMIN).text
+    collector.until(lambda: len(collector.spans) > 100 and collector.metrics)
+    told += "".join(map(str, (*collector.spans, *collector.metrics, *collector.resources)))
+    for secret in SECRETS:
+        assert not [form for form in forms(secret) if form.decode() in told], secret
     leaky.stop()
     assert_nowhere(leaky)
 

@@ -1,0 +1,116 @@
+"""A configuration file that changes again and again under load: no request fails, and no memory stays behind.
+
+    python -m tests.behaviour.reloads --times 1000 --rate 100 --streams 20
+
+Every change is a whole new file: other keys, other configs, other limits; every tenth is one that cannot be used. The
+next comes when all workers have said that they read this one. It prints what it saw as JSON: requests and failures, the
+resident memory of all workers after a tenth of the changes and at the end (MB), and how late the workers' event loops
+were (the share of beats that came more than 50 ms late). Exits with 1 if a request failed or a change was not read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.behaviour.rolling import Load, until
+from tests.fakes.gateway import ROOT, Gateway, clean_environment, standard, virtual_key
+
+_TAKEN, _REFUSED = "the configuration file was read again", "was changed but cannot be used"
+_BAD = 10  # every so many
+
+
+def changed(url: str, number: int) -> dict[str, Any] | str:
+    """The file of one change."""
+    if number % _BAD == _BAD - 1:
+        return f"virtual_keys: [{{slug: x-{number}, provider: nobody}}]\n"
+    config = standard(url) | {"logs": {"level": "warning", "access": False}}
+    config["virtual_keys"] += [virtual_key(f"more-{number}-{each}", "openai", url) for each in range(20)]
+    config["api_keys"] += [
+        {"name": f"n-{number}-{each}", "key": f"lw-{number}-{each}", "limits": {"concurrency": 1 + number % 7}}
+        for each in range(20)
+    ]
+    targets = [{"virtual_key": f"more-{number}-{each}"} for each in range(5)]
+    config["configs"].append({"slug": "pc-moving", "config": {"strategy": {"mode": "fallback"}, "targets": targets}})
+    return config
+
+
+def memory(gateway: Gateway) -> float:
+    """The resident memory of all workers, in MB."""
+    kilobytes = 0
+    for pid in gateway.workers():
+        status = Path(f"/proc/{pid}/status").read_text()
+        kilobytes += int(status.partition("VmRSS:")[2].split()[0])
+    return kilobytes / 1024
+
+
+def late(gateway: Gateway) -> float:
+    """The share of the event loops' beats that came more than 50 ms late."""
+    counts = {}
+    for line in gateway.get("/metrics").text.splitlines():
+        if line.startswith("loopway_event_loop_lag_seconds_bucket"):
+            counts[line.partition('le="')[2].partition('"')[0]] = float(line.split()[-1])
+    return 1 - counts["0.05"] / counts["+Inf"]
+
+
+async def drive(gateway: Gateway, url: str, times: int, workers: int, load: Load) -> dict[str, Any]:
+    """The whole run."""
+    running = asyncio.create_task(load.run())
+    await asyncio.sleep(0.5)
+    seen = {"good": 0, "bad": 0}
+    early = 0.0
+    for number in range(times):
+        config = changed(url, number)
+        seen["bad" if isinstance(config, str) else "good"] += 1
+        gateway.write(config)
+        word, count = (_REFUSED, seen["bad"]) if isinstance(config, str) else (_TAKEN, seen["good"])
+        await until(lambda word=word, count=count: gateway.log().count(word) >= count * workers, f"change {number}")
+        if number == times // 10:
+            early = memory(gateway)
+    load.stop()
+    await running
+    share = await asyncio.to_thread(late, gateway)
+    return {
+        "reloads": times,
+        "refused": seen["bad"],
+        **load.report(),
+        "memory_mb": [round(early, 1), round(memory(gateway), 1)],
+        "late_share": round(share, 5),
+    }
+
+
+def main() -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--times", type=int, default=1000)
+    parser.add_argument("--rate", type=float, default=100)
+    parser.add_argument("--streams", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    provider = subprocess.Popen(
+        [sys.executable, "-m", "proxy", "mock", "--port", "0"],
+        cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert provider.stdout is not None
+        url = provider.stdout.readline().split()[-1]
+        with tempfile.TemporaryDirectory() as folder:
+            config = standard(url) | {"logs": {"level": "warning", "access": False}}
+            with Gateway(Path(folder), config, workers=given.workers) as gateway:
+                load = Load(gateway.port, given.rate, given.streams)
+                found = asyncio.run(drive(gateway, url, given.times, given.workers, load))
+    finally:
+        provider.terminate()
+        provider.wait()
+    print(json.dumps(found))
+    return int(found["failed"] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
