@@ -1,6 +1,6 @@
 #!/bin/sh
-# The servers that the tests run against for real: Redis, PostgreSQL, HAProxy and Prometheus' promtool. What is missing
-# is installed from Debian's packages, which needs root; elsewhere one line says what to install.
+# The servers that the tests run against for real: Redis, PostgreSQL, HAProxy, nginx and Prometheus. What is missing is
+# installed from Debian's packages, which needs root; elsewhere one line says what to install.
 set -eu
 
 missing=
@@ -15,7 +15,7 @@ need redis-server || missing="$missing redis-server"
 need initdb /usr/lib/postgresql/*/bin/initdb || missing="$missing postgresql"
 need haproxy /usr/sbin/haproxy || missing="$missing haproxy"
 need nginx /usr/sbin/nginx || missing="$missing nginx-light"
-need promtool || missing="$missing prometheus"
+{ need prometheus && need promtool; } || missing="$missing prometheus"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
