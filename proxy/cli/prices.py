@@ -19,7 +19,7 @@ from proxy.prices import Entry, Prices, Table, as_json, decode_table, read_table
 from proxy.prices.litellm import convert
 from proxy.store import prices as jobs
 
-_SHOWN = ("input", "output", "cache_read", "cache_write")
+_SHOWN = ("input", "output", "cache_read", "cache_write", "search", "second")
 _data = click.option(
     "--data", default="./data", envvar="LOOPWAY_DATA", show_default=True, help="Directory of the store."
 )
@@ -61,7 +61,9 @@ def show(models: str, provider: str | None, config: str | None, stored: bool, fo
         more = ", ".join(name for name in ("above", "batch", "priority", "flex") if name in row)
         click.echo(f"{row['provider']}/{row['model']}  {rates}{f'  (+ {more})' if more else ''}")
     table = found.tables[-1]
-    click.echo(f"{len(rows)} prices, US dollars per million tokens; table {table.version} of {table.date or 'no date'}")
+    click.echo(
+        f"{len(rows)} prices, US dollars per million tokens (search, second: each); table {table.version} of {table.date or 'no date'}"
+    )
 
 
 @prices.command()
