@@ -229,7 +229,9 @@ class Ledger:
         if self.strict and self._journal is not None:
             # What is journaled from here on belongs to the next batch.
             self._journal.close_segment()
-            done = [] if self._behind else self._journal.segments(foreign=False)
+            # While something is being written still, a segment may wait for that, and that may fail.
+            certain = self._writing is None and not self._behind
+            done = self._journal.segments(foreign=False) if certain else []
         while self._waiting:
             self.pump(_SLICE)
             await asyncio.sleep(0)

@@ -153,6 +153,7 @@ class Store:
         self.rows: dict[str, Any] = {}
         self.batches = 0
         self.fails = False
+        self.once = False
         self.answers = asyncio.Event()
         self.answers.set()
 
@@ -160,6 +161,7 @@ class Store:
         self.batches += 1
         await self.answers.wait()
         if self.fails:
+            self.fails = not self.once
             raise StoreError("full")
         for each in rows:
             known = self.rows.get(each[0])
@@ -327,6 +329,34 @@ async def test_in_strict_mode_the_journal_goes_when_the_store_has_its_rows(open_
         assert (journal.size > 0) == fails
     assert len(store.rows) == 4
     assert {each[COLUMNS.index("outcome")] for each in store.rows.values()} == {"ok"}
+
+
+async def test_in_strict_mode_a_journal_that_was_taken_up_stays_until_the_store_has_it(open_journal: Open) -> None:
+    store, left = Store(), open_journal("gone")
+    gone = Ledger(store.append, None, journal=left, under_way=list, strict=True)
+    put(gone, 0, 10)
+    left.close()  # killed
+    kept = Ledger(store.append, None, journal=open_journal("next"), under_way=list, strict=True)
+    store.answers.clear()
+    put(kept, 10, 11)
+    await kept.flush()  # it does not wait for the store
+    store.answers.set()  # which takes the first batch now; what was left behind comes next, and fails
+    await until(lambda: "r10" in store.rows)
+    store.answers.clear()
+    await until(lambda: store.batches == 2)
+    put(kept, 11, 300)  # so many that taking them needs several turns
+    store.fails = store.once = True
+    asyncio.get_running_loop().call_soon(store.answers.set)
+    await kept.flush()
+    put(kept, 300, 301)
+    await kept.flush()
+    await kept.flush(last=True)
+    assert store.rows.keys() == ids(0, 301)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
 
 
 async def test_a_log_that_cannot_be_written_stops_nothing() -> None:
