@@ -61,9 +61,8 @@ def show(models: str, provider: str | None, config: str | None, stored: bool, fo
         more = ", ".join(name for name in ("above", "batch", "priority", "flex") if name in row)
         click.echo(f"{row['provider']}/{row['model']}  {rates}{f'  (+ {more})' if more else ''}")
     table = found.tables[-1]
-    click.echo(
-        f"{len(rows)} prices, US dollars per million tokens (search, second: each); table {table.version} of {table.date or 'no date'}"
-    )
+    unit = "US dollars per million tokens (search, second: each)"
+    click.echo(f"{len(rows)} prices, {unit}; table {table.version} of {table.date or 'no date'}")
 
 
 @prices.command()
