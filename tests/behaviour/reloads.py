@@ -2,10 +2,11 @@
 
     python -m tests.behaviour.reloads --times 1000 --rate 100 --streams 20
 
-Every change is a whole new file: other keys, other configs, other limits; every tenth is one that cannot be used. The
-next comes when all workers have said that they read this one. It prints what it saw as JSON: requests and failures, the
-resident memory of all workers after a tenth of the changes and at the end (MB), and how late the workers' event loops
-were (the share of beats that came more than 50 ms late). Exits with 1 if a request failed or a change was not read.
+Every change is a whole new file: other texts of the same keys, other limits and notes, another config; every tenth is
+one that cannot be used. The next comes when all workers have said that they read this one. It prints what it saw as
+JSON: requests and failures, the resident memory of all workers after a tenth of the changes and at the end (MB), and
+how late the workers' event loops were (the share of beats that came more than 50 ms late). Exits with 1 if a request
+failed or a change was not read.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ def changed(url: str, number: int) -> dict[str, Any] | str:
     if number % _BAD == _BAD - 1:
         return f"virtual_keys: [{{slug: x-{number}, provider: nobody}}]\n"
     config = standard(url) | {"logs": {"level": "warning", "access": False}}
-    config["virtual_keys"] += [virtual_key(f"more-{number}-{each}", "openai", url) for each in range(20)]
+    config["virtual_keys"] += [
+        virtual_key(f"more-{each}", "openai", url, note=f"change {number}") for each in range(20)
+    ]
     config["api_keys"] += [
-        {"name": f"n-{number}-{each}", "key": f"lw-{number}-{each}", "limits": {"concurrency": 1 + number % 7}}
+        {"name": f"n-{each}", "key": f"lw-{number}-{each}", "limits": {"concurrency": 1 + number % 7}}
         for each in range(20)
     ]
-    targets = [{"virtual_key": f"more-{number}-{each}"} for each in range(5)]
+    targets = [{"virtual_key": f"more-{(number + each) % 20}"} for each in range(5)]
     config["configs"].append({"slug": "pc-moving", "config": {"strategy": {"mode": "fallback"}, "targets": targets}})
     return config
 

@@ -42,6 +42,8 @@ def served(session_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory)
             slug = "priced" if n < 5 else "openai-overloaded"
             metadata = json.dumps({"team": "blue" if n % 3 else "red"})
             headers = {"x-portkey-virtual-key": slug, "x-portkey-metadata": metadata}
+            if n == 4:
+                headers["x-portkey-trace-id"] = "the-fourth"
             status = gateway.post("/v1/chat/completions", body, headers=headers).status_code
             assert status == (200 if n < 5 else 503)
         gateway.until(lambda: table(gateway, by="key")[0]["requests"] == 6, "all rows are written")
@@ -78,6 +80,35 @@ def test_graphs_of_the_sdk_draw_what_was_served(analytics: Any) -> None:
     assert graphs.users_requests(**TIMES).summary["total"] == 3
     assert graphs.requests_rescued(**TIMES).summary["total"] == 0
     assert graphs.cache_hit_rate(**TIMES).summary["rate"] == 0
+
+
+@pytest.mark.parametrize(
+    ("filters", "requests"),
+    [
+        ({"status_code": "503"}, 1),
+        ({"status_code": "200,503"}, 6),
+        ({"virtual_keys": "priced"}, 5),
+        ({"virtual_keys": "priced,openai-overloaded"}, 6),
+        ({"api_key_ids": "file-seed"}, 6),
+        ({"ai_org_model": "openai__gpt-unknown"}, 2),
+        ({"metadata": '{"team": "red"}'}, 2),
+        ({"metadata": '{"team": "red", "_user": "u1"}', "status_code": "200"}, 1),
+        ({"cost_min": 0.01, "total_units_min": 1}, 4),
+        ({"prompt_token_min": 10**9}, 0),
+        ({"trace_id": "the-fourth"}, 1),
+        ({"cache_status": "HIT"}, 0),
+        ({"configs": "pc-nobody"}, 0),
+    ],
+)
+def test_the_sdks_filters_narrow_its_graphs_and_groups(analytics: Any, filters: dict[str, Any], requests: int) -> None:
+    assert analytics.graphs.requests(**TIMES, **filters).summary["total"] == requests
+    assert sum(row["requests"] for row in analytics.groups.ai_models(**TIMES, **filters).data) == requests
+
+
+def test_the_sdks_times_narrow_its_graphs(analytics: Any) -> None:
+    past = {"time_of_generation_min": "2020-01-01T00:00:00Z", "time_of_generation_max": "2020-02-01T00:00:00Z"}
+    assert analytics.graphs.requests(**past).summary["total"] == 0
+    assert analytics.groups.users(**past).data == []
 
 
 def test_the_sdks_cost_is_the_price_times_the_tokens(analytics: Any, served: Gateway) -> None:
