@@ -50,6 +50,10 @@ class MemoryStore:
     async def append_usage(self, rows: list[tuple[object, ...]]) -> None:
         self.usage += rows
 
+    async def run(self, lane: str, job: object, *arguments: object) -> int:
+        """Chores find nothing to do."""
+        return 0
+
     async def load_budgets(self) -> list[BudgetRow]:
         return self.budgets
 
