@@ -16,6 +16,7 @@ from proxy.vault import Vault
 
 _WAITING = 1000
 HIDDEN = "[redacted]"
+_WINDOW, _OVERLAP = 1024, 256  # characters; what is no longer than the overlap lies whole in one window
 
 
 class Through:
@@ -153,8 +154,26 @@ class Bodies:
     def _sealed(self, request_id: str, column: str, data: bytes) -> str:
         text = data.decode("utf-8", "replace")
         for pattern in self._redact:
-            text = pattern.sub(HIDDEN, text)
+            text = redacted(pattern, text)
         return self._vault.seal(text, table=BODIES, row=request_id, column=column)
+
+
+def redacted(pattern: re.Pattern[str], text: str) -> str:
+    """A text without what a pattern matches. It is tried on one window of the text after the other: `re` holds the
+    interpreter as long as it searches, and that may be the square of what it searches in."""
+    spans = sorted(
+        match.span()
+        for start in range(0, max(1, len(text) - _OVERLAP), _WINDOW - _OVERLAP)
+        for match in pattern.finditer(text, start, start + _WINDOW)
+        if match.end() > match.start()
+    )
+    parts: list[str] = []
+    at = 0
+    for start, end in spans:
+        if start >= at:
+            parts += (text[at:start], HIDDEN)
+        at = max(at, end)
+    return "".join((*parts, text[at:]))
 
 
 def opened(vault: Vault, request_id: str, row: dict[str, str], column: str) -> str:
