@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from proxy.config.leaf import Leaf
     from proxy.config.snapshot import Key, Snapshot
     from proxy.limits import Permit
+    from proxy.limits.need import Need
 
 _SMALL_PROMPT = 1 << 15  # bytes of a prompt that a stream may hold on to as long as it lasts
 
@@ -122,6 +123,7 @@ class Exchange(msgspec.Struct, eq=False):
     user: bytes = b""
     tags: dict[str, str] | None = None
     permit: Permit | None = None
+    need: Need | None = None
     read: float = 0.0
     upstream: float = 0.0
     queued: float = 0.0

@@ -22,6 +22,7 @@ from adapters.opening import NOTHING, look
 from adapters.types import Dialect, StreamDecoder, Usage, next_number
 from proxy.errors import UpstreamFailure
 from proxy.exchange import GAPS, Exchange, Gaps
+from proxy.headers import NO_SHAPE
 from proxy.seams import Reply
 
 _EVENT_LIMIT = 8 << 20
@@ -88,7 +89,7 @@ class Events(msgspec.Struct, eq=False):
         x = self._x
         x.committed = True
         x.client.begin(status, head, None)
-        self._reply.raw_headers = ()  # a stream may last; its head need not
+        self._reply.raw_headers, self._reply.shape = (), NO_SHAPE  # a stream may last; its head need not
         await self._flow()
 
     def keep(self, transcript: Transcript) -> None:

@@ -274,7 +274,7 @@ class Upstream(ResponseHandler):
             self._quick = self._whole
         self._have_head = False
         self._body = _NOTHING
-        self.raw_headers = ()
+        self.raw_headers, self.shape = (), NO_SHAPE
         pool.give(key, self)
 
     def _has_ended(self) -> bool:

@@ -84,11 +84,12 @@ class Permit(msgspec.Struct, eq=False, gc=False):
         if meter is None:
             return
         used = used_of(self.need, usage, answered)
+        amount = limiter.amount(meter, self.price, used) if limiter.spends else 0
         with limiter.locked(always=True):
             if meter.token_rates:
                 meter.correct(self.need, used.input + used.output)
             if limiter.spends:
-                limiter.spend(meter, self.reserved, self.price, used)
+                meter.spend(self.reserved, amount, time())
 
     def _give(self, limiter: Limiter) -> None:
         limiter.gate.give()
@@ -238,7 +239,8 @@ class Limiter:
         """Takes a permit as soon as there is one. Raises Refused (412, 429)."""
         child = self._for(model) if self.models else None
         if self.meter is not None and self.meter.shared:
-            await self.lease(self.meter, self._need(x), self._price(x, model))
+            held, price = self._need(x), self._price(x, model)
+            await self.lease(self.meter, held, self.amount(self.meter, price, held.usage) if self.spends else 0)
         if not await self._in_turn(x):
             raise refusals.unreachable() if self.gate.closed else self._full()
         try:
@@ -274,17 +276,20 @@ class Limiter:
 
     def _enter(self, x: Exchange, model: str | None) -> Permit | None:
         meter = self.meter
-        held = _NONE if meter is None else self._need(x)
-        price = None if meter is None else self._price(x, model)
+        held, price, amount = _NONE, None, 0
+        if meter is not None:
+            held, price = self._need(x), self._price(x, model)
+            amount = self.amount(meter, price, held.usage) if self.spends else 0
         if not self._locks.acquire(self._row_at):
             return None
         try:
-            if meter is not None and not self.check(meter, held, price):
+            if meter is not None and not self.check(meter, held, amount):
                 return None
             if self.gate.room():
                 self._u32[self._used] += 1
-                reserved = 0 if meter is None else self._count(meter, held, price)
-                return Permit(self, held, reserved, price, rated=meter is not None)
+                if meter is not None:
+                    self._count(meter, held, amount)
+                return Permit(self, held, amount, price, rated=meter is not None)
         finally:
             self._locks.release(self._row_at)
         self._no_place()
@@ -296,10 +301,12 @@ class Limiter:
         if meter is None:
             return Permit(self)
         held, price = self._need(x), self._price(x, model)
+        amount = self.amount(meter, price, held.usage) if self.spends else 0
         with self.locked():
-            if not self.check(meter, held, price):
+            if not self.check(meter, held, amount):
                 raise refusals.not_now(self.what, self.name)
-            return Permit(self, held, self._count(meter, held, price), price, rated=True)
+            self._count(meter, held, amount)
+            return Permit(self, held, amount, price, rated=True)
 
     # -- rates and budget
 
@@ -307,7 +314,14 @@ class Limiter:
         meter = self.meter
         if meter is None or not (meter.token_rates or self.spends):
             return _NONE
-        return need.of(x.body, x.dialect)
+        return self.need(x)
+
+    def need(self, x: Exchange) -> Need:
+        """What a request may use; guessed once."""
+        held = x.need
+        if held is None:
+            held = x.need = need.of(x.body, x.dialect)
+        return held
 
     def _price(self, x: Exchange, model: str | None) -> Price | None:
         """The price by which this limiter's budget is counted. Raises Refused (412) where there must be one."""
@@ -329,52 +343,46 @@ class Limiter:
         has been used must be counted, even at the risk that another's count at this moment is lost."""
         return self._host.memory.locked(self._row_at, always=always)
 
-    async def lease(self, meter: Meter, held: Need, price: Price | None, *, attempt: bool = False) -> None:
+    def amount(self, meter: Meter, price: Price | None, usage: Usage) -> int:
+        """What a usage takes from the budget."""
+        assert meter.spending is not None
+        return amount_of(meter.spending, price, usage)
+
+    async def lease(self, meter: Meter, held: Need, amount: int, *, attempt: bool = False) -> None:
         """Waits a moment for what other hosts may have to spare. Raises Refused (412, 429)."""
         for _ in range(_LOOKS):
             with self.locked():
-                if self.check(meter, held, price, attempt=attempt):
+                if self.check(meter, held, amount, attempt=attempt):
                     return
             self._host.ask(self._row_at)
             await asyncio.sleep(_LOOK_EVERY)
 
-    def check(self, meter: Meter, held: Need, price: Price | None, *, attempt: bool = False) -> bool:
+    def check(self, meter: Meter, held: Need, amount: int, *, attempt: bool = False) -> bool:
         """Looks whether budget and rates have room, with the lock held; False: other hosts are to be asked first.
-        `attempt`: only the budget counts, for one attempt. Raises Refused (412, 429)."""
+        `amount` is what the request may take from the budget. `attempt`: only that counts, for one attempt. Raises
+        Refused (412, 429)."""
         if self.gate.closed:
             raise refusals.unreachable()
         meter.lacks = False
         now = monotonic()
-        if meter.spending is not None:
-            amount = max(1, amount_of(meter.spending, price, held.usage)) if self.spends or attempt else 0
-            if meter.exhausted(time(), now, amount):
-                raise refusals.exhausted(self.what, self.name, _spelled(meter.spending))
+        least = max(1, amount) if self.spends or attempt else 0
+        if meter.spending is not None and meter.exhausted(time(), now, least):
+            raise refusals.exhausted(self.what, self.name, _spelled(meter.spending))
         if meter.rates and not attempt:
             refusing = meter.refusing(now, held)
             if refusing is not None:
                 raise refusals.too_fast(self.what, self.name, *refusing, meter.states(now))
         return not meter.lacks
 
-    def _count(self, meter: Meter, held: Need, price: Price | None) -> int:
-        """Counts a request; returns what is reserved of the budget."""
+    def _count(self, meter: Meter, held: Need, amount: int) -> None:
+        """Counts a request, and holds what it may take from the budget."""
         if meter.rates:
             meter.count(monotonic(), held)
             if meter.low:
                 meter.low = False
                 self._host.ask(self._row_at)
-        return self.reserve(meter, held, price) if self.spends else 0
-
-    def reserve(self, meter: Meter, held: Need, price: Price | None) -> int:
-        """Holds the worst case of the budget, with the lock held; returns how much that is."""
-        assert meter.spending is not None
-        amount = amount_of(meter.spending, price, held.usage)
-        meter.reserve(amount)
-        return amount
-
-    def spend(self, meter: Meter, reserved: int, price: Price | None, usage: Usage) -> None:
-        """Counts the cost of an answer, with the lock held."""
-        assert meter.spending is not None
-        meter.spend(reserved, amount_of(meter.spending, price, usage), time())
+        if self.spends:
+            meter.reserve(amount)
 
     # -- what administration and the leader look at
 

@@ -12,6 +12,7 @@ arrive together. Money is in billionths of a US dollar.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 import msgspec
 
@@ -64,7 +65,7 @@ class Spending:
     """One budget. `limit` and all amounts are billionths of a dollar, or tokens. `since` (Unix seconds) is when whoever
     has it was made, 0 if that is not known: windows of N days are counted from there."""
 
-    __slots__ = ("alert", "budget", "in_money", "limit", "since", "window")
+    __slots__ = ("_from", "_number", "_until", "alert", "budget", "in_money", "limit", "since", "window")
 
     def __init__(self, budget: Budget, since: int = 0) -> None:
         self.budget = budget
@@ -74,10 +75,16 @@ class Spending:
         self.limit = round((budget.usd if budget.usd is not None else budget.tokens or 0) * scale)
         self.alert = None if budget.alert_threshold is None else round(budget.alert_threshold * scale)
         self.window = budget.window
+        self._number = 0
+        self._from = self._until = 0.0  # between these it is this number
 
     def window_at(self, wall: float) -> int:
         """The number of the window that a moment (Unix seconds) is in."""
-        return windows.window_id(self.window, wall, self.since)
+        if not self._from <= wall < self._until:
+            ends = windows.ends(self.window, wall, self.since)
+            self._number = windows.window_id(self.window, wall, self.since)
+            self._from, self._until = wall, inf if ends is None else ends
+        return self._number
 
 
 class State(msgspec.Struct, frozen=True):
@@ -183,13 +190,15 @@ class Meter:
     def states(self, now: float) -> list[State]:
         """How the rates stand: of requests and of tokens the one with the least room."""
         tightest: dict[bool, State] = {}
+        pooled = self.pooled
         for rate in self.rates:
-            arrival = self._f64[rate.cell]
-            state = State(rate.tokens, rate.limit, rate.remaining(arrival, now), max(0.0, arrival - now))
-            if self.pooled:
+            if pooled:
                 left = self._f64[rate.pool] + self._f64[(self.row.at + Memory.AVAILS) // 8 + rate.index]
                 left = max(0.0, min(left, rate.limit))
                 state = State(rate.tokens, rate.limit, int(left), (rate.limit - left) * rate.interval)
+            else:
+                arrival = self._f64[rate.cell]
+                state = State(rate.tokens, rate.limit, rate.remaining(arrival, now), max(0.0, arrival - now))
             known = tightest.get(rate.tokens)
             if known is None or state.remaining < known.remaining:
                 tightest[rate.tokens] = state
@@ -203,6 +212,8 @@ class Meter:
         cells, purse = self._cells, self._purse
         window = self.spending.window_at(wall)
         known = cells[purse + Purses.WINDOW]
+        if window == known:
+            return
         if window > known or window >> 40 != known >> 40:
             self._f64[(self.row.at + Memory.POOLS) // 8 + BUDGET] = 0.0
             self._f64[(self.row.at + Memory.DENIED) // 8 + BUDGET] = 0.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING
 
 from adapters.types import Usage
-from proxy.limits import need, refusals
+from proxy.limits import refusals
 from proxy.limits.limiter import Limiter, Permit, used_of
 from proxy.limits.meter import Meter, State
 
@@ -22,8 +23,9 @@ class Reservation(Permit, eq=False, gc=False):
 
     def _settle(self, limiter: Limiter, usage: Usage | None, answered: bool) -> None:
         if limiter.meter is not None and limiter.meter.spending is not None:
+            amount = limiter.amount(limiter.meter, self.price, used_of(self.need, usage, answered))
             with limiter.locked(always=True):
-                limiter.spend(limiter.meter, self.reserved, self.price, used_of(self.need, usage, answered))
+                limiter.meter.spend(self.reserved, amount, time())
 
     def _give(self, limiter: Limiter) -> None:
         """A reservation is no place."""
@@ -41,13 +43,15 @@ class Spender:
     async def enter(self, target: Limiter | None, x: Exchange, model: str) -> Permit:
         """Reserves, and enters the target's limiter as well. Raises Refused (412, 429)."""
         limiter, meter = self._limiter, self._meter
-        held, price = need.of(x.body, x.dialect), limiter.price_of(x, model)
+        held, price = limiter.need(x), limiter.price_of(x, model)
+        amount = limiter.amount(meter, price, held.usage)
         if meter.shared:
-            await limiter.lease(meter, held, price, attempt=True)
+            await limiter.lease(meter, held, amount, attempt=True)
         with limiter.locked():
-            if not limiter.check(meter, held, price, attempt=True):
+            if not limiter.check(meter, held, amount, attempt=True):
                 raise refusals.not_now(limiter.what, limiter.name)
-            permit = Reservation(limiter, held, limiter.reserve(meter, held, price), price)
+            meter.reserve(amount)
+            permit = Reservation(limiter, held, amount, price)
         if target is not None:
             try:
                 permit.add(target.enter(x, model) or await target.wait(x, model))

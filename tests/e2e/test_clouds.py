@@ -152,14 +152,14 @@ def test_anthropics_client_gets_anthropics_own_answer(messages: anthropic.Anthro
         messages=HELLO,
         max_tokens=2000,
         thinking=thinking,
-        extra_headers={"anthropic-beta": "one,two"},
+        extra_headers={"anthropic-beta": "interleaved-thinking-2025-05-14,one,context-1m-2025-08-07"},
     )
     assert [block.type for block in answer.content] == ["thinking", "text"]
     assert answer.usage.input_tokens == 5
     sent = upstream.last.json()
     assert upstream.last.path.endswith("/invoke")
     assert sent["anthropic_version"] == "bedrock-2023-05-31"
-    assert sent["anthropic_beta"] == ["one", "two"]
+    assert sent["anthropic_beta"] == ["interleaved-thinking-2025-05-14", "context-1m-2025-08-07"]
     assert "model" not in sent
     assert sent["thinking"] == thinking
 

@@ -21,7 +21,11 @@ from tests.proxy.leases.hosts import OneHost
 from tests.proxy.leases.test_keeper import ready, until
 
 X: Any = SimpleNamespace(
-    body=b'{"max_tokens":5,"a":1}', dialect=Dialect.OPENAI_CHAT, key=SimpleNamespace(id="k", weight=16), leaf=None
+    body=b'{"max_tokens":5,"a":1}',
+    dialect=Dialect.OPENAI_CHAT,
+    key=SimpleNamespace(id="k", weight=16),
+    leaf=None,
+    need=None,
 )
 NEED = 6 + 5
 """Tokens that this reserves."""
