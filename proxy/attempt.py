@@ -221,6 +221,7 @@ class Attempts:
         bodies = (sent.body, *sent.more)
         found: list[bytes] = []
         last: Reply | None = None
+        passed = b""
         for start in range(0, len(bodies), _AT_ONCE):
             if last is not None:
                 last.finish()
@@ -231,6 +232,8 @@ class Attempts:
             bad = next((each for each in made if isinstance(each, BaseException) or each[1] is None), None)
             for each in made:
                 if each is not bad and not isinstance(each, BaseException):
+                    # Its head is gone with it.
+                    passed = headers.for_client(each[0].raw_headers, each[0].shape, content_type=False)
                     each[0].finish()
             if isinstance(bad, BaseException):
                 raise bad
@@ -248,8 +251,7 @@ class Attempts:
             answer = wire.codec.combined(call, found)
         except BadAnswer as error:
             raise UpstreamFailure(Kind.BAD_UPSTREAM, str(error), sent=True) from error
-        head = JSON + headers.for_client(last.raw_headers, last.shape, content_type=False) + dropped_line(sent.dropped)
-        return Outcome(200, last, head, None, answer.body, usage=answer.usage)
+        return Outcome(200, last, JSON + passed + dropped_line(sent.dropped), None, answer.body, usage=answer.usage)
 
     async def _call(self, leaf: Leaf, wire: Wire, lines: bytes, body: bytes) -> tuple[Reply, bytes | None]:
         """One of several calls: its answer, and the whole body unless it is an error."""
