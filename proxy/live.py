@@ -109,7 +109,9 @@ class Live:
         general = file.prices.file or self._price_table or vendored()
         tables = (file.prices.models, _set_prices(stored.prices), general)
         prices = Prices(table for table in tables if table is not None)
+        self.limiters.begin()
         snapshot = Snapshot(rows, self.limiters, self._trusted, prices, self.healths)
+        self.limiters.forget_others()
         for problem in snapshot.problems:
             _log.warning("left out: %s", problem)
         snapshot.unsure = self.failing

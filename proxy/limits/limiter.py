@@ -196,6 +196,19 @@ class Limiter:
         """Requests that wait here, over all workers of this host."""
         return self.gate.row.queued
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is counted here: nobody is in, waits, or may have spent."""
+        own = self.held == 0 and self.queued == 0 and (self.meter is None or self.meter.spending is None)
+        return own and all(child.idle for child in self.models)
+
+    def detach(self) -> None:
+        """Nobody will come any more. What is counted for others stays in its row."""
+        for each in (self, *self.models):
+            row = each.gate.row
+            self._host.gates.pop(row.at, None)
+            self._host.meters.pop(row.at, None)
+
     # -- coming and going
 
     def enter(self, x: Exchange, model: str | None) -> Permit | None:

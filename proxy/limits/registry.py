@@ -20,6 +20,7 @@ class Limiters:
     def __init__(self, host: Host | None = None) -> None:
         self.host = Host() if host is None else host
         self.all: dict[tuple[str, str], Limiter] = {}
+        self._asked: set[tuple[str, str]] = set()
 
     def api_key(self, row: ApiKeyRow) -> Limiter | None:
         """The limiter of an API key, with its limits set anew; None without any."""
@@ -29,9 +30,23 @@ class Limiters:
         """The limiter of a virtual key, with its limits set anew; None without any."""
         return self._limiter(VIRTUAL_KEY, row.slug, row.slug, row.limits, row)
 
+    def begin(self) -> None:
+        """The keys are read anew."""
+        self._asked.clear()
+
+    def forget_others(self) -> None:
+        """Lets go of limiters that nobody has asked for since `begin` and nobody is in: keys that are gone. Budgets are
+        kept, because what was spent of them is still to be saved."""
+        for who in self.all.keys() - self._asked:
+            limiter = self.all[who]
+            if limiter.idle:
+                del self.all[who]
+                limiter.detach()
+
     def _limiter(
         self, what: str, identity: str, name: str, limits: Limits, row: ApiKeyRow | VirtualKeyRow
     ) -> Limiter | None:
+        self._asked.add((what, identity))
         known = self.all.get((what, identity))
         if not limited(limits):
             if known is not None:

@@ -79,3 +79,25 @@ def test_a_reload_keeps_the_count_and_changes_the_limit() -> None:
     first.enter(X, None)
     with pytest.raises(Refused, match="renamed"):
         first.enter(X, None)
+
+
+def test_keys_that_are_gone_leave_no_limiter_behind_once_nobody_is_in() -> None:
+    limiters = Limiters()
+    gone = limiters.api_key(key_row(3))
+    assert gone is not None
+    permit = gone.enter(X, None)
+    assert permit is not None
+
+    limiters.begin()
+    limiters.forget_others()
+    assert limiters.all, "somebody is in"
+
+    permit.leave(None, answered=True)
+    limiters.begin()
+    limiters.forget_others()
+    assert not limiters.all
+    assert not limiters.host.gates
+
+    again = limiters.api_key(key_row(3))
+    assert again is not None
+    assert again.held == 0
