@@ -7,7 +7,7 @@ does a hop-by-hop field, a cookie or a credential get through.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -162,10 +162,15 @@ def for_provider(headers: dict[bytes, bytes], vendor: str) -> dict[bytes, bytes]
     return sent
 
 
-def forwarded(names: tuple[str, ...], raw: Lines) -> bytes:
+def forwarded(names: tuple[str, ...], raw: Lines, stored: Collection[str] = ()) -> bytes:
     """Header lines for the fields a config or request asks to pass on unchanged. Raises Refused (400) for those that
-    may never pass. A name H without a field H falls back to `x-portkey-H`, where the SDKs put unknown options."""
+    may never pass. A name H without a field H falls back to `x-portkey-H`, where the SDKs put unknown options.
+
+    What the operator `stored` is left out: a client's own beside it would be a second one, and which of them counts is
+    anybody's guess.
+    """
     lines = []
+    taken = {name.lower().replace("_", "-").encode() for name in stored}
     for name in names:
         lower = name.strip().lower().encode("utf-8", "replace")
         if not lower:
@@ -176,6 +181,8 @@ def forwarded(names: tuple[str, ...], raw: Lines) -> bytes:
             raise Refused(
                 Kind.INVALID_REQUEST, f"The header {name.strip()[:100]!r} cannot be forwarded.", param="forward_headers"
             )
+        if dashed in taken:
+            continue
         values = [value for other, value in raw if other.lower() == lower]
         if not values:
             values = [value for other, value in raw if other.lower() == b"x-portkey-" + lower]

@@ -190,16 +190,8 @@ def extra_lines(x: Exchange, leaf: Leaf, defaults: tuple[tuple[bytes, bytes], ..
             lines.append(b"%b: %b\r\n" % (name, value))
     names = leaf.forward_headers if asked is None else tuple(asked.decode("latin-1").split(","))
     if names:
-        # Beside what the operator stored, a client's own would be a second one, and which of them counts is anybody's
-        # guess.
-        taken = set(map(_dashed, stored))
-        names = tuple(name for name in names if _dashed(name.strip()) not in taken)
-        lines.append(headers.forwarded(names, x.raw_headers))
+        lines.append(headers.forwarded(names, x.raw_headers, stored))
     return b"".join(lines)
-
-
-def _dashed(name: str) -> str:
-    return name.lower().replace("_", "-")
 
 
 def betas(x: Exchange, target: Target) -> tuple[str, ...]:
