@@ -110,9 +110,10 @@ class Metrics:
             if usage is not None:
                 cell.input += usage.input
                 cell.output += usage.output
-                cell.cached += usage.cached
-                cell.cache_write += usage.cache_write
-                cell.reasoning += usage.reasoning
+                if usage.cached or usage.cache_write or usage.reasoning:
+                    cell.cached += usage.cached
+                    cell.cache_write += usage.cache_write
+                    cell.reasoning += usage.reasoning
             if kept.streamed and ttfb is not None:
                 cell.first.add(ttfb)
                 if usage is not None and usage.output > 1:
@@ -129,8 +130,9 @@ class Metrics:
                 self.attempts[(attempt.provider, attempt.kind or "ok")] += 1
                 if attempt.reason != "first":
                     self.reasons[(attempt.provider, attempt.reason)] += 1
-            if kept.overhead is not None:
-                self.overhead.add(kept.overhead)
+            overhead = kept.overhead
+            if overhead is not None:
+                self.overhead.add(overhead)
 
     def samples(self) -> dict[str, float]:
         """Every sample as `name{labels}` → value."""
