@@ -92,7 +92,17 @@ class Forwarder:
 
     async def _descend(self, x: Exchange, fallback: Fallback, leaves: Sequence[Leaf]) -> Outcome:
         """Follows a fallback whose targets are leaves; returns the last outcome, the others are closed."""
-        outcome = await self._leaf(x, leaves[0], "first")
+        first = leaves[0]
+        if first.cache is None:
+            # `_leaf`, without a call of its own for what most requests come to.
+            try:
+                outcome = await self._attempts.once(x, first)
+                if first.attempts and outcome.status in first.retry_codes:
+                    outcome = await self._again(x, first, outcome)
+            except Refused as refused:
+                outcome = _refused(x, first, refused)
+        else:
+            outcome = await self._leaf(x, first, "first")
         for leaf in leaves[1:]:
             if x.consumed or not fallback.again(outcome.status):
                 break
@@ -127,9 +137,7 @@ class Forwarder:
                 outcome = await self._again(x, leaf, outcome)
             return outcome
         except Refused as refused:
-            outcome = of_refusal(x, refused)
-            outcome.leaf = leaf
-            return outcome
+            return _refused(x, leaf, refused)
 
     async def _asked(self, x: Exchange, leaf: Leaf, reason: str) -> Outcome:
         """What a leaf answers, or the cache in its place."""
@@ -228,6 +236,13 @@ class Forwarder:
         failure = UpstreamFailure(Kind.TIMEOUT, f"The answer took longer than {round(total * 1000)} ms.", sent=True)
         left = max(0.0, total - (self._clock() - x.started))
         return asyncio.get_running_loop().call_later(left, reply.cut, failure)
+
+
+def _refused(x: Exchange, leaf: Leaf, refused: Refused) -> Outcome:
+    """A target that may not be used ends like one that answered so."""
+    outcome = of_refusal(x, refused)
+    outcome.leaf = leaf
+    return outcome
 
 
 def _following(steps: Steps, status: int) -> Leaf | Race | None:

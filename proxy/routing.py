@@ -31,8 +31,10 @@ def resolve(x: Exchange, key: Key) -> Plan:
     """The plan for a request. Sets `x.model` to the model without its slug. Raises Refused."""
     config = _config(x, key)
     if isinstance(config, Plan):
-        _refuse_custom_host(x, "a config that names its targets: write custom_host into the config")
-        _strip_slug(x)
+        if b"x-portkey-custom-host" in x.headers:
+            _refuse_custom_host(x, "a config that names its targets: write custom_host into the config")
+        if x.model is not None and x.model[:1] == "@":
+            _strip_slug(x)
         return config
     plan = _addressed(x, key)
     if b"x-portkey-cache" in x.headers:
