@@ -87,6 +87,7 @@ class Exchange(msgspec.Struct, eq=False):
     `reserved` says that the ledger knows it already. `span` is the place in a trace, where traces are exported.
     `dropped` are the parameters that did not survive translation. `prefilled`: the body's last message is what was
     delivered of an answer that broke off, to be gone on from. `gaps` are those of a stream that came to its end.
+    `need` is what the request may use, as limits guess it once.
 
     A Struct, because one is made for every request: filling its slots costs a tenth of what `__init__` would.
     """
