@@ -40,6 +40,13 @@ class OneHost:
                 return True
         return await gate.wait(flow, 16)
 
+    async def take_all(self, count: int) -> None:
+        """Takes as many, and goes on asking until it has them: a lease comes over the network, when it comes."""
+        async with asyncio.timeout(15):
+            while count:
+                count -= await self.take()
+                await asyncio.sleep(0)
+
     def give(self) -> None:
         self.gate.give()
 

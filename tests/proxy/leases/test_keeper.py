@@ -87,7 +87,7 @@ async def test_two_busy_hosts_never_exceed_the_limit_and_both_are_served(make: M
 async def test_one_round_trip_serves_many_requests(make: Make) -> None:
     host = make(1000)
     await ready(host)
-    assert all([await host.take() for _ in range(10)])
+    await host.take_all(10)
     rounds = host.keeper.rounds
     for _ in range(2000):
         assert await host.take()
@@ -98,7 +98,7 @@ async def test_one_round_trip_serves_many_requests(make: Make) -> None:
 async def test_what_a_vanished_host_held_is_back_within_five_seconds(make: Make) -> None:
     first, second = make(10), make(10)
     await ready(first, second)
-    assert all([await first.take() for _ in range(10)])
+    await first.take_all(10)
     await first.stop(gracefully=False)
     began = time.monotonic()
     assert not await second.take()
@@ -112,7 +112,7 @@ async def test_what_a_vanished_host_held_is_back_within_five_seconds(make: Make)
 async def test_a_host_that_leaves_gives_back_at_once(make: Make) -> None:
     first, second = make(2), make(2)
     await ready(first, second)
-    assert all([await first.take() for _ in range(2)])
+    await first.take_all(2)
     for _ in range(2):
         first.give()
     await first.stop()
@@ -149,36 +149,29 @@ async def test_without_redis_each_host_gives_out_its_share_and_then_all_is_as_be
 ) -> None:
     first, second = make(10), make(10)
     await ready(first, second)
-    assert all([await first.take() for _ in range(10)])
+    await first.take_all(10)
     assert not await second.take()
     redis.kill()
     began = time.monotonic()
     assert not await second.take(), "the first one holds them all for now"
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 2, "nor does anybody wait for a lease to end"
     await until(lambda: second.mode == Mode.SHARE)
     assert [await second.take() for _ in range(6)] == [True] * 5 + [False]
     began = time.monotonic()
     for _ in range(100):
         assert not await second.take()
-    assert time.monotonic() - began < 0.1, "nobody waits for what cannot be asked"
+    assert time.monotonic() - began < 4, "nobody waits for what cannot be asked: that would be 5 s"
     redis.start()
-    await until(lambda: (first.mode, second.mode) == (Mode.GOOD, Mode.GOOD))
+    # Each has told what it holds, and the first has heard that together that is too much.
+    await until(lambda: (first.mode, second.mode) == (Mode.GOOD, Mode.GOOD) and first.gate.capacity == 5)
     for _ in range(5):
         first.give()
     assert not await first.take(), "fifteen were too many: five had to end"
     for _ in range(5):
         first.give()
-    await asyncio.sleep(0.2)
-    for _ in range(5):
         second.give()
     # Redis was told everything anew, and waits a lease's length in case somebody has not spoken yet.
-    await until(lambda: first.gate.capacity + second.gate.capacity > 0 or True)
-    counted = 0
-    ends = time.monotonic() + 8
-    while counted < 10 and time.monotonic() < ends:
-        counted += await second.take()
-        await asyncio.sleep(0.01)
-    assert counted == 10
+    await second.take_all(10)
     assert not await first.take()
 
 
@@ -214,7 +207,7 @@ async def test_redis_that_has_forgotten_everything_is_told_and_nobody_gets_too_m
 async def test_a_host_that_stood_still_for_longer_than_its_lease_asks_before_it_lets_anybody_in(make: Make) -> None:
     first, second = make(10), make(10)
     await ready(first, second)
-    assert all([await first.take() for _ in range(10)])
+    await first.take_all(10)
     for _ in range(10):
         first.give()
     # As if it had been stopped: no beat, and its lease ends.
