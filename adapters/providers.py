@@ -42,6 +42,10 @@ RESPONSES_ONLY = (
 Azure `OperationNotSupported` (400). From the list of models in OpenAI's own SDK (`types/shared/all_models.py`: those
 that are no chat models) and from what users were answered."""
 
+_BEDROCK_RESPONSES = ("openai.gpt-[5-9]*", "*.openai.gpt-[5-9]*", "openai.gpt-daybreak-*", "*.openai.gpt-daybreak-*")
+"""OpenAI's closed models on Bedrock, by their ids and those of inference profiles: neither Converse nor InvokeModel has
+them. https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses-api.html"""
+
 _CHAT_ONLY = ("gpt-3.5-turbo", "gpt-3.5-turbo-[01]*", "gpt-4*", "gpt-5*", "chatgpt-*", "o[1-9]*")
 
 
@@ -58,7 +62,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     that is meant by the fields: another address for another kind of deployment, say. It raises InvalidRequest.
     `url_field` is a provider field that holds the whole address, as `custom_host` would. `query` is added to paths that
     are only passed through and bring none; `passed` gives the beginnings of such paths that are elsewhere here.
-    `naming` gives the name that a model has in the paths of a dialect, where that is not its name.
+    `naming` gives the name that a model has in the paths of a dialect, where that is not its name. `prefixes` are what
+    stands before the paths of models that fit the patterns.
     `quirks` says, for a dialect, what this provider wants otherwise. A row without `paths` is for passing through only.
     """
 
@@ -83,6 +88,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     query: str = ""
     passed: Mapping[str, str] = {}
     naming: Mapping[Dialect, Callable[[str], str]] = {}
+    prefixes: Mapping[str, tuple[str, ...]] = {}
     quirks: Mapping[Dialect, Quirks] = {}
 
     @property
@@ -93,7 +99,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def by_model(self) -> bool:
         """Whether the address or the dialect depends on the model, or on whether the answer is streamed."""
-        return bool(self.stream_paths or self.only) or any("{model}" in path for path in self.paths.values())
+        return bool(self.stream_paths or self.only or self.prefixes) or any(
+            "{model}" in path for path in self.paths.values()
+        )
 
 
 def matches(model: str, patterns: tuple[str, ...]) -> bool:
@@ -358,6 +366,7 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.BEDROCK_COUNT_TOKENS: "/model/{model}/count-tokens",
             Dialect.BEDROCK_TITAN_EMBEDDINGS: "/model/{model}/invoke",
             Dialect.BEDROCK_COHERE_EMBEDDINGS: "/model/{model}/invoke",
+            Dialect.OPENAI_RESPONSES: "/openai/v1/responses",
         },
         stream_paths={
             Dialect.BEDROCK_CONVERSE: "/model/{model}/converse-stream",
@@ -368,12 +377,41 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.BEDROCK_COUNT_TOKENS: ("*anthropic.claude*",),
             Dialect.BEDROCK_TITAN_EMBEDDINGS: ("*amazon.titan-embed*",),
             Dialect.BEDROCK_COHERE_EMBEDDINGS: ("*cohere.embed*",),
+            Dialect.OPENAI_RESPONSES: _BEDROCK_RESPONSES,
         },
+        responses_only=_BEDROCK_RESPONSES,
         naming={Dialect.BEDROCK_COUNT_TOKENS: without_region},
         key_required=False,
         defaults=(("aws_region", "us-east-1"),),
         signer="bedrock",
         variant=_aws,
+    ),
+    Provider(
+        name="bedrock-mantle",
+        base_url="https://bedrock-mantle.{aws_region}.api.aws",
+        key_env="AWS_BEARER_TOKEN_BEDROCK",
+        docs="https://docs.aws.amazon.com/bedrock/latest/userguide/bedrock-mantle.html",
+        paths={
+            Dialect.OPENAI_CHAT: "/v1/chat/completions",
+            Dialect.OPENAI_RESPONSES: "/v1/responses",
+            Dialect.OPENAI_MODELS: "/v1/models",
+            Dialect.ANTHROPIC_MESSAGES: "/anthropic/v1/messages",
+            Dialect.ANTHROPIC_COUNT_TOKENS: "/anthropic/v1/messages/count_tokens",
+        },
+        headers=(("anthropic-version", "2023-06-01"),),
+        only={
+            Dialect.OPENAI_CHAT: ("[!a]*", "a[!n]*"),  # all but Anthropic's
+            # Which others have Responses, the model cards say one by one; for those there is chat.
+            Dialect.OPENAI_RESPONSES: ("openai.gpt-*", "google.gemma-4-*", "xai.grok-*"),
+            Dialect.ANTHROPIC_MESSAGES: ("anthropic.*",),
+            Dialect.ANTHROPIC_COUNT_TOKENS: ("anthropic.*",),
+        },
+        responses_only=_BEDROCK_RESPONSES,
+        prefixes={"/openai": ("openai.gpt-[5-9]*", "openai.gpt-daybreak-*", "google.gemma-4-*", "xai.grok-*")},
+        passed={"/": "/v1/"},
+        key_required=False,
+        defaults=(("aws_region", "us-east-1"),),
+        signer="bedrock-mantle",
     ),
     Provider(
         name="sagemaker",
@@ -419,8 +457,10 @@ _ROWS: tuple[Provider, ...] = (
     _row("deepinfra", "https://api.deepinfra.com/v1/openai", "https://deepinfra.com/docs"),
     _row(
         "deepseek",
-        "https://api.deepseek.com/v1",
+        "https://api.deepseek.com",
         "https://api-docs.deepseek.com",
+        # https://api-docs.deepseek.com/guides/responses_api knows no `/v1`; chat is at either.
+        {**_CHAT, **_RESPONSES},
         quirks=_goes_on(Prefill(mark="prefix", below="/beta"), "reasoning_content"),
     ),
     _row("featherless-ai", "https://api.featherless.ai/v1", "https://featherless.ai/docs", _TEXT),

@@ -270,6 +270,7 @@ SIGNERS: dict[str, Reader] = {
     "azure": _azure,
     "azure-ai": _azure_ai,
     "bedrock": _aws("bedrock"),
+    "bedrock-mantle": _aws("bedrock-mantle"),
     "sagemaker": _aws("sagemaker"),
 }
 """`Provider.signer`, and who reads its credential."""

@@ -362,6 +362,7 @@ class Target:
         """A wire whose path may depend on both."""
         path = self.provider.stream_paths.get(upstream) if streamed else None
         path = path or self.provider.paths[upstream]
+        path = next((each for each, models in self.provider.prefixes.items() if matches(model, models)), "") + path
         naming = self.provider.naming.get(upstream)
         named = templates.segment(model if naming is None else naming(model), "model")
         return self._compiled(client, upstream, path.replace(templates.MODEL, named))

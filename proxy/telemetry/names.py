@@ -24,6 +24,7 @@ PROVIDERS: dict[str, str] = {
     "azure-openai": "azure.ai.openai",
     "azure-ai": "azure.ai.inference",
     "bedrock": "aws.bedrock",
+    "bedrock-mantle": "aws.bedrock",
     "google": "gcp.gemini",
     "vertex-ai": "gcp.vertex_ai",
     "mistral-ai": "mistral_ai",

@@ -17,7 +17,7 @@ from adapters.types import Dialect
 
 # The ids that programs of the field may name.
 _KNOWN = """
-openai azure-openai azure-ai github anthropic google sagemaker mistral-ai ollama
+openai azure-openai azure-ai github anthropic bedrock bedrock-mantle google sagemaker mistral-ai ollama
 302ai ai21 aibadgr anyscale bytez cerebras cometapi matterai cortex dashscope deepbricks deepinfra deepseek
 featherless-ai fireworks-ai groq huggingface hyperbolic inference-net iointelligence jina nomic voyage kluster-ai
 krutrim lambda lemonfox-ai lepton lingyi meshy tripo3d milvus qdrant modal monsterapi moonshot ncompass nebius

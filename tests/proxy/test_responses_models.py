@@ -118,3 +118,47 @@ def test_a_virtual_key_carries_the_patterns() -> None:
     plan = Snapshot(Rows(virtual_keys=(row,)), Limiters()).plans["a"]
     assert plan.single is not None
     assert path(plan.single.target, "mine") == "/v1/responses"
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "client", "where"),
+    [
+        ("deepseek", "deepseek-v4-flash", Dialect.OPENAI_RESPONSES, "https://api.deepseek.com/responses"),
+        ("deepseek", "deepseek-v4-flash", Dialect.OPENAI_CHAT, "https://api.deepseek.com/chat/completions"),
+        ("bedrock-mantle", "openai.gpt-oss-120b", Dialect.OPENAI_RESPONSES, "mantle/v1/responses"),
+        ("bedrock-mantle", "openai.gpt-oss-120b", Dialect.OPENAI_CHAT, "mantle/v1/chat/completions"),
+        ("bedrock-mantle", "openai.gpt-5.6-luna", Dialect.OPENAI_RESPONSES, "mantle/openai/v1/responses"),
+        ("bedrock-mantle", "openai.gpt-5.6-luna", Dialect.OPENAI_CHAT, "mantle/openai/v1/responses"),
+        ("bedrock-mantle", "openai.gpt-5.6-luna", Dialect.ANTHROPIC_MESSAGES, "mantle/openai/v1/responses"),
+        ("bedrock-mantle", "xai.grok-4.3", Dialect.OPENAI_CHAT, "mantle/openai/v1/chat/completions"),
+        ("bedrock-mantle", "amazon.nova-pro", Dialect.OPENAI_CHAT, "mantle/v1/chat/completions"),
+        ("bedrock-mantle", "qwen.qwen3-32b", Dialect.OPENAI_RESPONSES, "mantle/v1/chat/completions"),
+        ("bedrock-mantle", "anthropic.claude-opus-4-8", Dialect.ANTHROPIC_MESSAGES, "mantle/anthropic/v1/messages"),
+        ("bedrock-mantle", "anthropic.claude-opus-4-8", Dialect.OPENAI_CHAT, "mantle/anthropic/v1/messages"),
+        ("bedrock", "us.openai.gpt-5.5", Dialect.OPENAI_RESPONSES, "runtime/openai/v1/responses"),
+        ("bedrock", "us.openai.gpt-5.5", Dialect.GEMINI_GENERATE, "runtime/openai/v1/responses"),
+        ("bedrock", "openai.gpt-oss-120b-1:0", Dialect.OPENAI_CHAT, "runtime/model/openai.gpt-oss-120b-1%3A0/converse"),
+        ("bedrock", "meta.llama3", Dialect.OPENAI_RESPONSES, "runtime/model/meta.llama3/converse"),
+    ],
+)
+def test_rows_say_which_models_have_responses_and_where(provider: str, model: str, client: Dialect, where: str) -> None:
+    at = target(provider)
+    hosts = {
+        "mantle": "https://bedrock-mantle.us-east-1.api.aws",
+        "runtime": "https://bedrock-runtime.us-east-1.amazonaws.com",
+    }
+    name, slash, rest = where.partition("/")
+    assert (
+        f"{at.origin.scheme}://{at.origin.authority}{path(at, model, client)}" == hosts.get(name, name) + slash + rest
+    )
+
+
+def test_stored_responses_are_asked_for_where_they_are_made() -> None:
+    assert target("deepseek").passed_path("/responses/resp_1", "", "") == "/responses/resp_1"
+    assert target("bedrock-mantle").passed_path("/responses/resp_1", "", "") == "/v1/responses/resp_1"
+
+
+def test_mantle_is_signed_for_by_its_own_name() -> None:
+    keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "aws_region": "us-west-2"}
+    at = Target(PROVIDERS["bedrock-mantle"], "", fields=keys)
+    assert (at.origin.authority, at.signing.service) == ("bedrock-mantle.us-west-2.api.aws", "bedrock-mantle")
