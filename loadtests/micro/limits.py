@@ -19,7 +19,7 @@ import uvloop
 from loadtests.micro import rig
 from loadtests.micro.count import bytecodes_of
 from proxy.server import Door
-from proxy.transport import Upstream
+from proxy.transport.upstream import Upstream
 
 _LIMIT = "limits: {concurrency: 8192}"
 _ROUNDS = 5

@@ -19,7 +19,7 @@ from proxy.app import Gateway
 from proxy.config.file import FileConfig, load
 from proxy.ports import BudgetRow, Rows
 from proxy.server import Door
-from proxy.transport import Upstream
+from proxy.transport.upstream import Upstream
 
 TOKEN = "lw-bench-0123456789abcdef0123456789"
 CONFIG = f"""

@@ -165,7 +165,7 @@ class Rig:
     @property
     def open_upstream(self) -> int:
         """Upstream connections in use now."""
-        return sum(connection._busy for connection in self.gateway.transport.active)
+        return sum(connection.busy for connection in self.gateway.transport.active)
 
     @property
     def permits(self) -> int:

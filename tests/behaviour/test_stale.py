@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from proxy import transport
+from proxy.transport import pool
 from tests.behaviour.rig import CHAT, Rig
 from tests.fakes.provider import Provider, mode_text, steered
 from tests.fakes.upstream import NEXT, SSE_HEAD, Asked, End, Script, Scripted, chunk, ok
@@ -200,7 +200,7 @@ async def test_idle_connections_are_kept_for_their_time_and_no_longer(monkeypatc
         await asyncio.sleep(0.1)
         await rig.chat()
         assert [asked.connection for asked in upstream.requests] == [0, 1]
-    monkeypatch.setattr(transport, "_MAX_AGE", 0.05)
+    monkeypatch.setattr(pool, "_MAX_AGE", 0.05)
     async with Scripted(play=lambda asked: [MINE]) as upstream, Rig(openai=upstream.url) as rig:
         await rig.chat()
         await asyncio.sleep(0.1)

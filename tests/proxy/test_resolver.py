@@ -9,7 +9,7 @@ from aiodns import error as errno
 from aiodns.error import DNSError
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from proxy.resolver import Resolver
+from proxy.transport.resolver import Resolver
 
 
 class Servers(AbstractResolver):

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from adapters.errors import Kind
-from proxy import transport as module
 from proxy.address import AddressPolicy
 from proxy.errors import UpstreamFailure
 from proxy.seams import Origin, Timeouts
-from proxy.transport import HttpTransport, Upstream
+from proxy.transport import HttpTransport, http
+from proxy.transport.upstream import Upstream
 from tests.fakes.upstream import NEXT, End, Scripted, chunk, head, ok
 
 
@@ -356,7 +356,7 @@ async def test_a_failure_says_whether_the_request_may_have_arrived(transport: Ht
 async def test_one_timer_watches_all_connections_and_rests_when_none_is_open(
     transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_SWEEP", 0.01)
+    monkeypatch.setattr(http, "_SWEEP", 0.01)
     async with Scripted([]) as upstream:
         limits = Timeouts(first_byte=0.05)
         sent = [transport.send(origin(upstream), ASK, b"{}", limits) for _ in range(20)]
