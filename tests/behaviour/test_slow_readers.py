@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy import server
+from proxy.server import door
 from tests.behaviour.client import Answer, Line, connect, events, request
 from tests.behaviour.rig import CHAT, MESSAGES, Rig
 from tests.behaviour.test_verbatim import memory
@@ -118,7 +118,7 @@ async def test_a_client_that_stops_reading_stops_the_provider_and_loses_nothing(
 async def test_a_client_that_reads_no_more_for_too_long_is_cut_off(
     flood: Flood, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_SEND_STALL", 0.2)
+    monkeypatch.setattr(door, "_SEND_STALL", 0.2)
     async with Rig(openai=flood.url, anthropic=flood.url) as rig:
         lines = [await stalled(rig.port, kind) for kind in ANSWERS]
         assert flood.open == len(ANSWERS)
@@ -130,7 +130,7 @@ async def test_a_client_that_reads_no_more_for_too_long_is_cut_off(
 
 
 async def test_an_answer_already_written_whole_does_not_wait_for_ever_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_SEND_STALL", 0.2)
+    monkeypatch.setattr(door, "_SEND_STALL", 0.2)
     body = b"x" * 200_000
     whole = head(content_length=str(len(body))) + body
     settings = {"keepalive_timeout": 0.2}

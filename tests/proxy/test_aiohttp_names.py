@@ -33,9 +33,15 @@ def body_reader() -> StreamReader:
     return StreamReader(ResponseHandler(loop), 1 << 16, loop=loop)
 
 
+def handler_of_aiohttp() -> RequestHandler:
+    """A connection of aiohttp's own server."""
+    return RequestHandler(web.Server(unserved), loop=asyncio.get_running_loop())  # type: ignore[arg-type]
+
+
 BASES: dict[str, Callable[[], Any]] = {
     "Edge": lambda: web.Server(unserved),  # type: ignore[arg-type]
-    "Door": lambda: RequestHandler(web.Server(unserved), loop=asyncio.get_running_loop()),  # type: ignore[arg-type]
+    "Door": handler_of_aiohttp,
+    "Messages": handler_of_aiohttp,
     "Answer": lambda: ResponseHandler(asyncio.get_running_loop()),
     "Upstream": lambda: ResponseHandler(asyncio.get_running_loop()),
     "Arrived": body_reader,
@@ -47,7 +53,7 @@ async def unserved(request: web.BaseRequest) -> web.StreamResponse:
     raise AssertionError
 
 
-FILES = sorted(file for room in ("server.py", "transport/*.py") for file in Path(proxy.__file__).parent.glob(room))
+FILES = sorted(file for room in ("server/*.py", "transport/*.py") for file in Path(proxy.__file__).parent.glob(room))
 NOTHING_PRIVATE = {"AbstractResolver", "msgspec.Struct", "Protocol"}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy import server
+from proxy.server import door, edge
 from tests.behaviour.client import Line, connect, request
 from tests.behaviour.rig import CHAT, MESSAGES, Rig
 from tests.fakes.provider import Provider, steered
@@ -33,7 +33,7 @@ async def rig(provider: Provider) -> AsyncIterator[Rig]:
 @pytest.fixture
 async def hasty(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
     """A gateway that waits for nobody longer than a moment."""
-    monkeypatch.setattr(server, "_SWEEP", 0.05)
+    monkeypatch.setattr(edge, "_SWEEP", 0.05)
     limits = {"header_timeout": 0.3, "body_timeout": 0.1, "keepalive_timeout": 0.1}
     async with Rig(openai=provider.url, anthropic=provider.url, server=limits) as running:
         yield running
@@ -300,7 +300,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
 async def test_a_body_that_drips_is_not_waited_for(
     rig: Rig, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_RATE_GRACE", 0.1)
+    monkeypatch.setattr(door, "_RATE_GRACE", 0.1)
     head, _, _ = chat(rig, content_length="100000").partition(b"\r\n\r\n")
     line = await connect(rig.port)
     line.send(head + b"\r\n\r\n")
