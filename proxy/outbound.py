@@ -17,6 +17,7 @@ from proxy.config.target import Target
 from proxy.errors import Refused
 from proxy.exchange import Exchange
 from proxy.outcome import invalid
+from proxy.routing import ONLY_VIRTUAL_KEYS
 
 COUNTED_IF_ASKED = frozenset((Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS))
 """Dialects whose streams tell their usage to those who ask for it."""
@@ -32,9 +33,8 @@ def admit(x: Exchange, leaf: Leaf) -> str:
     assert key is not None
     if asked and key.unrestricted and target.open and not leaf.edits and asked != peek.DEFAULT:
         return target.aliases.get(asked, asked) if target.aliases else asked
-    if target.slug is not None and not key.may_use(target.slug):
-        message = f"This API key may not use the virtual key {target.slug!r}."
-        raise Refused(Kind.FORBIDDEN, message, code="virtual_key_not_allowed")
+    if not key.may_use(target.slug):
+        _refuse_beside_list(x, target)
     if target.expires_at is not None and target.expires_at <= time():
         message = f"The virtual key {target.name!r} has expired."
         raise Refused(Kind.UNAUTHENTICATED, message, type="virtual_key_expired_error", code="01")
@@ -59,6 +59,21 @@ def admit(x: Exchange, leaf: Leaf) -> str:
     if (target.models is not None or key.models is not None) and x.body and _repeats_model(x):
         raise Refused(Kind.INVALID_REQUEST, "The body has more than one `model`.", param="model", code="invalid_json")
     return model
+
+
+def _refuse_beside_list(x: Exchange, target: Target) -> None:
+    """Refuses a target that is not on the list of virtual keys that the API key may use. A config that holds a
+    credential itself has no name there: the key may use it if it is the default that the key's operator gave it."""
+    assert x.key is not None
+    if target.slug is not None:
+        message = f"This API key may not use the virtual key {target.slug!r}."
+    elif x.config is None:
+        message = ONLY_VIRTUAL_KEYS
+    elif x.config == x.key.config:
+        return
+    else:
+        message = f"This API key may only use its virtual keys, not the credential in the config {x.config!r}."
+    raise Refused(Kind.FORBIDDEN, message, code="virtual_key_not_allowed")
 
 
 def _refuse_unread(x: Exchange, *, named: bool) -> None:

@@ -24,6 +24,7 @@ from proxy.errors import Refused
 from proxy.exchange import Exchange
 from proxy.keys import bare, token_of
 
+ONLY_VIRTUAL_KEYS = "This API key may only use its virtual keys, not a provider with a credential of the request's own."
 _HEADER_FIELDS = {b"x-portkey-" + name.replace("_", "-").encode(): name for name in PROVIDER_FIELDS}
 
 
@@ -124,8 +125,7 @@ def _from_query(x: Exchange) -> str | None:
 def _raw(x: Exchange, key: Key, provider: str) -> Target:
     """A provider by its plain name, with the credential that the client sent beside its gateway key."""
     if not key.may_use(None):
-        message = "This API key may only use its virtual keys, not a provider with a credential of the request's own."
-        raise Refused(Kind.FORBIDDEN, message, code="virtual_key_not_allowed")
+        raise Refused(Kind.FORBIDDEN, ONLY_VIRTUAL_KEYS, code="virtual_key_not_allowed")
     used = token_of(x.headers)
     credential = b""
     for name in (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"):

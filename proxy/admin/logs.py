@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from itertools import islice
 from time import time
 from typing import Any
 
@@ -21,6 +22,7 @@ from proxy.config.near import hint
 from proxy.errors import Refused, StoreError
 from proxy.ports import Rows
 from proxy.routes import AdminContext, AdminRequest, Answer
+from proxy.scopes import expand
 from proxy.store import logs
 from proxy.usage_columns import POST
 
@@ -29,6 +31,7 @@ _LARGEST_PAGE = 500
 _ENTRIES = 100  # in one request
 _ENTRY = 256 * 1024
 _TEXT = 256
+_RATERS = 500  # keys that may rate the requests of others, at most
 
 
 def shown(row: dict[str, Any], names: dict[str, str] | None = None) -> dict[str, Any]:
@@ -196,8 +199,16 @@ async def _show(context: AdminContext, request: AdminRequest) -> Answer:
                 record[column] = {"body": bodies.opened(store.vault, id, kept, column)}
         except StoreError:
             record["bodies"] = "sealed under an older master key"
-    record["feedback"] = [_feedback(row) for row in await store.run("reports", logs.feedback_of, record["trace_id"])]
+    given = await store.run("reports", logs.feedback_of, record["trace_id"], _raters(rows, found[0]["api_key"]))
+    record["feedback"] = [_feedback(row) for row in given]
     return Answer({"success": True, "data": record})
+
+
+def _raters(rows: Rows, api_key: str | None) -> list[str]:
+    """The API keys whose feedback counts for a request of this one: it, and those that may read everybody's log. Names
+    of traces are for clients to choose, so another tenant's feedback on the same name is about a trace of his own."""
+    readers = (row.id for row in rows.api_keys if "logs.view" in expand(row.scopes))
+    return [*([] if api_key is None else [api_key]), *islice(readers, _RATERS)]
 
 
 def _entry(row: dict[str, Any]) -> dict[str, Any]:

@@ -120,13 +120,17 @@ class Chores:
         self._add_up_at = monotonic() + (0.0 if more else _ADD_UP_EVERY)
 
     async def forget_old(self) -> None:
-        """Deletes rows of the ledger that are older than they need be: a few thousand in a turn, until none is left."""
-        retention = self._live.file.store.retention
-        if retention is None or monotonic() < self._forget_at:
+        """Deletes what is older than it need be: a few thousand rows of the ledger in a turn, until none is left, and
+        then its sums, a day in a turn."""
+        settings, now = self._live.file.store, time()
+        rows, sums = settings.retention, settings.sums_retention
+        kept = min((each for each in (rows, sums) if each is not None), default=None)
+        if kept is None or monotonic() < self._forget_at:
             return
-        before = int((time() - retention) * 1000)
         try:
-            gone = await self._store.run("reports", ledger_jobs.forget, before)
+            gone = await self._store.run("reports", ledger_jobs.forget, int((now - kept) * 1000))
+            if not gone and sums is not None:
+                gone = await self._store.run("reports", ledger_jobs.forget_sums, int((now - sums) * 1000))
         except StoreError:
             gone = 0  # the watch of the configuration says so already
         self._forget_at = monotonic() + (0.0 if gone else _FORGET_EVERY)

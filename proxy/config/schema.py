@@ -74,6 +74,7 @@ _STORE = record(
         "ledger": Field(choice(("batched", "strict"))),
         "journal_size": Field(size),
         "retention": Field(duration),
+        "sums_retention": Field(duration),
         "outage": Field(duration),
     },
     StoreSettings,

@@ -54,13 +54,15 @@ class StoreSettings(msgspec.Struct, frozen=True):
 
     `ledger` says what a worker that is killed may lose of it: `batched` the last second, `strict` nothing.
     `journal_size` bounds what each worker keeps on disk while the store takes nothing; `retention` is after how long
-    rows of the ledger are deleted (None: never); `outage` how long known keys work while the store does not answer.
+    rows of the ledger are deleted (None: never), `sums_retention` the same for its sums by day, which no row outlives;
+    `outage` how long known keys work while the store does not answer.
     """
 
     url: Secret | None = None
     ledger: str = "batched"
     journal_size: int = 64 * 2**20
     retention: float | None = None
+    sums_retention: float | None = None
     outage: float = 600.0
 
 

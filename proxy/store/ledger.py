@@ -77,11 +77,32 @@ def _add(connection: Connection, rows: list[Row]) -> list[Row]:
 
 
 def forget(connection: Connection, before: int, most: int = 5000) -> int:
-    """Deletes rows older than `before` (Unix milliseconds), so many at once; returns how many. Sums by day stay."""
+    """Deletes rows older than `before` (Unix milliseconds) and feedback, so many at once; returns how many. Sums by day
+    stay."""
+    values = {"before": before, "most": most}
     with connection.writing():
-        return connection.execute(
+        gone = connection.execute(
             "DELETE FROM usage WHERE request_id IN "
             "(SELECT request_id FROM usage WHERE at < :before AND (faceted IS NOT NULL OR outcome = 'pending') "
             "ORDER BY at LIMIT :most)",
-            {"before": before, "most": most},
+            values,
         ).rowcount
+        gone += connection.execute(
+            "DELETE FROM feedback WHERE id IN (SELECT id FROM feedback WHERE at < :before ORDER BY at LIMIT :most)",
+            values,
+        ).rowcount
+    return gone
+
+
+def forget_sums(connection: Connection, before: int) -> int:
+    """Deletes the sums of the oldest day that is over before then (Unix milliseconds); returns how many there were."""
+    with connection.writing():
+        oldest = connection.execute(
+            "SELECT MIN(day) AS day FROM usage_facets WHERE facet = '' AND day < :day", {"day": before // sums.DAY}
+        ).fetchone()["day"]
+        if oldest is None:
+            return 0
+        return sum(
+            connection.execute(f"DELETE FROM {table} WHERE day <= :day", {"day": oldest}).rowcount  # noqa: S608
+            for table in ("usage_days", "usage_facets", "usage_facet_days")
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ BODIES = "bodies"
 """The table of bodies, and what they are sealed as part of."""
 _SHOWN = ", ".join(COLUMNS)
 _MOST_COUNTED = 10_000
+_MOST_FEEDBACK = 1_000
 _PURGED_AT_ONCE = 1_000
 
 
@@ -175,9 +176,13 @@ def edit_feedback(connection: Connection, id: str, api_key: str, changes: dict[s
     return done.rowcount == 1
 
 
-def feedback_of(connection: Connection, trace_id: str) -> list[dict[str, Any]]:
-    """All feedback on a trace, the oldest first."""
+def feedback_of(connection: Connection, trace_id: str, givers: Collection[str]) -> list[dict[str, Any]]:
+    """The newest feedback of these API keys on a trace, the oldest of it first."""
+    named = {f"key_{number}": id for number, id in enumerate(givers)}
     found = connection.execute(
-        "SELECT * FROM feedback WHERE trace_id = :trace_id ORDER BY at, id", {"trace_id": trace_id}
+        "SELECT * FROM feedback WHERE trace_id = :trace_id "  # noqa: S608
+        f"AND api_key IN ({', '.join(f':{name}' for name in named) or 'NULL'}) "
+        "ORDER BY at DESC, id DESC LIMIT :most",
+        {"trace_id": trace_id, "most": _MOST_FEEDBACK, **named},
     ).fetchall()
-    return [dict(row) for row in found]
+    return [dict(row) for row in reversed(found)]

@@ -21,9 +21,10 @@ _FAST = "fsync = off\nfull_page_writes = off\nshared_buffers = 32MB\nmax_connect
 
 
 class Postgres:
-    """One server. `database()` makes a new database and gives its URL."""
+    """One server. `database()` makes a new database and gives its URL. `settings` are lines of its configuration beside
+    PostgreSQL's own defaults; without any it forgets on a crash what tests do not ask it to keep, and is quick."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: str = _FAST) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="loopway-postgres-"))
         self._made = 0
         self.port = _free_port()
@@ -33,9 +34,9 @@ class Postgres:
             user = pwd.getpwnam("postgres")
             os.chown(self._folder, user.pw_uid, user.pw_gid)
         self._run("initdb", "-D", str(self._data), "-U", "loopway", "-A", "trust", "-E", "UTF8", "--no-sync")
-        with open(self._data / "postgresql.conf", "a", encoding="utf-8") as settings:
-            settings.write(f"{_FAST}port = {self.port}\nlisten_addresses = '127.0.0.1'\n")
-            settings.write(f"unix_socket_directories = '{self._folder}'\n")
+        with open(self._data / "postgresql.conf", "a", encoding="utf-8") as file:
+            file.write(f"{settings}port = {self.port}\nlisten_addresses = '127.0.0.1'\n")
+            file.write(f"unix_socket_directories = '{self._folder}'\n")
         self.start()
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy.store import SqlStore, facets, migrate, open_store
+from proxy.store import SqlStore, facets, logs, migrate, open_store
 from proxy.store import ledger as ledger_jobs
 from proxy.store.reports import Filter, distinct, latencies, sums
 from proxy.store.sums import DAY, NAMES
@@ -308,3 +308,19 @@ async def test_old_rows_are_forgotten_and_their_sums_stay(place: str, store: Sql
     assert gone == sum(1 for row in ROWS if row["at"] < START + 2 * DAY) + (ROWS[0]["at"] < START + 2 * DAY)
     assert ask(place, "SELECT count(*) FROM usage WHERE at < :at", {"at": START + 2 * DAY}) == [(0,)]
     assert await store.run("reports", sums, ("day",), Filter(since=START, until=START + 2 * DAY)) == before
+
+
+async def test_old_sums_are_deleted_a_day_at_a_time_and_old_feedback_with_old_rows(store: SqlStore) -> None:
+    given = [(f"fb-{n}", START + n * DAY, "key-1", "trace", 1, 1.0, "{}") for n in range(4)]
+    await store.run("reports", logs.add_feedback, given)
+    every = {day: one["requests"] for (day,), one in (await store.run("reports", sums, ("day",), Filter())).items()}
+    assert await store.run("reports", ledger_jobs.forget, START + DAY) > 1
+    kept = await store.run("reports", logs.feedback_of, "trace", ["key-1"])
+    assert [row["id"] for row in kept] == ["fb-1", "fb-2", "fb-3"]
+    assert await store.run("reports", logs.feedback_of, "trace", ["key-2"]) == []
+    before = START + 2 * DAY + DAY // 2
+    for gone in (1, 2):
+        assert await store.run("reports", ledger_jobs.forget_sums, before)
+        left = await store.run("reports", sums, ("day",), Filter())
+        assert {day: one["requests"] for (day,), one in left.items()} == dict(sorted(every.items())[gone:])
+    assert await store.run("reports", ledger_jobs.forget_sums, before) == 0
