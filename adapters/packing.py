@@ -21,7 +21,10 @@ PREFIX = "loopway.1."
 CALL_SIGNATURE = "call_signature"
 OPENAI_ITEM = "openai_item"
 """The content block that holds an item of OpenAI's Responses without a word in any other dialect, such as a web search
-that ran there."""
+that ran there; or the `phase` of what is said after it."""
+FINAL_ANSWER = Raw(b'"final_answer"')
+"""The phase of what a model says to whoever asked. What has no phase is taken for it, so only others need be told:
+https://developers.openai.com/api/docs/guides/prompt-guidance (`phase`)."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[Raw]).decode
@@ -47,6 +50,11 @@ def pack(blocks: Sequence[Raw | dict[str, Any]]) -> str:
 def pack_signature(call_id: str, signature: str) -> str:
     """The text that carries the signature of one tool call."""
     return pack([{"type": CALL_SIGNATURE, "call_id": call_id, "signature": signature}])
+
+
+def pack_phase(phase: Raw) -> str:
+    """The text that carries the phase (a JSON string) of what is said after it."""
+    return pack([{"type": OPENAI_ITEM, "phase": phase}])
 
 
 def unpack(text: str) -> list[Raw] | None:

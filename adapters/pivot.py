@@ -86,6 +86,7 @@ class Block(Struct, gc=False):
     citations: Raw = ABSENT
     citation: Raw = ABSENT
     partial_json: Raw = ABSENT
+    phase: Raw = ABSENT
 
 
 class UrlCitation(Struct, gc=False):
@@ -197,6 +198,8 @@ FOREIGN_INPUT: Final = 7
 """More of that block's input."""
 THOUGHT: Final = 8
 """Another block of thinking begins; the value is absent. Where blocks are not told apart, none does."""
+PHASE: Final = 9
+"""What OpenAI's model says next is a comment, or its answer."""
 
 
 def pieces(said: Said) -> list[Piece]:
@@ -248,6 +251,8 @@ def _of_blocks(found: list[Piece], raws: list[Raw]) -> None:
         if block.type in _PLAIN:
             if block.type == "thinking":
                 found.append((THOUGHT, ABSENT))
+            if block.phase and first(block.phase) == QUOTE:
+                found.append((PHASE, block.phase))
             for kind, value in (
                 (THINKING, block.thinking),
                 (SIGNATURE, block.signature),

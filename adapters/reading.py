@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from adapters import peek
 from adapters.errors import InvalidRequest
+from adapters.packing import FINAL_ANSWER
 from adapters.pivot import ABSENT, NULL, QUOTE, first, joined
 
 _T = TypeVar("_T")
@@ -111,6 +112,11 @@ class Dropped(Struct, gc=False):
         """Names are partly the client's words and end in a header: what is unfit for one is replaced."""
         if name not in self.found and len(self.found) < _MOST_NAMES:
             self.found[_SAFE.sub("_", name[:80])] = None
+
+    def phase(self, value: Raw, name: str) -> None:
+        """Adds OpenAI's word for whether its model comments or answers, unless it says what its absence says."""
+        if first(value) != NULL and value != FINAL_ANSWER:
+            self.add(name)
 
     def names(self) -> tuple[str, ...]:
         """In the order in which they were found."""

@@ -60,7 +60,7 @@ def _text(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
     if part.text is None:
         raise InvalidRequest("A text part needs `text`.", f"{path}.text")
     if part.phase != NULL:
-        # OpenAI's word for whether its model comments or answers.
+        dropped.phase(part.phase, "messages[].content_blocks[].phase")
         return text(part.text, part.cache_control) if part.text else None
     return raw if part.text else None
 

@@ -21,13 +21,14 @@ from adapters.anthropic_client.wire import (
     ToolUse,
 )
 from adapters.errors import BadAnswer
-from adapters.packing import OPENAI_ITEM, pack, pack_signature, read_head
+from adapters.packing import FINAL_ANSWER, OPENAI_ITEM, pack, pack_phase, pack_signature, read_head
 from adapters.pivot import (
     BRACE,
     BRACKET,
     CITATION,
     FOREIGN,
     FOREIGN_INPUT,
+    PHASE,
     QUOTE,
     REDACTED,
     REFUSAL,
@@ -139,6 +140,11 @@ def redacted(call: str, signature: str) -> Raw:
     return Raw(_encode(pack_signature(call, signature)))
 
 
+def phased(phase: Raw) -> Raw:
+    """The data of the block of redacted thinking that carries the phase of the text after it: a JSON string."""
+    return Raw(_encode(pack_phase(phase)))
+
+
 def sources(annotations: Raw) -> list[Piece]:
     """OpenAI's URL citations as Anthropic's. Raises one of `UNREADABLE`."""
     if first(annotations) != BRACKET:
@@ -161,8 +167,13 @@ def said_pieces(said: Said) -> list[Piece]:
 
 def _content(call: Call, said: Said) -> list[ContentBlock]:
     content: list[ContentBlock] = []
+    phase = FINAL_ANSWER
     for kind, value in said_pieces(said):
-        _ADD[kind](content, value)
+        if kind != PHASE:
+            _ADD[kind](content, value)
+        elif value != phase:
+            phase = value
+            content.append(RedactedBlock(phased(phase)))
     for number, part in enumerate(calls_of(said)):
         function = part.function or FunctionPart()
         if not function.name:

@@ -19,16 +19,19 @@ from adapters.anthropic_client.response import (
     foreign,
     message_id,
     message_usage,
+    phased,
     redacted,
     said_pieces,
     stop_reason,
 )
 from adapters.anthropic_client.wire import MessageAnswer, MessageDelta, MessageStart, RedactedBlock, Stop, ToolUse
+from adapters.packing import FINAL_ANSWER
 from adapters.pivot import (
     BRACE,
     CITATION,
     FOREIGN,
     FOREIGN_INPUT,
+    PHASE,
     QUOTE,
     REDACTED,
     REFUSAL,
@@ -141,13 +144,14 @@ _Block = _Prose | _ToolCall
 class MessageStream(ChatStream):
     """One streamed answer; see `adapters.types.StreamDecoder`."""
 
-    __slots__ = ("_calls", "_finish_reason", "_held", "_index", "_kept", "_live", "_prefix", "_tools")
+    __slots__ = ("_calls", "_finish_reason", "_held", "_index", "_kept", "_live", "_phase", "_prefix", "_tools")
 
     def __init__(self, call: Call) -> None:
         super().__init__(call)
         self._finish_reason: str | None = None
         self._live: _Block | None = None
         self._index = -1
+        self._phase = FINAL_ANSWER
         self._prefix = b""
         self._tools: dict[int, _ToolCall] = {}
         self._calls = 0
@@ -192,6 +196,11 @@ class MessageStream(ChatStream):
             if isinstance(last, _Prose):
                 last.over = True
             return
+        if kind == PHASE:
+            if value == self._phase:
+                return
+            self._phase = value.copy()
+            kind, value = REDACTED, phased(value)
         if type(live) is _Prose and not self._held and live.takes(kind):
             self._tell(live, kind, value, out)
             return

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 WORDS: Mapping[str, str] = {
     "messages[].content[].file.filename": "messages[].content[].title",
     "messages[].is_error": "messages[].content[].is_error",
+    "messages[].content_blocks[].openai_item": "messages[].content[].redacted_thinking",
     "messages[].content_blocks[]": "messages[].content[]",
     "max_completion_tokens": "max_tokens",
     "stop": "stop_sequences",

@@ -45,6 +45,7 @@ class Part(Struct, gc=False):
     image_url: Raw = ABSENT
     document: Raw = ABSENT
     thinking: Raw = ABSENT
+    phase: Raw = ABSENT
 
 
 _messages = msgspec.json.Decoder(list[Message]).decode
@@ -170,7 +171,9 @@ def _thoughts(message: Message, dropped: Dropped) -> list[Made]:
         block = read(_part, raw)
         if block.type == "thinking" and first(block.thinking) == QUOTE:
             found.append({"type": "thinking", "thinking": block.thinking})
-        elif block.type not in ("text", "thinking"):
+        elif block.type == "text":
+            dropped.phase(block.phase, "messages[].content_blocks[].phase")
+        elif block.type != "thinking":
             dropped.add(f"messages[].content_blocks[].{block.type}")
     return found
 

@@ -81,6 +81,7 @@ class Parts:
     def _text(self, part: Part, path: str) -> None:
         if first(part.text) != QUOTE:
             raise InvalidRequest("A text part needs `text`.", f"{path}.text")
+        self.dropped.phase(part.phase, "messages[].content_blocks[].phase")
         self.add_text(part.text)
 
     def _refusal(self, part: Part, path: str) -> None:

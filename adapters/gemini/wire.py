@@ -110,6 +110,7 @@ class Part(Struct, gc=False):
     signature: str = ""
     part: Raw = ABSENT
     cache_control: Raw = ABSENT
+    phase: Raw = ABSENT
 
 
 class Function(Struct, gc=False):

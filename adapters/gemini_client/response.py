@@ -11,11 +11,12 @@ from adapters import observe
 from adapters.errors import BadAnswer
 from adapters.gemini_client import signatures
 from adapters.gemini_client.wire import FINISH, Answer, OutCandidate, OutContent, OutPart, OutUsage
-from adapters.packing import OPENAI_ITEM
+from adapters.packing import FINAL_ANSWER, OPENAI_ITEM
 from adapters.pivot import (
     BRACE,
     BRACKET,
     FOREIGN,
+    PHASE,
     QUOTE,
     REDACTED,
     REFUSAL,
@@ -71,10 +72,11 @@ _logprobs = msgspec.json.Decoder(_Logprobs).decode
 class Thoughts:
     """The thinking of an answer that its next call, or else its end, carries back: see `signatures`."""
 
-    __slots__ = ("_open", "kept")
+    __slots__ = ("_open", "kept", "phase")
 
     def __init__(self) -> None:
         self.kept: list[dict[str, Any] | Raw] = []
+        self.phase = FINAL_ANSWER
         self._open: list[Raw] = []
 
     def take(self, kind: int, value: Raw) -> str:
@@ -161,6 +163,11 @@ def part_of(piece: Piece, thoughts: Thoughts) -> OutPart | None:
             thoughts.kept.append(value.copy())
             return None
         return _foreign(value)
+    if kind == PHASE:
+        if value == thoughts.phase:
+            return None
+        thoughts.phase = value.copy()
+        return OutPart(text=EMPTY, thought_signature=signatures.told([{"type": OPENAI_ITEM, "phase": value}], None))
     own = thoughts.take(kind, value)
     if own:
         return OutPart(text=EMPTY, thought_signature=own)

@@ -11,6 +11,7 @@ WORDS: Mapping[str, str] = {
     "messages[].content[]": "contents[].parts[]",
     "messages[].content[].file.filename": "contents[].parts[].inlineData.displayName",
     "messages[].is_error": "contents[].parts[].functionResponse.response",
+    "messages[].content_blocks[].openai_item": "contents[].parts[].thoughtSignature",
     "messages[].content_blocks[]": "contents[].parts[]",
     "messages[].content_blocks[].thinking": "contents[].parts[].thought",
     "messages[].content_blocks[].redacted_thinking": "contents[].parts[].thoughtSignature",

@@ -91,6 +91,8 @@ def _thoughts(blocks: Any, dropped: Dropped) -> list[dict[str, Any]]:
             found.append({"type": "thinking", "thinking": words, "closed": True})
         elif kind != "text":
             dropped.add(f"messages[].content_blocks[].{kind}")
+        elif block.get("phase") not in (None, "final_answer"):
+            dropped.add("messages[].content_blocks[].phase")
     return found
 
 

@@ -49,7 +49,7 @@ _FILE_NAME = "document.pdf"
 class Conversation:
     """What a list of chat messages comes to. `instructions` is the first of them, where it is a system's plain text."""
 
-    __slots__ = ("_custom", "_function_id", "_turn", "dropped", "instructions", "items")
+    __slots__ = ("_custom", "_function_id", "_phase", "_turn", "dropped", "instructions", "items")
 
     def __init__(self, dropped: Dropped) -> None:
         self.dropped = dropped
@@ -57,6 +57,7 @@ class Conversation:
         self.items: list[Item | Raw] = []
         self._custom: set[str] = set()
         self._function_id: str | None = None
+        self._phase = NULL
         self._turn: list[Placed] = []
 
     def add_all(self, raw: Raw) -> None:
@@ -101,7 +102,7 @@ class Conversation:
         calls = self._calls(message, index)
         if message.audio != NULL:
             self.dropped.add("messages[].audio")
-        self._turn = []
+        self._turn, self._phase = [], NULL
         if message.content_blocks != NULL:
             self._tell_blocks(message.content_blocks, f"messages[{index}].content_blocks")
         if not any(after is None for after, _ in self._turn):
@@ -140,7 +141,7 @@ class Conversation:
         if first(text) != QUOTE:
             raise InvalidRequest(f"A {block.type} part needs `{block.type}`.", f"{path}.{block.type}")
         if text != EMPTY_STRING:
-            self._say(text, block.phase)
+            self._say(text, self._phase if block.phase == NULL else block.phase)
 
     def _say(self, text: Raw, phase: Raw = NULL) -> None:
         part = {"type": "output_text", "text": text}
@@ -167,7 +168,9 @@ class Conversation:
         self._turn.append((signature.after, item))
 
     def _own(self, block: Part, path: str) -> None:
-        if first(block.item) == BRACE:
+        if block.phase != NULL:
+            self._phase = block.phase
+        elif first(block.item) == BRACE:
             self._turn.append((max(0, block.after), block.item))
 
     def _calls(self, message: Message, index: int) -> list[Item]:

@@ -120,8 +120,11 @@ class ResponsesStream(OneChoice):
             return b'{"index":%d,"delta":{"text":%b}}' % (block.index, text)
         index = self._open_block(event.output_index, event.content_index).index
         phase = self._phases.get(event.output_index)
-        more = b"" if phase is None else b',"phase":%b' % _encode(phase)
-        return b'{"index":%d,"delta":{"type":"text","text":%b%b}}' % (index, text, more)
+        if phase is None:
+            return b'{"index":%d,"delta":{"type":"text","text":%b}}' % (index, text)
+        # Apart from the words: readers take a delta of one text for nothing but that.
+        opening = b'{"index":%d,"delta":{"type":"text","text":"","phase":%b}}' % (index, _encode(phase))
+        return b'%b,{"index":%d,"delta":{"text":%b}}' % (opening, index, text)
 
     def _open_block(self, output_index: int, part: int) -> _Block:
         block = self._open[output_index] = _Block(self._block_count, part)

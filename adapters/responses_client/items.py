@@ -44,6 +44,7 @@ class Item(Struct, gc=False):
     encrypted_content: str | None = None
     summary: Raw = ABSENT
     id: str | None = None
+    phase: Raw = ABSENT
 
 
 class Part(Struct, gc=False):
@@ -116,6 +117,7 @@ class Conversation:
             raise InvalidRequest("Expected a string or a list of content parts.", "content")
         try:
             if role == "assistant":
+                self.dropped.phase(item.phase, "input[].phase")
                 self._said(item.content)
                 return
             content = self._content(item.content)

@@ -22,6 +22,7 @@ from adapters.pivot import (
     CITATION,
     FOREIGN,
     FOREIGN_INPUT,
+    PHASE,
     QUOTE,
     REDACTED,
     REFUSAL,
@@ -390,6 +391,7 @@ _ACTS: dict[int, Callable[[Narration, Raw, list[bytes]], None]] = {
     FOREIGN: Narration._foreign,
     FOREIGN_INPUT: Narration._foreign_input,
     CITATION: Narration._nothing,
+    PHASE: Narration._nothing,
 }
 
 

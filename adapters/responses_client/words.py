@@ -10,6 +10,7 @@ WORDS: Mapping[str, str] = {
     "messages[].content[].image_url": "input[].content[]",
     "messages[].content_blocks[].thinking": "input[].encrypted_content",
     "messages[].content_blocks[].redacted_thinking": "input[].encrypted_content",
+    "messages[].content_blocks[].openai_item": "input[].encrypted_content",
     "messages[].content_blocks[]": "input[]",
     "max_tokens": "max_output_tokens",
     "max_completion_tokens": "max_output_tokens",

@@ -233,6 +233,7 @@ def test_openais_thoughts_do_not_reach_other_makers(client: Dialect, dialect: Di
     assert set(out.dropped) == {
         "messages[].content_blocks[].thinking",
         "messages[].content_blocks[].openai_item",
+        "messages[].content_blocks[].phase",
     }
 
 
