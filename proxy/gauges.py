@@ -9,6 +9,7 @@ import asyncio
 import os
 import platform
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -69,12 +70,26 @@ def shared(gateway: Gateway) -> dict[str, float]:
     return out
 
 
-class Pulse:
-    """A timer that notes how late it comes: what stands in the way of every request of this worker."""
+def disk(directory: Path) -> dict[str, float]:
+    """What is left of the disk that has the data directory. Nothing where nobody knows."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return {}
+    return {
+        "loopway_data_free_bytes": found.f_bavail * found.f_frsize,
+        "loopway_data_size_bytes": found.f_blocks * found.f_frsize,
+    }
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, lag: Histogram) -> None:
+
+class Pulse:
+    """A timer that notes how late it comes: what stands in the way of every request of this worker. `told` hears of
+    each beat, by how many seconds it was late."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, lag: Histogram, told: Callable[[float], None]) -> None:
         self._loop = loop
         self._lag = lag
+        self._told = told
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -84,7 +99,9 @@ class Pulse:
         self._timer = self._loop.call_at(self._due, self._beat)
 
     def _beat(self) -> None:
-        self._lag.add(max(0.0, self._loop.time() - self._due))
+        late = max(0.0, self._loop.time() - self._due)
+        self._lag.add(late)
+        self._told(late)
         self.start()
 
     def stop(self) -> None:

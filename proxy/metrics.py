@@ -29,6 +29,8 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 _FINE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0)
 _MAX_STATUSES = 1000
+SHED = ("in_flight", "lag", "memory")
+"""Of what there was too much when a request was refused for it."""
 MAX_SERIES = 8000
 """More than all series of a worker can ever be."""
 
@@ -90,6 +92,7 @@ class Metrics:
         self.attempts: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.reasons: defaultdict[tuple[str, str], int] = defaultdict(int)
         self.cache: defaultdict[str, int] = defaultdict(int)
+        self.shed = dict.fromkeys(SHED, 0)
         self.overhead = Histogram(_FINE)
         self.queued = Histogram(_SECONDS)
         self.lag = Histogram(_FINE)
@@ -154,6 +157,8 @@ class Metrics:
             out[f'loopway_further_attempts_total{{provider="{provider}",reason="{reason}"}}'] = count
         for result, count in self.cache.items():
             out[f'loopway_cache_requests_total{{result="{result.lower()}"}}'] = count
+        for why, count in self.shed.items():
+            out[f'loopway_shed_total{{reason="{why}"}}'] = count
         out.update(self.overhead.samples("loopway_overhead_seconds"))
         out.update(self.queued.samples("loopway_queue_seconds"))
         out.update(self.lag.samples("loopway_event_loop_lag_seconds"))
@@ -272,6 +277,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "loopway_retries_refused_total": ("counter", "Retries not made because an upstream's budget was spent."),
     "loopway_cache_requests_total": ("counter", "Requests that asked the cache, by what it said."),
     "loopway_folded_total": ("counter", "Requests not told apart because there were too many statuses."),
+    "loopway_shed_total": ("counter", "Requests refused (503) because a worker had too much to do, by reason."),
     "loopway_ledger_dropped_total": ("counter", "Usage records lost because too many waited for the store."),
     "loopway_in_flight": ("gauge", "Requests in flight."),
     "loopway_workers": ("gauge", "Worker processes that run."),
@@ -290,6 +296,8 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "loopway_resident_memory_bytes": ("gauge", "Resident memory of the workers."),
     "loopway_worker_resident_memory_bytes": ("gauge", "Resident memory of each worker, by its process id."),
     "loopway_worker_cpu_seconds": ("gauge", "Processor time that each living worker has used, by its process id."),
+    "loopway_data_free_bytes": ("gauge", "What is free on the disk that has the data directory."),
+    "loopway_data_size_bytes": ("gauge", "The size of that disk."),
     "loopway_build_info": ("gauge", "Always 1; its labels are the versions that run."),
     "loopway_open_fds": ("gauge", "Open file descriptors of the workers."),
     "loopway_max_fds": ("gauge", "Descriptors that the workers may have open, in all."),

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -26,6 +28,7 @@ from proxy.ports import ApiKeyRow
 from proxy.supervisor import RETIRE, Supervisor
 
 _BEAT = 1.0
+_DESCRIPTORS = 1 << 20  # the kernel's own bound, unless an administrator changed it
 _UNRESPONSIVE = 30
 _ENDING = (signal.SIGTERM, signal.SIGQUIT, RETIRE)
 _FIRST_FD = 3  # where systemd puts the sockets it hands over
@@ -177,6 +180,18 @@ def check_parser() -> None:
         raise StartupError(
             "aiohttp runs without its parser in C; install a wheel of it that has it, and unset AIOHTTP_NO_EXTENSIONS"
         )
+
+
+def raise_descriptors() -> None:
+    """Takes as many descriptors as the system grants: the soft limit of a login, 1024, is for programs that use
+    `select`. Where it cannot be raised it stays."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):
+            logging.getLogger("loopway").warning("no more than %d files may be open", soft)
 
 
 _REMEDIES = {

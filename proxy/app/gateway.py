@@ -20,7 +20,9 @@ from proxy.address import AddressPolicy
 from proxy.admin import ROUTES as ADMIN_ROUTES
 from proxy.app import alerts
 from proxy.app.chores import Chores
+from proxy.app.container import Container
 from proxy.app.desk import Desk
+from proxy.app.overload import Shedder
 from proxy.app.probes import PROBES
 from proxy.bodies import Bodies, Recorder
 from proxy.budgets import Budgets
@@ -93,7 +95,6 @@ class Gateway:
         self.catalog = models.Catalog(self.transport, timeouts)
         self.metrics = Metrics()
         self._metrics_on = file.telemetry.metrics
-        self._pulse = gauges.Pulse(loop, self.metrics.lag)
         self.journal = Journal(run_dir / "ledger", f"{os.getpid()}-{secrets.token_hex(4)}", file.store.journal_size)
         log = stdout_log() if file.logs.access else None
         self.notes = Notes(log)
@@ -133,6 +134,17 @@ class Gateway:
             loop,
         )
         self.edge.on_refused = self.notes.malformed
+        self.shedder = Shedder(
+            self.edge,
+            self.desk,
+            self.metrics,
+            self.notes,
+            server.overload,
+            server.workers or len(os.sched_getaffinity(0)),
+            Container.find() if server.overload.memory else None,
+            loop,
+        )
+        self._pulse = gauges.Pulse(loop, self.metrics.lag, self.shedder.beat)
         self._own_edge: Edge | None = None
         self._servers: list[asyncio.AbstractServer] = []
         self._exporter: Exporter | None = None
@@ -208,7 +220,9 @@ class Gateway:
         """All workers' counters as Prometheus text; None where they are switched off."""
         if not self._metrics_on:
             return None
-        return merged(self.samples() | gauges.shared(self), self._run_dir, self.chores.counters.name)
+        return merged(
+            self.samples() | gauges.shared(self) | gauges.disk(self._run_dir), self._run_dir, self.chores.counters.name
+        )
 
     def prices(self) -> Prices:
         """The prices of the current snapshot."""
@@ -263,6 +277,7 @@ class Gateway:
         if self._own_edge is not None:
             await self._own_edge.drain(0.0)
         self._pulse.stop()
+        self.shedder.close()
         await self.live.stop()
         await self.budgets.stop()
         if self._keeper is not None:

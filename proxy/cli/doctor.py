@@ -119,12 +119,12 @@ def _configuration(config: str | None, tell: Tell) -> FileConfig | None:
 
 def machine() -> Iterator[Finding]:
     """Descriptors and the clock's sanity."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = "two for each request in flight"
-    if soft < _FDS:
-        yield Finding("descriptors", "warn", f"{soft} may be open ({enough})", "LimitNOFILE=65536, or ulimit -n 65536")
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # which the gateway takes when it starts
+    if 0 <= hard < _FDS:  # RLIM_INFINITY is -1
+        enough = "two for each request in flight"
+        yield Finding("descriptors", "warn", f"{hard} may be open ({enough})", "LimitNOFILE=65536, or ulimit -Hn 65536")
     else:
-        yield Finding("descriptors", "ok", f"{soft} of {hard} may be open")
+        yield Finding("descriptors", "ok", f"{'any number' if hard < 0 else hard} may be open")
     if time() < 1_750_000_000:
         yield Finding("clock", "bad", "it is set to a time before 2025: certificates will look invalid", "start NTP")
 

@@ -111,12 +111,13 @@ def run(
     import proxy.app  # noqa: F401 - loaded before the fork: workers share its memory, and a new one serves at once
     from proxy.limits import supervisor_memory
     from proxy.redis_link import RedisLink
-    from proxy.workers import Application, Setup, listeners
+    from proxy.workers import Application, Setup, listeners, raise_descriptors
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)  # until the supervisor takes over
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     vendored()  # likewise
+    raise_descriptors()
     if file.telemetry.otlp is not None and not _has_telemetry():
         raise StartupError("telemetry.otlp needs OpenTelemetry's SDK; install the extra: pip install 'loopway[otel]'")
     _log_to_stderr(file.logs.level)

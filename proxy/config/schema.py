@@ -31,6 +31,7 @@ from proxy.config.settings import (
     CacheSettings,
     LogSettings,
     OtlpSettings,
+    OverloadSettings,
     RedisSettings,
     ServerSettings,
     StoreSettings,
@@ -38,6 +39,14 @@ from proxy.config.settings import (
     UpstreamSettings,
 )
 from proxy.config.tree import Value
+
+
+def _share(source: Source, value: Value, path: str) -> Any:
+    """A number from 0 to 1."""
+    if isinstance(value.data, bool) or not isinstance(value.data, int | float):
+        return source.expected("a number from 0 to 1", value, path)
+    return float(value.data) if 0 <= value.data <= 1 else source.bad(value, path, "must be from 0 to 1")
+
 
 _UPSTREAM = record(
     {
@@ -49,6 +58,10 @@ _UPSTREAM = record(
         "count_streams": Field(flag),
     },
     UpstreamSettings,
+)
+_OVERLOAD = record(
+    {"in_flight": Field(integer(0)), "lag": Field(duration), "memory": Field(_share)},
+    OverloadSettings,
 )
 _SERVER = record(
     {
@@ -63,6 +76,7 @@ _SERVER = record(
         "drain_timeout": Field(duration),
         "drain_idle": Field(duration),
         "trusted_custom_hosts": Field(listing(matching(r"[A-Za-z0-9._:-]+", "expected a host name or an address"))),
+        "overload": Field(_OVERLOAD),
         "upstream": Field(_UPSTREAM),
     },
     ServerSettings,
@@ -79,13 +93,6 @@ _STORE = record(
     },
     StoreSettings,
 )
-
-
-def _share(source: Source, value: Value, path: str) -> Any:
-    """A number from 0 to 1."""
-    if isinstance(value.data, bool) or not isinstance(value.data, int | float):
-        return source.expected("a number from 0 to 1", value, path)
-    return float(value.data) if 0 <= value.data <= 1 else source.bad(value, path, "must be from 0 to 1")
 
 
 def _pattern(source: Source, value: Value, path: str) -> Any:

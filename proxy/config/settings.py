@@ -27,6 +27,18 @@ class UpstreamSettings(msgspec.Struct, frozen=True):
     count_streams: bool = False
 
 
+class OverloadSettings(msgspec.Struct, frozen=True):
+    """When a worker refuses inference rather than take more than it can do. 0 switches each of them off.
+
+    `in_flight` is how many requests a worker serves at once (None: as many as its descriptors allow, at two for each),
+    `lag` how late its event loop may be for seconds on end, `memory` the share of the container's memory.
+    """
+
+    in_flight: int | None = None
+    lag: float = 0.5
+    memory: float = 0.95
+
+
 class ServerSettings(msgspec.Struct, frozen=True):
     """The listener and its limits. `workers` None: one for each core.
 
@@ -46,6 +58,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     drain_timeout: float = 300.0
     drain_idle: float = 5.0
     trusted_custom_hosts: tuple[str, ...] = ()
+    overload: OverloadSettings = OverloadSettings()
     upstream: UpstreamSettings = UpstreamSettings()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any
 
 from aiohttp.http import RawRequestMessage
@@ -52,11 +53,16 @@ class Edge(Server):
         self.idle_time = settings.keepalive_timeout
         self.on_refused: Callable[[Refused, bytes], None] | None = None
         """Told of what is refused before it becomes an exchange, with the line of the trace id."""
+        self.crowd: float = inf
+        self.on_crowd: Callable[[], None] = _nobody
+        """Told of each new connection while there are `crowd` of them or more."""
         self.loop = loop
         self._emptied: asyncio.Future[None] | None = None
         self._sweeper = loop.call_later(_SWEEP, self._sweep)
 
     def __call__(self) -> RequestHandler:
+        if len(self._connections) >= self.crowd:
+            self.on_crowd()
         return Door(self, self.loop)
 
     @property
@@ -115,6 +121,10 @@ class Edge(Server):
         self._connections.pop(handler, None)
         if self._emptied is not None and not self._connections and not self._emptied.done():
             self._emptied.set_result(None)
+
+
+def _nobody() -> None:
+    """Whom a crowd does not concern."""
 
 
 async def _never(_: Any) -> StreamResponse:

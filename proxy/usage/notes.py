@@ -20,8 +20,8 @@ _log = logging.getLogger("loopway")
 
 
 class Note(msgspec.Struct, omit_defaults=True, gc=False):
-    """One line. `kind` is admin, probe, unknown (no such path, or no key) or malformed; `suppressed` is how many lines
-    before it were left out. No body, no query, no credential."""
+    """One line. `kind` is admin, probe, unknown (no such path, or no key), shed (refused because there was too much to
+    do) or malformed; `suppressed` is how many lines before it were left out. No body, no query, no credential."""
 
     time: float
     request_id: str
@@ -52,7 +52,7 @@ class Notes:
         error = None if x.kind is None else x.kind.value
         key = None if x.key is None else x.key.name
         note = Note(round(time(), 3), x.request_id, kind, x.status, x.method, x.path[:_PATH], took, key, error)
-        self._write(note, limited=x.key is None)
+        self._write(note, limited=x.key is None or kind == "shed")
 
     def malformed(self, refused: Refused, trace: bytes) -> None:
         """What the edge refused; `trace` is the header line with the id that the client got."""

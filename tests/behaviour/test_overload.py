@@ -1,0 +1,202 @@
+"""A worker with too much to do refuses early and cheaply, and does what it has taken on well.
+
+`python -m tests.behaviour.overload` measures how much of its work a worker still does at three times what it can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.app import overload
+from proxy.app.container import Container
+from proxy.config.settings import OverloadSettings
+from tests.behaviour.client import ask, request
+from tests.behaviour.rig import CHAT, MESSAGES, Rig, api_key
+from tests.fakes.upstream import SSE_HEAD, Scripted, chunk, ok
+
+EVENT = chunk(b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n')
+END = chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+STREAM = {**CHAT, "stream": True}
+ADMIN = api_key("admin", "lw-admin", scopes=("admin",))
+
+
+def rig_of(url: str, **settings: Any) -> Rig:
+    return Rig(openai=url, keys=(ADMIN,), server={"overload": OverloadSettings(**settings)})
+
+
+async def test_more_requests_at_once_than_allowed_are_refused_before_their_body_is_read() -> None:
+    async with Scripted([]) as upstream, rig_of(upstream.url, in_flight=2) as rig:
+        lines = [await rig.open("/v1/chat/completions", STREAM) for _ in range(2)]
+        await upstream.until(lambda u: len(u.requests) == 2)
+        for connection, line in zip(upstream.connections, lines, strict=True):
+            connection.write(SSE_HEAD + EVENT)
+            await line.receive(b"data: ")
+
+        refused = await rig.chat()
+        assert refused.status == 503
+        assert 1 <= int(refused.headers["retry-after"]) <= 3
+        assert refused.headers["x-portkey-trace-id"]
+        assert refused.json()["error"]["code"] == "gateway_overloaded"
+        assert "connection" not in refused.headers
+        other = await rig.post("/v1/messages", MESSAGES)
+        assert (other.status, other.json()["error"]["type"]) == (503, "overloaded_error")
+        # A large body is not waited for, nor asked for.
+        large = {"content-length": "90000000", "expect": "100-continue"}
+        early = await ask(rig.port, request("/v1/chat/completions", headers=large))
+        assert (early.status, early.headers["connection"]) == (503, "close")
+        # Who has no key learns nothing; probes and administration go on.
+        assert (await ask(rig.port, request("/v1/chat/completions", b"{}", key="lw-no"))).status == 401
+        for path, key in (("/healthz", ""), ("/readyz", ""), ("/metrics", ""), ("/v1/virtual-keys", "lw-admin")):
+            assert (await ask(rig.port, request(path, method="GET", key=key))).status == 200
+        assert 'loopway_shed_total{reason="in_flight"} 3' in (rig.gateway.metrics_text() or "")
+        assert len(upstream.requests) == 2
+        assert len(await rig.usage()) == 0
+
+        upstream.connections[0].write(END)
+        await lines[0].until(lambda: lines[0].data.endswith(b"0\r\n\r\n"))
+        fourth = await rig.open("/v1/chat/completions", CHAT)
+        await upstream.until(lambda u: len(u.requests) == 3)
+        upstream.connections[0].write(ok(b"{}"))
+        await fourth.receive(b"{}")
+
+
+async def test_nothing_is_put_before_the_desk_while_there_is_room() -> None:
+    async with Scripted(play=lambda asked: [ok(b"{}")]) as upstream, rig_of(upstream.url, in_flight=2) as rig:
+        assert (await rig.chat()).status == 200
+        assert not rig.gateway.shedder.guarding
+        lines = [await rig.open("/v1/chat/completions", CHAT) for _ in range(3)]
+        await asyncio.gather(*(line.receive(b"{}") for line in lines))
+        assert rig.gateway.shedder.guarding  # more connections than requests are allowed: now they are counted
+        assert not any(rig.gateway.metrics.shed.values())
+        for line in lines:
+            assert line.transport is not None
+            line.transport.close()
+        await rig.until(lambda: not rig.gateway.shedder.guarding)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Turn:
+    """The loop, of which a turn ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def end(self) -> None:
+        while self.soon:
+            self.soon.pop()()
+
+
+async def test_a_loop_that_is_late_for_seconds_takes_what_it_can_do_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, turn = Clock(), Turn()
+    async with Scripted(play=lambda asked: [ok(b"{}")]) as upstream, rig_of(upstream.url, lag=1.0) as rig:
+        shedder = rig.gateway.shedder
+        rig.gateway._pulse.stop()
+        monkeypatch.setattr(overload, "monotonic", clock)
+        monkeypatch.setattr(shedder, "_loop", turn)
+        for late in (60.0, 0.0, 1.5, 1.5):  # a machine that stood still, and a burst
+            shedder.beat(late)
+            clock.now += 1.0
+            assert not shedder.guarding
+        shedder.beat(1.5)
+        assert shedder.guarding
+
+        assert (await rig.chat()).status == 200
+        clock.now += 0.4
+        assert (await rig.chat()).status == 200
+        clock.now += 0.2
+        refused = await rig.chat()
+        assert (refused.status, refused.json()["error"]["code"]) == (503, "gateway_overloaded")
+        turn.end()
+        assert (await rig.chat()).status == 200
+        assert rig.gateway.metrics.shed["lag"] == 1
+        clock.now += 3.0
+        shedder.beat(0.0)
+        assert not shedder.guarding
+
+
+class Full:
+    """A container, as full as the test says."""
+
+    share = own_share = 0.0
+
+    def used(self) -> float:
+        return self.share
+
+    def own(self) -> float:
+        return self.own_share
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_full_container_takes_one_request_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Full()
+    monkeypatch.setattr(Container, "find", lambda: full)
+    async with Scripted(play=lambda asked: []) as upstream, rig_of(upstream.url, memory=0.9) as rig:
+        shedder = rig.gateway.shedder
+        full.share = 0.97
+        for _ in range(3):
+            shedder.beat(0.0)
+        assert not shedder.guarding  # somebody else fills it
+        full.own_share = 0.8
+        await rig.until(lambda: shedder.guarding)
+        line = await rig.open("/v1/chat/completions", CHAT)
+        await upstream.until(lambda u: len(u.requests) == 1)
+        assert (await rig.chat()).status == 503
+        upstream.connections[0].write(ok(b"{}"))
+        await line.receive(b"{}")
+        assert rig.gateway.metrics.shed["memory"] == 1
+        full.share = 0.5
+        await rig.until(lambda: not shedder.guarding)
+
+
+def test_as_many_requests_as_descriptors_allow_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (1024, 4096))
+    assert overload.most(OverloadSettings()) == 480
+    assert overload.most(OverloadSettings(in_flight=7)) == 7
+    assert overload.most(OverloadSettings(in_flight=0)) == 0
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert overload.most(OverloadSettings()) == 0
+
+
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "4:memory:/pods/x\n0::/")
+V2 = ("memory.max", "memory.current", "inactive_file", "0::/pods/x")
+
+
+@pytest.mark.parametrize("names", [V1, V2], ids=["version 1", "version 2"])
+@pytest.mark.parametrize("where", ["", "pods", "pods/x"], ids=["the root", "its parent", "its own"])
+def test_the_innermost_limit_of_a_container_holds(tmp_path: Path, names: tuple[str, ...], where: str) -> None:
+    limit, usage, kept, said = names
+    (tmp_path / "said").write_text(said)
+    folder = tmp_path / ("memory" if names is V1 else "") / where
+    folder.mkdir(parents=True, exist_ok=True)
+    assert Container.find(tmp_path, tmp_path / "said") is None
+    (folder / limit).write_text("max\n" if names is V2 else "9223372036854771712\n")
+    assert Container.find(tmp_path, tmp_path / "said") is None
+    (folder / limit).write_text("1000000000\n")
+    (folder / usage).write_text("900000000\n")
+    (folder / "memory.stat").write_text(f"anon 1\n{kept} 100000000\nfile 7\n")
+    found = Container.find(tmp_path, tmp_path / "said")
+    assert found is not None
+    assert found.used() == pytest.approx(0.8)
+    assert 0 < found.own() < 1
+    found.close()
+
+
+def test_where_nothing_says_which_container_there_is_none(tmp_path: Path) -> None:
+    assert Container.find(tmp_path, tmp_path / "missing") is None
