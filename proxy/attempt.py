@@ -19,7 +19,8 @@ from adapters.errors import BadAnswer, InvalidRequest, Kind
 from adapters.types import Call, Dialect, Outbound, Several, in_words
 from proxy import headers, outbound
 from proxy.config.leaf import Leaf
-from proxy.config.target import Target, Wire
+from proxy.config.target import Target
+from proxy.config.wire import Wire
 from proxy.credentials import Credentials
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Attempt, Exchange

@@ -12,7 +12,8 @@ from adapters.capabilities import operations
 from adapters.errors import Kind
 from adapters.providers import PROVIDERS, RETIRED, Provider
 from adapters.types import Dialect
-from proxy.config.target import SERVED_BY, provider_row
+from proxy.config.access import provider_row
+from proxy.config.dialects import SERVED_BY
 from proxy.errors import Refused
 from proxy.routes import AdminContext, AdminRequest, Answer, Route
 

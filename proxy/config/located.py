@@ -1,51 +1,21 @@
-"""Where a provider's requests go: its row as the provider fields mean it, and the address, checked."""
+"""Where a target's requests go: its address, checked, and its identity."""
 
 from __future__ import annotations
 
 from hashlib import blake2b
 from urllib.parse import urlsplit
 
-from adapters import azure
-from adapters.errors import InvalidRequest, Kind
-from adapters.providers import Fields, Provider, over_responses
+from adapters.errors import Kind
 from proxy.address import check_host
 from proxy.config import templates
+from proxy.config.access import Access
 from proxy.errors import Refused
 from proxy.seams import Origin
 
 
-def variant(provider: Provider, fields: Fields) -> tuple[Provider, Fields]:
-    """The row that the fields mean, and the fields with its defaults. Raises Refused (400)."""
-    fields = {_OLD_NAMES.get(name, name): value for name, value in fields.items() if value != ""}
-    try:
-        row = provider if provider.variant is None else provider.variant(provider, fields)
-        if "responses_models" in fields:
-            row = over_responses(row, fields["responses_models"])
-    except InvalidRequest as error:
-        raise Refused(Kind.INVALID_REQUEST, error.message, param=error.param, code=error.code) from error
-    return row, {**dict(row.defaults), **fields}
-
-
-def deployments(fields: Fields) -> azure.Listed:
-    """What the fields list as deployments. Raises Refused (400)."""
-    try:
-        return azure.deployments(fields.get("deployments"))
-    except InvalidRequest as error:
-        raise Refused(Kind.INVALID_REQUEST, error.message, param=error.param) from error
-
-
-# Names of Azure's fields from before other providers had any.
-_OLD_NAMES = {
-    "resource_name": "azure_resource_name",
-    "deployment_id": "azure_deployment_id",
-    "api_version": "azure_api_version",
-}
-
-
-def address(
-    provider: Provider, fields: Fields, custom_host: str | None, guarded: bool, trusted: frozenset[str]
-) -> tuple[Origin, str]:
+def address(access: Access) -> tuple[Origin, str]:
     """Origin and base path of a target. Raises Refused (400) for an address that cannot or may not be used."""
+    provider, fields, custom_host, guarded = access.provider, access.fields, access.custom_host, access.guarded
     if guarded and not custom_host:
         raise _bad_host("it is empty")
     url = custom_host or templates.filled(provider.base_url, provider, fields)
@@ -70,7 +40,7 @@ def address(
     if parts.query or parts.fragment:
         raise _bad_host("it must end with its path")
     if guarded:
-        listed = host in trusted
+        listed = host in access.trusted
         check_host(host, trusted=listed)
         guarded = not listed
     path = parts.path.rstrip("/") or templates.path_of(provider.base_url, provider, fields)
@@ -80,10 +50,10 @@ def address(
     return origin, path
 
 
-def identity(provider: str, origin: Origin, path: str, credential: str, fields: Fields) -> str:
+def identity(access: Access, origin: Origin, path: str) -> str:
     """Provider, address, credential and fields in one word that tells none of them."""
-    named = sorted((name, str(value)) for name, value in fields.items())
-    text = repr((provider, origin.scheme, origin.authority, path, credential, named))
+    named = sorted((name, str(value)) for name, value in access.fields.items())
+    text = repr((access.provider.name, origin.scheme, origin.authority, path, access.credential, named))
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -12,11 +12,12 @@ import msgspec
 from adapters.errors import Kind
 from adapters.providers import matches
 from proxy import scopes
+from proxy.config.access import Access, Rules, provider_row
 from proxy.config.near import hint
 from proxy.config.nodes import Node, model_slug, passes_through
 from proxy.config.objects import InvalidConfig, parse, parse_json
 from proxy.config.plan import Leaf, Plan, compile_plan
-from proxy.config.target import Target, provider_row
+from proxy.config.target import Target
 from proxy.errors import Refused
 from proxy.health import Healths
 from proxy.limits import WEIGHTS, Limiter, Limiters, spender_of
@@ -164,7 +165,7 @@ class Snapshot:
         found = self._adhoc.get(identity)
         if found is not None:
             return found
-        target = Target(
+        access = Access(
             provider_row(provider),
             credential,
             custom_host=custom_host,
@@ -172,8 +173,8 @@ class Snapshot:
             operator=False,
             trusted=self.trusted,
             fields=dict(fields),
-            prices=self.prices.of(provider),
         )
+        target = Target(access, prices=self.prices.of(provider))
         self._adhoc.keep(identity, target)
         return target
 
@@ -248,7 +249,7 @@ class Snapshot:
         if leaf.provider is None:
             return None
         key = leaf.api_key.reveal() if leaf.api_key is not None else ""
-        return Target(
+        access = Access(
             provider_row(leaf.provider),
             key,
             custom_host=leaf.custom_host,
@@ -256,8 +257,8 @@ class Snapshot:
             operator=client is None,
             trusted=self.trusted,
             fields=leaf.fields,
-            prices=self.prices.of(leaf.provider),
         )
+        return Target(access, prices=self.prices.of(leaf.provider))
 
     def by_model(self, model: str, key: Key) -> Plan | None:
         """The plan for a model that came without any address: the first virtual key that claims it, or the only one."""
@@ -285,17 +286,17 @@ def _parsed(read: Callable[[], Node]) -> Node:
 
 
 def _target(row: VirtualKeyRow, limiters: Limiters | None, prices: Prices, limiter: Limiter | None = None) -> Target:
-    return Target(
+    access = Access(
         provider_row(row.provider),
         row.key.reveal(),
         slug=row.slug,
         custom_host=row.custom_host,
-        models=row.models,
-        aliases=row.aliases,
-        default_model=row.default_model,
-        completions_mode=row.completions_mode,
         custom_headers=row.custom_headers,
         fields=row.fields,
+    )
+    return Target(
+        access,
+        Rules(row.models, row.aliases, row.default_model, row.completions_mode),
         limiter=limiters.virtual_key(row) if limiters is not None else limiter,
         expires_at=row.expires_at,
         prices=prices.of(row.provider),

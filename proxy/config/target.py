@@ -6,138 +6,25 @@ codec, and the head of the request as bytes that only want a length.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote
 
-from adapters.auth import Headers
-from adapters.errors import Kind
-from adapters.providers import PROVIDERS, RETIRED, Fields, Provider, matches
-from adapters.quirks import Quirks
+from adapters.providers import matches
 from adapters.registry import codec
-from adapters.types import Codec, Dialect, Headed
+from adapters.types import Dialect
 from proxy import __version__
 from proxy.config import located, templates
-from proxy.config.signing import SIGNERS, Signing
-from proxy.errors import Refused
+from proxy.config.access import Access, Rules, deployments
+from proxy.config.dialects import LEGACY_TEXT, SERVED_BY
+from proxy.config.wire import Wire, header_lines
 from proxy.health import Health
 from proxy.limits import Limiter
 from proxy.prices import Book
 
-# Which upstream dialects can serve a client dialect, the most faithful first.
-_CHATS = (
-    Dialect.OPENAI_CHAT,
-    Dialect.ANTHROPIC_MESSAGES,
-    Dialect.GEMINI_GENERATE,
-    Dialect.BEDROCK_CONVERSE,
-    Dialect.COHERE_CHAT,
-    Dialect.MISTRAL_CHAT,
-    Dialect.VERTEX_ANTHROPIC,
-    Dialect.VERTEX_ENDPOINT,
-    Dialect.VERTEX_OPENAPI,
-)
-_ALL_CHATS = (*_CHATS, Dialect.OPENAI_RESPONSES)
-"""Responses come last here: where there is chat as well, they are for the models that have nothing else."""
-SERVED_BY: dict[Dialect, tuple[Dialect, ...]] = {
-    Dialect.OPENAI_CHAT: _ALL_CHATS,
-    Dialect.OPENAI_COMPLETIONS: (
-        Dialect.OPENAI_COMPLETIONS,
-        Dialect.ANTHROPIC_COMPLETE,
-        Dialect.MISTRAL_FIM,
-        *_ALL_CHATS,
-    ),
-    Dialect.OPENAI_RESPONSES: (Dialect.OPENAI_RESPONSES, *_CHATS),
-    Dialect.OPENAI_EMBEDDINGS: (
-        Dialect.OPENAI_EMBEDDINGS,
-        Dialect.OPENAI_EMBEDDINGS_AS_FLOATS,
-        Dialect.COHERE_EMBED,
-        Dialect.NOMIC_EMBED,
-        Dialect.BEDROCK_TITAN_EMBEDDINGS,
-        Dialect.BEDROCK_COHERE_EMBEDDINGS,
-        Dialect.GEMINI_BATCH_EMBED,
-        Dialect.VERTEX_PREDICT,
-    ),
-    Dialect.RERANK: (Dialect.RERANK, Dialect.COHERE_RERANK, Dialect.VOYAGE_RERANK),
-    Dialect.ANTHROPIC_MESSAGES: (
-        Dialect.ANTHROPIC_MESSAGES,
-        Dialect.BEDROCK_ANTHROPIC,
-        Dialect.VERTEX_ANTHROPIC,
-        *_ALL_CHATS,
-    ),
-    Dialect.ANTHROPIC_COUNT_TOKENS: (
-        Dialect.ANTHROPIC_COUNT_TOKENS,
-        Dialect.BEDROCK_COUNT_TOKENS,
-        Dialect.VERTEX_COUNT_TOKENS,
-    ),
-    Dialect.GEMINI_GENERATE: (Dialect.GEMINI_GENERATE, *_ALL_CHATS),
-    Dialect.GEMINI_STREAM_ARRAY: (Dialect.GEMINI_STREAM_ARRAY, *_ALL_CHATS),
-    Dialect.GEMINI_COUNT_TOKENS: (Dialect.GEMINI_COUNT_TOKENS,),
-    Dialect.GEMINI_EMBED: (
-        Dialect.GEMINI_EMBED,
-        Dialect.OPENAI_EMBEDDINGS,
-        Dialect.OPENAI_EMBEDDINGS_AS_FLOATS,
-    ),
-    Dialect.GEMINI_BATCH_EMBED: (
-        Dialect.GEMINI_BATCH_EMBED,
-        Dialect.OPENAI_EMBEDDINGS,
-        Dialect.OPENAI_EMBEDDINGS_AS_FLOATS,
-    ),
-}
+_ANY_MODEL = Rules()
 _MODELS = 256
 _LONGEST_MODEL = 256
-_LEGACY_TEXT = frozenset((Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_COMPLETE, Dialect.MISTRAL_FIM))
-
-# A leaf's settings that are header lines for the provider.
-_FIELD_HEADERS: dict[str, str] = {
-    "openai_organization": "openai-organization",
-    "openai_project": "openai-project",
-    "openai_beta": "openai-beta",
-    "anthropic_beta": "anthropic-beta",
-    "anthropic_version": "anthropic-version",
-    **{
-        f"amzn_sagemaker_{name}": f"x-amzn-sagemaker-{name.replace('_', '-')}"
-        for name in (
-            "custom_attributes",
-            "target_model",
-            "target_variant",
-            "target_container_hostname",
-            "inference_id",
-            "enable_explanations",
-            "inference_component",
-            "session_id",
-        )
-    },
-}
-
-
-class Wire:
-    """How requests of one client dialect go to one target.
-
-    `head` lacks its last lines: what the request adds, `content-length`, and the blank line. `defaults` are header
-    lines sent unless the client's own value takes their place. `path` is the head's, for those who sign it. `quirks`
-    are what the provider wants otherwise than the dialect has it. `usage_header` is the field of an answer's head that
-    counts its tokens, where the body does not.
-    """
-
-    __slots__ = ("codec", "defaults", "dialect", "head", "path", "quirks", "usage_header")
-
-    def __init__(
-        self,
-        codec: Codec,
-        dialect: Dialect,
-        path: str,
-        head: bytes,
-        defaults: tuple[tuple[bytes, bytes], ...],
-        quirks: Quirks | None = None,
-    ) -> None:
-        self.codec = codec
-        self.dialect = dialect
-        self.path = path
-        self.head = head
-        self.defaults = defaults
-        self.quirks = quirks
-        self.usage_header = codec.usage_header if isinstance(codec, Headed) else None
 
 
 class Target:
@@ -175,93 +62,48 @@ class Target:
 
     def __init__(
         self,
-        provider: Provider,
-        credential: str,
+        access: Access,
+        rules: Rules = _ANY_MODEL,
         *,
-        slug: str | None = None,
-        custom_host: str | None = None,
-        guarded: bool = False,
-        operator: bool = True,
-        trusted: frozenset[str] = frozenset(),
-        models: tuple[str, ...] | None = None,
-        aliases: Mapping[str, str] | None = None,
-        default_model: str | None = None,
-        completions_mode: str = "auto",
-        custom_headers: Mapping[str, str] | None = None,
-        fields: Mapping[str, Any] | None = None,
         limiter: Limiter | None = None,
         expires_at: int | None = None,
         prices: Book | None = None,
     ) -> None:
-        """`guarded`: a client named the host; `operator`: no client gave the credential or the provider fields.
-
-        Raises Refused (400) when address, credential or provider fields cannot be used.
-        """
-        fields = fields or {}
+        """Raises Refused (400) when address, credential or provider fields cannot be used."""
         self._deployed: dict[str, Target] = {}
         """How deployments are reached that have an api-version to themselves, by name."""
-        if provider.takes_fields or "responses_models" in fields:
-            listed = located.deployments(fields)
-            for name, version in listed.versions.items():
-                theirs = {**fields, "api_version": "", "azure_api_version": version, "deployments": ()}
-                self._deployed[name] = Target(
-                    provider,
-                    credential,
-                    slug=slug,
-                    custom_host=custom_host,
-                    guarded=guarded,
-                    operator=operator,
-                    trusted=trusted,
-                    completions_mode=completions_mode,
-                    custom_headers=custom_headers,
-                    fields=theirs,
-                )
-            provider, fields = located.variant(provider, fields)
-            address = fields.get(provider.url_field or "")
-            if address and not custom_host:
-                custom_host, guarded = address, not operator
-            aliases, default_model = {**listed.aliases, **(aliases or {})}, default_model or listed.default
-        self.provider = provider
-        self._fields = fields
+        if access.provider.takes_fields or "responses_models" in access.fields:
+            listed = deployments(access.fields)
+            alone = Rules(completions_mode=rules.completions_mode)
+            self._deployed = {name: Target(access.at_version(of), alone) for name, of in listed.versions.items()}
+            access, rules = access.settled(), rules.over(listed)
+        provider = self.provider = access.provider
+        self._fields = access.fields
         self.prices = Book(provider.name, ()) if prices is None else prices
         """What this provider's models cost: `prices.find(model)`, by the model's name as it is sent."""
-        self.slug = slug
-        self.name = slug or provider.name
-        self.origin, self.base_path = located.address(provider, fields, custom_host, guarded, trusted)
+        self.slug = access.slug
+        self.name = access.slug or provider.name
+        self.origin, self.base_path = located.address(access)
         self.signer: Any = None
         """The form that `proxy.credentials` gives `signing`, made at the first request."""
-        self.signing, shown = _shown(provider, credential, fields, operator)
-        self.origin.credential = hash((slug, credential, self.signing, shown))
-        self.identity = located.identity(provider.name, self.origin, self.base_path, credential, fields)
+        self.signing, shown = access.authentication()
+        self.origin.credential = hash((access.slug, access.credential, self.signing, shown))
+        self.identity = located.identity(access, self.origin, self.base_path)
         """Provider, address and credential in one word that tells none of them: what is known of a target's health
         belongs to it."""
         self.health: Health | None = None
         """Set when a config asks to know how this target does."""
-        self.models = models
-        self.aliases = dict(aliases or {})
-        self.default_model = default_model
-        self.completions_mode = completions_mode
+        self.models = rules.models
+        self.aliases = dict(rules.aliases)
+        self.default_model = rules.default_model
+        self.completions_mode = rules.completions_mode
         self.limiter = limiter
         self.expires_at = expires_at
-        if provider.key_required and not credential:
-            raise Refused(
-                Kind.INVALID_REQUEST,
-                f"The provider {provider.name!r} needs a credential: name a virtual key, or send the provider's key.",
-            )
-        sent = dict(provider.headers)
-        for name, header in _FIELD_HEADERS.items():
-            value = fields.get(name)
-            if value:
-                sent[header] = value if isinstance(value, str) else ",".join(map(str, value))
-        sent.update((name.lower(), value) for name, value in (custom_headers or {}).items())
-        sent.update(shown)
-        self.headers = sent
-        _check_lines(sent)
-        self.open = models is None and expires_at is None
+        self.open = rules.models is None and expires_at is None
         """Whether any model may be asked for at any time: the common case, decided once."""
+        self.headers = header_lines(access, shown)
         self.vendor = "anthropic" if provider.name == "anthropic" else "openai"
-        stored = credential or fields.get("azure_ad_token", "")
-        self._secret = stored.encode("latin-1", "replace") if slug is not None else b""
+        self._secret = access.stored_secret()
         self._fingerprint = b""
         self._wires: dict[tuple[Dialect, Dialect], Wire] = {}
         self._fixed: dict[Dialect, Wire] = {}
@@ -305,7 +147,7 @@ class Target:
         for dialect in served:
             if dialect not in paths or (dialect in only and not matches(model, only[dialect])):
                 continue
-            if client is Dialect.OPENAI_COMPLETIONS and dialect in _LEGACY_TEXT and not legacy:
+            if client is Dialect.OPENAI_COMPLETIONS and dialect in LEGACY_TEXT and not legacy:
                 continue
             return dialect
         return None
@@ -415,48 +257,3 @@ class Target:
             lines.append(f"content-type: {content_type}")
         lines += ["accept-encoding: identity", f"user-agent: loopway/{__version__}"]
         return "\r\n".join([*lines, ""]).encode("latin-1"), tuple(defaults)
-
-
-def provider_row(name: str) -> Provider:
-    """The row of a provider id. Raises Refused (400) that names near ones."""
-    row = PROVIDERS.get(name)
-    if row is not None:
-        return row
-    if name in RETIRED:
-        raise Refused(
-            Kind.INVALID_REQUEST,
-            f"The provider {name!r} is no more: {RETIRED[name]}",
-            status=410,
-            param="provider",
-            code="provider_retired",
-        )
-    # Imported here, for an error only: difflib costs more to load than a request to serve.
-    from proxy.config.near import hint
-
-    raise Refused(
-        Kind.INVALID_REQUEST,
-        f"Invalid provider passed: {name!r} is not known{hint(name, PROVIDERS) or '.'}",
-        param="provider",
-        code="invalid_provider",
-    )
-
-
-def _shown(provider: Provider, credential: str, fields: Fields, operator: bool) -> tuple[Signing | None, Headers]:
-    """How requests are authenticated: a description of what must be done for each, or header lines that stay."""
-    if provider.signer is None:
-        return None, provider.auth(credential) if credential else ()
-    shown = SIGNERS[provider.signer](credential, fields, operator)
-    return (None, shown) if isinstance(shown, tuple) else (shown, ())
-
-
-def _check_lines(headers: Mapping[str, str]) -> None:
-    for name, value in headers.items():
-        if not name.replace("-", "").isalnum() or not name.isascii():
-            raise Refused(Kind.INVALID_REQUEST, f"The header name {name!r} is not valid.", param="custom_headers")
-        try:
-            raw = value.encode("latin-1")
-        except UnicodeEncodeError:
-            raw = b"\0"
-        if any((byte < 32 and byte != 9) or byte == 127 for byte in raw):
-            # The value may be a credential: only its header is named.
-            raise Refused(Kind.INVALID_REQUEST, f"The value for the header {name!r} holds characters no header may.")

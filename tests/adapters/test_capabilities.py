@@ -8,7 +8,7 @@ from adapters.capabilities import PROBES, fates, operations
 from adapters.providers import PROVIDERS, Provider
 from adapters.registry import CODECS
 from adapters.types import Dialect
-from proxy.config.target import SERVED_BY
+from proxy.config.dialects import SERVED_BY
 
 TRANSLATED = [pair for pair, codec in CODECS.items() if not codec.identity and pair[0] in PROBES]
 

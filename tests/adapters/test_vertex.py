@@ -9,6 +9,7 @@ from adapters.errors import BadAnswer, Kind
 from adapters.providers import PROVIDERS
 from adapters.types import Call, Dialect, Usage
 from adapters.vertex import CHAT_TO_RAW, MESSAGES_TO_RAW, bare
+from proxy.config.access import Access
 from proxy.config.target import Target
 
 BODY: dict[str, Any] = {"model": "x", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5, "odd": 1.50}
@@ -87,14 +88,13 @@ def test_the_publisher_is_no_part_of_the_name(model: str, name: str) -> None:
 )
 def test_regions_have_hosts(region: str, host: str) -> None:
     fields = {"vertex_region": region, "vertex_project_id": "p"}
-    assert Target(PROVIDERS["vertex-ai"], "ya29.x", fields=fields).origin.host == host
+    assert Target(Access(PROVIDERS["vertex-ai"], "ya29.x", fields=fields)).origin.host == host
 
 
 def test_a_service_account_names_its_project() -> None:
     account = {"client_email": "a@b", "private_key": "x", "project_id": "mine"}
-    target = Target(
-        PROVIDERS["vertex-ai"], "", fields={"vertex_region": "global", "vertex_service_account_json": account}
-    )
+    fields = {"vertex_region": "global", "vertex_service_account_json": account}
+    target = Target(Access(PROVIDERS["vertex-ai"], "", fields=fields))
     wire = target.wire_for(Dialect.OPENAI_CHAT, "gemini-2.5-pro")
     assert wire is not None
     assert wire.path.startswith("/v1beta1/projects/mine/locations/global/publishers/google/models/gemini-2.5-pro:")

@@ -14,6 +14,7 @@ from aiohttp.abc import AbstractResolver
 from adapters.errors import Kind
 from adapters.providers import PROVIDERS
 from proxy.address import AddressPolicy, check_host
+from proxy.config.access import Access
 from proxy.config.target import Target
 from proxy.errors import Refused, UpstreamFailure
 from proxy.seams import Origin, Timeouts
@@ -24,7 +25,9 @@ OPERATOR, CLIENT = AddressPolicy(private=True), AddressPolicy(private=False)
 
 
 def target(custom_host: str, *, guarded: bool = True, trusted: tuple[str, ...] = ()) -> Target:
-    return Target(PROVIDERS["openai"], "sk", custom_host=custom_host, guarded=guarded, trusted=frozenset(trusted))
+    return Target(
+        Access(PROVIDERS["openai"], "sk", custom_host=custom_host, guarded=guarded, trusted=frozenset(trusted))
+    )
 
 
 # -- by its form

@@ -8,6 +8,7 @@ import pytest
 
 from adapters.providers import PROVIDERS
 from adapters.types import Dialect
+from proxy.config.access import Access
 from proxy.config.plan import Plan
 from proxy.config.snapshot import Snapshot
 from proxy.config.target import Target
@@ -22,7 +23,7 @@ def azure(row: str = "azure-openai", credential: str = "key", **fields: Any) -> 
     operator = fields.pop("operator", True)
     if row == "azure-openai":
         fields = {"azure_resource_name": "acme", **fields}
-    return Target(PROVIDERS[row], credential, fields=fields, operator=operator)
+    return Target(Access(PROVIDERS[row], credential, fields=fields, operator=operator))
 
 
 def path(target: Target, model: str = "gpt-4o", client: Dialect = CHAT) -> str:

@@ -19,6 +19,7 @@ from adapters.errors import Kind
 from adapters.providers import PROVIDERS, Provider
 from adapters.types import Dialect
 from proxy.address import AddressPolicy
+from proxy.config.access import Access
 from proxy.config.target import Target
 from proxy.credentials import Credentials, Fetched, Renewed
 from proxy.errors import Refused, UpstreamFailure
@@ -61,7 +62,7 @@ def account(uri: str, **more: Any) -> dict[str, Any]:
 
 
 def google(fields: dict[str, Any], credential: str = "", *, operator: bool = True) -> Target:
-    return Target(GOOGLE, credential, fields=fields, operator=operator)
+    return Target(Access(GOOGLE, credential, fields=fields, operator=operator))
 
 
 def decoded(part: str) -> dict[str, Any]:
@@ -282,7 +283,7 @@ ENTRA = {"azure_entra_tenant_id": "contoso", "azure_entra_client_id": "app", "az
 
 
 def azure(fields: dict[str, Any], credential: str = "", *, operator: bool = True) -> Target:
-    return Target(AZURE, credential, fields={"azure_resource_name": "acme", **fields}, operator=operator)
+    return Target(Access(AZURE, credential, fields={"azure_resource_name": "acme", **fields}, operator=operator))
 
 
 async def test_an_application_shows_its_secret_to_entra(transport: HttpTransport) -> None:
@@ -359,7 +360,7 @@ ROLE = "arn:aws:iam::1:role/r"
 
 
 def aws(fields: dict[str, Any], credential: str = "", *, operator: bool = True) -> Target:
-    return Target(AWS, credential, fields=fields, operator=operator)
+    return Target(Access(AWS, credential, fields=fields, operator=operator))
 
 
 def until(seconds: float) -> str:

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.access import Access, provider_row
 from proxy.config.facts import Facts
 from proxy.config.objects import parse
 from proxy.config.plan import RETRY_CODES, Balance, Leaf, Plan, Single, compile_plan
-from proxy.config.target import Target, provider_row
+from proxy.config.target import Target
 from proxy.config.verdict import Verdict
 from proxy.errors import Refused
 from proxy.exchange import Exchange
 
-TARGET = Target(provider_row("openai"), "sk")
+TARGET = Target(Access(provider_row("openai"), "sk"))
 
 
 def facts(

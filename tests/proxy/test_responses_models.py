@@ -8,6 +8,7 @@ import pytest
 
 from adapters.providers import PROVIDERS
 from adapters.types import Dialect
+from proxy.config.access import Access, Rules
 from proxy.config.snapshot import Snapshot
 from proxy.config.target import Target
 from proxy.errors import Refused
@@ -26,7 +27,7 @@ CONVERSATIONS = (
 def target(provider: str = "openai", **fields: Any) -> Target:
     host = fields.pop("custom_host", None)
     mode = fields.pop("completions_mode", "auto")
-    return Target(PROVIDERS[provider], "key", custom_host=host, completions_mode=mode, fields=fields)
+    return Target(Access(PROVIDERS[provider], "key", custom_host=host, fields=fields), Rules(completions_mode=mode))
 
 
 def path(at: Target, model: str, client: Dialect = Dialect.OPENAI_CHAT) -> str:
@@ -160,5 +161,5 @@ def test_stored_responses_are_asked_for_where_they_are_made() -> None:
 
 def test_mantle_is_signed_for_by_its_own_name() -> None:
     keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret", "aws_region": "us-west-2"}
-    at = Target(PROVIDERS["bedrock-mantle"], "", fields=keys)
+    at = Target(Access(PROVIDERS["bedrock-mantle"], "", fields=keys))
     assert (at.origin.authority, at.signing.service) == ("bedrock-mantle.us-west-2.api.aws", "bedrock-mantle")

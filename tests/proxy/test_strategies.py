@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.config.access import Access, provider_row
 from proxy.config.facts import Facts
 from proxy.config.leaf import Race
 from proxy.config.objects import parse
 from proxy.config.plan import Balance, Leaf, Plan, Single, compile_plan
 from proxy.config.snapshot import parse_config
-from proxy.config.target import Target, provider_row
+from proxy.config.target import Target
 from proxy.errors import Refused
 from proxy.health import Healths
 from proxy.prices import Prices, vendored
@@ -156,7 +157,7 @@ def ranked(mode: str, targets: list[Target], **strategy: Any) -> tuple[Plan, Hea
 
 
 def targets(*names: str) -> list[Target]:
-    return [Target(provider_row("openai"), f"sk-{name}", slug=name) for name in names]
+    return [Target(Access(provider_row("openai"), f"sk-{name}", slug=name)) for name in names]
 
 
 def busy(plan: Plan, *counts: int) -> None:
@@ -219,7 +220,7 @@ def test_the_cheapest_target_is_by_the_price_table_and_the_unpriced_come_last() 
     cheap, dear, unknown = (
         {**LEAF, "override_params": {"model": model}} for model in ("gpt-4o-mini", "gpt-4o", "no-such-model")
     )
-    target = Target(provider_row("openai"), "sk", prices=Prices((vendored(),)).of("openai"))
+    target = Target(Access(provider_row("openai"), "sk"), prices=Prices((vendored(),)).of("openai"))
     config = {"strategy": {"mode": "cheapest", "on_status_codes": [500]}, "targets": [unknown, dear, cheap]}
     plan = compile_plan(parse(config), lambda node, where: target)
     assert followed(plan, iter([500, 500, 200]))[0] == [f"config.targets[{n}]" for n in (2, 1, 0)]

@@ -10,6 +10,7 @@ from adapters import auth
 from adapters.errors import InvalidRequest
 from adapters.providers import Fields, Provider
 from adapters.types import Dialect
+from proxy.config.access import Access
 from proxy.config.target import Target
 from proxy.errors import Refused
 
@@ -29,7 +30,7 @@ FIELDS = {"azure_resource_name": "acme", "vertex_project_id": "p 1"}
 
 
 def target(row: Provider = ROW, fields: Fields = FIELDS, **more: Any) -> Target:
-    return Target(row, "sk", fields=fields, **more)
+    return Target(Access(row, "sk", fields=fields, **more))
 
 
 def line(target: Target, model: str = "m", *, client: Dialect = CHAT, streamed: bool = False) -> str:

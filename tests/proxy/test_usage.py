@@ -14,9 +14,10 @@ import pytest
 
 from adapters.errors import Kind
 from adapters.types import Dialect, Usage
+from proxy.config.access import Access, provider_row
 from proxy.config.leaf import Leaf
 from proxy.config.snapshot import Snapshot
-from proxy.config.target import Target, provider_row
+from proxy.config.target import Target
 from proxy.errors import StoreError
 from proxy.exchange import Attempt, Exchange
 from proxy.journal import Journal
@@ -29,7 +30,9 @@ from proxy.usage_columns import COLUMNS, PENDING
 PRICES = Prices(
     (table_of("v1", [("openai", "gpt-4o-mini", Entry(input=1, output=2)), ("openai", "gpt-4o", Entry(input=10))]),)
 )
-LEAF = Leaf(Target(provider_row("openai"), "secret", slug="prod", prices=PRICES.of("openai")), "config.targets[0]")
+LEAF = Leaf(
+    Target(Access(provider_row("openai"), "secret", slug="prod"), prices=PRICES.of("openai")), "config.targets[0]"
+)
 
 
 def exchange(**fields: Any) -> Exchange:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.target import SERVED_BY
+from proxy.config.dialects import SERVED_BY
 from proxy.routes import Route
 from proxy.scopes import expand
 from tests.fakes.gateway import ADMIN_KEY, ANTHROPIC_SLUG, OPENAI_SLUG, SEED_KEY, Gateway, Upstream
