@@ -66,12 +66,15 @@ def chat(*, stream: bool = False, **mode: Any) -> bytes:
 class Chaos:
     """The run. `callers` ask without a pause."""
 
-    def __init__(self, gateways: list[Gateway], redis: RedisServer, provider: Counting, limit: int, seed: int) -> None:
+    def __init__(
+        self, gateways: list[Gateway], redis: RedisServer, provider: Counting, limit: int, seed: int, longest: float
+    ) -> None:
         self.gateways = gateways
         self.redis = redis
         self.provider = provider
         self.dice = random.Random(seed)
         self.result = Result(limit)
+        self.longest = longest
         self.over = False
 
     async def run(self, seconds: float, *, callers: int = 24) -> Result:
@@ -81,7 +84,7 @@ class Chaos:
         await asyncio.sleep(seconds)
         self.over = True
         await asyncio.gather(*everything)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.provider.open:
                 await asyncio.sleep(0.01)
         self.result.most = self.provider.most
@@ -124,12 +127,12 @@ class Chaos:
                 return
             self.redis.pause()
             self.result.pauses += 1
-            await asyncio.sleep(self.dice.uniform(0.1, 3))
+            await asyncio.sleep(self.dice.uniform(0.1, self.longest))
             self.redis.resume()
 
     async def _free(self) -> int:
         """How many requests come in at once at one gateway, now that nobody else is there. All, if nothing leaked."""
-        ends = time.monotonic() + 10
+        ends = time.monotonic() + 40
         limit = self.result.limit
         free = 0
         while free < limit and time.monotonic() < ends:
@@ -140,8 +143,11 @@ class Chaos:
         return free
 
 
-async def run(directory: Path, seconds: float, *, workers: int, limit: int = 10, seed: int = 1) -> Result:
-    """The whole run, from starting everything to stopping it."""
+async def run(
+    directory: Path, seconds: float, *, workers: int, limit: int = 10, seed: int = 1, longest: float = 3.0
+) -> Result:
+    """The whole run, from starting everything to stopping it. `longest` are the seconds for which Redis stands still at
+    most: shorter than a lease."""
     (directory / "redis").mkdir()
     with RedisServer(directory / "redis") as redis:
         async with Counting() as provider:
@@ -152,7 +158,7 @@ async def run(directory: Path, seconds: float, *, workers: int, limit: int = 10,
             try:
                 for gateway in gateways:
                     await asyncio.to_thread(gateway.__enter__)
-                return await Chaos(gateways, redis, provider, limit, seed).run(seconds)
+                return await Chaos(gateways, redis, provider, limit, seed, longest).run(seconds)
             finally:
                 redis.resume()
                 for gateway in gateways:

@@ -25,21 +25,22 @@ from tests.fakes.provider import HELLO
 QUIET = 9
 TIMES = 100
 LIMITS = {"concurrency": 16, "queue": {"size": 64, "timeout": "2s"}}
-LATENCY = 50  # milliseconds that the provider takes
 
 
 class Figures(msgspec.Struct):
-    """What the quiet keys saw: seconds at the 99th percentile, and the part of their requests that was answered."""
+    """What the quiet keys saw: seconds at the median and the 99th percentile, and the part of their requests that was
+    answered."""
 
+    p50: float
     p99: float
     success: float
     requests: int
     most: int
 
 
-def chat(key: str) -> bytes:
-    """A request of one of the keys."""
-    body = {"model": f"@openai/gpt-4o::latency={LATENCY}", "messages": HELLO}
+def chat(key: str, latency: int) -> bytes:
+    """A request of one of the keys, and the milliseconds that the provider takes for it."""
+    body = {"model": f"@openai/gpt-4o::latency={latency}", "messages": HELLO}
     return request("/v1/chat/completions", json.dumps(body).encode(), {}, key=key)
 
 
@@ -54,7 +55,7 @@ def config(url: str) -> dict[str, Any]:
     }
 
 
-async def measure(port: int, seconds: float, every: float, *, noisy: bool) -> tuple[list[float], list[int]]:
+async def measure(port: int, seconds: float, every: float, latency: int, noisy: int) -> tuple[list[float], list[int]]:
     """Asks with each quiet key once in `every` seconds, and with the noisy one so many times as often. Gives what each
     quiet request took, and its status."""
     took: list[float] = []
@@ -78,9 +79,9 @@ async def measure(port: int, seconds: float, every: float, *, noisy: bool) -> tu
             task.add_done_callback(tasks.discard)
             due += gap
 
-    callers = [paced(chat(f"lw-quiet-{n}"), every, True, every * n / QUIET) for n in range(QUIET)]
+    callers = [paced(chat(f"lw-quiet-{n}", latency), every, True, every * n / QUIET) for n in range(QUIET)]
     if noisy:
-        callers.append(paced(chat("lw-noisy"), every / TIMES, False, 0.0))
+        callers.append(paced(chat("lw-noisy", latency), every / noisy, False, 0.0))
     await asyncio.gather(*callers)
     await asyncio.gather(*tasks, return_exceptions=True)
     return took, statuses
@@ -89,19 +90,20 @@ async def measure(port: int, seconds: float, every: float, *, noisy: bool) -> tu
 def figures(took: list[float], statuses: list[int], most: int) -> Figures:
     """The figures of one measurement."""
     ordered = sorted(took)
-    return Figures(
-        round(ordered[int(len(ordered) * 0.99)], 4), statuses.count(200) / len(statuses), len(statuses), most
-    )
+    p50, p99 = (round(ordered[int(len(ordered) * share)], 4) for share in (0.5, 0.99))
+    return Figures(p50, p99, statuses.count(200) / len(statuses), len(statuses), most)
 
 
-async def run(directory: Path, seconds: float, workers: int, every: float = 0.3) -> tuple[Figures, Figures]:
-    """Alone, and beside the noisy key."""
+async def run(
+    directory: Path, seconds: float, workers: int, *, every: float = 0.3, latency: int = 50, times: int = TIMES
+) -> tuple[Figures, Figures]:
+    """Alone, and beside the key that asks `times` as often."""
     async with Counting() as provider:
         gateway = Gateway(directory, config(provider.url), workers=workers)
         await asyncio.to_thread(gateway.__enter__)
         try:
-            alone = figures(*await measure(gateway.port, seconds, every, noisy=False), provider.most)
-            beside = figures(*await measure(gateway.port, seconds, every, noisy=True), provider.most)
+            alone = figures(*await measure(gateway.port, seconds, every, latency, 0), provider.most)
+            beside = figures(*await measure(gateway.port, seconds, every, latency, times), provider.most)
             return alone, beside
         finally:
             await asyncio.to_thread(gateway.__exit__, None, None, None)

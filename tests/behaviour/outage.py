@@ -89,8 +89,8 @@ async def load(gateways: list[Gateway], provider: Counting, seconds: float, rate
     )
 
 
-async def run(directory: Path, seconds: float, how: str, rate: float = 100) -> dict[str, Phase]:
-    """Before, during and after."""
+async def run(directory: Path, seconds: float, how: str, rate: float = 100, beside: float = 10) -> dict[str, Phase]:
+    """Before, during and after; `beside` are the seconds before and after."""
     (directory / "redis").mkdir()
     with RedisServer(directory / "redis") as redis:
         async with Counting() as provider:
@@ -101,11 +101,11 @@ async def run(directory: Path, seconds: float, how: str, rate: float = 100) -> d
                 for gateway in gateways:
                     await asyncio.to_thread(gateway.__enter__)
                 await load(gateways, provider, 1, rate)
-                phases = {"before": await load(gateways, provider, min(10, seconds), rate)}
+                phases = {"before": await load(gateways, provider, beside, rate)}
                 redis.pause() if how == "pause" else redis.kill()
                 phases["without Redis"] = await load(gateways, provider, seconds, rate)
                 redis.resume() if how == "pause" else redis.start()
-                phases["after"] = await load(gateways, provider, min(10, seconds), rate)
+                phases["after"] = await load(gateways, provider, beside, rate)
                 return phases
             finally:
                 if redis._process is not None:

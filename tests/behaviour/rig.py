@@ -181,7 +181,7 @@ class Rig:
         """Whether nothing of any request is left."""
         return not (self.open_upstream or self.permits or self.in_flight)
 
-    async def until(self, condition: Any, timeout: float = 10) -> None:
+    async def until(self, condition: Any, timeout: float = 30) -> None:
         """Waits until `condition()` holds. Raises TimeoutError."""
         async with asyncio.timeout(timeout):
             while not condition():

@@ -38,7 +38,7 @@ async def soon(what: str, gateway: Gateway, key: str, model: str, status: int) -
     enough. Raises AssertionError where they never do."""
     began = time.monotonic()
     while await statuses(gateway, key, model) != {status}:
-        assert time.monotonic() < began + 10, what
+        assert time.monotonic() < began + 60, what
     print(f"{what}: {time.monotonic() - began:.2f} s")
 
 
@@ -104,8 +104,13 @@ def test_counters_rows_and_lines_are_those_of_all_workers(launch: Launch, upstre
         return int(found)
 
     gateway.until(lambda: rows() == count, "the ledger has every row")
-    lines = [line for line in gateway.log().splitlines() if line.startswith('{"time"')]
-    assert len(lines) == count
+    lines: list[str] = []
+
+    def logged() -> bool:
+        lines[:] = [line for line in gateway.log().splitlines() if line.startswith('{"time"')]
+        return len(lines) == count
+
+    gateway.until(logged, "the log has every line")
     assert len({json.loads(line)["request_id"] for line in lines}) == count
 
 
@@ -168,7 +173,7 @@ async def test_a_circuit_that_opens_in_one_worker_is_open_in_all_within_a_second
             break
     began = time.monotonic()
     while len(seen) < 3 or set(seen.values()) != {"open"}:
-        assert time.monotonic() < began + 10, seen
+        assert time.monotonic() < began + 60, seen
         if len(seen) < 3:
             await ask(gateway.port, raw)  # a worker knows nothing of a target that nobody asked it for
         await look()

@@ -12,12 +12,12 @@ import pytest
 from tests.behaviour.client import Answer, errors_in, events, terminators_in
 from tests.behaviour.rig import CHAT, HELLO, MESSAGES, Rig, api_key, virtual_key
 from tests.fakes.provider import Provider, steered
-from tests.fakes.upstream import unchunked
+from tests.fakes.upstream import LAST_CHUNK, SSE_HEAD, Scripted, Step, chunk, unchunked
 
 CACHED: dict[str, Any] = {"cache": {"mode": "simple"}, "virtual_key": "openai-a"}
 
 
-def _rig(provider: Provider, *, config: dict[str, Any] | None = None, **fields: Any) -> Rig:
+def _rig(provider: Provider | Scripted, *, config: dict[str, Any] | None = None, **fields: Any) -> Rig:
     rows = [virtual_key(f"{name}-a", provider.url) for name in ("openai", "anthropic", "google")]
     return Rig(virtual_keys=tuple(rows), configs={"pc-c": config or CACHED}, **fields)
 
@@ -311,9 +311,20 @@ async def test_a_herd_of_a_thousand_makes_one_call(provider: Provider) -> None:
         await rig.until(lambda: rig.quiet)
 
 
-async def test_a_stream_is_told_live_to_all_who_ask_for_it(provider: Provider) -> None:
-    async with _rig(provider) as rig:
-        body = {**CHAT, "stream": True, "model": steered("gpt-4o", chunks=6, gap=50)}
+def halting(go: asyncio.Event) -> list[Step]:
+    """A stream that stands still in its middle until it may go on."""
+    pieces = [{"role": "assistant", "content": "Hello"}, {"content": " again"}, {}]
+    data = [{"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o"} for _ in pieces]
+    for event, delta in zip(data, pieces, strict=True):
+        event["choices"] = [{"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}]  # type: ignore[assignment]
+    said, more, stop = (chunk(b"data: %b\n\n" % json.dumps(event).encode()) for event in data)
+    return [SSE_HEAD, said, go, more, stop, chunk(b"data: [DONE]\n\n"), LAST_CHUNK]
+
+
+async def test_a_stream_is_told_live_to_all_who_ask_for_it() -> None:
+    go = asyncio.Event()
+    async with Scripted(play=lambda asked: halting(go)) as upstream, _rig(upstream) as rig:
+        body = {**CHAT, "stream": True}
         lines = [await rig.open("/v1/chat/completions", body, config="pc-c") for _ in range(50)]
         for line in lines:
             assert (await line.head())[0] == 200
@@ -321,25 +332,29 @@ async def test_a_stream_is_told_live_to_all_who_ask_for_it(provider: Provider) -
         assert rig.open_upstream == 1
         late = await rig.open("/v1/chat/completions", body, config="pc-c")
         await late.head()
+        go.set()
         ends = await asyncio.gather(*(line.receive(b"data: [DONE]\n\n\r\n0\r\n\r\n") for line in (*lines, late)))
         # Who comes late gets what there is in larger pieces: the same events all the same.
         assert len({unchunked(begin + end) for begin, end in zip((*begun, b""), ends, strict=True)}) == 1
-        assert _calls(provider) == 1
+        assert len(upstream.requests) == 1
         for line in (*lines, late):
             line.leave()
         await rig.until(lambda: rig.quiet)
 
 
-async def test_the_one_who_asked_first_may_leave_without_harm(provider: Provider) -> None:
-    async with _rig(provider) as rig:
-        body = {**CHAT, "stream": True, "model": steered("gpt-4o", chunks=6, gap=50)}
+async def test_the_one_who_asked_first_may_leave_without_harm() -> None:
+    go = asyncio.Event()
+    async with Scripted(play=lambda asked: halting(go)) as upstream, _rig(upstream) as rig:
+        body = {**CHAT, "stream": True}
         first = await rig.open("/v1/chat/completions", body, config="pc-c")
         await first.receive(b"data: ")
         second = await rig.open("/v1/chat/completions", body, config="pc-c")
         await second.receive(b"data: ")
         first.leave(reset=True)
+        await rig.until(lambda: rig.in_flight == 1)
+        go.set()
         assert b"[DONE]" in await second.receive(b"data: [DONE]\n\n")
-        assert _calls(provider) == 1
+        assert len(upstream.requests) == 1
         second.leave()
         await rig.until(lambda: rig.quiet)
         left, stayed = await rig.usage()
@@ -370,7 +385,7 @@ async def test_when_the_first_call_fails_exactly_one_other_asker_takes_over(prov
 
 async def test_a_provider_that_is_down_sees_two_calls_of_a_herd(provider: Provider) -> None:
     async with _rig(provider) as rig:
-        body = {**CHAT, "model": steered("gpt-4o", latency=200, status=503)}
+        body = {**CHAT, "model": steered("gpt-4o", latency=400, status=503)}
         answers = await asyncio.gather(*(_ask(rig, body) for _ in range(20)))
         assert {answer.status for answer in answers} == {503}
         assert _calls(provider) == 2
@@ -379,7 +394,7 @@ async def test_a_provider_that_is_down_sees_two_calls_of_a_herd(provider: Provid
 
 async def test_a_refusal_that_is_the_requests_own_fault_is_told_to_all_at_once(provider: Provider) -> None:
     async with _rig(provider) as rig:
-        body = {**CHAT, "model": steered("gpt-4o", latency=200, status=400)}
+        body = {**CHAT, "model": steered("gpt-4o", latency=400, status=400)}
         answers = await asyncio.gather(*(_ask(rig, body) for _ in range(20)))
         assert {answer.status for answer in answers} == {400}
         assert _calls(provider) == 1
@@ -402,7 +417,7 @@ async def test_a_slow_reader_holds_nobody_up(provider: Provider) -> None:
 
 async def test_everybody_gets_the_error_of_a_stream_that_breaks_off(provider: Provider) -> None:
     async with _rig(provider) as rig:
-        body = {**CHAT, "stream": True, "model": steered("gpt-4o", chunks=6, gap=30, truncate_events=4)}
+        body = {**CHAT, "stream": True, "model": steered("gpt-4o", chunks=6, gap=100, truncate_events=4)}
         answers = await asyncio.gather(*(_ask(rig, body) for _ in range(10)))
         for answer in answers:
             assert len(errors_in(events(answer.body))) == 1

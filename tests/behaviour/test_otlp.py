@@ -127,7 +127,7 @@ def test_the_attempts_of_a_hedge_are_spans_of_their_own(
     hedge = {
         "strategy": {"mode": "hedge", "hedge": {"delay": 50}},
         "targets": [
-            {"virtual_key": OPENAI_SLUG, "override_params": {"model": "gpt-4o::latency=5000"}},
+            {"virtual_key": OPENAI_SLUG, "override_params": {"model": "gpt-4o::latency=60000"}},
             {"virtual_key": OPENAI_SLUG},
         ],
     }

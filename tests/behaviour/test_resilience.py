@@ -243,7 +243,7 @@ async def test_total_timeout_is_a_504_before_the_answer_and_ends_a_stream_after(
         answer = await scene.rig.chat(config={**A, "total_timeout": 60})
         assert answer.status == 504
         assert answer.json()["error"]["code"] == "total_timeout"
-        answer = await scene.rig.chat(config={**B, "total_timeout": 150}, stream=True)
+        answer = await scene.rig.chat(config={**B, "total_timeout": 400}, stream=True)
         assert (answer.status, len(errors_in(events(answer.body)))) == (200, 1)
         await scene.rig.until(lambda: scene.rig.quiet)
 
@@ -275,7 +275,7 @@ async def test_request_timeout_of_a_stream_lasts_until_it_says_something() -> No
 async def test_idle_timeout_is_the_configs_own() -> None:
     players = Players(openai=[[SSE_HEAD, chunk(ROLE), chunk(TEXT), asyncio.Event()]])
     async with Resilience(players) as scene:
-        answer = await scene.rig.chat(config={**A, "idle_timeout": 100}, stream=True)
+        answer = await scene.rig.chat(config={**A, "idle_timeout": 300}, stream=True)
         assert answer.status == 200
         assert len(errors_in(events(answer.body))) == 1
 
@@ -322,7 +322,8 @@ async def test_a_first_target_that_fails_is_followed_at_once() -> None:
 async def test_when_all_fail_the_last_answer_is_told() -> None:
     players = Players(openai=[[ok(ERROR, 500)]], openai_b=[[ok(ERROR, 502)]])
     async with Resilience(players) as scene:
-        assert told(await scene.rig.chat(config=HEDGE))[:2] == (502, "config.targets[1]")
+        hedge = {**HEDGE, "strategy": {"mode": "hedge", "hedge": {"delay": 60_000}}}
+        assert told(await scene.rig.chat(config=hedge))[:2] == (502, "config.targets[1]")
         await scene.rig.until(lambda: scene.rig.quiet)
 
 

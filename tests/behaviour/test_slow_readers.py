@@ -66,7 +66,7 @@ async def stalled(port: int, kind: str) -> Line:
 async def still(flood: Flood) -> int:
     """Waits until the provider has sent nothing more for a while; how much it has sent."""
     before, unchanged = -1, 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while unchanged < 10:
             unchanged = unchanged + 1 if flood.sent == before else 0
             before = flood.sent
@@ -98,7 +98,7 @@ async def test_a_client_that_stops_reading_stops_the_provider_and_loses_nothing(
         warm = await stalled(gateway.port, kind)
         await still(flood)
         warm.leave()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while flood.open:
             await asyncio.sleep(0.01)
     for kind in ANSWERS:
@@ -118,9 +118,9 @@ async def test_a_client_that_stops_reading_stops_the_provider_and_loses_nothing(
 async def test_a_client_that_reads_no_more_for_too_long_is_cut_off(
     flood: Flood, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "_SEND_STALL", 0.2)
+    monkeypatch.setattr(door, "_SEND_STALL", 0.5)
     async with Rig(openai=flood.url, anthropic=flood.url) as rig:
-        lines = [await stalled(rig.port, kind) for kind in ANSWERS]
+        lines = await asyncio.gather(*(stalled(rig.port, kind) for kind in ANSWERS))
         assert flood.open == len(ANSWERS)
         await rig.until(lambda: flood.open == 0 and rig.quiet and not rig.gateway.edge.connections)
         assert flood.complete == 0
@@ -130,10 +130,10 @@ async def test_a_client_that_reads_no_more_for_too_long_is_cut_off(
 
 
 async def test_an_answer_already_written_whole_does_not_wait_for_ever_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "_SEND_STALL", 0.2)
+    monkeypatch.setattr(door, "_SEND_STALL", 0.4)
     body = b"x" * 200_000
     whole = head(content_length=str(len(body))) + body
-    settings = {"keepalive_timeout": 0.2}
+    settings = {"keepalive_timeout": 0.4}
     async with Scripted(play=lambda asked: [whole]) as upstream, Rig(openai=upstream.url, server=settings) as rig:
         for close in ("", "close"):
             line = await rig.open("/v1/chat/completions", CHAT, receive_buffer=4096, connection=close)
@@ -155,4 +155,4 @@ async def test_a_slow_reader_does_not_slow_its_neighbours(flood: Flood) -> None:
             assert (await rig.post("/v1/chat/completions", CHAT, vk="openai-quick")).body == b"{}"
         for line in slow:
             line.leave()
-        await rig.until(lambda: rig.quiet and not flood.open, 2)
+        await rig.until(lambda: rig.quiet and not flood.open)

@@ -79,7 +79,7 @@ async def test_an_answer_before_the_end_of_an_upload_reaches_the_client_at_once(
         assert answer.json()["error"]["message"]
         # A client that goes on for ever, or never closes, is not waited for.
         line.send(b"z" * 1000)
-        await line.end(10)
+        await line.end()
         await rig.until(lambda: rig.quiet and not rig.gateway.edge.connections)
 
 
@@ -199,11 +199,11 @@ async def test_the_slow_part_of_an_upload_is_not_the_providers_time() -> None:
     """The provider's limit for the first byte begins when it has the whole request."""
     async with (
         Scripted([ok(b"{}")]) as upstream,
-        Rig(openai=upstream.url, timeouts={"first_byte_timeout": 0.3, "idle_timeout": 30.0}) as rig,
+        Rig(openai=upstream.url, timeouts={"first_byte_timeout": 0.5, "idle_timeout": 30.0}) as rig,
     ):
         line = await connect(rig.port)
         line.send(upload(2) + b"1")
         await upstream.until(lambda u: u.received)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.7)
         line.send(b"2")
         assert (await line.answer()).status == 200

@@ -53,7 +53,7 @@ class Collector:
             for resource in ExportMetricsServiceRequest.FromString(data).resource_metrics:
                 self.metrics += [metric for scope in resource.scope_metrics for metric in scope.metrics]
 
-    def until(self, condition: Callable[[], Any], timeout: float = 15) -> Any:
+    def until(self, condition: Callable[[], Any], timeout: float = 30) -> Any:
         """Waits for something true. Raises TimeoutError."""
         deadline = time.monotonic() + timeout
         while not (found := condition()):

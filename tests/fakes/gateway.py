@@ -424,7 +424,7 @@ class Upstream:
         """Forgets what happened so far."""
         self._in_loop(self._mock.ledger.reset)
 
-    def until(self, condition: Callable[[dict[str, Any]], bool], timeout: float = 10) -> dict[str, Any]:
+    def until(self, condition: Callable[[dict[str, Any]], bool], timeout: float = 30) -> dict[str, Any]:
         """Waits until the counters satisfy `condition` and gives them. Raises TimeoutError after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not condition(stats := self.stats):

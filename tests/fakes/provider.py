@@ -103,7 +103,7 @@ class Provider:
         """Forgets what happened so far."""
         self._mock.ledger.reset()
 
-    async def until(self, condition: Callable[[dict[str, Any]], bool], timeout: float = 10) -> dict[str, Any]:
+    async def until(self, condition: Callable[[dict[str, Any]], bool], timeout: float = 30) -> dict[str, Any]:
         """Waits until the counters satisfy `condition` and gives them. Raises TimeoutError after `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):

@@ -13,7 +13,7 @@ import re
 import socket
 from typing import Any, NamedTuple, Self
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 _STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ([\x20-\x7e]*)")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\x80-\xff\t]*)")
 _BODYLESS = (204, 304)

@@ -55,7 +55,7 @@ class RedisServer:
         if self.password:
             words += ["--requirepass", self.password]
         self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        ends = time.monotonic() + 10
+        ends = time.monotonic() + 30
         while True:
             try:
                 self.client().ping()

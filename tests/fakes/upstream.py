@@ -214,7 +214,7 @@ class Scripted:
         """The latest connection."""
         return self.connections[-1]
 
-    async def until(self, condition: Callable[[Self], Any], timeout: float = 10) -> None:
+    async def until(self, condition: Callable[[Self], Any], timeout: float = 30) -> None:
         """Waits until `condition` of this upstream holds. Raises TimeoutError."""
         async with asyncio.timeout(timeout):
             while not condition(self):

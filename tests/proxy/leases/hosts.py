@@ -42,10 +42,12 @@ class OneHost:
 
     async def take_all(self, count: int) -> None:
         """Takes as many, and goes on asking until it has them: a lease comes over the network, when it comes."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while count:
-                count -= await self.take()
-                await asyncio.sleep(0)
+                if await self.take():
+                    count -= 1
+                else:
+                    await asyncio.sleep(0.005)
 
     def give(self) -> None:
         self.gate.give()

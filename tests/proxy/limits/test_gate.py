@@ -17,7 +17,7 @@ from proxy.limits.memory import Memory
 class Workers:
     """Several workers of one host in one loop, each with its gate of the same identity."""
 
-    def __init__(self, count: int, limit: int, size: int = 0, timeout: float = 5.0) -> None:
+    def __init__(self, count: int, limit: int, size: int = 0, timeout: float = 60.0) -> None:
         memory = Memory.create(count)
         self.hosts: list[Host] = []
         self.gates: list[Gate] = []
@@ -80,7 +80,7 @@ async def test_a_permit_that_comes_back_goes_to_one_who_waits_in_another_worker(
     await settled()
     assert (workers.queued, waiting.done()) == (1, False)
     workers.gates[0].give()
-    assert await asyncio.wait_for(waiting, 1)
+    assert await asyncio.wait_for(waiting, 30)
     assert (workers.held, workers.queued) == (1, 0)
 
 
@@ -92,11 +92,11 @@ async def test_a_newcomer_takes_nothing_while_others_wait(made: list[Workers]) -
     second = asyncio.ensure_future(workers.take(0))
     await settled()
     workers.gates[0].give()
-    done, _ = await asyncio.wait((first, second), timeout=2, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait((first, second), timeout=30, return_when=asyncio.FIRST_COMPLETED)
     assert len(done) == 1
     assert workers.held == 1
     workers.gates[1 if first in done else 0].give()
-    assert await asyncio.wait_for(second if first in done else first, 2)
+    assert await asyncio.wait_for(second if first in done else first, 30)
 
 
 async def test_whoever_waits_too_long_is_told_so_and_holds_nothing(made: list[Workers]) -> None:
@@ -174,4 +174,4 @@ async def test_a_raised_limit_lets_in_those_who_wait(made: list[Workers]) -> Non
     waiting = asyncio.ensure_future(workers.take(0))
     await settled()
     workers.gates[0].set(2, 8, 5)
-    assert await asyncio.wait_for(waiting, 1)
+    assert await asyncio.wait_for(waiting, 30)
