@@ -140,9 +140,10 @@ class _ResponsesEvent(msgspec.Struct):
     type: str = "error"
 
 
-class _AnthropicError(msgspec.Struct):
+class _AnthropicError(msgspec.Struct, omit_defaults=True):
     type: str
     message: str
+    code: str | None = None  # Anthropic has none; the gateway's own errors do
 
 
 class _AnthropicBody(msgspec.Struct):
@@ -184,7 +185,9 @@ def body(
     if findings:
         message = f"{message}: {'; '.join(findings)}"
     if family == "anthropic":
-        return _encode(_AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message), request_id=request_id))
+        return _encode(
+            _AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message, code), request_id=request_id)
+        )
     if family in ("gemini", "gemini_array"):
         return _encode(_google(kind, message, type, param, code, status))
     error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
@@ -207,7 +210,7 @@ def event(
     (`responses`)."""
     if family == "anthropic":
         return b"event: error\ndata: %b\n\n" % _encode(
-            _AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message))
+            _AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message, code))
         )
     if family == "responses":
         error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)

@@ -120,8 +120,9 @@ def check_host(host: str, *, trusted: bool) -> None:
         raise _invalid("cloud metadata services are never allowed")
     literal = _literal(lower)
     if literal is not None:
-        allowed = AddressPolicy(private=trusted).allows(str(literal))
-        if not allowed:
+        if _metadata(_plain(literal)) or _metadata(literal):
+            raise _invalid("cloud metadata services are never allowed")
+        if not AddressPolicy(private=trusted).allows(str(literal)):
             raise _invalid("its address is private or reserved; the operator can list it in TRUSTED_CUSTOM_HOSTS")
         return
     form = _NAME if trusted else _HOST

@@ -18,6 +18,7 @@ from proxy.routes import AdminContext, AdminRequest, Answer
 from proxy.seams import Timeouts, Transport
 
 _FRESH = 300.0
+_FAILED = 15.0  # seconds until a provider that gave no list is asked again
 _PATIENCE = 5.0
 _LIMIT = 4 << 20
 _WILD = frozenset("*?[")
@@ -47,12 +48,13 @@ _decode = msgspec.json.Decoder(_List).decode
 
 
 class Catalog:
-    """Asks providers for their models and remembers the answers for five minutes."""
+    """Asks providers for their models and remembers the answers for five minutes. One that fails is left alone for a
+    while, so that its silence neither delays nor fills the log with every list; until then its last one counts."""
 
     def __init__(self, transport: Transport, timeouts: Timeouts) -> None:
         self._transport = transport
         self._timeouts = Timeouts(min(timeouts.connect, _PATIENCE), _PATIENCE, _PATIENCE)
-        self._known: dict[str, tuple[float, Target, list[str]]] = {}
+        self._known: dict[str, tuple[float, Target, list[str]]] = {}  # until when; whose; what
 
     async def of(self, target: Target) -> list[str]:
         """The names a target's users may ask for. A provider that does not answer adds none of its own."""
@@ -66,24 +68,28 @@ class Catalog:
 
     async def _listed(self, target: Target) -> list[str]:
         found = self._known.get(target.name)
-        if found is not None and found[1] is target and monotonic() - found[0] < _FRESH:
-            return found[2]
+        last = found[2] if found is not None and found[1] is target else None
+        if found is not None and last is not None and monotonic() < found[0]:
+            return last
         path = target.provider.paths.get(Dialect.OPENAI_MODELS) or target.provider.paths.get(Dialect.GEMINI_MODELS)
         if path is None or target.signing is not None:
             return []
         head, defaults = target.request_head("GET", target.base_path + path, None)
         head += b"".join(line for _, line in defaults) + b"\r\n"
+        lasts = _FRESH
         try:
             reply = await self._transport.send(target.origin, head, b"", self._timeouts)
             try:
                 raw = await reply.gather(_LIMIT)
                 names = _decode(raw).names() if reply.status == 200 else []
+                if reply.status == 429 or reply.status >= 500:
+                    names, lasts = last or [], _FAILED
             finally:
                 reply.finish()
         except (UpstreamFailure, msgspec.MsgspecError, UnicodeDecodeError) as error:
             logging.getLogger("loopway").warning("no model list from %s: %s", target.name, error)
-            return []
-        self._known[target.name] = (monotonic(), target, names)
+            names, lasts = last or [], _FAILED
+        self._known[target.name] = (monotonic() + lasts, target, names)
         return names
 
 

@@ -38,6 +38,14 @@ class RedisDown(LoopwayError):
     """Redis does not answer, or not in time. What was asked may have happened all the same."""
 
 
+def check_url(url: str, what: str) -> dict[str, Any]:
+    """The options that a Redis URL comes to. Raises StartupError, which calls it `what` and does not repeat it."""
+    try:
+        return dict(parse_url(url))
+    except (ValueError, TypeError):
+        raise StartupError(f"{what} cannot be used; it looks like redis://HOST:6379/0") from None
+
+
 class Script:
     """A Lua script, known to Redis by its SHA-1."""
 
@@ -57,10 +65,7 @@ class RedisLink:
     def __init__(self, url: str, *, timeout: float = _TIMEOUT) -> None:
         """Raises StartupError for a URL that cannot be used; no message shows its password."""
         self.name = _shown(url)
-        try:
-            options: dict[str, Any] = dict(parse_url(url))
-        except (ValueError, TypeError):
-            raise StartupError("the Redis URL cannot be used; it looks like redis://HOST:6379/0") from None
+        options = check_url(url, "the Redis URL")
         self._kind: Callable[..., Connection] = options.pop("connection_class", Connection)
         self._options = {
             **options,

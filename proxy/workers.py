@@ -22,6 +22,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.base import Worker
 
 from proxy.config.file import FileConfig
+from proxy.config.hosts import in_url
 from proxy.errors import LoopwayError, StartupError
 from proxy.limits import Memory
 from proxy.ports import ApiKeyRow
@@ -218,7 +219,7 @@ def listen(host: str, port: int) -> socket.socket:
         reason = error.strerror or str(error)
         known = errno.EADDRNOTAVAIL if isinstance(error, socket.gaierror) else error.errno or 0
         remedy = _REMEDIES.get(known, "choose another --host or --port")
-        raise StartupError(f"cannot listen on {host}:{port}: {reason}; {remedy}") from error
+        raise StartupError(f"cannot listen on {in_url(host)}:{port}: {reason}; {remedy}") from error
     listener.set_inheritable(True)
     return listener
 

@@ -27,6 +27,7 @@ from proxy.app.probes import PROBES
 from proxy.bodies import Bodies, Recorder
 from proxy.budgets import Budgets
 from proxy.cache.answers import AnswerCache
+from proxy.config import hosts
 from proxy.config.file import FileConfig
 from proxy.config.settings import OtlpSettings
 from proxy.credentials import Credentials
@@ -74,7 +75,7 @@ class Gateway:
     ) -> None:
         """`memory` is where the workers of this host count together; without it, this one counts alone."""
         server, upstream = file.server, file.server.upstream
-        trusted = frozenset(name.lower() for name in server.trusted_custom_hosts)
+        trusted = hosts.trusted(server.trusted_custom_hosts)
         timeouts = Timeouts(upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout)
         self._loop = loop
         self._run_dir = run_dir

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from adapters.providers import PROVIDERS
+from proxy.config import hosts
 from proxy.config.file import FileConfig, load
 from proxy.config.nodes import Node, inherit
 from proxy.config.objects import parse
@@ -43,7 +44,7 @@ def check(file: Path) -> None:
 def uncompilable(config: FileConfig) -> list[tuple[tuple[str, str], str]]:
     """What is well formed but cannot be served, such as a strategy that this version does not have: entry and why."""
     rows = Rows(api_keys=config.api_keys, virtual_keys=config.virtual_keys, configs=config.configs)
-    snapshot = Snapshot(rows, Limiters(), frozenset(config.server.trusted_custom_hosts))
+    snapshot = Snapshot(rows, Limiters(), hosts.trusted(config.server.trusted_custom_hosts))
     problems = [
         (("virtual_keys", credential.slug), problem.partition(": ")[2])
         for credential in config.virtual_keys
@@ -69,7 +70,7 @@ def report(config: FileConfig) -> Iterator[str]:
     """The lines that say what a configuration does. None shows a credential."""
     server = config.server
     workers = "one worker a core" if server.workers is None else f"{server.workers} worker(s)"
-    yield f"server  {server.host}:{server.port}, {workers}, bodies up to {_size(server.max_body_size)}"
+    yield f"server  {hosts.in_url(server.host)}:{server.port}, {workers}, bodies up to {_size(server.max_body_size)}"
     yield ""
     yield f"virtual keys ({len(config.virtual_keys)})"
     targets = Snapshot(Rows(virtual_keys=config.virtual_keys), Limiters()).targets

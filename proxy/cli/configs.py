@@ -152,6 +152,20 @@ def delete_config(slug: str, data: str, as_json: bool) -> None:
     print_row({"deleted": deleted}, as_json=as_json)
 
 
+@configs.command("rotate", hidden=True)
+@click.argument("slug")
+@common
+def rotate_config(slug: str, data: str, as_json: bool) -> None:
+    """Refuse, and say what to rotate instead: a config has no credential of its own.
+
+    Example: loopway configs rotate pc-production
+    """
+    raise click.ClickException(
+        f"the config '{slug}' has no credential of its own; loopway virtual-keys rotate replaces that of a virtual key "
+        f"it names, and loopway configs update {slug} the config itself"
+    )
+
+
 @configs.command("versions")
 @click.argument("slug")
 @common

@@ -21,7 +21,9 @@ import msgspec
 
 from proxy.address import AddressPolicy
 from proxy.cli.check import uncompilable
+from proxy.cli.environment import store_of
 from proxy.cli.serve import reader
+from proxy.config import hosts
 from proxy.config.file import FileConfig
 from proxy.config.snapshot import Snapshot
 from proxy.config.target import Target
@@ -29,7 +31,7 @@ from proxy.errors import ConfigError, LoopwayError, StartupError, StoreError
 from proxy.limits import Limiters
 from proxy.ports import Rows
 from proxy.redis_link import RedisDown, RedisLink
-from proxy.store import default_url, open_store
+from proxy.store import open_store
 from proxy.store.location import is_postgres, sqlite_path
 from proxy.vault import Vault
 
@@ -163,7 +165,7 @@ async def _around(file: FileConfig, data: Path, tell: Tell) -> Rows:
 
 
 async def _store(file: FileConfig, data: Path, tell: Tell) -> Rows:
-    url = file.store.url.reveal() if file.store.url is not None else default_url(data, os.environ)
+    url = store_of(file, data)
     if not is_postgres(url) and not sqlite_path(url).exists():
         tell(Finding("store", "warn", f"{sqlite_path(url)} is not there yet", "the first start makes it"))
         return Rows()
@@ -226,9 +228,7 @@ def _skew(whose: str, moment: float) -> Finding:
 async def _upstreams(file: FileConfig, stored: Rows, tell: Tell) -> None:
     named = {row.slug for row in file.virtual_keys}
     keys = (*file.virtual_keys, *(row for row in stored.virtual_keys if row.slug not in named))
-    snapshot = Snapshot(
-        Rows(virtual_keys=keys), Limiters(), frozenset(name.lower() for name in file.server.trusted_custom_hosts)
-    )
+    snapshot = Snapshot(Rows(virtual_keys=keys), Limiters(), hosts.trusted(file.server.trusted_custom_hosts))
     for problem in snapshot.problems:
         tell(Finding("virtual key", "bad", problem, "loopway check, or loopway virtual-keys update"))
     ways: dict[tuple[str, str, int], list[str]] = {}

@@ -12,6 +12,7 @@ import msgspec
 from adapters.errors import InvalidRequest
 from adapters.peek import peek
 from proxy.cli.rows import pairs
+from proxy.config import hosts
 from proxy.config.file import FileConfig, load
 from proxy.config.snapshot import Key, Snapshot
 from proxy.config.verdict import State
@@ -24,7 +25,14 @@ from proxy.prices import Prices, vendored
 
 
 @click.command()
-@click.option("--config", "file", required=True, type=click.Path(path_type=Path), help="The configuration file.")
+@click.option(
+    "--config",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path),
+    envvar="LOOPWAY_CONFIG",
+    help="The configuration file.",
+)
 @click.option(
     "--path",
     default="/v1/chat/completions",
@@ -64,7 +72,7 @@ def explain(
     config = load(file, os.environ)
     rows = Rows(api_keys=config.api_keys, virtual_keys=config.virtual_keys, configs=config.configs)
     prices = Prices((*config.prices.tables, vendored()))
-    snapshot = Snapshot(rows, Limiters(), frozenset(config.server.trusted_custom_hosts), prices)
+    snapshot = Snapshot(rows, Limiters(), hosts.trusted(config.server.trusted_custom_hosts), prices)
     key = _key(config, api_key)
     given = {
         "x-portkey-provider": provider,

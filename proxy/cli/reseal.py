@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from proxy.cli.environment import where
 from proxy.errors import LoopwayError
-from proxy.store import default_url, migrate, sealing
+from proxy.store import migrate, sealing
 from proxy.store.engine import Lane
 from proxy.store.store import engine_of, open_store
 from proxy.vault import VARIABLE, Vault
@@ -26,7 +27,7 @@ def reseal(data: str) -> None:
     Example: loopway reseal --data ./data
     """
     vault = Vault.open(Path(data), os.environ)
-    url = default_url(Path(data), os.environ)
+    url = where(data, os.environ)
     migrate(url)
     store = open_store(url, vault)  # which takes credentials and configs over, where several keys are given
     store.lane("keys").close_now()

@@ -16,8 +16,9 @@ import click
 
 from adapters.errors import Kind
 from proxy.admin.scene import Scene, audit
+from proxy.cli.environment import where
 from proxy.errors import Refused, StoreError
-from proxy.store import default_url, migrate, open_store
+from proxy.store import migrate, open_store
 from proxy.store.location import is_postgres, sqlite_path
 from proxy.vault import Vault
 
@@ -35,7 +36,7 @@ _HERE = "rows of the configuration file are not in the store: loopway check show
 
 def existing(data: str | Path) -> str:
     """The URL of a store that is there. Raises StoreError: a mistyped directory must not become a new, empty store."""
-    url = default_url(data, os.environ)
+    url = where(data, os.environ)
     if not is_postgres(url) and not sqlite_path(url).exists():
         raise StoreError(f"there is no store at {sqlite_path(url)}; --data or LOOPWAY_DATA says where it is")
     return url
@@ -43,7 +44,7 @@ def existing(data: str | Path) -> str:
 
 def run(data: str, operation: Callable[[Scene], Awaitable[T]], *, make: bool = False) -> T:
     """Runs an operation on the store of a data directory. `make`: the store is created where there is none."""
-    url = default_url(data, os.environ) if make else existing(data)
+    url = where(data, os.environ) if make else existing(data)
     vault = Vault.open(data, os.environ)
     migrate(url)
 

@@ -18,11 +18,13 @@ from types import FrameType
 import click
 import msgspec
 
+from proxy.cli import environment
 from proxy.config.file import FileConfig, load
+from proxy.config.hosts import in_url
 from proxy.errors import StartupError
 from proxy.ports import ApiKeyRow, Secret, VirtualKeyRow
 from proxy.prices import vendored
-from proxy.store import default_url, migrate, open_store
+from proxy.store import migrate, open_store
 from proxy.vault import Vault
 
 _DEMO_TOKEN = "lw-demo-key"  # noqa: S105 - printed for everyone to try, for a provider that only echoes
@@ -82,20 +84,11 @@ def reader(config: str | None, host: str | None, port: int | None, workers: int 
     """Reads the file and lays flags and environment over it."""
 
     def read() -> FileConfig:
-        file = FileConfig() if config is None else load(Path(config), os.environ)
+        file = environment.over(FileConfig() if config is None else load(Path(config), os.environ), os.environ)
         changes: dict[str, object] = {
             name: value for name, value in (("host", host), ("port", port), ("workers", workers)) if value is not None
         }
-        trusted = os.environ.get("TRUSTED_CUSTOM_HOSTS")
-        if trusted is not None:
-            changes["trusted_custom_hosts"] = tuple(name.strip() for name in trusted.split(",") if name.strip())
-        level = os.environ.get("LOOPWAY_LOG_LEVEL")
-        logs = msgspec.structs.replace(file.logs, level=level.lower()) if level else file.logs
-        redis = os.environ.get("LOOPWAY_REDIS_URL")
-        shared = msgspec.structs.replace(file.redis, url=Secret(redis)) if redis else file.redis
-        return msgspec.structs.replace(
-            file, server=msgspec.structs.replace(file.server, **changes), logs=logs, redis=shared
-        )
+        return msgspec.structs.replace(file, server=msgspec.structs.replace(file.server, **changes))
 
     return read
 
@@ -110,7 +103,7 @@ def run(
     """Prepares the store, binds, and supervises until told to stop. Raises LoopwayError."""
     import proxy.app  # noqa: F401 - loaded before the fork: workers share its memory, and a new one serves at once
     from proxy.limits import supervisor_memory
-    from proxy.redis_link import RedisLink
+    from proxy.redis_link import check_url
     from proxy.workers import Application, Setup, listeners, raise_descriptors
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -124,20 +117,21 @@ def run(
     for warning in file.warnings:
         logging.getLogger("loopway").warning("%s", warning)
     _prepare(data)
-    url = file.store.url.reveal() if file.store.url is not None else default_url(data, os.environ)
+    url = environment.store_of(file, data)
+    if file.redis.url is not None:
+        check_url(file.redis.url.reveal(), "redis.url")
     migrate(url)
     bootstrap, made = _bootstrap(url, data, file)
+    if made is not None:  # said as soon as it is stored: whatever fails now, nothing could show it again
+        click.echo(f"The first start made an admin key. It is shown once:\n\n    {made}\n")
+        sys.stdout.flush()
     setup = Setup(file, path, reader, data, url, bootstrap)
     server = file.server
     bound = listeners(server.host, server.port, file.telemetry.metrics_port if file.telemetry.metrics else None)
-    address = f"http://{server.host}:{bound[0].getsockname()[1]}"
-    if made is not None:
-        click.echo(f"The first start made an admin key. It is shown once:\n\n    {made}\n")
+    address = f"http://{in_url(server.host)}:{bound[0].getsockname()[1]}"
     click.echo(banner(address) if banner else f"Loopway listens on {address} with {setup.workers} worker(s).")
     sys.stdout.flush()
     setup.memory = supervisor_memory(setup.workers, data / "budgets")
-    if file.redis.url is not None:
-        RedisLink(file.redis.url.reveal())  # a URL that cannot be used is said now
     Application(setup, bound).run()
 
 

@@ -19,7 +19,7 @@ from proxy.config.checks import Path as Steps
 from proxy.config.near import nearest
 from proxy.config.nodes import Node
 from proxy.config.prices import PriceSettings
-from proxy.config.read import Source
+from proxy.config.read import Source, secret_text
 from proxy.config.schema import FILE
 from proxy.config.settings import (
     CacheSettings,
@@ -88,6 +88,22 @@ def load(path: Path, environ: Mapping[str, str]) -> FileConfig:
     if problems.findings:
         raise ConfigError(problems.findings)
     return msgspec.structs.replace(config, warnings=tuple(problems.warnings))
+
+
+def store_url(path: Path, environ: Mapping[str, str]) -> str | None:
+    """What the file says of the store's place, for commands that need nothing else of it: what other sections lack,
+    such as a provider's credential, does not matter then. Raises `proxy.errors.ConfigError`."""
+    problems = Problems(str(path))
+    source = Source(path.parent, environ, problems)
+    root = tree.parse(_read(path, source), Problems(str(path)), environ, source.digest)
+    section = None if root is None else root.get("store")
+    given = None if section is None else section.get("url")
+    if given is None or given.data is None:
+        return None
+    found = secret_text(source, given, "store.url")
+    if problems.findings or found is UNSET:
+        raise ConfigError(problems.findings or [f"{path}:{given.at[0]}:{given.at[1]}: store.url: cannot be read"])
+    return str(found)
 
 
 def _read(path: Path, source: Source) -> str:

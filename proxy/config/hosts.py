@@ -7,6 +7,7 @@ and neither may any spelling whose meaning depends on who parses it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ from proxy.address import AddressPolicy, check_host
 from proxy.errors import Refused
 
 MAX_LENGTH = 2048
+TRUSTED = r"\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?|[A-Za-z0-9._-]+(:[0-9]{1,5})?|[0-9A-Fa-f:]+(\.[0-9.]+)?"
+"""What may stand in a list of trusted hosts: a name or an address, maybe with a port."""
 
 _UNSAFE = re.compile(r"[\x00-\x20\x7f<>{}|\\^`\"]")
 
@@ -45,6 +48,17 @@ def fault(url: str) -> str | None:
     except Refused as refusal:
         return refusal.message.removeprefix("Invalid custom host: ").removesuffix(".")
     return None
+
+
+def trusted(names: Iterable[str]) -> frozenset[str]:
+    """A list of trusted hosts as `located.address` looks in it: lower case, and no brackets but before a port."""
+    lower = (name.lower() for name in names)
+    return frozenset(name[1:-1] if name.endswith("]") else name for name in lower)
+
+
+def in_url(host: str) -> str:
+    """A host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _is_address(host: str) -> bool:

@@ -40,7 +40,7 @@ def address(access: Access) -> tuple[Origin, str]:
     if parts.query or parts.fragment:
         raise _bad_host("it must end with its path")
     if guarded:
-        listed = host in access.trusted
+        listed = host in access.trusted or parts.netloc.lower() in access.trusted
         check_host(host, trusted=listed)
         guarded = not listed
     path = parts.path.rstrip("/") or templates.path_of(provider.base_url, provider, fields)

@@ -7,9 +7,11 @@ from typing import Any
 
 from msgspec import UNSET
 
+from proxy.config.hosts import TRUSTED
 from proxy.config.prices import PRICES
 from proxy.config.read import (
     Field,
+    Reader,
     Source,
     choice,
     duration,
@@ -23,6 +25,7 @@ from proxy.config.read import (
     named,
     record,
     secret,
+    secret_text,
     size,
     text,
 )
@@ -39,6 +42,10 @@ from proxy.config.settings import (
     UpstreamSettings,
 )
 from proxy.config.tree import Value
+from proxy.ports import Secret
+
+LEVELS = ("debug", "info", "warning", "error")
+"""Of logging, in lower case."""
 
 
 def _share(source: Source, value: Value, path: str) -> Any:
@@ -67,7 +74,7 @@ _SERVER = record(
     {
         "host": Field(named),
         "port": Field(integer(0, 65535)),
-        "workers": Field(integer(1, 1024)),
+        "workers": Field(integer(1, 512)),
         "max_body_size": Field(size),
         "header_timeout": Field(duration),
         "body_timeout": Field(duration),
@@ -75,16 +82,32 @@ _SERVER = record(
         "drain_delay": Field(duration),
         "drain_timeout": Field(duration),
         "drain_idle": Field(duration),
-        "trusted_custom_hosts": Field(listing(matching(r"[A-Za-z0-9._:-]+", "expected a host name or an address"))),
+        "trusted_custom_hosts": Field(listing(matching(TRUSTED, "expected a host name or an address"))),
         "overload": Field(_OVERLOAD),
         "upstream": Field(_UPSTREAM),
     },
     ServerSettings,
 )
 
+_REDIS = re.compile(r"(rediss?|unix)://")
+_STORES = re.compile(r"postgres(ql)?://|sqlite:///.|(?![A-Za-z0-9+.-]+://)")
+
+
+def _url(form: re.Pattern[str], looks: str) -> Reader:
+    """Where a service is, with its credential; nothing repeats it."""
+
+    def read(source: Source, value: Value, path: str) -> Any:
+        given = secret_text(source, value, path)
+        if given is UNSET:
+            return given
+        return Secret(given) if form.match(given) else source.bad(value, path, f"no usable URL: it looks like {looks}")
+
+    return read
+
+
 _STORE = record(
     {
-        "url": Field(secret),
+        "url": Field(_url(_STORES, "postgresql://USER@HOST/DATABASE, or sqlite:///PATH")),
         "ledger": Field(choice(("batched", "strict"))),
         "journal_size": Field(size),
         "retention": Field(duration),
@@ -127,13 +150,15 @@ FILE = record(
         "configs": Field(listing(config)),
         "server": Field(_SERVER),
         "store": Field(_STORE),
-        "redis": Field(record({"url": Field(secret), "strict": Field(flag)}, RedisSettings)),
+        "redis": Field(
+            record({"url": Field(_url(_REDIS, "redis://HOST:6379/0")), "strict": Field(flag)}, RedisSettings)
+        ),
         "cache": Field(record({"max_size": Field(size), "max_age": Field(duration)}, CacheSettings)),
         "prices": Field(PRICES),
         "logs": Field(
             record(
                 {
-                    "level": Field(choice(("debug", "info", "warning", "error"))),
+                    "level": Field(choice(LEVELS)),
                     "access": Field(flag),
                     "bodies": Field(flag),
                     "body_size": Field(size),

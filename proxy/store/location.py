@@ -33,11 +33,11 @@ def sqlite_path(url_or_path: str | os.PathLike[str]) -> Path:
     if parts.scheme != "sqlite":
         # The URL itself may hold a password.
         raise StartupError(
-            f"{VARIABLE}: cannot use a {parts.scheme} store; give postgresql://user@host/database, "
+            f"{VARIABLE} (or store.url): cannot use a {parts.scheme} store; give postgresql://user@host/database, "
             "sqlite:///path/to/file, or leave it unset"
         )
     if parts.netloc or len(parts.path) < 2:
-        raise StartupError(f"{VARIABLE}: write sqlite:///relative/path or sqlite:////absolute/path")
+        raise StartupError(f"{VARIABLE} (or store.url): write sqlite:///relative/path or sqlite:////absolute/path")
     return Path(unquote(parts.path[1:]))
 
 

@@ -101,6 +101,17 @@ def test_a_port_in_use_is_told_in_one_line(refused: Any) -> None:
     assert len([line for line in said.splitlines() if line.startswith("loopway")]) == 1
 
 
+def test_the_first_admin_key_is_shown_even_if_the_port_is_taken(refused: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = refused(None, port=taken.getsockname()[1], environment={"LOOPWAY_ADMIN_KEY": ""})
+    assert "It is shown once:\n\n    lw-" in said
+
+
+def test_an_ipv6_address_stands_in_brackets(launch: Launch) -> None:
+    gateway = launch({"server": {"host": "::1"}})
+    assert "listens on http://[::1]:" in gateway.log()
+
+
 def test_too_short_an_admin_key_is_refused(refused: Any) -> None:
     assert "LOOPWAY_ADMIN_KEY" in refused({}, environment={"LOOPWAY_ADMIN_KEY": "short"})
 

@@ -15,6 +15,7 @@ from adapters.errors import Kind
 from adapters.providers import PROVIDERS
 from proxy.address import AddressPolicy, check_host
 from proxy.config.access import Access
+from proxy.config.hosts import trusted
 from proxy.config.target import Target
 from proxy.errors import Refused, UpstreamFailure
 from proxy.seams import Origin, Timeouts
@@ -24,9 +25,9 @@ from tests.security.hosts import FORBIDDEN, METADATA, PRIVATE, PUBLIC
 OPERATOR, CLIENT = AddressPolicy(private=True), AddressPolicy(private=False)
 
 
-def target(custom_host: str, *, guarded: bool = True, trusted: tuple[str, ...] = ()) -> Target:
+def target(custom_host: str, *, guarded: bool = True, listed: tuple[str, ...] = ()) -> Target:
     return Target(
-        Access(PROVIDERS["openai"], "sk", custom_host=custom_host, guarded=guarded, trusted=frozenset(trusted))
+        Access(PROVIDERS["openai"], "sk", custom_host=custom_host, guarded=guarded, trusted=frozenset(listed))
     )
 
 
@@ -53,19 +54,31 @@ def test_a_client_may_name_a_public_host(url: str) -> None:
 )
 def test_a_host_that_the_operator_listed_may_be_named(url: str) -> None:
     listed = ("localhost", "10.0.0.1", "::1", "db.internal")
-    assert not target(url, trusted=listed).origin.guarded
+    assert not target(url, listed=listed).origin.guarded
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1:8000/v1", "http://[fd00::1]:8000", "HTTP://Models.internal:8000"])
+def test_a_host_may_be_listed_with_the_one_port_that_requests_may_name(url: str) -> None:
+    listed = tuple(trusted(["10.0.0.1:8000", "[FD00::1]:8000", "models.internal:8000"]))
+    assert not target(url, listed=listed).origin.guarded
+    with pytest.raises(Refused):
+        target(url.replace(":8000", ":8001"), listed=listed)
+
+
+def test_brackets_and_case_of_a_listed_host_do_not_matter() -> None:
+    assert trusted(["LocalHost", "[::1]", "::1"]) == {"localhost", "::1"}
 
 
 @pytest.mark.parametrize("url", METADATA)
 def test_listing_a_metadata_service_does_not_open_it(url: str) -> None:
     with pytest.raises(Refused):
-        target(url, trusted=(url.partition("//")[2].partition("/")[0].strip("[]").lower(),))
+        target(url, listed=(url.partition("//")[2].partition("/")[0].strip("[]").lower(),))
 
 
 def test_hosts_beside_a_listed_one_stay_closed() -> None:
     for url in ("http://localhost.", "http://a.localhost", "http://localhost.evil.local", "http://127.0.0.1"):
         with pytest.raises(Refused):
-            target(url, trusted=("localhost",))
+            target(url, listed=("localhost",))
 
 
 @pytest.mark.parametrize("host", ["db", "db.internal", "my_container", "10.0.0.1", "::1", "localhost"])

@@ -13,7 +13,9 @@ from textwrap import dedent
 import pytest
 
 from proxy import __version__
-from proxy.cli import COMMANDS, main
+from proxy.cli import COMMANDS, environment, main
+from proxy.config.file import load
+from proxy.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "loopway.example.yaml"
@@ -171,6 +173,99 @@ def test_a_variable_written_wrongly_is_named(
     assert (
         capsys.readouterr().err == "loopway: the environment variable LOOPWAY_WORKERS: 'many' is not a whole number\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("LOOPWAY_LOG_LEVEL", "loud", "unknown level 'loud'"),
+        ("LOOPWAY_LOG_LEVEL", "warn", "did you mean 'warning'?"),
+        ("LOOPWAY_REDIS_URL", "http://:secret@127.0.0.1", "redis://HOST:6379/0"),
+        ("LOOPWAY_REDIS_URL", "redis://:secret@127.0.0.1:port", "redis://HOST:6379/0"),
+        ("TRUSTED_CUSTOM_HOSTS", "models.internal,http://10.0.0.1", "'http://10.0.0.1' is no host"),
+        ("TRUSTED_CUSTOM_HOSTS", "10.0.0.0/8", "'10.0.0.0/8' is no host"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named_before_anything_starts(
+    variable: str, value: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert main(["serve", "--port", "0"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"loopway: the environment variable {variable}")
+    assert err.count("\n") == 1
+    assert said in err
+    assert "secret" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        ("redis:\n  url: http://:secret@x\n", "2:8: redis.url", "redis://HOST:6379/0"),
+        ("store:\n  url: mysql://u:secret@x/y\n", "2:8: store.url", "postgresql://"),
+        ("server:\n  trusted_custom_hosts: [10.0.0.0/8]\n", "2:26: server.trusted_custom_hosts[0]", "a host name"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_found_by_check(
+    text: str, place: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "loopway.yaml"
+    file.write_text(text)
+    assert main(["check", str(file)]) == 1
+    err = capsys.readouterr().err
+    assert f"{file}:{place}" in err
+    assert said in err
+    assert "secret" not in err
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "loopway.yaml"
+    file.write_text(
+        "store: {url: 'sqlite:///of-the-file.db'}\nredis: {url: 'redis://of-the-file'}\n"
+        "server: {trusted_custom_hosts: [of-the-file]}\nlogs: {level: error}\n"
+    )
+    given = {
+        "LOOPWAY_DATABASE_URL": "sqlite:///of-the-environment.db",
+        "LOOPWAY_REDIS_URL": "redis://of-the-environment",
+        "LOOPWAY_LOG_LEVEL": "DEBUG",
+        "TRUSTED_CUSTOM_HOSTS": "of-the-environment, [::1]:8000",
+    }
+    config = environment.over(load(file, given), given)
+    assert environment.store_of(config, tmp_path) == given["LOOPWAY_DATABASE_URL"]
+    assert config.redis.url is not None
+    assert config.redis.url.reveal() == given["LOOPWAY_REDIS_URL"]
+    assert config.logs.level == "debug"
+    assert config.server.trusted_custom_hosts == ("of-the-environment", "[::1]:8000")
+    alone = environment.over(load(file, {}), {})
+    assert environment.store_of(alone, tmp_path) == "sqlite:///of-the-file.db"
+    assert alone.server.trusted_custom_hosts == ("of-the-file",)
+
+
+def test_commands_on_the_store_find_it_where_the_gateway_does(tmp_path: Path) -> None:
+    file = tmp_path / "loopway.yaml"
+    file.write_text("virtual_keys: [{slug: a, provider: openai, key: '${NOT_HERE}'}]\nstore: {url: env:STORE}\n")
+    given = {"LOOPWAY_CONFIG": str(file), "STORE": "postgresql://db/loopway"}
+    assert environment.where(tmp_path, given) == "postgresql://db/loopway"
+    assert environment.where(tmp_path, {**given, "LOOPWAY_DATABASE_URL": "sqlite:///x.db"}) == "sqlite:///x.db"
+    file.write_text("server: {port: 1}\n")
+    assert environment.where(tmp_path, given) == str(tmp_path / "loopway.db")
+    file.write_text("store: {url: env:NOBODY}\n")
+    with pytest.raises(ConfigError, match=r"1:14: store\.url: the environment variable NOBODY is not set"):
+        environment.where(tmp_path, given)
+
+
+def test_explain_knows_the_file_from_the_environment(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOPWAY_CONFIG", str(config))
+    assert main(["explain", "--api-key", "team"]) == 0
+    assert capsys.readouterr().out
+
+
+def test_a_config_has_nothing_to_rotate_and_says_what_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["configs", "rotate", "pc-a"]) == 1
+    assert "loopway virtual-keys rotate" in capsys.readouterr().err
 
 
 def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

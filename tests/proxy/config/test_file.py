@@ -290,6 +290,7 @@ def test_the_environment_cannot_change_the_structure(read: Load) -> None:
 def test_secrets_come_from_variables_and_from_files_beside_the_file(read: Load, tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "key").write_text("sk-file\n")
+    (tmp_path / "secrets" / "redis").write_text("redis://:p@h\n")
     config = read(
         """
         virtual_keys:
@@ -298,7 +299,7 @@ def test_secrets_come_from_variables_and_from_files_beside_the_file(read: Load, 
         configs:
           - {slug: pc-a, config: {provider: openai, api_key: env:KEY, request_timeout: 5}}
         store: {url: env:DB}
-        redis: {url: "file:secrets/key"}
+        redis: {url: "file:secrets/redis"}
         """,
         {"KEY": "sk-env", "DB": "postgresql://u:p@h/d"},
     )
@@ -307,7 +308,7 @@ def test_secrets_come_from_variables_and_from_files_beside_the_file(read: Load, 
     assert config.store.url is not None
     assert config.store.url.reveal() == "postgresql://u:p@h/d"
     assert config.files[0] == tmp_path / "loopway.yaml"
-    assert set(config.files[1:]) == {tmp_path / "secrets" / "key"}
+    assert set(config.files[1:]) == {tmp_path / "secrets" / "key", tmp_path / "secrets" / "redis"}
 
 
 def test_a_secret_file_that_is_missing_or_empty_is_a_finding(findings: Findings, tmp_path: Path) -> None:
