@@ -11,8 +11,7 @@ from typing import Any
 
 from proxy.admin.body import bad
 from proxy.config.checks import Examiner
-from proxy.config.fields import PROVIDER_FIELDS
-from proxy.config.objects import FIELD_CHECKS
+from proxy.config.fields import FIELD_CHECKS, PROVIDER_FIELDS
 
 _CAPITAL = re.compile(r"(?<=[a-z0-9])([A-Z])")
 _OTHER_NAMES = {

@@ -18,15 +18,13 @@ from proxy.cache.key import digest, key_of
 from proxy.cache.memory import Memory
 from proxy.cache.peers import Link, Message, Peers, entry_of, packed
 from proxy.config.leaf import Leaf
+from proxy.config.nodes import MAX_AGE
 from proxy.exchange import Exchange
 from proxy.outcome import JSON, Outcome
 
 if TYPE_CHECKING:
     from proxy.cache.shared import Shared
     from proxy.redis_link import RedisLink
-
-MAX_AGE = (60, 7_776_000)
-"""Seconds that an answer may be kept, at least and at most."""
 
 _FLIGHT_LIMIT = 8 << 20
 _EVENTS = b"content-type: text/event-stream\r\n"

@@ -5,7 +5,11 @@ In requests each is also a header, `x-portkey-` and the name with dashes.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
+
+from proxy.config.checks import Check, Examiner, Path, flag, listing, mapping, text
 
 Kind = Literal["text", "flag", "object", "objects"]
 """What a field holds. `flag` also takes the words true and false, `object` also its JSON as text."""
@@ -101,3 +105,25 @@ SECRET_FIELDS = frozenset(
     }
 )
 """Those that are credentials: never shown, and given by reference (`env:NAME`, `file:PATH`) where that is offered."""
+
+
+def _object_or_json(x: Examiner, value: Any, path: Path) -> Any:
+    if not isinstance(value, str):
+        return mapping(x, value, path)
+    try:
+        decoded = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return x.bad(path, "Expected object, or its JSON as a string")
+    return decoded if isinstance(decoded, dict) else x.expected("object", decoded, path)
+
+
+def _flag_or_word(x: Examiner, value: Any, path: Path) -> Any:
+    return value == "true" if value in ("true", "false") else flag(x, value, path)
+
+
+FIELD_CHECKS: dict[str, Check] = {
+    "text": text,
+    "flag": _flag_or_word,
+    "object": _object_or_json,
+    "objects": listing(mapping),
+}

@@ -24,6 +24,10 @@ class Retry(msgspec.Struct, frozen=True):
     base_wait: int = 1000
 
 
+MAX_AGE = (60, 7_776_000)
+"""Seconds that an answer may be kept, at least and at most."""
+
+
 class Cache(msgspec.Struct, frozen=True):
     """Whether answers are kept: `mode` is simple or semantic, `max_age` in seconds (None: the default)."""
 

@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from adapters import params
 from adapters.providers import PROVIDERS, RETIRED
-from proxy.config import conditions, hosts
+from proxy.config import hosts, policies
 from proxy.config.checks import (
     Check,
     Examiner,
@@ -34,22 +34,16 @@ from proxy.config.checks import (
     record,
     text,
 )
-from proxy.config.fields import PROVIDER_FIELDS
+from proxy.config.fields import FIELD_CHECKS, PROVIDER_FIELDS
 from proxy.config.near import nearest
-from proxy.config.nodes import MODES, Breaker, Cache, Condition, Hedge, Node, Retry, Sticky, Strategy, inherit
+from proxy.config.nodes import Node, Strategy, inherit
 from proxy.errors import LoopwayError
 from proxy.ports import Secret
 
 __all__ = ["Finding", "InvalidConfig", "Node", "examine", "inherit", "parse", "parse_json"]
 
-MAX_ATTEMPTS = 5
 MAX_DEPTH = 16
 MAX_FINDINGS = 100
-MAX_AGE = (60, 7_776_000)
-MIN_COOLDOWN = 30_000
-MAX_WAIT = 60_000
-EJECT_AFTER = 5
-"""Failures in a row that open a circuit breaker whose config says nothing of when."""
 
 
 class InvalidConfig(LoopwayError):
@@ -112,9 +106,6 @@ def _secret(x: Examiner, value: Any, path: Path) -> Any:
     return given if given is UNSET else Secret(given)
 
 
-_codes = listing(number(100, 599))
-
-
 def _provider(x: Examiner, value: Any, path: Path) -> Any:
     given = named(x, value, path)
     if given is UNSET or given in PROVIDERS:
@@ -151,8 +142,11 @@ _NEVER_FORWARDED = frozenset(
 )
 
 
+_header_name = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "must be the name of a header")
+
+
 def _forward_header(x: Examiner, value: Any, path: Path) -> Any:
-    given = pattern(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "must be the name of a header")(x, value, path)
+    given = _header_name(x, value, path)
     if given is UNSET:
         return given
     name = given.lower()
@@ -161,168 +155,6 @@ def _forward_header(x: Examiner, value: Any, path: Path) -> Any:
 
 def _guardrail(x: Examiner, value: Any, path: Path) -> Any:
     return value if isinstance(value, str) else mapping(x, value, path)
-
-
-def _object_or_json(x: Examiner, value: Any, path: Path) -> Any:
-    if not isinstance(value, str):
-        return mapping(x, value, path)
-    try:
-        decoded = msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return x.bad(path, "Expected object, or its JSON as a string")
-    return decoded if isinstance(decoded, dict) else x.expected("object", decoded, path)
-
-
-def _flag_or_word(x: Examiner, value: Any, path: Path) -> Any:
-    return value == "true" if value in ("true", "false") else flag(x, value, path)
-
-
-FIELD_CHECKS: dict[str, Check] = {
-    "text": text,
-    "flag": _flag_or_word,
-    "object": _object_or_json,
-    "objects": listing(mapping),
-}
-
-
-# Records
-
-
-def _retry(x: Examiner, value: Any, path: Path) -> Any:
-    if isinstance(value, dict) and value.get("attempts") is None:
-        return x.bad((*path, "attempts"), "'retry.attempts' must be defined")
-    before = len(x.findings)
-    given = record(x, value, path, _RETRY)
-    return Retry(**given) if len(x.findings) == before else UNSET
-
-
-_RETRY: dict[str, Check] = {
-    "attempts": number(0, MAX_ATTEMPTS),
-    "on_status_codes": _codes,
-    "use_retry_after_header": flag,
-    "base_wait": number(1, MAX_WAIT),
-}
-
-
-def _max_age(x: Examiner, value: Any, path: Path) -> Any:
-    read = number(0, whole=False)(x, value, path)
-    if read is UNSET:
-        return UNSET
-    low, high = MAX_AGE
-    clamped = int(min(max(read, low), high))
-    if clamped != read:
-        x.warn(path, f"is taken as {clamped}; a cache keeps answers for {low} to {high} whole seconds")
-    return clamped
-
-
-def _cache_mode(x: Examiner, value: Any, path: Path) -> Any:
-    given = text(x, value, path)
-    if given == "semantic":
-        x.warn(path, "only equal questions are found: 'semantic' works as 'simple' here")
-    if given is UNSET or given in ("simple", "semantic"):
-        return given
-    return x.bad(path, "Invalid 'cache.mode' value. Must be one of: simple, semantic")
-
-
-def _cache(x: Examiner, value: Any, path: Path) -> Any:
-    if isinstance(value, str):
-        mode = _cache_mode(x, value, path)
-        return mode if mode is UNSET else Cache(mode)
-    if isinstance(value, dict) and value.get("mode") is None:
-        return x.bad((*path, "mode"), "'cache.mode' must be defined")
-    before = len(x.findings)
-    given = record(x, value, path, {"mode": _cache_mode, "max_age": _max_age})
-    return Cache(**given) if len(x.findings) == before else UNSET
-
-
-def _mode(x: Examiner, value: Any, path: Path) -> Any:
-    given = text(x, value, path)
-    if given is UNSET or given in MODES:
-        return given
-    # The four that every client of the field knows; the sentence is theirs, word for word.
-    return x.bad(path, "Invalid 'mode' value. Must be one of: single, loadbalance, fallback, conditional")
-
-
-_hash_field = pattern(
-    r"(?:metadata|params|headers)\..+", 'hash_fields must start with "metadata.", "params.", or "headers."'
-)
-_STICKY: dict[str, Check] = {
-    "enabled": flag,
-    "hash_fields": listing(_hash_field),
-    "ttl": number(0, whole=False, above=True),
-}
-_BREAKER: dict[str, Check] = {
-    "consecutive_failures": number(1),
-    "failure_threshold": number(1),
-    "failure_threshold_percentage": number(0, 100, whole=False, above=True),
-    "cooldown_interval": number(MIN_COOLDOWN),
-    "failure_status_codes": _codes,
-    "minimum_requests": number(1),
-}
-
-
-def _sticky(x: Examiner, value: Any, path: Path) -> Any:
-    given = record(x, value, path, _STICKY)
-    return given if given is UNSET else Sticky(**given)
-
-
-def _breaker(x: Examiner, value: Any, path: Path) -> Any:
-    given = record(x, value, path, _BREAKER)
-    if given is UNSET:
-        return UNSET
-    if not {"consecutive_failures", "failure_threshold", "failure_threshold_percentage"} & given.keys():
-        given["consecutive_failures"] = EJECT_AFTER
-    return Breaker(**given)
-
-
-def _hedge(x: Examiner, value: Any, path: Path) -> Any:
-    given = record(x, value, path, _HEDGE)
-    return given if given is UNSET else Hedge(**given)
-
-
-_HEDGE: dict[str, Check] = {
-    "quantile": number(0, 1, whole=False, above=True),
-    "delay": number(1, 600_000),
-}
-
-
-def _query(x: Examiner, value: Any, path: Path) -> Any:
-    for where, message in conditions.faults(value, path, x.warn):
-        x.bad(where, message)
-    return value
-
-
-def _condition(x: Examiner, value: Any, path: Path) -> Any:
-    before = len(x.findings)
-    given = record(x, value, path, {"query": _query, "then": text})
-    if isinstance(value, dict):
-        for name in ("query", "then"):
-            if value.get(name) is None:
-                x.bad((*path, name), "Required")
-    return Condition(**given) if len(x.findings) == before else UNSET
-
-
-_STRATEGY: dict[str, Check] = {
-    "mode": _mode,
-    "on_status_codes": _codes,
-    "conditions": listing(_condition),
-    "default": text,
-    "sticky": _sticky,
-    "cb_config": _breaker,
-    "hedge": _hedge,
-    "continue_stream": flag,
-}
-
-
-def _strategy(x: Examiner, value: Any, path: Path) -> Any:
-    if isinstance(value, dict) and value.get("mode") is None:
-        return x.bad((*path, "mode"), "Required")
-    before = len(x.findings)
-    given = record(x, value, path, _STRATEGY)
-    return Strategy(**given) if len(x.findings) == before else UNSET
-
-
-# Nodes
 
 
 def _later(x: Examiner, value: Any, path: Path) -> Any:
@@ -346,19 +178,14 @@ _NODE: dict[str, Check] = {
     "prompt_id": named,
     "override_params": mapping,
     "default_params": mapping,
-    "drop_params": listing(
-        pattern(
-            params.PATH,
-            "must be a path such as a.b, a[0].b or a[*].b",
-        )
-    ),
+    "drop_params": listing(pattern(params.PATH, "must be a path such as a.b, a[0].b or a[*].b")),
     "custom_host": _custom_host,
     "forward_headers": listing(_forward_header),
     "weight": number(0, whole=False),
-    "strategy": _strategy,
+    "strategy": policies.strategy,
     "targets": _later,
-    "retry": _retry,
-    "cache": _cache,
+    "retry": policies.retry,
+    "cache": policies.cache,
     "request_timeout": millis,
     "idle_timeout": millis,
     "total_timeout": millis,

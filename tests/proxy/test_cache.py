@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.types import Dialect
-from proxy.cache.answers import MAX_AGE, AnswerCache
+from proxy.cache.answers import AnswerCache
 from proxy.cache.entry import Entry
 from proxy.cache.key import canonical, digest, key_of, scope_of
 from proxy.cache.memory import Memory
 from proxy.config.leaf import Leaf
+from proxy.config.nodes import MAX_AGE
 from proxy.config.snapshot import Key, Snapshot
 from proxy.exchange import Exchange
 from proxy.ports import ApiKeyRow, Secret
