@@ -16,6 +16,7 @@ import msgspec
 
 from adapters import errors
 from adapters.errors import BadAnswer, InvalidRequest, Kind
+from adapters.quirks import Quirks
 from adapters.types import Call, Dialect, Outbound, Several, in_words
 from proxy import headers, outbound
 from proxy.config.leaf import Leaf
@@ -173,30 +174,15 @@ class Attempts:
         dropped: tuple[str, ...] = ()
         sent: Outbound | None = None
         if not wire.codec.identity:
-            call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), outbound.strict(x, leaf))
-            if wire.quirks is not None:
-                call = wire.quirks.told(call)
-            if wire.dialect in _BETAS:
-                call = msgspec.structs.replace(call, betas=outbound.betas(x, target))
-            try:
-                sent = wire.codec.request(call)
-            except InvalidRequest as error:
-                raise invalid(error) from error
+            call, sent = _translated(x, leaf, wire, model, body)
             body, dropped = sent.body, sent.dropped
-            if sent.middle is not None:
-                call = msgspec.structs.replace(call, middle=sent.middle)
             lines += b"".join([f"{name}: {value}\r\n".encode("latin-1") for name, value in sent.headers])
             if dropped:
                 outbound.lose(x, leaf, dropped)
             if sent.more:
                 return await self._several(x, leaf, wire, call, lines, sent)
         if wire.quirks is not None:
-            try:
-                body, more = wire.quirks.apply(body)
-                if x.prefilled:
-                    body = wire.quirks.marked(body)
-            except InvalidRequest as error:
-                raise invalid(error) from error
+            body, more = _bent(x, wire.quirks, body)
             if more:
                 dropped += more if sent is None else in_words(sent.words, more)
                 outbound.lose(x, leaf, dropped)
@@ -207,11 +193,17 @@ class Attempts:
         reply = await self._transport.send(target.origin, head, body, self._timeouts_of(leaf))
         x.upstream += monotonic() - asked
         try:
-            if call is None and reply.complete and 200 <= reply.status < 300:
-                kind = reply.shape.value(reply.raw_headers, b"content-type") or b""
-                if kind[:17] != _EVENT_STREAM:
-                    return _whole(reply, dropped)
-            return await self._answer(x, leaf, wire, call, reply, dropped)
+            if not 200 <= reply.status < 300:
+                return await self._error(x, leaf, wire, reply)
+            kind = reply.shape.value(reply.raw_headers, b"content-type") or b""
+            if kind[:17] == _EVENT_STREAM or (call is not None and kind[:34] == _FRAMES):
+                head = _events_head(x, reply, kind)
+                if dropped:
+                    head += dropped_line(dropped)
+                return await self._streamed(x, leaf, wire, call, reply, head)
+            if call is not None:
+                return await self._read(x, wire, call, reply, dropped)
+            return _whole(reply, dropped) if reply.complete else await self._verbatim(x, reply, dropped)
         except BaseException:
             reply.finish()
             raise
@@ -281,43 +273,30 @@ class Attempts:
             lines = signer.lines(method, path, content_type, body)
         return lines
 
-    async def _answer(
-        self, x: Exchange, leaf: Leaf, wire: Wire, call: Call | None, reply: Reply, dropped: tuple[str, ...]
+    async def _streamed(
+        self, x: Exchange, leaf: Leaf, wire: Wire, call: Call | None, reply: Reply, head: bytes
     ) -> Outcome:
-        """From an answer's head to an outcome. `call` is None where both sides speak the same dialect."""
-        status = reply.status
-        if not 200 <= status < 300:
-            return await self._error(x, leaf, wire, reply)
-        content_type = reply.shape.value(reply.raw_headers, b"content-type") or b""
-        if content_type[:17] == _EVENT_STREAM or (call is not None and content_type[:34] == _FRAMES):
-            relay = Events(x, reply, None if call is None else wire.codec.stream(call), self._loop)
-            asked = monotonic()
-            await relay.prime(leaf.holds or _TIMED in x.headers)
-            x.upstream += monotonic() - asked
-            if relay.failed_early and relay.error is not None:
-                reply.finish()
-                failed = of_upstream(x, relay.error)
-                failed.usage = relay.usage
-                failed.own = failed.kind is Kind.TIMEOUT and leaf.idle is not None
-                return failed
-            if content_type[:34] == _FRAMES or x.dialect is Dialect.GEMINI_STREAM_ARRAY:
-                kind = _EVENTS if x.dialect is not Dialect.GEMINI_STREAM_ARRAY else JSON
-                head = (
-                    kind
-                    + headers.for_client(reply.raw_headers, reply.shape, content_type=False)
-                    + dropped_line(dropped)
-                )
-            else:
-                head = headers.for_client(reply.raw_headers, reply.shape, content_type=True) + dropped_line(dropped)
-            early = relay.early
-            if early is not None:
-                if leaf.cache is not None:  # whoever shares an answer gets it whole
-                    reply.finish()
-                    return of_upstream(x, early)
-                return Outcome(early.status, reply, head, early.kind, relay=relay, shown=status)
-            return Outcome(status, reply, head, relay=relay)
-        if call is None:
-            return await self._verbatim(x, reply, dropped)
+        """A stream, once its first event is here. `call` is None where both sides speak the same dialect."""
+        relay = Events(x, reply, None if call is None else wire.codec.stream(call), self._loop)
+        asked = monotonic()
+        await relay.prime(leaf.holds or _TIMED in x.headers)
+        x.upstream += monotonic() - asked
+        if relay.failed_early and relay.error is not None:
+            reply.finish()
+            failed = of_upstream(x, relay.error)
+            failed.usage = relay.usage
+            failed.own = failed.kind is Kind.TIMEOUT and leaf.idle is not None
+            return failed
+        early = relay.early
+        if early is None:
+            return Outcome(reply.status, reply, head, relay=relay)
+        if leaf.cache is not None:  # whoever shares an answer gets it whole
+            reply.finish()
+            return of_upstream(x, early)
+        return Outcome(early.status, reply, head, early.kind, relay=relay, shown=reply.status)
+
+    async def _read(self, x: Exchange, wire: Wire, call: Call, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
+        """A whole answer in another dialect than the client's."""
         asked = monotonic()
         raw = await reply.gather(self._whole_limit)
         x.upstream += monotonic() - asked
@@ -327,8 +306,10 @@ class Attempts:
             answer = wire.codec.response(call, raw)
         except BadAnswer as bad:
             raise UpstreamFailure(Kind.BAD_UPSTREAM, str(bad), sent=True) from bad
-        head = JSON + headers.for_client(reply.raw_headers, reply.shape, content_type=False) + dropped_line(dropped)
-        return Outcome(status, reply, head, None, answer.body, usage=answer.usage)
+        head = JSON + headers.for_client(reply.raw_headers, reply.shape, content_type=False)
+        if dropped:
+            head += dropped_line(dropped)
+        return Outcome(reply.status, reply, head, None, answer.body, usage=answer.usage)
 
     async def _error(self, x: Exchange, leaf: Leaf, wire: Wire | None, reply: Reply) -> Outcome:
         """An error answer: verbatim in the same dialect, else in the client's words."""
@@ -392,6 +373,38 @@ class Attempts:
             await relay.prime()
             x.upstream += monotonic() - asked
         return outcome
+
+
+def _translated(x: Exchange, leaf: Leaf, wire: Wire, model: str, body: bytes) -> tuple[Call, Outbound]:
+    """A request in the target's dialect, and what its answer is read by. Raises Refused."""
+    call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), outbound.strict(x, leaf))
+    if wire.quirks is not None:
+        call = wire.quirks.told(call)
+    if wire.dialect in _BETAS:
+        call = msgspec.structs.replace(call, betas=outbound.betas(x, leaf.target))
+    try:
+        sent = wire.codec.request(call)
+    except InvalidRequest as error:
+        raise invalid(error) from error
+    return call if sent.middle is None else msgspec.structs.replace(call, middle=sent.middle), sent
+
+
+def _bent(x: Exchange, quirks: Quirks, body: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """A body as its provider wants it, and what that cost. Raises Refused."""
+    try:
+        body, lost = quirks.apply(body)
+        return quirks.marked(body) if x.prefilled else body, lost
+    except InvalidRequest as error:
+        raise invalid(error) from error
+
+
+def _events_head(x: Exchange, reply: Reply, content_type: bytes) -> bytes:
+    """The header lines of a stream: the provider's, and its content type unless the events become others."""
+    if x.dialect is Dialect.GEMINI_STREAM_ARRAY:
+        return JSON + headers.for_client(reply.raw_headers, reply.shape, content_type=False)
+    if content_type[:34] == _FRAMES:
+        return _EVENTS + headers.for_client(reply.raw_headers, reply.shape, content_type=False)
+    return headers.for_client(reply.raw_headers, reply.shape, content_type=True)
 
 
 def _counted(call: Call, reply: Reply, field: bytes) -> Call:
