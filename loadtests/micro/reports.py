@@ -1,10 +1,11 @@
 """How long reports over a large ledger take: seconds, the best of three, on SQLite or PostgreSQL.
 
-    python -m loadtests.micro.reports [--rows 1000000] [--days 90] [--url postgresql://…] [--keep PATH]
+    python -m loadtests.micro.reports [--rows 1000000] [--days 90] [--postgres | --url postgresql://…] [--keep PATH]
 
 Rows of twenty API keys, five virtual keys and ten models go into an empty database by the ledger's own job. One in ten
-failed; every one has a team (of twenty), a user (of a thousand) and a request of its own as metadata. `--keep` builds
-the SQLite file there, or takes what is there.
+failed; every one has a team (of twenty), a user (of a thousand) and a request of its own as metadata. The days are then
+closed, as the gateway does when they are over. `--postgres` starts a server of its own with PostgreSQL's own settings;
+`--keep` builds the SQLite file there, or takes what is there.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
+from proxy.store import closing, migrate, reports
 from proxy.store import ledger as jobs
-from proxy.store import migrate, reports
 from proxy.store.engine import Connection, Lane
 from proxy.store.reports import Filter
 from proxy.store.store import engine_of
@@ -81,14 +83,15 @@ def _fill(lane: Lane, count: int, days: int) -> None:
     built = time.perf_counter()
     for start in range(0, count, _BATCH):
         lane.now(jobs.append, made[start : start + _BATCH])
-    print(f"{count} rows made in {built - began:.0f} s, written in {time.perf_counter() - built:.0f} s")
+    written = time.perf_counter() - built
+    print(f"{count} rows made in {built - began:.0f} s, written in {written:.0f} s", flush=True)
 
 
 def cases(days: int) -> dict[str, Callable[[Connection], object]]:
     """Reports by name."""
     half = Filter(since=_FIRST + DAY // 3, until=_FIRST + days * DAY - DAY // 5)
     hours = Filter(since=_FIRST + DAY // 3, until=_FIRST + DAY // 3 + 3 * DAY)
-    one = Filter(keys=("key-7",))
+    one, model = Filter(keys=("key-7",)), Filter(models=((None, "model-7"),))
 
     def summed(by: tuple[str, ...], wanted: Filter = Filter()) -> Callable[[Connection], object]:  # noqa: B008
         return lambda connection: reports.sums(connection, by, wanted)
@@ -113,10 +116,16 @@ def cases(days: int) -> dict[str, Callable[[Connection], object]]:
         "status, day of one key": summed(("status", "day"), one),
         "metadata:team of one key": summed(("metadata:team",), one),
         "hours of three days": summed(("step:3600000",), hours),
+        "latency, day, odd times": lambda connection: reports.latencies(connection, DAY, half),
+        "latency of one key": lambda connection: reports.latencies(connection, DAY, one),
+        "latency of one model": lambda connection: reports.latencies(connection, DAY, model),
         "latency, day": lambda connection: reports.latencies(connection, DAY, Filter()),
         "users, day": lambda connection: reports.distinct(connection, DAY, "_user", Filter()),
         "status, model": summed(("status", "model")),
         "metadata:team, model": summed(("metadata:team", "model")),
+        "metadata:team, key": summed(("metadata:team", "key")),
+        "metadata:_user, key": summed(("metadata:_user", "key")),
+        "model of one team": summed(("model",), Filter(metadata=(("team", "t3"),))),
         "metadata:request": summed(("metadata:request",)),
     }
 
@@ -127,24 +136,40 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--days", type=int, default=90)
     parser.add_argument("--url")
+    parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as ends:
         place = given.url or str(given.keep or Path(folder) / "loopway.db")
-        migrate(place)
-        lane = Lane(engine_of(place), "ledger", patience=120)
-        if lane.now(lambda connection: connection.execute("SELECT 1 FROM usage LIMIT 1").fetchone()) is None:
-            _fill(lane, given.rows, given.days)
-        lane.close_now()
-        reading = Lane(engine_of(place), "reports", patience=120)
-        for name, job in cases(given.days).items():
-            taken = []
-            for _ in range(3):
-                began = time.perf_counter()
-                reading.now(job)
-                taken.append(time.perf_counter() - began)
-            print(f"| {name} | {min(taken):.3f} |", flush=True)
-        reading.close_now()
+        if given.postgres:
+            from tests.fakes.postgres import Postgres
+
+            server = Postgres("")
+            ends.callback(server.close)
+            place = server.database()
+        _measure(place, given.rows, given.days)
+
+
+def _measure(place: str, count: int, days: int) -> None:
+    migrate(place)
+    lane = Lane(engine_of(place), "ledger", patience=120)
+    if lane.now(lambda connection: connection.execute("SELECT 1 FROM usage LIMIT 1").fetchone()) is None:
+        _fill(lane, count, days)
+    began, closed = time.perf_counter(), 0
+    while lane.now(closing.close_next, (_FIRST // DAY + days + 1) * DAY / 1000):
+        closed += 1
+    if closed:
+        print(f"{closed} times a day was closed in one respect: {time.perf_counter() - began:.1f} s", flush=True)
+    lane.close_now()
+    reading = Lane(engine_of(place), "reports", patience=120)
+    for name, job in cases(days).items():
+        taken = []
+        for _ in range(3):
+            began = time.perf_counter()
+            reading.now(job)
+            taken.append(time.perf_counter() - began)
+        print(f"| {name} | {min(taken):.3f} |", flush=True)
+    reading.close_now()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, time
@@ -16,13 +17,14 @@ from proxy.errors import StoreError
 from proxy.live import Live
 from proxy.metrics import publish, retire
 from proxy.ports import Store
-from proxy.store import facets, logs
+from proxy.store import closing, facets, logs
 from proxy.store import ledger as ledger_jobs
 from proxy.usage import Ledger
 
 _FLUSH_EVERY = 0.25  # with what writing takes, a killed worker loses well less than a second's rows
 _FORGET_EVERY = 600.0
 _ADD_UP_EVERY = 30.0
+_CLOSE_FIRST, _CLOSE_EVERY = 10.0, 120.0
 _PURGE_EVERY = 3600.0
 _PURGE_FIRST = 60.0
 _log = logging.getLogger("loopway")
@@ -51,6 +53,8 @@ class Chores:
         self._retention = live.file.logs.retention
         self._purge_at = monotonic() + _PURGE_FIRST
         self._forget_at = self._add_up_at = 0.0
+        # Not all workers at once: who finds work to do, does it.
+        self._close_at = monotonic() + random.uniform(_CLOSE_FIRST, _CLOSE_EVERY)
         self._turning: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._publishing: asyncio.Task[None] | None = None
@@ -107,6 +111,7 @@ class Chores:
 
     async def _look_after_ledger(self) -> None:
         await self.add_up()
+        await self.close_days()
         await self.forget_old()
 
     async def add_up(self) -> None:
@@ -118,6 +123,16 @@ class Chores:
         except StoreError:
             more = 0
         self._add_up_at = monotonic() + (0.0 if more else _ADD_UP_EVERY)
+
+    async def close_days(self) -> None:
+        """Adds up what sums by day leave for when the day is over: one thing in a turn, until all is done."""
+        if monotonic() < self._close_at:
+            return
+        try:
+            more = await self._store.run("reports", closing.close_next, time())
+        except StoreError:
+            more = False
+        self._close_at = monotonic() + (0.0 if more else _CLOSE_EVERY)
 
     async def forget_old(self) -> None:
         """Deletes what is older than it need be: a few thousand rows of the ledger in a turn, until none is left, and

@@ -6,7 +6,7 @@ whoever puts an id into the metadata pays with slower reports on that field, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -17,6 +17,8 @@ from proxy.usage_columns import COLUMNS
 VALUES, FIELDS = 3000, 100
 """How many values of a field, and how many fields, have sums in one day."""
 UNFACETED = "faceted IS NULL AND outcome <> 'pending'"
+OPEN = "open"
+"""The content of a closed day whose rows are to be read."""
 _FIELDS = "*"  # in the place of a field's name: how many fields there are
 _COUNT = (
     "INSERT INTO usage_facet_days (day, facet, kept) VALUES (?, ?, ?) "
@@ -75,8 +77,37 @@ def _there(connection: Connection, day: int, facet: str, values: list[str]) -> i
     return count
 
 
+def contents(connection: Connection, facet: str, first: int, last: int) -> dict[int, str | None]:
+    """For each day of a stretch that has requests: what was added up of a facet when it was closed; None where its rows
+    are to be read."""
+    rows = connection.execute(
+        "SELECT known.day AS day, closed.content AS content FROM usage_facets AS known "
+        "LEFT JOIN usage_closed_days AS closed "
+        "ON closed.day = known.day AND closed.facet = :facet AND closed.requests = known.requests "
+        "WHERE known.facet = '' AND known.day >= :first AND known.day < :last",
+        {"facet": facet, "first": first, "last": last},
+    ).fetchall()
+    return {int(row["day"]): None if row["content"] == OPEN else row["content"] for row in rows}
+
+
+def requests_of(connection: Connection, days: Sequence[int]) -> int:
+    """How many requests some days have."""
+    if not days:
+        return 0
+    rows = connection.execute(
+        "SELECT day, requests FROM usage_facets WHERE facet = '' AND day >= :first AND day <= :last",
+        {"first": days[0], "last": days[-1]},
+    ).fetchall()
+    wanted = set(days)
+    return sum(int(row["requests"]) for row in rows if int(row["day"]) in wanted)
+
+
 def open_days(connection: Connection, facet: str, first: int, last: int) -> list[int]:
     """The days (from `first` on, before `last`) whose sums do not have everything of a facet."""
+    pair, _, field = facet.partition(":")
+    if pair in sums.PAIRS:
+        closed = contents(connection, field, first, last)
+        return sorted(day for day, content in closed.items() if content is None or pair not in content.split(","))
     if not facet.startswith(sums.METADATA):
         return []
     rows = connection.execute(

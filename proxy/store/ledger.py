@@ -104,5 +104,5 @@ def forget_sums(connection: Connection, before: int) -> int:
             return 0
         return sum(
             connection.execute(f"DELETE FROM {table} WHERE day <= :day", {"day": oldest}).rowcount  # noqa: S608
-            for table in ("usage_days", "usage_facets", "usage_facet_days")
+            for table in ("usage_days", "usage_facets", "usage_facet_days", "usage_closed_days")
         )

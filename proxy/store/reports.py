@@ -13,10 +13,12 @@ from typing import Any
 
 import msgspec
 
+from adapters.errors import Kind
+from proxy.errors import Refused
 from proxy.store import facets
 from proxy.store.engine import Connection
 from proxy.store.records import TRACED
-from proxy.store.sums import DAY, DAY_SUMS, DOLLARS, FACETS, KEYED, METADATA, NAMES, RAW_SUMS
+from proxy.store.sums import DAY, DAY_SUMS, DOLLARS, FACETS, KEYED, LATENCY, METADATA, NAMES, PAIRS, RAW_SUMS
 
 _PLAIN = {
     "key": "api_key",
@@ -29,6 +31,8 @@ _PLAIN = {
     "cache": "cache",
 }
 _BY_KEYS = {"key": "api_key", "virtual_key": "virtual_key", "provider": "provider", "model": "model"}
+_MOST_OF_IDS = 100_000
+"""Requests that are grouped by a field with too many values for sums by day."""
 DIMENSIONS: tuple[str, ...] = (*_PLAIN, "day", "hour")
 """What sums can be had by; beside `metadata:NAME` and `step:MILLISECONDS`."""
 
@@ -68,12 +72,14 @@ _NONE: Sums = dict.fromkeys(NAMES, 0)
 
 
 def sums(connection: Connection, by: Sequence[str], wanted: Filter) -> dict[Group, Sums]:
-    """The sums of all requests that `wanted` describes, for each set of values of the dimensions `by`."""
+    """The sums of all requests that `wanted` describes, for each set of values of the dimensions `by`. Raises Refused
+    (400) where that would be more values than a report is for."""
     facet = _facet(by, wanted)
     first, last = -(-wanted.since // DAY) * DAY, wanted.until // DAY * DAY
     with connection.reading():
+        _refuse_ids(connection, [name for name in by if name.startswith(METADATA)], wanted)
         if facet is None or first >= last:
-            return _added(by, _from_rows(connection, by, wanted))
+            return _added(by, from_rows(connection, by, wanted))
         parts = []
         rest = [(wanted.since, first), (last, wanted.until)]
         days = facets.open_days(connection, facet, first // DAY, last // DAY)
@@ -83,16 +89,34 @@ def sums(connection: Connection, by: Sequence[str], wanted: Filter) -> dict[Grou
             whole = msgspec.structs.replace(wanted, since=since, until=until)
             parts.append(_from_sums(connection, by, whole, facet))
             if facet:
-                parts.append(_added(by, _from_rows(connection, by, whole, facets.UNFACETED)))
+                parts.append(_added(by, from_rows(connection, by, whole, facets.UNFACETED)))
         for since, until in rest:
             if since < until:
                 part = msgspec.structs.replace(wanted, since=since, until=until)
-                parts.append(_added(by, _from_rows(connection, by, part)))
+                parts.append(_added(by, from_rows(connection, by, part)))
     return _joined(parts)
 
 
+def _refuse_ids(connection: Connection, fields: Sequence[str], wanted: Filter) -> None:
+    """Refuses to group the requests of many days by a field of the metadata that has a value for nearly each: it would
+    hold up every other report for the better part of a minute."""
+    if not wanted.only("statuses", "caches", "configs", "models", "virtual_keys"):
+        return  # what is left of the others may be few
+    for name in fields:
+        days = facets.open_days(connection, name, wanted.since // DAY, -(-wanted.until // DAY))
+        requests = facets.requests_of(connection, days)
+        if requests > _MOST_OF_IDS:
+            raise Refused(
+                Kind.INVALID_REQUEST,
+                f"{name[:100]} has more than {facets.VALUES} values a day, and {requests} requests would have to be "
+                f"read (no more than {_MOST_OF_IDS} are): ask for fewer days, for one API key, or for one value of it.",
+                param="by",
+            )
+
+
 def _facet(by: Sequence[str], wanted: Filter) -> str | None:
-    """Which sums by day know everything that is asked: those of a facet, or of none (''). None: only the rows do."""
+    """Which sums by day know everything that is asked: those of a facet (or one of its `PAIRS`, of closed days), or of
+    none (''). None: only the rows do."""
     asked = {name for name in by if name in FACETS or name.startswith(METADATA)}
     if wanted.statuses:
         asked.add("status")
@@ -102,13 +126,18 @@ def _facet(by: Sequence[str], wanted: Filter) -> str | None:
         asked.add("config")
     asked |= {METADATA + name for name, _ in wanted.metadata}
     others = [name for name in by if name not in asked and name not in _BY_KEYS and _day(name) is None]
-    if others or len(asked) > 1 or len(wanted.metadata) > 1:
+    if others or len(asked) > 1 or len(wanted.metadata) > 1 or any(not value for _, value in wanted.metadata):
         return None
     if not wanted.only("keys", "virtual_keys", "models", "statuses", "caches", "configs", "metadata"):
         return None
     facet = "".join(asked)
-    keyed = wanted.keys or wanted.virtual_keys or wanted.models or any(name in _BY_KEYS for name in by)
-    return None if keyed and facet not in ("", KEYED) else facet
+    keys = {_BY_KEYS[name] for name in by if name in _BY_KEYS}
+    keys |= {name for name, given in (("api_key", wanted.keys), ("virtual_key", wanted.virtual_keys)) if given}
+    keys |= {"provider", "model"} if wanted.models else set()
+    if not keys or facet in ("", KEYED):
+        return facet
+    pairs = (pair for pair, columns in PAIRS.items() if keys <= set(columns) and facet.startswith(METADATA))
+    return next((f"{pair}:{facet}" for pair in pairs), None)
 
 
 def _day(name: str) -> str | None:
@@ -137,17 +166,50 @@ def _between(first: int, last: int, holes: Sequence[tuple[int, int]]) -> list[tu
 def latencies(connection: Connection, step: int, wanted: Filter) -> dict[int, dict[int, int]]:
     """How many requests took how long, for each step of so many milliseconds: durations (microseconds) by their three
     leading digits, which is exact to one in a hundred."""
+    found: dict[int, Counter[int]] = {}
+    first, last = -(-wanted.since // DAY) * DAY, wanted.until // DAY * DAY
+    with connection.reading():
+        rest = [wanted]
+        if step % DAY == 0 and first < last and wanted.only("caches"):
+            contents = facets.contents(connection, LATENCY, first // DAY, last // DAY)
+            for day, content in contents.items():
+                if content is not None:
+                    counts = found.setdefault(day * DAY - day * DAY % step, Counter())
+                    for cache, durations in _decode_durations(content).items():
+                        if not wanted.caches or cache in wanted.caches:
+                            counts.update(durations)
+            holes = _stretches(sorted(day for day, content in contents.items() if content is None))
+            for since, until in _between(first, last, holes):
+                whole = msgspec.structs.replace(wanted, since=since, until=until)
+                _count(found, durations_of(connection, whole, _step(step), facets.UNFACETED))
+            rest = [
+                msgspec.structs.replace(wanted, since=since, until=until)
+                for since, until in ((wanted.since, first), *holes, (last, wanted.until))
+            ]
+        for part in rest:
+            if part.since < part.until:
+                _count(found, durations_of(connection, part, _step(step)))
+    return {bucket: dict(counts) for bucket, counts in found.items() if counts}
+
+
+def _count(found: dict[int, Counter[int]], rows: Iterable[Any]) -> None:
+    for row in rows:
+        if row["duration"] is not None:
+            found.setdefault(int(row["bucket"]), Counter())[int(row["duration"])] += int(row["requests"])
+
+
+def durations_of(connection: Connection, wanted: Filter, bucket: str, also: str = "1 = 1") -> list[Any]:
+    """How many rows took how long, for each value of an expression: `bucket`, `duration` (None: not known) and
+    `requests`."""
     where, parameters = _where(connection, wanted)
-    found: dict[int, dict[int, int]] = {}
-    for row in connection.execute(
-        f"SELECT {_step(step)} AS bucket, {_LEADING} AS duration, COUNT(*) AS requests "  # noqa: S608
-        f"FROM usage WHERE {where} AND duration_us IS NOT NULL GROUP BY 1, 2",
+    return connection.execute(
+        f"SELECT {bucket} AS bucket, {_LEADING} AS duration, COUNT(*) AS requests "  # noqa: S608 - our expressions
+        f"FROM usage WHERE {where} AND {also} GROUP BY 1, 2",
         parameters,
-    ).fetchall():
-        found.setdefault(int(row["bucket"]), {})[int(row["duration"])] = int(row["requests"])
-    return found
+    ).fetchall()
 
 
+_decode_durations = msgspec.json.Decoder(dict[str, dict[int, int]]).decode
 _LEADING = (
     "CASE "
     + " ".join(f"WHEN duration_us < {10**n} THEN duration_us - duration_us % {10 ** (n - 3)}" for n in range(3, 12))
@@ -161,7 +223,7 @@ def distinct(connection: Connection, step: int, name: str, wanted: Filter) -> tu
     facet = METADATA + name
     first, last = -(-wanted.since // DAY) * DAY, wanted.until // DAY * DAY
     with connection.reading():
-        summed = _facet((f"step:{step}", facet), wanted) is not None and first < last
+        summed = _facet((f"step:{step}", facet), wanted) == facet and first < last
         if summed and not facets.open_days(connection, facet, first // DAY, last // DAY):
             whole = msgspec.structs.replace(wanted, since=first, until=last)
             where, parameters = _where(connection, whole, facet)
@@ -252,13 +314,17 @@ def _from_days(connection: Connection, by: Sequence[str], whole: Filter, facet: 
     ).fetchall()
 
 
-def _from_rows(connection: Connection, by: Sequence[str], wanted: Filter, also: str = "1 = 1") -> list[Any]:
+def from_rows(
+    connection: Connection, by: Sequence[str], wanted: Filter, also: str = "1 = 1", most: int | None = None
+) -> list[Any]:
+    """What rows add up to: `g0`, `g1` … are the values of `by`. No more than `most` of them, whichever."""
     where, parameters = _where(connection, wanted)
+    limit = "" if most is None else f" LIMIT {most}"
     columns = "".join(
         f"{_expression(connection, name, index, parameters)} AS g{index}, " for index, name in enumerate(by)
     )
     return connection.execute(
-        f"SELECT {columns}{RAW_SUMS} FROM usage WHERE {where} AND {also}{_grouped(by)}",  # noqa: S608
+        f"SELECT {columns}{RAW_SUMS} FROM usage WHERE {where} AND {also}{_grouped(by)}{limit}",  # noqa: S608
         parameters,
     ).fetchall()
 

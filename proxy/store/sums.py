@@ -20,6 +20,13 @@ FACETS = ("status", "outcome", "cache", "config")
 KEYED = "status"
 """The one of them that is kept for each set of `KEYS`."""
 METADATA = "metadata:"
+PAIRS: dict[str, tuple[str, ...]] = {
+    "api_key": ("api_key",),
+    "virtual_key": ("virtual_key",),
+    "model": ("provider", "model"),
+}
+"""What closed days (`proxy.store.closing`) have sums of a metadata field for as well, as `PAIR:metadata:NAME`."""
+LATENCY = "latency"
 
 # Each sum by name: what one row of the ledger adds to it. An empty value adds nothing.
 _RAW: dict[str, str] = {
