@@ -113,8 +113,10 @@ class Attempts:
         limiter, permit = target.limiter, None
         spender = None if x.key is None else x.key.spender
         if spender is not None:
-            permit = await x.queue(spender.enter(limiter, x, model))
-            began = self._clock()
+            permit = spender.enter(limiter, x, model)
+            if permit is None:
+                permit = await x.queue(spender.wait(limiter, x, model))
+                began = self._clock()
         elif limiter is not None:
             permit = limiter.enter(x, model)
             if permit is None:

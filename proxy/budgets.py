@@ -19,7 +19,7 @@ import msgspec
 from proxy.errors import LoopwayError, StoreError
 from proxy.limits import Limiters
 from proxy.limits.limiter import Limiter
-from proxy.limits.meter import NANO, Spending
+from proxy.limits.rates import NANO, Spending
 from proxy.ports import BudgetRow, Store
 
 _EVERY = 1.0

@@ -200,7 +200,8 @@ _ANSWER = frozenset(
     )
 )  # fmt: skip
 _OF_THE_BODY = frozenset((b"content-type", b"content-encoding", b"content-disposition"))
-_ANSWER_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
+_RATES = b"x-ratelimit-"
+_ANSWER_PREFIXES = (_RATES, b"anthropic-ratelimit-")
 
 
 def _passes(name: bytes) -> bool:
@@ -221,7 +222,13 @@ class _Passing:
         kept = [index for index, name in enumerate(names) if passes(name) and not _BREAKS.search(name)]
         self.lines = len(kept)
         self.pick: Callable[[Names], object] = itemgetter(*kept) if kept else _nothing
-        self.template = b"".join([b"%b: %%b\r\n" % names[index].replace(b"%", b"%%") for index in kept])
+        self.template = b"".join([b"%b: %%b\r\n" % _spelled(names[index]).replace(b"%", b"%%") for index in kept])
+
+
+def _spelled(name: bytes) -> bytes:
+    """Names of rates in lower case, as `limits.shown` looks for them; all others as they came."""
+    lower = name.lower()
+    return lower if lower.startswith(_RATES) else name
 
 
 def _nothing(values: Names) -> tuple[()]:

@@ -12,7 +12,8 @@ from time import monotonic, time
 from proxy.leases import scripts
 from proxy.limits.host import Host
 from proxy.limits.memory import Memory
-from proxy.limits.meter import BUDGET, Meter
+from proxy.limits.meter import Meter
+from proxy.limits.rates import BUDGET
 from proxy.redis_link import RedisDown, RedisLink
 
 _SLICES = 20  # of a bucket, for each host: so many round trips serve a whole bucket at least

@@ -26,8 +26,9 @@ from proxy.limits import need, refusals
 from proxy.limits.gate import Gate
 from proxy.limits.host import Host
 from proxy.limits.memory import WIDTH
-from proxy.limits.meter import NANO, Meter, Spending, State, rates_of
+from proxy.limits.meter import Meter
 from proxy.limits.need import Need
+from proxy.limits.rates import Spending, rates_of
 from proxy.ports import Limits, Queue
 from proxy.prices import Price
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from proxy.exchange import Exchange
 
 _NONE = Need(0, 0, True)
+_NOTHING_NEEDED: tuple[Need, Price | None, int] = (_NONE, None, 0)
 _LOOKS, _LOOK_EVERY = 25, 0.004  # for how long, and how often, more of a shared rate is looked for (seconds)
 _PATTERNS_KEPT = 1024
 
@@ -42,65 +44,59 @@ _PATTERNS_KEPT = 1024
 class Permit(msgspec.Struct, eq=False, gc=False):
     """What one request holds of one limiter, and of others beside it (`more`).
 
-    `limiter` is None once it was left. `rated` says whether there are rates to tell the client about.
+    `limiter` is None once it was left. `meter` is what it was counted by, where there are rates or a budget, `price`
+    what its part of a budget in dollars was `reserved` by. `place`: it counts as a request in flight and in the rates;
+    else it holds a part of a budget and no more. `rated` says whether there are rates to tell the client about.
     """
 
     limiter: Limiter | None
     need: Need = _NONE
     reserved: int = 0
     price: Price | None = None
+    meter: Meter | None = None
     more: Permit | None = None
     rated: bool = False
+    place: bool = True
 
     def add(self, more: Permit) -> None:
         """Holds another permit as well."""
         self.more = more
         self.rated = self.rated or more.rated
 
-    def leave(self, usage: Usage | None, answered: bool) -> None:
+    def leave(self, usage: Usage | None, answered: bool, cost: int | None = None) -> None:
         """Gives everything back and settles what was used; idempotent. `answered`: the provider gave an answer that
-        counts; if it told no usage, the prompt counts as it was guessed."""
+        counts; if it told no usage, the prompt counts as it was guessed. `cost` is what that comes to by `price`, if
+        somebody knows."""
         limiter = self.limiter
         if limiter is None:
             return
         self.limiter = None
-        if limiter.plain and self.more is None:
+        meter, more = self.meter, self.more
+        if meter is None and more is None:
             limiter.gate.give()
             return
         try:
-            self._settle(limiter, usage, answered)
+            if meter is not None and (meter.weighs or not self.place):
+                used = usage
+                if used is None:
+                    used = Usage(input=self.need.input, estimated=True) if answered else _NOTHING
+                price = self.price
+                if cost is None and price is not None:
+                    cost = price.nanos(used)
+                limiter.settle(self, meter, used.input + used.output, cost or 0)
         finally:
-            self._give(limiter)
-            if self.more is not None:
-                self.more.leave(usage, answered)
-
-    def states(self) -> list[State]:
-        """How the rates stand that this permit was taken of."""
-        own = [] if self.limiter is None else self.limiter.states()
-        return own if self.more is None else own + self.more.states()
-
-    def _settle(self, limiter: Limiter, usage: Usage | None, answered: bool) -> None:
-        meter = limiter.meter
-        if meter is None:
-            return
-        used = used_of(self.need, usage, answered)
-        amount = limiter.amount(meter, self.price, used) if limiter.spends else 0
-        with limiter.locked(always=True):
-            if meter.token_rates:
-                meter.correct(self.need, used.input + used.output)
-            if limiter.spends:
-                meter.spend(self.reserved, amount, time())
-
-    def _give(self, limiter: Limiter) -> None:
-        limiter.gate.give()
+            if self.place:
+                limiter.gate.give()
+            if more is not None:
+                more.leave(usage, answered, cost if more.price is self.price else None)
 
 
 class Limiter:
     """The limits of one API key or virtual key. Whoever enters leaves, whatever happens in between.
 
-    `model` is the pattern where it is for some models only. `spends` says whether its budget is counted with its
-    permits: an API key's budget in dollars is not, because only an attempt knows a price (`Spender`). `plain`: there
-    is nothing but a limit of concurrency.
+    `model` is the pattern where it is for some models only. `plain`: there is nothing but a limit of concurrency. The
+    budget is counted with its permits (`meter.spends`), but for an API key's budget in dollars: only an attempt knows a
+    price (`hold`).
     """
 
     __slots__ = (
@@ -125,7 +121,6 @@ class Limiter:
         "models",
         "name",
         "plain",
-        "spends",
         "what",
     )
 
@@ -148,7 +143,6 @@ class Limiter:
         self.limits = Limits()
         self.gate = Gate(host, row)
         self.meter: Meter | None = None
-        self.spends = False
         self.plain = False
         self._limit = 0
         self.models: tuple[Limiter, ...] = ()
@@ -165,18 +159,21 @@ class Limiter:
         self.name, self.limits = name, limits
         rates = rates_of(row, limits.requests, limits.tokens)
         spending = None if limits.budget is None else Spending(limits.budget, since)
-        self.meter = Meter(row, rates, spending, self._host.shared) if rates or spending else None
+        spends = spending is not None and not (spending.in_money and self.what == refusals.API_KEY)
+        self.meter = Meter(row, rates, spending, self._host.shared, spends) if rates or spending else None
         if self.meter is not None:
             self._host.meters[row.at] = self.meter
         else:
             self._host.meters.pop(row.at, None)
-        self.spends = spending is not None and not (spending.in_money and self.what == refusals.API_KEY)
         self.gate.set(limits.concurrency, limits.queue.size, limits.queue.timeout)
         known = {child.model: child for child in self.models}
         self.models = tuple(
             known.get(pattern) or Limiter(self._host, self.what, self._identity, name, pattern)
             for pattern in limits.models
         )
+        for pattern, child in known.items():
+            if pattern not in limits.models:
+                child.set(name, Limits())  # those who wait there come in
         for child in self.models:
             assert child.model is not None
             own = limits.models[child.model]
@@ -226,13 +223,15 @@ class Limiter:
                 if sum(memory.sums[width](memory.map, self._used_at)) <= free:
                     return Permit(self)
                 self._u32[self._used] -= 1
-            if not self._take(self._address):
+            code = self._take(self._address)
+            if not code or self._locks.insist(self._address, code):
                 if sum(memory.sums[width](memory.map, self._used_at)) < self._limit:
                     self._u32[self._used] += 1
                     self._drop(self._address)
                     return Permit(self)
                 self._drop(self._address)
                 raise self._full()
+            return None
         permit = self._enter(x, model)
         if permit is not None and self.models:
             child = self._for(model)
@@ -252,8 +251,8 @@ class Limiter:
         """Takes a permit as soon as there is one. Raises Refused (412, 429)."""
         child = self._for(model) if self.models else None
         if self.meter is not None and self.meter.shared:
-            held, price = self._need(x), self._price(x, model)
-            await self.lease(self.meter, held, self.amount(self.meter, price, held.usage) if self.spends else 0)
+            held, _, amount = self._reserves(self.meter, x, model)
+            await self.lease(self.meter, held, amount)
         if not await self._in_turn(x):
             raise refusals.unreachable() if self.gate.closed else self._full()
         try:
@@ -289,57 +288,117 @@ class Limiter:
 
     def _enter(self, x: Exchange, model: str | None) -> Permit | None:
         meter = self.meter
-        held, price, amount = _NONE, None, 0
-        if meter is not None:
-            held, price = self._need(x), self._price(x, model)
-            amount = self.amount(meter, price, held.usage) if self.spends else 0
-        if not self._locks.acquire(self._row_at):
+        held, price, amount = _NOTHING_NEEDED if meter is None else self._reserves(meter, x, model)
+        code = self._take(self._address)
+        if code and not self._locks.insist(self._address, code):
             return None
         try:
-            if meter is not None and not self.check(meter, held, amount):
-                return None
-            if self.gate.room():
+            room = self.gate.room()
+            if meter is not None and not (room and meter.admit(monotonic(), time(), held, amount)):
+                if not self.check(meter, held, amount):
+                    return None
+                if room:
+                    meter.count(monotonic(), held)
+                    if meter.spends:
+                        meter.reserve(amount)
+            if room:
                 self._u32[self._used] += 1
-                if meter is not None:
-                    self._count(meter, held, amount)
-                return Permit(self, held, amount, price, rated=meter is not None)
         finally:
-            self._locks.release(self._row_at)
-        self._no_place()
-        return None
+            self._drop(self._address)
+        if not room:
+            self._no_place()
+            return None
+        if meter is None:
+            return Permit(self)
+        if meter.low:
+            meter.low = False
+            self._host.ask(self._row_at)
+        return Permit(self, held, amount, price, meter, None, bool(meter.rates))
 
     def _admitted(self, x: Exchange, model: str | None) -> Permit:
         """The permit of a request that has its place already."""
         meter = self.meter
         if meter is None:
             return Permit(self)
-        held, price = self._need(x), self._price(x, model)
-        amount = self.amount(meter, price, held.usage) if self.spends else 0
+        held, price, amount = self._reserves(meter, x, model)
         with self.locked():
-            if not self.check(meter, held, amount):
-                raise refusals.not_now(self.what, self.name)
-            self._count(meter, held, amount)
-            return Permit(self, held, amount, price, rated=True)
+            if not meter.admit(monotonic(), time(), held, amount):
+                if not self.check(meter, held, amount):
+                    raise refusals.not_now(self.what, self.name)
+                meter.count(monotonic(), held)
+                if meter.spends:
+                    meter.reserve(amount)
+        return Permit(self, held, amount, price, meter, None, bool(meter.rates))
+
+    def hold(self, x: Exchange, model: str) -> Permit | None:
+        """Holds what an attempt may cost of an API key's budget in dollars; None: other hosts are to be asked first.
+        Raises Refused (412, 429)."""
+        meter = self.meter
+        if meter is None or meter.spending is None or meter.spends:
+            return Permit(None)  # there was one when the request came
+        held, price, amount = self.costs(x, model)
+        with self.locked():
+            sure = meter.affords(monotonic(), time(), amount or 1)
+            if not sure and not self.check(meter, held, amount, attempt=True):
+                return None
+            meter.reserve(amount)
+        return Permit(self, held, amount, price, meter, None, False, False)
+
+    def settle(self, permit: Permit, meter: Meter, tokens: int, cost: int) -> None:
+        """Puts what was used in the place of what a permit had reserved."""
+        amount = tokens if meter.spending is None or not meter.spending.in_money else cost
+        code = self._take(self._address)
+        # What has been used must be counted, even at the risk that another's count at this moment is lost.
+        locked = not code or self._locks.insist(self._address, code)
+        try:
+            if meter is not self.meter:
+                self._settle_late(permit, meter, tokens, amount)
+            elif permit.place:
+                meter.settle(time(), permit.need, tokens, permit.reserved, amount)
+            else:
+                meter.spend(permit.reserved, amount, time())
+        finally:
+            if locked:
+                self._drop(self._address)
+
+    def _settle_late(self, permit: Permit, meter: Meter, tokens: int, amount: int) -> None:
+        """The same when the limits have changed since: tokens go back to the buckets that they came from, and what was
+        spent counts in the budget that there is now, if it is of the same kind."""
+        if permit.place:
+            meter.correct(permit.need, tokens)
+        before, now = meter.spending, None if self.meter is None else self.meter.spending
+        if before is None or (permit.place and not meter.spends):
+            return
+        if self.meter is None or now is None or now.in_money != before.in_money:
+            meter.forgive(permit.reserved)
+        elif now.window != before.window:
+            meter.forgive(permit.reserved)
+            self.meter.spend(0, amount, time())
+        else:
+            self.meter.spend(permit.reserved, amount, time())
 
     # -- rates and budget
 
-    def _need(self, x: Exchange) -> Need:
-        meter = self.meter
-        if meter is None or not (meter.token_rates or self.spends):
-            return _NONE
-        return self.need(x)
-
-    def need(self, x: Exchange) -> Need:
-        """What a request may use; guessed once."""
+    def _reserves(self, meter: Meter, x: Exchange, model: str | None) -> tuple[Need, Price | None, int]:
+        """What a request may use, and what that takes from the budget, by what price. Raises Refused (412)."""
+        if not meter.weighs:
+            return _NOTHING_NEEDED
         held = x.need
         if held is None:
             held = x.need = need.of(x.body, x.dialect)
-        return held
+        if not meter.spends:
+            return held, None, 0
+        if meter.spending is not None and meter.spending.in_money:
+            return self.costs(x, model)
+        return held, None, held.input + held.output
 
-    def _price(self, x: Exchange, model: str | None) -> Price | None:
-        """The price by which this limiter's budget is counted. Raises Refused (412) where there must be one."""
-        spending = None if self.meter is None or not self.spends else self.meter.spending
-        return None if spending is None or not spending.in_money else self.price_of(x, model)
+    def costs(self, x: Exchange, model: str | None) -> tuple[Need, Price | None, int]:
+        """The same for a budget in dollars. Raises Refused (412) where a price must be known."""
+        held = x.need
+        if held is None:
+            held = x.need = need.of(x.body, x.dialect)
+        price = self.price_of(x, model)
+        return held, price, 0 if price is None else price.at_most(held.input, held.output)
 
     def price_of(self, x: Exchange, model: str | None) -> Price | None:
         """The price of a model at the target that is being tried. Raises Refused (412) where there must be one."""
@@ -355,11 +414,6 @@ class Limiter:
         """Holds this limiter's lock. Raises Refused (503) when who has it does not give it back, unless `always`: what
         has been used must be counted, even at the risk that another's count at this moment is lost."""
         return self._host.memory.locked(self._row_at, always=always)
-
-    def amount(self, meter: Meter, price: Price | None, usage: Usage) -> int:
-        """What a usage takes from the budget."""
-        assert meter.spending is not None
-        return amount_of(meter.spending, price, usage)
 
     async def lease(self, meter: Meter, held: Need, amount: int, *, attempt: bool = False) -> None:
         """Waits a moment for what other hosts may have to spare. Raises Refused (412, 429)."""
@@ -378,7 +432,7 @@ class Limiter:
             raise refusals.unreachable()
         meter.lacks = False
         now = monotonic()
-        least = max(1, amount) if self.spends or attempt else 0
+        least = max(1, amount) if meter.spends or attempt else 0
         if meter.spending is not None and meter.exhausted(time(), now, least):
             raise refusals.exhausted(self.what, self.name, _spelled(meter.spending))
         if meter.rates and not attempt:
@@ -386,16 +440,6 @@ class Limiter:
             if refusing is not None:
                 raise refusals.too_fast(self.what, self.name, *refusing, meter.states(now))
         return not meter.lacks
-
-    def _count(self, meter: Meter, held: Need, amount: int) -> None:
-        """Counts a request, and holds what it may take from the budget."""
-        if meter.rates:
-            meter.count(monotonic(), held)
-            if meter.low:
-                meter.low = False
-                self._host.ask(self._row_at)
-        if self.spends:
-            meter.reserve(amount)
 
     # -- what administration and the leader look at
 
@@ -435,10 +479,6 @@ class Limiter:
         with self.locked():
             return self.meter.alerting(time())
 
-    def states(self) -> list[State]:
-        """How the rates stand."""
-        return [] if self.meter is None else self.meter.states(monotonic())
-
     # -- models
 
     def _for(self, model: str | None) -> Limiter | None:
@@ -458,20 +498,6 @@ class Limiter:
 _NOTHING = Usage()
 _FREE = frozenset(("GET", "HEAD", "DELETE"))
 """Methods of the routes that only pass through: lists and files cost nothing."""
-
-
-def used_of(held: Need, usage: Usage | None, answered: bool) -> Usage:
-    """What counts as used: what was told, else the prompt as it was guessed, if it was answered at all."""
-    if usage is not None:
-        return usage
-    return Usage(input=held.input, estimated=True) if answered else _NOTHING
-
-
-def amount_of(spending: Spending, price: Price | None, usage: Usage) -> int:
-    """What a usage takes from a budget."""
-    if not spending.in_money:
-        return usage.input + usage.output
-    return 0 if price is None else round(price.known(usage) * NANO)
 
 
 def _spelled(spending: Spending) -> str:

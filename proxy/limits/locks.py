@@ -26,7 +26,8 @@ class Locks(Protocol):
     """Locks by their offset in the shared memory. Held for a few microseconds and never across an await.
 
     For the shortest way of all, `take` and `drop` are plain functions of a lock's `address`: `take` gives 0 if it got
-    the lock at once.
+    the lock at once. Else what it gave must be handed to `insist`: it may be that the lock is ours, because the one who
+    had it has died.
     """
 
     take: Callable[[int], int]
@@ -34,6 +35,9 @@ class Locks(Protocol):
 
     def address(self, offset: int) -> int:
         """What `take` and `drop` know the lock by."""
+
+    def insist(self, address: int, code: int) -> bool:
+        """Goes on where `take` gave something else than 0: whether the lock is ours now; False after 0.1 s."""
 
     def prepare(self, offset: int) -> None:
         """Makes the memory there a lock. Once, before anybody else knows of it."""
@@ -74,13 +78,14 @@ class RobustLocks:
     def acquire(self, offset: int) -> bool:
         """See `Locks`."""
         code = self.take(self._base + offset)
-        return True if code == 0 else self._hard(self._base + offset, code)
+        return True if code == 0 else self.insist(self._base + offset, code)
 
     def address(self, offset: int) -> int:
         """See `Locks`."""
         return self._base + offset
 
-    def _hard(self, address: int, code: int) -> bool:
+    def insist(self, address: int, code: int) -> bool:
+        """See `Locks`."""
         if code == errno.EBUSY:
             ends = time.time() + _PATIENCE
             code = self._timed(address, (ctypes.c_long * 2)(int(ends), int(ends % 1 * 1e9)))
@@ -107,6 +112,10 @@ class FileLocks:
     def address(self, offset: int) -> int:
         """See `Locks`."""
         return offset
+
+    def insist(self, address: int, code: int) -> bool:
+        """See `Locks`. `take` has been patient already."""
+        return False
 
     def prepare(self, offset: int) -> None:
         """See `Locks`."""

@@ -96,7 +96,7 @@ class Memory:
         self._suspects: set[int] = set()
         self.leads = False
         self.sums = [Struct(f"{width}I").unpack_from for width in range(slots + 1)]
-        self._i64s = [Struct(f"{width}q").unpack_from for width in range(slots + 1)]
+        self.sums_of_i64 = [Struct(f"{width}q").unpack_from for width in range(slots + 1)]
 
     # -- making it
 
@@ -275,7 +275,7 @@ class Memory:
 
     def i64s(self, offset: int) -> tuple[int, ...]:
         """One i64 of every slot that was ever used."""
-        values: tuple[int, ...] = self._i64s[self.i64[WIDTH]](self.map, offset)
+        values: tuple[int, ...] = self.sums_of_i64[self.i64[WIDTH]](self.map, offset)
         return values
 
 

@@ -1,126 +1,51 @@
 """Rates and budgets of one identity, in its row of the shared memory. Everything here runs with the row's lock held.
 
-A rate is a GCRA: one number, the *theoretical arrival time*, says how full its bucket is. A bucket holds what one
-period may bring and drains evenly over the period; so at once there may come what the period allows, and afterwards as
-much as drains. Times are the monotonic clock's, which no change of the wall clock moves and all workers share.
+Rates are what `rates` says. A budget counts what was spent in its window and, in each worker's column, what requests in
+flight may still spend. A request is let in while the sum is below the limit: so the limit is passed by one reservation
+at most, however many arrive together. Money is in billionths of a US dollar.
 
-A budget counts what was spent in its window and, in each worker's column, what requests in flight may still spend. A
-request is let in while the sum is below the limit: so the limit is passed by one reservation at most, however many
-arrive together. Money is in billionths of a US dollar.
+There are two ways to the same count. `admit` is for a request for which there is room beyond doubt, as nearly always:
+one pass that looks, and one that counts. What it leaves undecided is looked at piece by piece (`exhausted`,
+`refusing`), so that a refusal can say what was in the way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import inf
 
-import msgspec
-
-from proxy.limits import windows
-from proxy.limits.memory import Memory, Mode, Row
+from proxy.limits.memory import WIDTH, Memory, Mode, Row
 from proxy.limits.need import Need
 from proxy.limits.purses import Purses
-from proxy.ports import Budget, Rates
+from proxy.limits.rates import BUDGET, LOW, SLACK, Rate, Spending, State
 
-NANO = 1_000_000_000
-_PERIODS: dict[str, float] = {"per_second": 1.0, "per_minute": 60.0, "per_hour": 3600.0, "per_day": 86_400.0}
-_LOW = 80  # of a rate, for each host: less in its pool, and more is asked for before it is needed
-BUDGET = 8  # the pool after those of the rates
-_PART = 4  # an answer without a limit of its own reserves this part of a rate at most
-_SLACK = 1e-6  # seconds: what rounding may take from a full bucket
-
-
-class Rate:
-    """One rate: `limit` in `period` seconds. `cell` is where its arrival time is kept, `pool` its lease."""
-
-    __slots__ = ("cell", "index", "interval", "limit", "per", "period", "pool", "tokens")
-
-    def __init__(self, row: Row, tokens: bool, per: str, limit: int) -> None:
-        self.tokens = tokens
-        self.per = per
-        self.limit = limit
-        self.period = _PERIODS[per]
-        self.interval = self.period / limit
-        self.index = 4 * tokens + list(_PERIODS).index(per)
-        self.cell = (row.at + Memory.TATS) // 8 + self.index
-        self.pool = (row.at + Memory.POOLS) // 8 + self.index
-
-    def amount(self, need: Need) -> int:
-        """What a request takes from this rate: never more than the whole bucket, so that a large one can come too."""
-        if not self.tokens:
-            return 1
-        output = need.output if need.capped else min(need.output, self.limit // _PART)
-        return min(need.input + output, self.limit)
-
-    def wait(self, arrival: float, now: float, amount: int) -> float:
-        """Seconds until there is room for `amount`; 0 or less: now."""
-        return max(arrival, now) + amount * self.interval - now - self.period - _SLACK
-
-    def remaining(self, arrival: float, now: float) -> int:
-        """How much could come now."""
-        return max(0, int((self.period - max(0.0, arrival - now)) / self.interval + _SLACK))
-
-
-class Spending:
-    """One budget. `limit` and all amounts are billionths of a dollar, or tokens. `since` (Unix seconds) is when whoever
-    has it was made, 0 if that is not known: windows of N days are counted from there."""
-
-    __slots__ = ("_from", "_number", "_until", "alert", "budget", "in_money", "limit", "since", "window")
-
-    def __init__(self, budget: Budget, since: int = 0) -> None:
-        self.budget = budget
-        self.since = since
-        self.in_money = budget.usd is not None
-        scale = NANO if self.in_money else 1
-        self.limit = round((budget.usd if budget.usd is not None else budget.tokens or 0) * scale)
-        self.alert = None if budget.alert_threshold is None else round(budget.alert_threshold * scale)
-        self.window = budget.window
-        self._number = 0
-        self._from = self._until = 0.0  # between these it is this number
-
-    def window_at(self, wall: float) -> int:
-        """The number of the window that a moment (Unix seconds) is in."""
-        if not self._from <= wall < self._until:
-            ends = windows.ends(self.window, wall, self.since)
-            self._number = windows.window_id(self.window, wall, self.since)
-            self._from, self._until = wall, inf if ends is None else ends
-        return self._number
-
-
-class State(msgspec.Struct, frozen=True):
-    """How a rate stands, as headers tell it: `reset` is in seconds until its bucket is empty."""
-
-    tokens: bool
-    limit: int
-    remaining: int
-    reset: float
-
-
-def rates_of(row: Row, requests: Rates | None, tokens: Rates | None) -> tuple[Rate, ...]:
-    """The rates that are set."""
-
-    def found() -> Iterator[Rate]:
-        for kind, rates in ((False, requests), (True, tokens)):
-            for per in _PERIODS:
-                limit = getattr(rates, per, None)
-                if limit is not None:
-                    yield Rate(row, kind, per, limit)
-
-    return tuple(found())
+_MODE = Memory.MODE // 8
+_LIVE = Memory.LIVE // 8
 
 
 class Meter:
     """Rates and a budget over one row.
 
-    Where several hosts share them (`shared`), they are counted in *pools*: what this host has leased of each. `lacks`
-    says after a look that a pool has too little and that asking for more may help, `low` that one will have soon.
+    `spends`: each request that is admitted holds a part of the budget; else it is only looked at, and `reserve` is
+    called for itself. Where several hosts share them (`shared`), they are counted in *pools*: what this host has leased
+    of each. `lacks` says after a look that a pool has too little and that asking for more may help, `low` that one will
+    have soon. It never changes: a request settles with the meter by which it came in, whatever the limits are by then.
     """
 
     __slots__ = (
         "_cells",
+        "_denied",
         "_f64",
         "_i64",
+        "_i64s",
+        "_map",
+        "_my_reserved",
+        "_pool",
         "_purse",
+        "_requests",
+        "_reserved",
+        "_spent",
+        "_tokens",
+        "_window",
         "lacks",
         "low",
         "memory",
@@ -128,21 +53,107 @@ class Meter:
         "row",
         "shared",
         "spending",
-        "token_rates",
+        "spends",
+        "weighs",
     )
 
-    def __init__(self, row: Row, rates: tuple[Rate, ...], spending: Spending | None, shared: bool = False) -> None:
+    def __init__(
+        self,
+        row: Row,
+        rates: tuple[Rate, ...],
+        spending: Spending | None,
+        shared: bool = False,
+        spends: bool = True,
+    ) -> None:
+        """Raises `memory.Full`."""
         self.shared = shared
         self.lacks = self.low = False
         self.memory = row.memory
+        self._map = row.memory.map
         self._i64 = row.memory.i64
+        self._i64s = row.memory.sums_of_i64
         self._f64 = row.memory.f64
         self.row = row
         self.rates = rates
-        self.token_rates = any(rate.tokens for rate in rates)
+        self._requests = tuple(rate for rate in rates if not rate.tokens)
+        self._tokens = tuple(rate for rate in rates if rate.tokens)
         self.spending = spending
+        self.spends = spends and spending is not None
+        self.weighs = bool(self._tokens) or self.spends
+        """Whether it matters how large a request is."""
         self._cells = row.memory.purses.cells
-        self._purse = 0 if spending is None else row.memory.purse(row.at)
+        self._purse = purse = 0 if spending is None else row.memory.purse(row.at)
+        self._window, self._spent = purse + Purses.WINDOW, purse + Purses.SPENT
+        self._reserved, self._my_reserved = row.reserved, row.my_reserved
+        self._pool = (row.at + Memory.POOLS) // 8 + BUDGET
+        self._denied = (row.at + Memory.DENIED) // 8 + BUDGET
+
+    # -- the short way
+
+    def admit(self, now: float, wall: float, need: Need, amount: int) -> bool:
+        """Counts a request in every rate and holds `amount` of the budget, if there is room beyond doubt. False:
+        nothing was counted, and it takes a closer look. `now` is the monotonic clock, `wall` Unix seconds."""
+        if self.spending is not None and not self.affords(now, wall, (amount or 1) if self.spends else 0):
+            return False
+        if self.shared:
+            if not self._admit_leased(now, need):
+                return False
+            if self.spends:
+                self.reserve(amount)
+            return True
+        f64 = self._f64
+        counted = []
+        for rate in self._requests:
+            arrival = f64[rate.cell]
+            if arrival < now:
+                arrival = now
+            arrival += rate.interval
+            if arrival - now > rate.room:
+                return False
+            counted.append((rate.cell, arrival))
+        for rate in self._tokens:
+            arrival = f64[rate.cell]
+            if arrival < now:
+                arrival = now
+            arrival += rate.amount(need) * rate.interval
+            if arrival - now > rate.room:
+                return False
+            counted.append((rate.cell, arrival))
+        for cell, arrival in counted:
+            f64[cell] = arrival
+        if self.spends:
+            self._i64[self._my_reserved] += amount
+        return True
+
+    def affords(self, now: float, wall: float, amount: int) -> bool:
+        """Whether the budget has room for `amount` beyond doubt."""
+        spending = self.spending
+        assert spending is not None
+        if not spending.begins <= wall < spending.ends or self._cells[self._window] != spending.number:
+            return False
+        if not self.shared:
+            reserved = self._i64s[self._i64[WIDTH]](self._map, self._reserved)
+            return bool(self._cells[self._spent] + sum(reserved) < spending.limit)
+        if self._i64[_MODE] != Mode.GOOD:
+            return False
+        return bool(self._f64[self._pool] >= amount if amount else self._f64[self._denied] <= now)
+
+    def _admit_leased(self, now: float, need: Need) -> bool:
+        if self._i64[_MODE] != Mode.GOOD:
+            return False
+        f64 = self._f64
+        for rate in self.rates:
+            if f64[rate.pool] < rate.amount(need):
+                return False
+        self.count(now, need)
+        return True
+
+    def settle(self, wall: float, need: Need, used: int, reserved: int, amount: int) -> None:
+        """Puts what was used in the place of what was reserved when it was admitted: tokens, and of the budget."""
+        if self._tokens:
+            self.correct(need, used)
+        if self.spends:
+            self.spend(reserved, amount, wall)
 
     # -- rates
 
@@ -168,7 +179,7 @@ class Meter:
             amount = rate.amount(need)
             if pooled:
                 self._f64[rate.pool] -= amount
-                if self._f64[rate.pool] < rate.limit // (_LOW * live):
+                if self._f64[rate.pool] < rate.limit // (LOW * live):
                     wants = (self.row.at + Memory.WANTS) // 8 + rate.index
                     self._f64[wants] = max(self._f64[wants], 1.0)
                     self.low = True
@@ -177,53 +188,60 @@ class Meter:
 
     def correct(self, need: Need, used: int) -> None:
         """Puts into the token buckets what was used in the place of what was reserved."""
+        f64 = self._f64
+        if not self.shared:
+            for rate in self._tokens:
+                f64[rate.cell] += (used - rate.amount(need)) * rate.interval
+            return
         pooled, live = self.pooled, self._live
-        for rate in self.rates:
-            if not rate.tokens:
-                continue
+        for rate in self._tokens:
             if pooled:
-                self._f64[rate.pool] += rate.amount(need) - used
+                f64[rate.pool] += rate.amount(need) - used
             else:
                 amount = min(rate.amount(need) * live, rate.limit)
-                self._f64[rate.cell] += (used * live - amount) * rate.interval
+                f64[rate.cell] += (used * live - amount) * rate.interval
+
+    def look(self, now: float, tightest: list[State | None]) -> None:
+        """Notes how the rates stand: of requests (0) and of tokens (1) the one with the least room, here or before."""
+        f64, pooled = self._f64, self.pooled
+        for rate in self.rates:
+            if pooled:
+                left = f64[rate.pool] + f64[(self.row.at + Memory.AVAILS) // 8 + rate.index]
+                remaining = int(left)
+                ahead = (rate.limit - max(0.0, min(left, rate.limit))) * rate.interval
+            else:
+                ahead = f64[rate.cell] - now
+                remaining = int((rate.period - ahead) / rate.interval + SLACK) if ahead > 0.0 else rate.limit
+            known = tightest[rate.tokens]
+            if known is None or remaining < known.remaining:
+                tightest[rate.tokens] = State(rate, remaining, ahead)
 
     def states(self, now: float) -> list[State]:
         """How the rates stand: of requests and of tokens the one with the least room."""
-        tightest: dict[bool, State] = {}
-        pooled = self.pooled
-        for rate in self.rates:
-            if pooled:
-                left = self._f64[rate.pool] + self._f64[(self.row.at + Memory.AVAILS) // 8 + rate.index]
-                left = max(0.0, min(left, rate.limit))
-                state = State(rate.tokens, rate.limit, int(left), (rate.limit - left) * rate.interval)
-            else:
-                arrival = self._f64[rate.cell]
-                state = State(rate.tokens, rate.limit, rate.remaining(arrival, now), max(0.0, arrival - now))
-            known = tightest.get(rate.tokens)
-            if known is None or state.remaining < known.remaining:
-                tightest[rate.tokens] = state
-        return list(tightest.values())
+        tightest: list[State | None] = [None, None]
+        self.look(now, tightest)
+        return [state for state in tightest if state is not None]
 
     # -- the budget
 
     def roll(self, wall: float) -> None:
         """Begins a new window if it is time. A clock that was set back changes nothing."""
-        assert self.spending is not None
-        cells, purse = self._cells, self._purse
-        window = self.spending.window_at(wall)
-        known = cells[purse + Purses.WINDOW]
-        if window == known:
+        spending, cells = self.spending, self._cells
+        assert spending is not None
+        known = cells[self._window]
+        if spending.begins <= wall < spending.ends and known == spending.number:
             return
+        window = spending.window_at(wall)
         if window > known or window >> 40 != known >> 40:
-            self._f64[(self.row.at + Memory.POOLS) // 8 + BUDGET] = 0.0
-            self._f64[(self.row.at + Memory.DENIED) // 8 + BUDGET] = 0.0
-            cells[purse + Purses.SPENT] = 0  # first, so that whoever dies here leaves a window that begins anew
-            cells[purse + Purses.WINDOW] = window
+            self._f64[self._pool] = 0.0
+            self._f64[self._denied] = 0.0
+            cells[self._spent] = 0  # first, so that whoever dies here leaves a window that begins anew
+            cells[self._window] = window
 
     @property
     def window(self) -> int:
         """The number of the window in which it counts."""
-        window: int = self._cells[self._purse + Purses.WINDOW]
+        window: int = self._cells[self._window]
         return window
 
     @property
@@ -235,12 +253,12 @@ class Meter:
     @property
     def spent(self) -> int:
         """What was spent in this window."""
-        spent: int = self._cells[self._purse + Purses.SPENT]
+        spent: int = self._cells[self._spent]
         return spent
 
     @spent.setter
     def spent(self, amount: int) -> None:
-        self._cells[self._purse + Purses.SPENT] = amount
+        self._cells[self._spent] = amount
 
     @property
     def reserved(self) -> int:
@@ -259,9 +277,9 @@ class Meter:
     def reset(self, at: int) -> None:
         """Begins anew within the window, unless a reset as late as `at` (Unix seconds) was done already."""
         if at > self.reset_at:
-            pool = (self.row.at + Memory.POOLS) // 8 + BUDGET
+            pool = self._pool
             self._f64[pool] = min(0.0, self._f64[pool])
-            self._f64[(self.row.at + Memory.DENIED) // 8 + BUDGET] = 0.0
+            self._f64[self._denied] = 0.0
             self.spent = 0
             self._cells[self._purse + Purses.ALERTED] = -1
             self._cells[self._purse + Purses.RESET] = at
@@ -278,29 +296,33 @@ class Meter:
 
     def reserve(self, amount: int) -> None:
         """Holds an amount for a request."""
-        self._i64[self.row.my_reserved] += amount
+        self._i64[self._my_reserved] += amount
         if self.shared:
-            self._f64[(self.row.at + Memory.POOLS) // 8 + BUDGET] -= amount
+            self._f64[self._pool] -= amount
+
+    def forgive(self, reserved: int) -> None:
+        """Gives back what was held of a budget that is not there any more."""
+        self._i64[self._my_reserved] -= reserved
 
     def spend(self, reserved: int, used: int, wall: float) -> None:
         """Counts what was used in the place of what was reserved, in the window that is now."""
         self.roll(wall)
-        self._i64[self.row.my_reserved] -= reserved
-        self._cells[self._purse + Purses.SPENT] += used
+        self._i64[self._my_reserved] -= reserved
+        self._cells[self._spent] += used
         if self.shared:
-            self._f64[(self.row.at + Memory.POOLS) // 8 + BUDGET] += reserved - used
+            self._f64[self._pool] += reserved - used
 
     # -- several hosts
 
     @property
     def pooled(self) -> bool:
         """Whether this host counts in what it has leased: not alone, and not while Redis does not answer."""
-        return self.shared and bool(self._i64[Memory.MODE // 8] == Mode.GOOD)
+        return self.shared and bool(self._i64[_MODE] == Mode.GOOD)
 
     @property
     def _live(self) -> int:
         """How many parts a limit has while each host gives out its share of it."""
-        return max(1, self._i64[Memory.LIVE // 8]) if self.shared else 1
+        return max(1, self._i64[_LIVE]) if self.shared else 1
 
     def _short(self, index: int, now: float, amount: int) -> float:
         """Seconds for which a pool has too little, as far as is known; 0: it has enough, or asking may help."""

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from adapters.types import Dialect, Usage
+from adapters.types import Dialect
 
 _BYTES_PER_TOKEN = 4
 _IMAGE = 1600  # tokens for each run of base64, whatever its size
@@ -39,11 +39,6 @@ class Need(msgspec.Struct, frozen=True, gc=False):
     input: int
     output: int
     capped: bool
-
-    @property
-    def usage(self) -> Usage:
-        """The same as a usage, for a price."""
-        return Usage(input=self.input, output=self.output)
 
 
 def of(body: bytes, dialect: Dialect) -> Need:

@@ -6,7 +6,7 @@ from math import ceil
 
 from adapters.errors import Kind
 from proxy.errors import Refused
-from proxy.limits.meter import Rate, State
+from proxy.limits.rates import Rate, State
 
 API_KEY = "API key"
 VIRTUAL_KEY = "virtual key"
@@ -99,15 +99,14 @@ def unreachable() -> Refused:
 
 def headers(states: list[State]) -> tuple[tuple[str, str], ...]:
     """`x-ratelimit-*` as OpenAI's clients read them."""
-    lines: list[tuple[str, str]] = []
-    for state in states:
-        kind = "tokens" if state.tokens else "requests"
-        lines += [
-            (f"x-ratelimit-limit-{kind}", str(state.limit)),
-            (f"x-ratelimit-remaining-{kind}", str(state.remaining)),
-            (f"x-ratelimit-reset-{kind}", span(state.reset)),
-        ]
-    return tuple(lines)
+    lines = "".join([line(state) for state in states]).splitlines()
+    return tuple((name, value) for name, _, value in (each.partition(": ") for each in lines))
+
+
+def line(state: State) -> str:
+    """The same as header lines."""
+    remaining, reset = state.remaining, state.reset
+    return state.rate.line % (remaining if remaining > 0 else 0, span(reset) if reset > 0.0 else "0ms")
 
 
 def span(seconds: float) -> str:

@@ -7,27 +7,37 @@ lines stay. Of several rates the tightest is told.
 from __future__ import annotations
 
 import re
+from time import monotonic
 
 from proxy.limits.limiter import Permit
-from proxy.limits.meter import State
-from proxy.limits.refusals import headers
+from proxy.limits.rates import State
+from proxy.limits.refusals import line
 
-_PROVIDERS = {
-    tokens: re.compile(rb"x-ratelimit-(?:limit|remaining|reset)-" + kind + rb":[^\r\n]*\r\n", re.IGNORECASE)
-    for tokens, kind in ((False, b"requests"), (True, b"tokens"))
-}
+_REQUESTS, _TOKENS, _BOTH = (
+    re.compile(rb"\nx-ratelimit-(?:limit|remaining|reset)-(?:%b):[^\n]*(?=\n)" % kinds)
+    for kinds in (b"requests", b"tokens", b"requests|tokens")
+)
+"""A provider's lines of these kinds, each from the end of the line before it. `headers` writes their names in lower
+case."""
 
 
 def with_rates(head: bytes, *permits: Permit | None) -> bytes:
     """The header lines of an answer, with how the rates stand that these permits were taken of."""
-    states = [state for permit in permits if permit is not None for state in permit.states()]
-    if not states:
-        return head
-    tightest: dict[bool, State] = {}
-    for state in states:
-        known = tightest.get(state.tokens)
-        if known is None or state.remaining < known.remaining:
-            tightest[state.tokens] = state
-    for tokens in tightest:
-        head = _PROVIDERS[tokens].sub(b"", head)
-    return head + "".join(f"{name}: {value}\r\n" for name, value in headers(list(tightest.values()))).encode()
+    tightest: list[State | None] = [None, None]
+    now = monotonic()
+    for permit in permits:
+        while permit is not None:
+            meter = permit.meter
+            if meter is not None and permit.place:
+                meter.look(now, tightest)
+            permit = permit.more
+    requests, tokens = tightest
+    if tokens is None:
+        if requests is None:
+            return head
+        theirs, ours = _REQUESTS, line(requests)
+    elif requests is None:
+        theirs, ours = _TOKENS, line(tokens)
+    else:
+        theirs, ours = _BOTH, line(requests) + line(tokens)
+    return theirs.sub(b"", b"\n" + head)[1:] + ours.encode()

@@ -15,6 +15,7 @@ from adapters.types import Usage
 
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 _MILLION = 1_000_000.0
+_NANO = 1_000.0  # US dollars per million tokens to billionths of one per token
 
 
 class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -73,13 +74,15 @@ class Card(NamedTuple):
 class Price:
     """One model's prices, compiled. `id` says which entry of which version of which table they are."""
 
-    __slots__ = ("_base", "_by_token", "_tiers", "entry", "id")
+    __slots__ = ("_base", "_by_token", "_flat", "_tiers", "entry", "id")
 
     def __init__(self, id: str, entry: Entry) -> None:
         self.id = id
         self.entry = entry
         self._by_token = entry.input is not None
         self._base = _steps(entry)
+        card = self._base[-1][1]
+        self._flat = (card.input * _NANO, card.output * _NANO) if len(self._base) == 1 else None
         self._tiers = {
             name: _steps(tier, entry)
             for name, tier in (("batch", entry.batch), ("priority", entry.priority), ("flex", entry.flex))
@@ -118,6 +121,17 @@ class Price:
         if usage.seconds and not (usage.input or usage.output):
             cost += usage.seconds * (self.entry.second or 0.0)
         return cost
+
+    def nanos(self, usage: Usage) -> int:
+        """The same in billionths of a US dollar, as budgets count."""
+        return round(self.known(usage) * 1e9)
+
+    def at_most(self, input: int, output: int) -> int:
+        """Billionths of a US dollar for so many tokens without any discount."""
+        flat = self._flat
+        if flat is None:
+            return self.nanos(Usage(input=input, output=output))
+        return int(input * flat[0] + output * flat[1] + 0.5)
 
     def _tokens(self, usage: Usage) -> float:
         card = self.card(usage)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.limits.meter import NANO
+from proxy.limits.rates import NANO
 from proxy.ports import Budget, Limits, ModelLimits, Rates
 from tests.behaviour.rig import CHAT, MESSAGES, Rig, virtual_key
 from tests.fakes.provider import Provider, steered
