@@ -80,13 +80,17 @@ class Permit(msgspec.Struct, eq=False, gc=False):
                 used = usage
                 if used is None:
                     used = Usage(input=self.need.input, estimated=True) if answered else _NOTHING
-                price = self.price
-                if cost is None and price is not None:
-                    cost = price.nanos(used)
-                limiter.settle(self, meter, used.input + used.output, cost or 0)
-        finally:
-            if self.place:
+                if cost is None and self.price is not None:
+                    cost = self.price.nanos(used)
+                tokens = used.input + used.output
+                amount = (cost or 0) if meter.in_money else tokens
+                if meter.late:
+                    limiter.settle_late(self, meter, tokens, amount)
+                else:
+                    meter.settle(self.place, self.need, tokens, self.reserved, amount)
+            else:
                 limiter.gate.give()
+        finally:
             if more is not None:
                 more.leave(usage, answered, cost if more.price is self.price else None)
 
@@ -157,15 +161,17 @@ class Limiter:
             return
         row = self.gate.row
         self.name, self.limits = name, limits
+        self.gate.set(limits.concurrency, limits.queue.size, limits.queue.timeout)
         rates = rates_of(row, limits.requests, limits.tokens)
         spending = None if limits.budget is None else Spending(limits.budget, since)
+        if self.meter is not None:
+            self.meter.late = True
         spends = spending is not None and not (spending.in_money and self.what == refusals.API_KEY)
-        self.meter = Meter(row, rates, spending, self._host.shared, spends) if rates or spending else None
+        self.meter = Meter(self.gate, rates, spending, self._host.shared, spends) if rates or spending else None
         if self.meter is not None:
             self._host.meters[row.at] = self.meter
         else:
             self._host.meters.pop(row.at, None)
-        self.gate.set(limits.concurrency, limits.queue.size, limits.queue.timeout)
         known = {child.model: child for child in self.models}
         self.models = tuple(
             known.get(pattern) or Limiter(self._host, self.what, self._identity, name, pattern)
@@ -208,8 +214,9 @@ class Limiter:
 
     # -- coming and going
 
-    def enter(self, x: Exchange, model: str | None) -> Permit | None:
-        """Takes a permit, or says by None that it takes waiting. Raises Refused (412, 429)."""
+    def enter(self, x: Exchange, model: str | None, beside: Permit | None = None) -> Permit | None:
+        """Takes a permit, or says by None that it takes waiting. `beside` is one of the same attempt, whose price need
+        not be found again. Raises Refused (412, 429)."""
         # A limit of concurrency alone, and no queue: the usual case, without a call that can be spared.
         if self.plain:
             memory = self._memory
@@ -232,7 +239,7 @@ class Limiter:
                 self._drop(self._address)
                 raise self._full()
             return None
-        permit = self._enter(x, model)
+        permit = self._enter(x, model, beside)
         if permit is not None and self.models:
             child = self._for(model)
             if child is not None:
@@ -286,34 +293,45 @@ class Limiter:
         limit = self.limits.concurrency or 0
         return refusals.full(self.what, self.name, limit, self.model, self.gate.waits)
 
-    def _enter(self, x: Exchange, model: str | None) -> Permit | None:
+    def _enter(self, x: Exchange, model: str | None, beside: Permit | None) -> Permit | None:
         meter = self.meter
-        held, price, amount = _NOTHING_NEEDED if meter is None else self._reserves(meter, x, model)
-        code = self._take(self._address)
-        if code and not self._locks.insist(self._address, code):
-            return None
-        try:
+        if meter is None:
+            held, price, amount = _NOTHING_NEEDED
+        elif beside is not None and beside.price is not None and meter.priced:
+            held, price, amount = beside.need, beside.price, beside.reserved
+        else:
+            held, price, amount = self._reserves(meter, x, model)
+        if meter is not None and meter.admit(held, amount):
+            if meter.low:
+                self._ask(meter)
+            return Permit(self, held, amount, price, meter, None, meter.rated)
+        with self.locked():
+            if meter is not None and not self.check(meter, held, amount):
+                return None
             room = self.gate.room()
-            if meter is not None and not (room and meter.admit(monotonic(), time(), held, amount)):
-                if not self.check(meter, held, amount):
-                    return None
-                if room:
-                    meter.count(monotonic(), held)
-                    if meter.spends:
-                        meter.reserve(amount)
             if room:
-                self._u32[self._used] += 1
-        finally:
-            self._drop(self._address)
+                self._count(meter, held, amount)
         if not room:
             self._no_place()
             return None
         if meter is None:
             return Permit(self)
+        self._ask(meter)
+        return Permit(self, held, amount, price, meter, None, meter.rated)
+
+    def _ask(self, meter: Meter) -> None:
+        """Asks for more of what will soon be used up."""
         if meter.low:
             meter.low = False
             self._host.ask(self._row_at)
-        return Permit(self, held, amount, price, meter, None, bool(meter.rates))
+
+    def _count(self, meter: Meter | None, held: Need, amount: int) -> None:
+        """Takes the place that there is, with the lock held."""
+        self._u32[self._used] += 1
+        if meter is not None:
+            meter.count(monotonic(), held)
+            if meter.spends:
+                meter.reserve(amount)
 
     def _admitted(self, x: Exchange, model: str | None) -> Permit:
         """The permit of a request that has its place already."""
@@ -322,13 +340,11 @@ class Limiter:
             return Permit(self)
         held, price, amount = self._reserves(meter, x, model)
         with self.locked():
-            if not meter.admit(monotonic(), time(), held, amount):
-                if not self.check(meter, held, amount):
-                    raise refusals.not_now(self.what, self.name)
-                meter.count(monotonic(), held)
-                if meter.spends:
-                    meter.reserve(amount)
-        return Permit(self, held, amount, price, meter, None, bool(meter.rates))
+            if not self.check(meter, held, amount):
+                raise refusals.not_now(self.what, self.name)
+            self._count(meter, held, amount)
+            self._u32[self._used] -= 1
+        return Permit(self, held, amount, price, meter, None, meter.rated)
 
     def hold(self, x: Exchange, model: str) -> Permit | None:
         """Holds what an attempt may cost of an API key's budget in dollars; None: other hosts are to be asked first.
@@ -337,33 +353,22 @@ class Limiter:
         if meter is None or meter.spending is None or meter.spends:
             return Permit(None)  # there was one when the request came
         held, price, amount = self.costs(x, model)
-        with self.locked():
-            sure = meter.affords(monotonic(), time(), amount or 1)
-            if not sure and not self.check(meter, held, amount, attempt=True):
-                return None
-            meter.reserve(amount)
+        if not meter.hold(amount):
+            with self.locked():
+                if not self.check(meter, held, amount, attempt=True):
+                    return None
+                meter.reserve(amount)
         return Permit(self, held, amount, price, meter, None, False, False)
 
-    def settle(self, permit: Permit, meter: Meter, tokens: int, cost: int) -> None:
-        """Puts what was used in the place of what a permit had reserved."""
-        amount = tokens if meter.spending is None or not meter.spending.in_money else cost
-        code = self._take(self._address)
-        # What has been used must be counted, even at the risk that another's count at this moment is lost.
-        locked = not code or self._locks.insist(self._address, code)
-        try:
-            if meter is not self.meter:
-                self._settle_late(permit, meter, tokens, amount)
-            elif permit.place:
-                meter.settle(time(), permit.need, tokens, permit.reserved, amount)
-            else:
-                meter.spend(permit.reserved, amount, time())
-        finally:
-            if locked:
-                self._drop(self._address)
+    def settle_late(self, permit: Permit, meter: Meter, tokens: int, amount: int) -> None:
+        """Settles a permit when the limits have changed since: tokens go back to the buckets that they came from, and
+        what was spent counts in the budget that there is now, if it is of the same kind."""
+        with self.locked(always=True):
+            self._settle_late(permit, meter, tokens, amount)
+        if permit.place:
+            self.gate.give()
 
     def _settle_late(self, permit: Permit, meter: Meter, tokens: int, amount: int) -> None:
-        """The same when the limits have changed since: tokens go back to the buckets that they came from, and what was
-        spent counts in the budget that there is now, if it is of the same kind."""
         if permit.place:
             meter.correct(permit.need, tokens)
         before, now = meter.spending, None if self.meter is None else self.meter.spending
@@ -386,11 +391,9 @@ class Limiter:
         held = x.need
         if held is None:
             held = x.need = need.of(x.body, x.dialect)
-        if not meter.spends:
-            return held, None, 0
-        if meter.spending is not None and meter.spending.in_money:
+        if meter.priced:
             return self.costs(x, model)
-        return held, None, held.input + held.output
+        return held, None, held.input + held.output if meter.spends else 0
 
     def costs(self, x: Exchange, model: str | None) -> tuple[Need, Price | None, int]:
         """The same for a budget in dollars. Raises Refused (412) where a price must be known."""
@@ -403,12 +406,14 @@ class Limiter:
     def price_of(self, x: Exchange, model: str | None) -> Price | None:
         """The price of a model at the target that is being tried. Raises Refused (412) where there must be one."""
         price = None if x.leaf is None or not model else x.leaf.target.prices.find(model)
+        if price is not None:
+            return price
         budget = self.limits.budget
         if x.dialect is Dialect.ANTHROPIC_COUNT_TOKENS or (not model and x.method in _FREE):
-            return price  # nothing is generated, so nothing is charged
-        if price is None and budget is not None and budget.unknown_price == "refuse":
+            return None  # nothing is generated, so nothing is charged
+        if budget is not None and budget.unknown_price == "refuse":
             raise refusals.no_price(self.what, self.name, model)
-        return price
+        return None
 
     def locked(self, *, always: bool = False) -> AbstractContextManager[None]:
         """Holds this limiter's lock. Raises Refused (503) when who has it does not give it back, unless `always`: what

@@ -1,22 +1,26 @@
-"""Rates and budgets of one identity, in its row of the shared memory. Everything here runs with the row's lock held.
+"""Rates and budgets of one identity, in its row of the shared memory. What counts runs with the row's lock held.
 
 Rates are what `rates` says. A budget counts what was spent in its window and, in each worker's column, what requests in
 flight may still spend. A request is let in while the sum is below the limit: so the limit is passed by one reservation
 at most, however many arrive together. Money is in billionths of a US dollar.
 
-There are two ways to the same count. `admit` is for a request for which there is room beyond doubt, as nearly always:
-one pass that looks, and one that counts. What it leaves undecided is looked at piece by piece (`exhausted`,
-`refusing`), so that a refusal can say what was in the way.
+There are two ways to the same count. `admit`, `hold` and `settle` take the lock themselves and are for a request for
+which there is room beyond doubt, as nearly always (`short`). What they leave undecided is looked at piece by piece
+(`exhausted`, `refusing`), so that a refusal can say what was in the way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import monotonic, time
 
-from proxy.limits.memory import WIDTH, Memory, Mode, Row
+from proxy.limits import short
+from proxy.limits.gate import Gate
+from proxy.limits.memory import Memory, Mode
 from proxy.limits.need import Need
 from proxy.limits.purses import Purses
-from proxy.limits.rates import BUDGET, LOW, SLACK, Rate, Spending, State
+from proxy.limits.rates import BUDGET, LOW, Found, Rate, Spending
+from proxy.limits.short import Admit, Hold, Settle
 
 _MODE = Memory.MODE // 8
 _LIVE = Memory.LIVE // 8
@@ -35,22 +39,29 @@ class Meter:
         "_cells",
         "_denied",
         "_f64",
+        "_gate",
         "_i64",
-        "_i64s",
-        "_map",
+        "_locks",
         "_my_reserved",
+        "_my_used",
         "_pool",
         "_purse",
-        "_requests",
-        "_reserved",
         "_spent",
         "_tokens",
+        "_u32",
         "_window",
+        "admit",
+        "hold",
+        "in_money",
         "lacks",
+        "late",
         "low",
         "memory",
+        "priced",
+        "rated",
         "rates",
         "row",
+        "settle",
         "shared",
         "spending",
         "spends",
@@ -59,101 +70,104 @@ class Meter:
 
     def __init__(
         self,
-        row: Row,
+        gate: Gate,
         rates: tuple[Rate, ...],
         spending: Spending | None,
         shared: bool = False,
         spends: bool = True,
     ) -> None:
-        """Raises `memory.Full`."""
+        """`gate` is where whoever is admitted takes a place, and says of which row. Raises `memory.Full`."""
+        self._gate = gate
+        self.row = row = gate.row
         self.shared = shared
         self.lacks = self.low = False
         self.memory = row.memory
-        self._map = row.memory.map
         self._i64 = row.memory.i64
-        self._i64s = row.memory.sums_of_i64
+        self._u32 = row.memory.u32
+        self._locks = row.memory.locks
+        self._my_used = row.my_used
         self._f64 = row.memory.f64
-        self.row = row
         self.rates = rates
-        self._requests = tuple(rate for rate in rates if not rate.tokens)
         self._tokens = tuple(rate for rate in rates if rate.tokens)
         self.spending = spending
         self.spends = spends and spending is not None
+        self.rated = bool(rates)
         self.weighs = bool(self._tokens) or self.spends
         """Whether it matters how large a request is."""
+        self.priced = self.spends and spending is not None and spending.in_money
+        """Whether it matters what it costs."""
         self._cells = row.memory.purses.cells
         self._purse = purse = 0 if spending is None else row.memory.purse(row.at)
         self._window, self._spent = purse + Purses.WINDOW, purse + Purses.SPENT
-        self._reserved, self._my_reserved = row.reserved, row.my_reserved
+        self._my_reserved = row.my_reserved
         self._pool = (row.at + Memory.POOLS) // 8 + BUDGET
         self._denied = (row.at + Memory.DENIED) // 8 + BUDGET
 
-    # -- the short way
+        self.late = False
+        """Whether another meter has come in the place of this one."""
+        self.in_money = spending is not None and spending.in_money
+        self.admit: Admit = self._admit
+        self.hold: Hold = self._hold
+        self.settle: Settle = self._settle
+        if not shared and not gate.waits:
+            self.admit = short.admission(gate, rates, spending, purse, self.spends)
+            self.settle = short.settlement(gate, rates, spending, purse, self.spends, self.roll)
+            if spending is not None:
+                self.hold = short.holding(gate, spending, purse)
 
-    def admit(self, now: float, wall: float, need: Need, amount: int) -> bool:
-        """Counts a request in every rate and holds `amount` of the budget, if there is room beyond doubt. False:
-        nothing was counted, and it takes a closer look. `now` is the monotonic clock, `wall` Unix seconds."""
-        if self.spending is not None and not self.affords(now, wall, (amount or 1) if self.spends else 0):
-            return False
-        if self.shared:
-            if not self._admit_leased(now, need):
-                return False
-            if self.spends:
-                self.reserve(amount)
-            return True
-        f64 = self._f64
-        counted = []
-        for rate in self._requests:
-            arrival = f64[rate.cell]
-            if arrival < now:
-                arrival = now
-            arrival += rate.interval
-            if arrival - now > rate.room:
-                return False
-            counted.append((rate.cell, arrival))
-        for rate in self._tokens:
-            arrival = f64[rate.cell]
-            if arrival < now:
-                arrival = now
-            arrival += rate.amount(need) * rate.interval
-            if arrival - now > rate.room:
-                return False
-            counted.append((rate.cell, arrival))
-        for cell, arrival in counted:
-            f64[cell] = arrival
-        if self.spends:
-            self._i64[self._my_reserved] += amount
-        return True
+    # -- the way of all others: see `short` for what these do
 
-    def affords(self, now: float, wall: float, amount: int) -> bool:
-        """Whether the budget has room for `amount` beyond doubt."""
-        spending = self.spending
-        assert spending is not None
-        if not spending.begins <= wall < spending.ends or self._cells[self._window] != spending.number:
+    def _admit(self, need: Need, amount: int) -> bool:
+        if not self._locks.acquire(self.row.at):
             return False
-        if not self.shared:
-            reserved = self._i64s[self._i64[WIDTH]](self._map, self._reserved)
-            return bool(self._cells[self._spent] + sum(reserved) < spending.limit)
-        if self._i64[_MODE] != Mode.GOOD:
-            return False
-        return bool(self._f64[self._pool] >= amount if amount else self._f64[self._denied] <= now)
+        try:
+            return self._admit_here(monotonic(), time(), need, amount)
+        finally:
+            self._locks.release(self.row.at)
 
-    def _admit_leased(self, now: float, need: Need) -> bool:
-        if self._i64[_MODE] != Mode.GOOD:
+    def _admit_here(self, now: float, wall: float, need: Need, amount: int) -> bool:
+        if not self._gate.room():
             return False
-        f64 = self._f64
-        for rate in self.rates:
-            if f64[rate.pool] < rate.amount(need):
+        if self.spending is not None and not self._affords(now, wall, (amount or 1) if self.spends else 0):
+            return False
+        if self.pooled:
+            if any(self._f64[rate.pool] < rate.amount(need) for rate in self.rates):
                 return False
+        elif self.refusing(now, need) is not None:
+            return False
         self.count(now, need)
+        if self.spends:
+            self.reserve(amount)
+        self._u32[self._my_used] += 1
         return True
 
-    def settle(self, wall: float, need: Need, used: int, reserved: int, amount: int) -> None:
-        """Puts what was used in the place of what was reserved when it was admitted: tokens, and of the budget."""
-        if self._tokens:
-            self.correct(need, used)
-        if self.spends:
-            self.spend(reserved, amount, wall)
+    def _hold(self, amount: int) -> bool:
+        if not self._locks.acquire(self.row.at):
+            return False
+        try:
+            if not self._affords(monotonic(), time(), amount or 1):
+                return False
+            self.reserve(amount)
+            return True
+        finally:
+            self._locks.release(self.row.at)
+
+    def _settle(self, admitted: bool, need: Need, used: int, held: int, amount: int) -> None:
+        with self.memory.locked(self.row.at, always=True):
+            if admitted and self._tokens:
+                self.correct(need, used)
+            if self.spending is not None and self.spends is admitted:
+                self.spend(held, amount, time())
+        if admitted:
+            self._gate.give()
+
+    def _affords(self, now: float, wall: float, amount: int) -> bool:
+        if self.shared and not self.pooled:
+            return False
+        self.roll(wall)
+        if not self.shared:
+            return not self.exhausted(wall)
+        return bool(self._f64[self._pool] >= amount if amount else self._f64[self._denied] <= now)
 
     # -- rates
 
@@ -189,10 +203,6 @@ class Meter:
     def correct(self, need: Need, used: int) -> None:
         """Puts into the token buckets what was used in the place of what was reserved."""
         f64 = self._f64
-        if not self.shared:
-            for rate in self._tokens:
-                f64[rate.cell] += (used - rate.amount(need)) * rate.interval
-            return
         pooled, live = self.pooled, self._live
         for rate in self._tokens:
             if pooled:
@@ -201,26 +211,25 @@ class Meter:
                 amount = min(rate.amount(need) * live, rate.limit)
                 f64[rate.cell] += (used * live - amount) * rate.interval
 
-    def look(self, now: float, tightest: list[State | None]) -> None:
+    def look(self, now: float, tightest: list[Found | None]) -> None:
         """Notes how the rates stand: of requests (0) and of tokens (1) the one with the least room, here or before."""
-        f64, pooled = self._f64, self.pooled
+        f64, pooled = self._f64, self.shared and self.pooled
         for rate in self.rates:
             if pooled:
                 left = f64[rate.pool] + f64[(self.row.at + Memory.AVAILS) // 8 + rate.index]
-                remaining = int(left)
                 ahead = (rate.limit - max(0.0, min(left, rate.limit))) * rate.interval
             else:
                 ahead = f64[rate.cell] - now
-                remaining = int((rate.period - ahead) / rate.interval + SLACK) if ahead > 0.0 else rate.limit
+                left = (rate.room - ahead) / rate.interval if ahead > 0.0 else rate.limit
             known = tightest[rate.tokens]
-            if known is None or remaining < known.remaining:
-                tightest[rate.tokens] = State(rate, remaining, ahead)
+            if known is None or left < known[0]:
+                tightest[rate.tokens] = left, ahead, rate
 
-    def states(self, now: float) -> list[State]:
+    def states(self, now: float) -> list[Found]:
         """How the rates stand: of requests and of tokens the one with the least room."""
-        tightest: list[State | None] = [None, None]
+        tightest: list[Found | None] = [None, None]
         self.look(now, tightest)
-        return [state for state in tightest if state is not None]
+        return [found for found in tightest if found is not None]
 
     # -- the budget
 
@@ -229,8 +238,6 @@ class Meter:
         spending, cells = self.spending, self._cells
         assert spending is not None
         known = cells[self._window]
-        if spending.begins <= wall < spending.ends and known == spending.number:
-            return
         window = spending.window_at(wall)
         if window > known or window >> 40 != known >> 40:
             self._f64[self._pool] = 0.0
@@ -306,9 +313,12 @@ class Meter:
 
     def spend(self, reserved: int, used: int, wall: float) -> None:
         """Counts what was used in the place of what was reserved, in the window that is now."""
-        self.roll(wall)
+        spending, cells = self.spending, self._cells
+        assert spending is not None
+        if not spending.begins <= wall < spending.ends or cells[self._window] != spending.number:
+            self.roll(wall)
         self._i64[self._my_reserved] -= reserved
-        self._cells[self._spent] += used
+        cells[self._spent] += used
         if self.shared:
             self._f64[self._pool] += reserved - used
 

@@ -34,11 +34,13 @@ _decode = msgspec.json.Decoder(_Limits).decode
 
 
 class Need(msgspec.Struct, frozen=True, gc=False):
-    """Tokens: `input` from the body's length, `output` as limited by the request, or `OUTPUT` (`capped` False)."""
+    """Tokens: `input` from the body's length, `output` as limited by the request, or `OUTPUT` (`capped` False). `sure`
+    are both, where a rate that is not smaller takes just that; -1: it depends on the rate."""
 
     input: int
     output: int
     capped: bool
+    sure: int = -1
 
 
 def of(body: bytes, dialect: Dialect) -> Need:
@@ -54,10 +56,12 @@ def of(body: bytes, dialect: Dialect) -> Need:
         given = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Need(tokens, OUTPUT, False)
-    gemini = None if given.generationConfig is None else given.generationConfig.maxOutputTokens
-    limit = given.max_completion_tokens or given.max_tokens or given.max_output_tokens
-    limit = limit or given.max_tokens_to_sample or gemini
-    choices = min(max(given.n or 1, 1), 128)
+    limit = given.max_completion_tokens or given.max_tokens or given.max_output_tokens or given.max_tokens_to_sample
+    if not limit and given.generationConfig is not None:
+        limit = given.generationConfig.maxOutputTokens
+    choices = given.n
+    choices = 1 if choices is None or choices < 1 else min(choices, 128)
     if limit is None or limit < 0:
         return Need(tokens, OUTPUT * choices, False)
-    return Need(tokens, min(limit, _MOST) * choices, True)
+    output = (limit if limit < _MOST else _MOST) * choices
+    return Need(tokens, output, True, tokens + output)

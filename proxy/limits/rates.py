@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-import msgspec
-
 from proxy.limits import windows
 from proxy.limits.memory import Memory, Row
 from proxy.limits.need import Need
@@ -94,13 +92,8 @@ class Spending:
         return self.number
 
 
-class State(msgspec.Struct, frozen=True, gc=False):
-    """How a rate stands: how much could come now (below 0: what is owed), and in how many seconds its bucket will be
-    empty."""
-
-    rate: Rate
-    remaining: int
-    reset: float
+Found = tuple[float, float, Rate]
+"""How a rate stands: how much could come now (below 0: what is owed), and in how many seconds its bucket is empty."""
 
 
 def rates_of(row: Row, requests: Rates | None, tokens: Rates | None) -> tuple[Rate, ...]:

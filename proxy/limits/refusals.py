@@ -6,7 +6,7 @@ from math import ceil
 
 from adapters.errors import Kind
 from proxy.errors import Refused
-from proxy.limits.rates import Rate, State
+from proxy.limits.rates import Found, Rate
 
 API_KEY = "API key"
 VIRTUAL_KEY = "virtual key"
@@ -34,7 +34,7 @@ def full(what: str, name: str, limit: int, model: str | None, waited: bool) -> R
     )
 
 
-def too_fast(what: str, name: str, rate: Rate, wait: float, states: list[State]) -> Refused:
+def too_fast(what: str, name: str, rate: Rate, wait: float, states: list[Found]) -> Refused:
     """A rate is used up for `wait` seconds."""
     kind = "tokens" if rate.tokens else "requests"
     message = f"Rate limit reached for the {what} {name!r}: {rate.limit} {kind} per {_PER[rate.per]}. Try again in "
@@ -97,16 +97,15 @@ def unreachable() -> Refused:
     )
 
 
-def headers(states: list[State]) -> tuple[tuple[str, str], ...]:
+def headers(states: list[Found]) -> tuple[tuple[str, str], ...]:
     """`x-ratelimit-*` as OpenAI's clients read them."""
-    lines = "".join([line(state) for state in states]).splitlines()
+    lines = "".join([line(*state) for state in states]).splitlines()
     return tuple((name, value) for name, _, value in (each.partition(": ") for each in lines))
 
 
-def line(state: State) -> str:
+def line(left: float, ahead: float, rate: Rate) -> str:
     """The same as header lines."""
-    remaining, reset = state.remaining, state.reset
-    return state.rate.line % (remaining if remaining > 0 else 0, span(reset) if reset > 0.0 else "0ms")
+    return rate.line % (left if left > 0 else 0, span(ahead) if ahead > 0.0 else "0ms")
 
 
 def span(seconds: float) -> str:

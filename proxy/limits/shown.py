@@ -10,7 +10,7 @@ import re
 from time import monotonic
 
 from proxy.limits.limiter import Permit
-from proxy.limits.rates import State
+from proxy.limits.rates import Found
 from proxy.limits.refusals import line
 
 _REQUESTS, _TOKENS, _BOTH = (
@@ -23,7 +23,7 @@ case."""
 
 def with_rates(head: bytes, *permits: Permit | None) -> bytes:
     """The header lines of an answer, with how the rates stand that these permits were taken of."""
-    tightest: list[State | None] = [None, None]
+    tightest: list[Found | None] = [None, None]
     now = monotonic()
     for permit in permits:
         while permit is not None:
@@ -35,9 +35,9 @@ def with_rates(head: bytes, *permits: Permit | None) -> bytes:
     if tokens is None:
         if requests is None:
             return head
-        theirs, ours = _REQUESTS, line(requests)
+        theirs, ours = _REQUESTS, line(*requests)
     elif requests is None:
-        theirs, ours = _TOKENS, line(tokens)
+        theirs, ours = _TOKENS, line(*tokens)
     else:
-        theirs, ours = _BOTH, line(requests) + line(tokens)
+        theirs, ours = _BOTH, line(*requests) + line(*tokens)
     return theirs.sub(b"", b"\n" + head)[1:] + ours.encode()

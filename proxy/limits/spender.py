@@ -25,7 +25,7 @@ class Spender:
         if permit is None or target is None:
             return permit
         try:
-            more = target.enter(x, model)
+            more = target.enter(x, model, permit)
         except BaseException:
             permit.leave(None, answered=False)
             raise

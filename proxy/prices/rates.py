@@ -124,7 +124,12 @@ class Price:
 
     def nanos(self, usage: Usage) -> int:
         """The same in billionths of a US dollar, as budgets count."""
-        return round(self.known(usage) * 1e9)
+        flat = self._flat
+        if flat is None or usage.tier or usage.cached or usage.reasoning or usage.searches or usage.seconds:
+            return round(self.known(usage) * 1e9)
+        if usage.cache_write or usage.audio_input or usage.audio_output or usage.image_input or usage.image_output:
+            return round(self.known(usage) * 1e9)
+        return int(usage.input * flat[0] + usage.output * flat[1] + 0.5)
 
     def at_most(self, input: int, output: int) -> int:
         """Billionths of a US dollar for so many tokens without any discount."""

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.limits.gate import Gate
+from proxy.limits.host import Host
 from proxy.limits.memory import Memory
 from proxy.limits.meter import Meter
 from proxy.limits.need import Need
@@ -20,18 +22,17 @@ ONE = Need(0, 0, True)
 
 
 @pytest.fixture(scope="module")
-def memory() -> Iterator[Memory]:
-    memory = Memory.create(1)
-    memory.attach()
-    yield memory
-    memory.detach()
+def host() -> Iterator[Host]:
+    host = Host()
+    yield host
+    host.stop()
 
 
 def meter(
-    memory: Memory, requests: Rates | None = None, tokens: Rates | None = None, budget: Budget | None = None
+    host: Host, requests: Rates | None = None, tokens: Rates | None = None, budget: Budget | None = None
 ) -> Meter:
-    row = memory.row("test", str(memory.i64[Memory.COUNT // 8]))
-    return Meter(row, rates_of(row, requests, tokens), None if budget is None else Spending(budget))
+    gate = Gate(host, host.memory.row("test", str(host.memory.i64[Memory.COUNT // 8])))
+    return Meter(gate, rates_of(gate.row, requests, tokens), None if budget is None else Spending(budget))
 
 
 def admit(tested: Meter, now: float, need: Need = ONE) -> bool:
@@ -41,15 +42,15 @@ def admit(tested: Meter, now: float, need: Need = ONE) -> bool:
     return True
 
 
-def test_a_period_may_come_at_once_and_then_as_much_as_drains(memory: Memory) -> None:
-    tested = meter(memory, Rates(per_minute=6))
+def test_a_period_may_come_at_once_and_then_as_much_as_drains(host: Host) -> None:
+    tested = meter(host, Rates(per_minute=6))
     assert [admit(tested, 1000.0) for _ in range(7)] == [True] * 6 + [False]
     refusing = tested.refusing(1000.0, ONE)
     assert refusing is not None
     assert refusing[1] == pytest.approx(10, abs=0.001)
     assert not admit(tested, 1009.9)
     assert admit(tested, 1010.0)
-    assert [state.remaining for state in tested.states(1030.0)] == [2]
+    assert [int(left) for left, _, _ in tested.states(1030.0)] == [2]
     assert [admit(tested, 2000.0) for _ in range(7)] == [True] * 6 + [False]
 
 
@@ -59,9 +60,8 @@ def test_a_period_may_come_at_once_and_then_as_much_as_drains(memory: Memory) ->
     st.sampled_from(["per_second", "per_minute"]),
 )
 def test_never_more_than_the_limit_and_what_has_drained(steps: list[tuple[float, int]], limit: int, per: str) -> None:
-    memory = Memory.create(1)
-    memory.attach()
-    tested = meter(memory, Rates(**{per: limit}))
+    host = Host()
+    tested = meter(host, Rates(**{per: limit}))
     period = {"per_second": 1.0, "per_minute": 60.0}[per]
     now, admitted = 50.0, list[float]()
     for gap, count in steps:
@@ -70,39 +70,39 @@ def test_never_more_than_the_limit_and_what_has_drained(steps: list[tuple[float,
     for first, begin in enumerate(admitted):
         for last in range(first, len(admitted)):
             assert last - first + 1 <= limit + (admitted[last] - begin) * limit / period + 1e-3
-    memory.detach()
+    host.stop()
 
 
-def test_tokens_are_reserved_before_and_settled_after(memory: Memory) -> None:
-    tested = meter(memory, tokens=Rates(per_minute=1000))
+def test_tokens_are_reserved_before_and_settled_after(host: Host) -> None:
+    tested = meter(host, tokens=Rates(per_minute=1000))
     large = Need(400, 400, True)
     assert admit(tested, 0.0, large)
     assert not admit(tested, 0.0, large)
     tested.correct(large, 100)
-    assert tested.states(0.0)[0].remaining == 900
+    assert int(tested.states(0.0)[0][0]) == 900
     assert admit(tested, 0.0, large)
     tested.correct(large, 3000)
-    assert tested.states(0.0)[0].remaining < 0
+    assert tested.states(0.0)[0][0] < 0
     refusing = tested.refusing(0.0, ONE)
     assert refusing is not None
     assert refusing[1] == pytest.approx(126, abs=0.1), "what was used beyond the reservation is a debt"
 
 
-def test_a_request_larger_than_the_rate_comes_when_the_bucket_is_empty(memory: Memory) -> None:
-    tested = meter(memory, tokens=Rates(per_minute=100))
+def test_a_request_larger_than_the_rate_comes_when_the_bucket_is_empty(host: Host) -> None:
+    tested = meter(host, tokens=Rates(per_minute=100))
     assert admit(tested, 0.0, Need(5000, 5000, True))
     assert not admit(tested, 0.0, Need(1, 0, True))
     assert admit(tested, 60.0, Need(1, 0, True))
 
 
-def test_of_several_rates_all_must_have_room_and_the_tightest_is_told(memory: Memory) -> None:
-    tested = meter(memory, Rates(per_second=2, per_minute=3))
+def test_of_several_rates_all_must_have_room_and_the_tightest_is_told(host: Host) -> None:
+    tested = meter(host, Rates(per_second=2, per_minute=3))
     assert [admit(tested, 0.0) for _ in range(3)] == [True, True, False]
     assert admit(tested, 1.0)
     refusing = tested.refusing(1.0, ONE)
     assert refusing is not None
     assert refusing[0].per == "per_minute"
-    assert [(state.rate.limit, state.remaining) for state in tested.states(1.0)] == [(3, 0)]
+    assert [(rate.limit, int(left)) for left, _, rate in tested.states(1.0)] == [(3, 0)]
 
 
 # Budgets
@@ -141,8 +141,8 @@ def test_a_window_ends_where_the_next_one_begins(window: str, now: float) -> Non
     assert window_id(window, end) == window_id(window, now) + (30 if window == "30d" else 1)
 
 
-def test_a_new_window_begins_with_nothing_and_a_clock_set_back_changes_nothing(memory: Memory) -> None:
-    tested = meter(memory, budget=Budget(tokens=100, window="daily"))
+def test_a_new_window_begins_with_nothing_and_a_clock_set_back_changes_nothing(host: Host) -> None:
+    tested = meter(host, budget=Budget(tokens=100, window="daily"))
     assert not tested.exhausted(10 * DAY)
     tested.reserve(10)
     tested.spend(10, 100, 10 * DAY)
@@ -155,9 +155,8 @@ def test_a_new_window_begins_with_nothing_and_a_clock_set_back_changes_nothing(m
 
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 30)), max_size=80), st.integers(1, 200))
 def test_a_budget_is_passed_by_one_reservation_at_most(calls: list[tuple[int, int]], limit: int) -> None:
-    memory = Memory.create(1)
-    memory.attach()
-    tested = meter(memory, budget=Budget(tokens=limit, window="total"))
+    host = Host()
+    tested = meter(host, budget=Budget(tokens=limit, window="total"))
     flying: list[tuple[int, int]] = []
     largest = 0
     for reserved, used in calls:
@@ -172,11 +171,11 @@ def test_a_budget_is_passed_by_one_reservation_at_most(calls: list[tuple[int, in
         tested.spend(*both, 0.0)
     assert tested.spent < limit + largest
     assert tested.reserved == 0
-    memory.detach()
+    host.stop()
 
 
-def test_a_reset_is_done_once(memory: Memory) -> None:
-    tested = meter(memory, budget=Budget(usd=1, window="total"))
+def test_a_reset_is_done_once(host: Host) -> None:
+    tested = meter(host, budget=Budget(usd=1, window="total"))
     tested.spend(0, 10**9, 0.0)
     tested.reset(5)
     assert tested.spent == 0
@@ -186,8 +185,8 @@ def test_a_reset_is_done_once(memory: Memory) -> None:
     assert tested.spent == 7
 
 
-def test_a_threshold_is_told_once_in_a_window(memory: Memory) -> None:
-    tested = meter(memory, budget=Budget(tokens=100, window="daily", alert_threshold=50))
+def test_a_threshold_is_told_once_in_a_window(host: Host) -> None:
+    tested = meter(host, budget=Budget(tokens=100, window="daily", alert_threshold=50))
     told = []
     for day, used in ((1, 40), (1, 20), (1, 20), (2, 10), (2, 45), (2, 1)):
         tested.spend(0, used, day * DAY)
