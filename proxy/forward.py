@@ -21,7 +21,7 @@ from proxy.config.plan import Fallback, Plan
 from proxy.credentials import Credentials
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
-from proxy.limits import with_rates
+from proxy.limits import UNRATED, with_rates
 from proxy.outcome import Outcome, Relay, info_lines, of_refusal, tried_enough
 from proxy.relay import Events
 from proxy.retry import wait_before
@@ -187,7 +187,7 @@ class Forwarder:
         if leaf is not None:
             head += info_lines(leaf, x.retries)
         own, its = x.permit, outcome.permit
-        if (own is not None and own.rated) or (its is not None and its.rated):
+        if (own is not None and own.standing is not UNRATED) or (its is not None and its.standing is not UNRATED):
             head = with_rates(head, own, its)
         x.first_byte = monotonic()
         relay = outcome.relay

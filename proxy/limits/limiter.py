@@ -28,7 +28,7 @@ from proxy.limits.host import Host
 from proxy.limits.memory import WIDTH
 from proxy.limits.meter import Meter
 from proxy.limits.need import Need
-from proxy.limits.rates import Spending, rates_of
+from proxy.limits.rates import UNRATED, Spending, Tightest, rates_of, tightest
 from proxy.ports import Limits, Queue
 from proxy.prices import Price
 
@@ -46,7 +46,7 @@ class Permit(msgspec.Struct, eq=False, gc=False):
 
     `limiter` is None once it was left. `meter` is what it was counted by, where there are rates or a budget, `price`
     what its part of a budget in dollars was `reserved` by. `place`: it counts as a request in flight and in the rates;
-    else it holds a part of a budget and no more. `rated` says whether there are rates to tell the client about.
+    else it holds a part of a budget and no more. `standing` is how the rates stood then, the tightest of all.
     """
 
     limiter: Limiter | None
@@ -55,13 +55,14 @@ class Permit(msgspec.Struct, eq=False, gc=False):
     price: Price | None = None
     meter: Meter | None = None
     more: Permit | None = None
-    rated: bool = False
+    standing: Tightest = UNRATED
     place: bool = True
 
     def add(self, more: Permit) -> None:
         """Holds another permit as well."""
         self.more = more
-        self.rated = self.rated or more.rated
+        if more.standing is not UNRATED:
+            self.standing = tightest(self.standing, more.standing)
 
     def leave(self, usage: Usage | None, answered: bool, cost: int | None = None) -> None:
         """Gives everything back and settles what was used; idempotent. `answered`: the provider gave an answer that
@@ -301,10 +302,12 @@ class Limiter:
             held, price, amount = beside.need, beside.price, beside.reserved
         else:
             held, price, amount = self._reserves(meter, x, model)
-        if meter is not None and meter.admit(held, amount):
-            if meter.low:
-                self._ask(meter)
-            return Permit(self, held, amount, price, meter, None, meter.rated)
+        if meter is not None:
+            standing = meter.admit(held, amount)
+            if standing is not None:
+                if meter.low:
+                    self._ask(meter)
+                return Permit(self, held, amount, price, meter, None, standing)
         with self.locked():
             if meter is not None and not self.check(meter, held, amount):
                 return None
@@ -317,7 +320,7 @@ class Limiter:
         if meter is None:
             return Permit(self)
         self._ask(meter)
-        return Permit(self, held, amount, price, meter, None, meter.rated)
+        return Permit(self, held, amount, price, meter, None, meter.standing(monotonic()))
 
     def _ask(self, meter: Meter) -> None:
         """Asks for more of what will soon be used up."""
@@ -344,7 +347,7 @@ class Limiter:
                 raise refusals.not_now(self.what, self.name)
             self._count(meter, held, amount)
             self._u32[self._used] -= 1
-        return Permit(self, held, amount, price, meter, None, meter.rated)
+        return Permit(self, held, amount, price, meter, None, meter.standing(monotonic()))
 
     def hold(self, x: Exchange, model: str) -> Permit | None:
         """Holds what an attempt may cost of an API key's budget in dollars; None: other hosts are to be asked first.
@@ -358,7 +361,7 @@ class Limiter:
                 if not self.check(meter, held, amount, attempt=True):
                     return None
                 meter.reserve(amount)
-        return Permit(self, held, amount, price, meter, None, False, False)
+        return Permit(self, held, amount, price, meter, None, UNRATED, False)
 
     def settle_late(self, permit: Permit, meter: Meter, tokens: int, amount: int) -> None:
         """Settles a permit when the limits have changed since: tokens go back to the buckets that they came from, and
@@ -443,7 +446,7 @@ class Limiter:
         if meter.rates and not attempt:
             refusing = meter.refusing(now, held)
             if refusing is not None:
-                raise refusals.too_fast(self.what, self.name, *refusing, meter.states(now))
+                raise refusals.too_fast(self.what, self.name, *refusing, meter.standing(now))
         return not meter.lacks
 
     # -- what administration and the leader look at

@@ -19,7 +19,7 @@ from proxy.limits.gate import Gate
 from proxy.limits.memory import Memory, Mode
 from proxy.limits.need import Need
 from proxy.limits.purses import Purses
-from proxy.limits.rates import BUDGET, LOW, Found, Rate, Spending
+from proxy.limits.rates import BUDGET, LOW, UNRATED, Rate, Spending, Tightest, tightest
 from proxy.limits.short import Admit, Hold, Settle
 
 _MODE = Memory.MODE // 8
@@ -117,15 +117,16 @@ class Meter:
 
     # -- the way of all others: see `short` for what these do
 
-    def _admit(self, need: Need, amount: int) -> bool:
+    def _admit(self, need: Need, amount: int) -> Tightest | None:
         if not self._locks.acquire(self.row.at):
-            return False
+            return None
         try:
-            return self._admit_here(monotonic(), time(), need, amount)
+            now = monotonic()
+            return self.standing(now) if self._admitted(now, time(), need, amount) else None
         finally:
             self._locks.release(self.row.at)
 
-    def _admit_here(self, now: float, wall: float, need: Need, amount: int) -> bool:
+    def _admitted(self, now: float, wall: float, need: Need, amount: int) -> bool:
         if not self._gate.room():
             return False
         if self.spending is not None and not self._affords(now, wall, (amount or 1) if self.spends else 0):
@@ -211,25 +212,18 @@ class Meter:
                 amount = min(rate.amount(need) * live, rate.limit)
                 f64[rate.cell] += (used * live - amount) * rate.interval
 
-    def look(self, now: float, tightest: list[Found | None]) -> None:
-        """Notes how the rates stand: of requests (0) and of tokens (1) the one with the least room, here or before."""
-        f64, pooled = self._f64, self.shared and self.pooled
+    def standing(self, now: float) -> Tightest:
+        """How the rates stand."""
+        f64, pooled = self._f64, self.pooled
+        standing = UNRATED
         for rate in self.rates:
             if pooled:
                 left = f64[rate.pool] + f64[(self.row.at + Memory.AVAILS) // 8 + rate.index]
-                ahead = (rate.limit - max(0.0, min(left, rate.limit))) * rate.interval
+                found = rate.told(left, (rate.limit - max(0.0, min(left, rate.limit))) * rate.interval)
             else:
-                ahead = f64[rate.cell] - now
-                left = (rate.room - ahead) / rate.interval if ahead > 0.0 else rate.limit
-            known = tightest[rate.tokens]
-            if known is None or left < known[0]:
-                tightest[rate.tokens] = left, ahead, rate
-
-    def states(self, now: float) -> list[Found]:
-        """How the rates stand: of requests and of tokens the one with the least room."""
-        tightest: list[Found | None] = [None, None]
-        self.look(now, tightest)
-        return [found for found in tightest if found is not None]
+                found = rate.found(f64[rate.cell] - now)
+            standing = tightest(standing, found)
+        return standing
 
     # -- the budget
 

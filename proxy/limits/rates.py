@@ -60,6 +60,16 @@ class Rate:
         tokens = need.input + output
         return tokens if tokens < self.limit else self.limit
 
+    def found(self, ahead: float) -> Tightest:
+        """How it stands while its arrival time lies so far (seconds) ahead."""
+        left = (self.room - ahead) / self.interval if ahead > 0.0 else float(self.limit)
+        return self.told(left, ahead)
+
+    def told(self, left: float, ahead: float) -> Tightest:
+        """The same where it is known how much could still come."""
+        found = (left, ahead, self.line)
+        return (NO_RATE, found) if self.tokens else (found, NO_RATE)
+
     def wait(self, arrival: float, now: float, amount: int) -> float:
         """Seconds until there is room for `amount`; 0 or less: now."""
         return max(arrival, now) + amount * self.interval - now - self.room
@@ -92,8 +102,18 @@ class Spending:
         return self.number
 
 
-Found = tuple[float, float, Rate]
-"""How a rate stands: how much could come now (below 0: what is owed), and in how many seconds its bucket is empty."""
+Found = tuple[float, float, str]
+"""How a rate was found: how much could still come (below 0: what is owed), in how many seconds its bucket will be
+empty, and its `line`. Of two the lesser one is the tighter."""
+Tightest = tuple[Found, Found]
+"""The tightest rate of requests, and that of tokens."""
+NO_RATE: Found = (inf, 0.0, "")
+UNRATED: Tightest = (NO_RATE, NO_RATE)
+
+
+def tightest(one: Tightest, other: Tightest) -> Tightest:
+    """Of each kind the tighter one."""
+    return min(one[0], other[0]), min(one[1], other[1])
 
 
 def rates_of(row: Row, requests: Rates | None, tokens: Rates | None) -> tuple[Rate, ...]:

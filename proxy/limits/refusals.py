@@ -6,7 +6,7 @@ from math import ceil
 
 from adapters.errors import Kind
 from proxy.errors import Refused
-from proxy.limits.rates import Found, Rate
+from proxy.limits.rates import Rate, Tightest
 
 API_KEY = "API key"
 VIRTUAL_KEY = "virtual key"
@@ -34,7 +34,7 @@ def full(what: str, name: str, limit: int, model: str | None, waited: bool) -> R
     )
 
 
-def too_fast(what: str, name: str, rate: Rate, wait: float, states: list[Found]) -> Refused:
+def too_fast(what: str, name: str, rate: Rate, wait: float, standing: Tightest) -> Refused:
     """A rate is used up for `wait` seconds."""
     kind = "tokens" if rate.tokens else "requests"
     message = f"Rate limit reached for the {what} {name!r}: {rate.limit} {kind} per {_PER[rate.per]}. Try again in "
@@ -46,7 +46,7 @@ def too_fast(what: str, name: str, rate: Rate, wait: float, states: list[Found])
         type=f"{what.lower().replace(' ', '_')}_rate_limit_error",
         code="05" if at_the_door else None,
         retry_after=ceil(wait),
-        headers=(*_retry(wait), *headers(states)),
+        headers=(*_retry(wait), *headers(standing)),
     )
 
 
@@ -97,15 +97,15 @@ def unreachable() -> Refused:
     )
 
 
-def headers(states: list[Found]) -> tuple[tuple[str, str], ...]:
+def headers(standing: Tightest) -> tuple[tuple[str, str], ...]:
     """`x-ratelimit-*` as OpenAI's clients read them."""
-    lines = "".join([line(*state) for state in states]).splitlines()
+    lines = "".join([line(*found) for found in standing if found[2]]).splitlines()
     return tuple((name, value) for name, _, value in (each.partition(": ") for each in lines))
 
 
-def line(left: float, ahead: float, rate: Rate) -> str:
-    """The same as header lines."""
-    return rate.line % (left if left > 0 else 0, span(ahead) if ahead > 0.0 else "0ms")
+def line(left: float, ahead: float, spelled: str) -> str:
+    """The same as header lines, of one rate as it was `Found`."""
+    return spelled % (left if left > 0.0 else 0, span(ahead) if ahead > 0.0 else "0ms")
 
 
 def span(seconds: float) -> str:

@@ -14,11 +14,11 @@ from proxy.limits.gate import Gate
 from proxy.limits.memory import WIDTH
 from proxy.limits.need import Need
 from proxy.limits.purses import Purses
-from proxy.limits.rates import Rate, Spending
+from proxy.limits.rates import NO_RATE, UNRATED, Rate, Spending, Tightest, tightest
 
-Admit = Callable[[Need, int], bool]
+Admit = Callable[[Need, int], Tightest | None]
 """Takes a place, counts a request in every rate and holds a part of the budget, if there is room for all of it beyond
-doubt. False: nothing was counted, and it takes a closer look."""
+doubt; gives how the rates stand then. None: nothing was counted, and it takes a closer look."""
 Hold = Callable[[int], bool]
 """Holds a part of the budget alone."""
 Settle = Callable[[bool, Need, int, int, int], None]
@@ -39,34 +39,43 @@ def admission(gate: Gate, rates: tuple[Rate, ...], spending: Spending | None, pu
     places = _ENDLESS if gate.limit is None else gate.limit
     budget = 0 if spending is None else spending.limit
     requests, tokens, others = _sorted(rates)
-    cell, interval, room = _numbers(requests)
-    token_cell, token_interval, token_room = _numbers(tokens)
+    unrated = not rates
+    cell, interval, room, line = _numbers(requests)
+    token_cell, token_interval, token_room, token_line = _numbers(tokens)
     token_limit = 0 if tokens is None else tokens.limit
 
-    def admit(need: Need, amount: int) -> bool:
+    def admit(need: Need, amount: int) -> Tightest | None:
         code = take(address)
         if code and not insist(address, code):
-            return False
+            return None
         try:
             width = i64[WIDTH]
             if sum(sums[width](whole, used)) >= places:
-                return False
+                return None
             if spending is not None:
                 if not spending.begins <= time() < spending.ends or cells[window] != spending.number:
-                    return False
+                    return None
                 if cells[spent] + sum(sums_of_i64[width](whole, reserved)) >= budget:
-                    return False
+                    return None
+            if unrated:
+                u32[my_used] += 1
+                if spends:
+                    i64[my_reserved] += amount
+                return UNRATED
             now = monotonic()
+            of_requests = of_tokens = NO_RATE
             for rate in others:
                 if f64[rate.cell] - now + rate.amount(need) * rate.interval > rate.room:
-                    return False
+                    return None
             if requests is not None:
                 arrival = f64[cell]
                 if arrival < now:
                     arrival = now
                 arrival += interval
-                if arrival - now > room:
-                    return False
+                ahead = arrival - now
+                if ahead > room:
+                    return None
+                of_requests = ((room - ahead) / interval, ahead, line)
             if tokens is not None:
                 later = f64[token_cell]
                 if later < now:
@@ -75,18 +84,24 @@ def admission(gate: Gate, rates: tuple[Rate, ...], spending: Spending | None, pu
                 if not 0 <= sure <= token_limit:
                     sure = tokens.amount(need)
                 later += sure * token_interval
-                if later - now > token_room:
-                    return False
+                ahead = later - now
+                if ahead > token_room:
+                    return None
                 f64[token_cell] = later
+                of_tokens = ((token_room - ahead) / token_interval, ahead, token_line)
             if requests is not None:
                 f64[cell] = arrival
-            for rate in others:
-                arrival = f64[rate.cell]
-                f64[rate.cell] = (arrival if arrival > now else now) + rate.amount(need) * rate.interval
             if spends:
                 i64[my_reserved] += amount
             u32[my_used] += 1
-            return True
+            if not others:
+                return of_requests, of_tokens
+            told = of_requests, of_tokens
+            for rate in others:
+                arrival = f64[rate.cell]
+                f64[rate.cell] = arrival = (arrival if arrival > now else now) + rate.amount(need) * rate.interval
+                told = tightest(told, rate.found(arrival - now))
+            return told
         finally:
             drop(address)
 
@@ -133,7 +148,7 @@ def settlement(
     my_used, my_reserved = row.my_used, row.my_reserved
     window, spent = purse + Purses.WINDOW, purse + Purses.SPENT
     _, tokens, others = _sorted(tuple(rate for rate in rates if rate.tokens))
-    cell, interval, _ = _numbers(tokens)
+    cell, interval, _, _ = _numbers(tokens)
     limit = 0 if tokens is None else tokens.limit
 
     def settle(admitted: bool, need: Need, used: int, held: int, amount: int) -> None:
@@ -177,5 +192,5 @@ def _sorted(rates: tuple[Rate, ...]) -> tuple[Rate | None, Rate | None, tuple[Ra
     return requests, tokens, tuple(rate for rate in rates if rate is not requests and rate is not tokens)
 
 
-def _numbers(rate: Rate | None) -> tuple[int, float, float]:
-    return (0, 0.0, 0.0) if rate is None else (rate.cell, rate.interval, rate.room)
+def _numbers(rate: Rate | None) -> tuple[int, float, float, str]:
+    return (0, 0.0, 0.0, "") if rate is None else (rate.cell, rate.interval, rate.room, rate.line)

@@ -7,10 +7,9 @@ lines stay. Of several rates the tightest is told.
 from __future__ import annotations
 
 import re
-from time import monotonic
 
 from proxy.limits.limiter import Permit
-from proxy.limits.rates import Found
+from proxy.limits.rates import UNRATED
 from proxy.limits.refusals import line
 
 _REQUESTS, _TOKENS, _BOTH = (
@@ -21,22 +20,19 @@ _REQUESTS, _TOKENS, _BOTH = (
 case."""
 
 
-def with_rates(head: bytes, *permits: Permit | None) -> bytes:
-    """The header lines of an answer, with how the rates stand that these permits were taken of."""
-    tightest: list[Found | None] = [None, None]
-    now = monotonic()
-    for permit in permits:
-        while permit is not None:
-            meter = permit.meter
-            if meter is not None and permit.place:
-                meter.look(now, tightest)
-            permit = permit.more
-    requests, tokens = tightest
-    if tokens is None:
-        if requests is None:
+def with_rates(head: bytes, own: Permit | None, its: Permit | None) -> bytes:
+    """The header lines of an answer, with how the rates stood when these permits, the key's own and its target's, were
+    taken of them."""
+    if own is None or its is None:
+        requests, tokens = UNRATED if own is its else (own or its).standing  # type: ignore[union-attr]
+    else:
+        one, other = own.standing, its.standing
+        requests, tokens = min(one[0], other[0]), min(one[1], other[1])
+    if not tokens[2]:
+        if not requests[2]:
             return head
         theirs, ours = _REQUESTS, line(*requests)
-    elif requests is None:
+    elif not requests[2]:
         theirs, ours = _TOKENS, line(*tokens)
     else:
         theirs, ours = _BOTH, line(*requests) + line(*tokens)

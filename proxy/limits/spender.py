@@ -33,7 +33,7 @@ class Spender:
             permit.leave(None, answered=False)
             return None
         permit.more = more
-        permit.rated = more.rated
+        permit.standing = more.standing
         return permit
 
     async def wait(self, target: Limiter | None, x: Exchange, model: str) -> Permit:

@@ -15,6 +15,7 @@ from proxy.limits.memory import Memory
 from proxy.limits.meter import Meter
 from proxy.limits.need import Need
 from proxy.limits.rates import Spending, rates_of
+from proxy.limits.refusals import line
 from proxy.limits.windows import ends, window_id
 from proxy.ports import Budget, Rates
 
@@ -50,7 +51,7 @@ def test_a_period_may_come_at_once_and_then_as_much_as_drains(host: Host) -> Non
     assert refusing[1] == pytest.approx(10, abs=0.001)
     assert not admit(tested, 1009.9)
     assert admit(tested, 1010.0)
-    assert [int(left) for left, _, _ in tested.states(1030.0)] == [2]
+    assert int(tested.standing(1030.0)[0][0]) == 2
     assert [admit(tested, 2000.0) for _ in range(7)] == [True] * 6 + [False]
 
 
@@ -79,10 +80,10 @@ def test_tokens_are_reserved_before_and_settled_after(host: Host) -> None:
     assert admit(tested, 0.0, large)
     assert not admit(tested, 0.0, large)
     tested.correct(large, 100)
-    assert int(tested.states(0.0)[0][0]) == 900
+    assert int(tested.standing(0.0)[1][0]) == 900
     assert admit(tested, 0.0, large)
     tested.correct(large, 3000)
-    assert tested.states(0.0)[0][0] < 0
+    assert tested.standing(0.0)[1][0] < 0
     refusing = tested.refusing(0.0, ONE)
     assert refusing is not None
     assert refusing[1] == pytest.approx(126, abs=0.1), "what was used beyond the reservation is a debt"
@@ -102,7 +103,9 @@ def test_of_several_rates_all_must_have_room_and_the_tightest_is_told(host: Host
     refusing = tested.refusing(1.0, ONE)
     assert refusing is not None
     assert refusing[0].per == "per_minute"
-    assert [(rate.limit, int(left)) for left, _, rate in tested.states(1.0)] == [(3, 0)]
+    assert line(*tested.standing(1.0)[0]).startswith(
+        "x-ratelimit-limit-requests: 3\r\nx-ratelimit-remaining-requests: 0\r\n"
+    )
 
 
 # Budgets
