@@ -17,7 +17,7 @@ from adapters import observe, peek
 from adapters.types import Dialect
 from loadtests.micro.count import bytecodes_of
 from loadtests.micro.counting import record
-from loadtests.micro.rig import INLINE, TOKEN, Rig, answer, gemini_request, request, stream_parts
+from loadtests.micro.rig import CONFIG, INLINE, TOKEN, Rig, answer, gemini_request, request, stream_parts
 from proxy import headers, keys, outbound, routing
 from proxy.exchange import Exchange
 
@@ -92,6 +92,30 @@ async def test_a_config_adds_no_more_than_its_ceiling(rig: Rig, config: str, cei
     plain = await bytecodes_of(lambda: rig.exchange(request("openai", "gpt-4o-mini"), reply))
     routed = await bytecodes_of(lambda: rig.exchange(request("", "gpt-4o-mini", config=config), reply))
     assert routed - plain <= ceiling
+
+
+_RATES = "requests: {per_minute: 100000}, tokens: {per_minute: 4000000000}"
+
+
+@pytest.mark.parametrize(
+    ("limits", "ceiling"),
+    [
+        (_RATES, 790),
+        ("budget: {usd: 1000000}", 810),
+        (f"{_RATES}, budget: {{usd: 1000000}}", 1270),
+    ],
+)
+async def test_rates_and_budgets_of_both_keys_add_no_more_than_their_ceiling(
+    rig: Rig, limits: str, ceiling: int
+) -> None:
+    sent, reply = request("openai", "gpt-4o-mini"), answer("openai")
+    plain = await bytecodes_of(lambda: rig.exchange(sent, reply))
+    other = await Rig.start(CONFIG.replace("concurrency: 8192", f"concurrency: 8192, {limits}"))
+    try:
+        assert (await other.exchange(sent, reply)).startswith(b"HTTP/1.1 200")
+        assert await bytecodes_of(lambda: other.exchange(sent, reply)) - plain <= ceiling
+    finally:
+        await other.stop()
 
 
 @pytest.mark.parametrize(

@@ -355,7 +355,13 @@ class Limiter:
         meter = self.meter
         if meter is None or meter.spending is None or meter.spends:
             return Permit(None)  # there was one when the request came
-        held, price, amount = self.costs(x, model)
+        held = x.need
+        if held is None:
+            held = x.need = need.of(x.body, x.dialect)
+        price = None if x.leaf is None else x.leaf.target.prices.find(model)
+        if price is None:
+            price = self.price_of(x, model)
+        amount = 0 if price is None else price.at_most(held.input, held.output)
         if not meter.hold(amount):
             with self.locked():
                 if not self.check(meter, held, amount, attempt=True):

@@ -37,7 +37,7 @@ def admission(gate: Gate, rates: tuple[Rate, ...], spending: Spending | None, pu
     used, my_used, reserved, my_reserved = row.used, row.my_used, row.reserved, row.my_reserved
     window, spent = purse + Purses.WINDOW, purse + Purses.SPENT
     places = _ENDLESS if gate.limit is None else gate.limit
-    budget = 0 if spending is None else spending.limit
+    budget = _ENDLESS if spending is None else spending.limit
     requests, tokens, others = _sorted(rates)
     unrated = not rates
     cell, interval, room, line = _numbers(requests)
@@ -52,11 +52,13 @@ def admission(gate: Gate, rates: tuple[Rate, ...], spending: Spending | None, pu
             width = i64[WIDTH]
             if sum(sums[width](whole, used)) >= places:
                 return None
-            if spending is not None:
-                if not spending.begins <= time() < spending.ends or cells[window] != spending.number:
+            if spends:
+                if not spending.begins <= time() < spending.ends or cells[window] != spending.number:  # type: ignore[union-attr]
                     return None
                 if cells[spent] + sum(sums_of_i64[width](whole, reserved)) >= budget:
                     return None
+            elif cells[spent] >= budget:  # each attempt will look closely
+                return None
             if unrated:
                 u32[my_used] += 1
                 if spends:
