@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from proxy.store import facets, records, sums
+from proxy.store import facets, newrows, records, sums
 from proxy.store.engine import Connection, parts
 from proxy.usage_columns import COLUMNS, PENDING
 
-_OUTCOME = COLUMNS.index("outcome")
+_OUTCOME, _DURATION = COLUMNS.index("outcome"), COLUMNS.index("duration_us")
+_QUICK = 300_000  # microseconds within which a request leaves no pending row, as a rule
 
 Row = tuple[object, ...]
 
@@ -17,26 +18,55 @@ Row = tuple[object, ...]
 def append(connection: Connection, rows: Sequence[Row]) -> None:
     """Adds rows, in the order of `proxy.usage_columns.COLUMNS`, and what they add to their day, in one transaction. A
     request that is there already is skipped, unless its row was pending."""
+    unique: dict[object, Row] = {row[0]: row for row in rows}
+    if len(unique) < len(rows):
+        unique = _without_doubles(rows)
+    # In the order of their ids: processes that write the same rows must not wait for each other in a circle, and an
+    # index takes what is sorted at less cost.
+    ordered = [unique[id] for id in sorted(map(str, unique))]
+    with connection.writing():
+        taken = _add_embedded(connection, ordered) if connection.kind == "sqlite" else _add(connection, ordered)
+        days, found = sums.added([row for row in taken if row[_OUTCOME] != PENDING])
+        sums.write(connection, "usage_days", days)
+        facets.add(connection, found)
+
+
+def _without_doubles(rows: Sequence[Row]) -> dict[object, Row]:
+    """One row for each id: the one that says how it ended, if one does."""
     unique: dict[object, Row] = {}
     for row in rows:
         known = unique.get(row[0])
         if known is None or known[_OUTCOME] == PENDING:
             unique[row[0]] = row
-    # In the order of their ids: processes that write the same rows must not wait for each other in a circle.
-    ids = sorted(map(str, unique))
-    with connection.writing():
-        taken: list[Row] = []
-        if connection.kind == "sqlite":
-            # Nobody else writes now, so what is not there will not be. Adding what is new costs half as much as adding
-            # what may be there.
-            there = _there(connection, ids)
-            taken = [unique[id] for id in ids if id not in there]
-            _add_new(connection, taken)
-            ids = sorted(there)
-        taken += _add(connection, [unique[id] for id in ids])
-        days, found = sums.added(row for row in taken if row[_OUTCOME] != PENDING)
-        sums.write(connection, "usage_days", days)
-        facets.add(connection, found)
+    return unique
+
+
+def _add_embedded(connection: Connection, rows: list[Row]) -> list[Row]:
+    """Adds rows to SQLite, where nobody else writes now; returns those that were not skipped. Adding what is new costs
+    a third of adding what may be there: so what has been so short that it left no pending row is taken for new, and of
+    the rest it is asked first."""
+    quick = [row for row in rows if row[_OUTCOME] != PENDING and _is_quick(row)]
+    known = set(newrows.add(connection, quick))
+    if known:
+        taken = [row for row in quick if row not in known]
+        rest = list(known)
+    else:
+        taken, rest = quick, []
+    if len(quick) < len(rows):
+        rest += [row for row in rows if row[_OUTCOME] == PENDING or not _is_quick(row)]
+    if rest:
+        there = _there(connection, [str(row[0]) for row in rest])
+        new = [row for row in rest if row[0] not in there]
+        newrows.add(connection, [row for row in new if row[_OUTCOME] == PENDING])
+        newrows.add(connection, [row for row in new if row[_OUTCOME] != PENDING])
+        taken += new
+        taken += _add(connection, [row for row in rest if row[0] in there])
+    return taken
+
+
+def _is_quick(row: Row) -> bool:
+    took = row[_DURATION]
+    return isinstance(took, int) and took < _QUICK
 
 
 def _stored(row: Row) -> Row:
@@ -50,18 +80,6 @@ def _there(connection: Connection, ids: list[str]) -> set[str]:
     for part in parts(ids):
         found.update(row["request_id"] for row in connection.execute(records.find_usage(len(part)), part).fetchall())
     return found
-
-
-def _add_new(connection: Connection, rows: list[Row]) -> None:
-    """Adds rows of requests that have none. Columns that are empty in all of them are left out."""
-    filled = {
-        name: values
-        for name, values in zip(records.STORED, zip(*map(_stored, rows), strict=True), strict=False)
-        if values.count(None) < len(rows)
-    }
-    names = tuple(filled)
-    for part in parts(list(zip(*filled.values(), strict=True))):
-        connection.execute(records.add_new_usage(names, len(part)), list(chain.from_iterable(part)))
 
 
 def _add(connection: Connection, rows: list[Row]) -> list[Row]:

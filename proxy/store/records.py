@@ -140,13 +140,6 @@ def find_usage(rows: int) -> str:
     return f"SELECT request_id FROM usage WHERE request_id IN ({', '.join('?' * rows)})"  # noqa: S608
 
 
-@lru_cache(48)
-def add_new_usage(names: tuple[str, ...], rows: int) -> str:
-    """The statement that adds these columns of so many ledger rows, of requests that have none."""
-    row = f"({', '.join('?' * len(names))})"
-    return f"INSERT INTO usage ({', '.join(names)}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - names are ours
-
-
 @lru_cache(3)
 def add_usage(rows: int) -> str:
     """The statement that adds so many ledger rows at once, no two for one request. A request that is there already is

@@ -59,33 +59,19 @@ Added = Sequence[float]
 
 _AT, *_KEYS = (COLUMNS.index(name) for name in ("at", *KEYS))
 _BESIDE = tuple(COLUMNS.index(name) for name in (*FACETS, "metadata"))
-_STATUS, _OUTCOME, _ATTEMPTS, _CACHE, _COST, _INPUT = (
-    COLUMNS.index(name) for name in ("status", "outcome", "attempts", "cache", "cost", "input_tokens")
-)
+_ATTEMPTS, _COST, _INPUT = (COLUMNS.index(name) for name in ("attempts", "cost", "input_tokens"))
+_HITS = frozenset(("HIT", "SEMANTIC HIT"))
 _PLAIN = tuple(COLUMNS.index(name) for name in NAMES[5:])
 _NO_KEYS = ("",) * len(KEYS)
 _metadata = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def added(rows: Iterable[tuple[Any, ...]]) -> tuple[dict[Key, Added], dict[Facet, Added]]:
+def added(rows: Sequence[tuple[Any, ...]]) -> tuple[dict[Key, Added], dict[Facet, Added]]:
     """What settled rows add: to the sums of each day and set of keys, and to those of each facet."""
-    groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    api_key, virtual_key, provider, model = _KEYS
-    status, outcome, cache, config, metadata = _BESIDE
-    for row in rows:
-        key = (
-            row[_AT] // DAY, row[api_key], row[virtual_key], row[provider], row[model],
-            row[status], row[outcome], row[cache], row[config], row[metadata],
-        )  # fmt: skip
-        group = groups.get(key)
-        if group is None:
-            groups[key] = [row]
-        else:
-            group.append(row)
     days: dict[Key, Added] = {}
     facets: dict[Facet, Added] = {}
-    for (day, *keys, status, outcome, cache, config, metadata), group in groups.items():
-        sums = _added(group)
+    for (day, *keys, status, outcome, cache, config, metadata), columns in _groups(rows):
+        sums = _added(columns, status or 0, outcome, cache)
         a, b, c, d = (key or "" for key in keys)
         _add(days, (day, a, b, c, d), sums)
         _add(facets, ("", day, "", *_NO_KEYS), sums)
@@ -93,6 +79,26 @@ def added(rows: Iterable[tuple[Any, ...]]) -> tuple[dict[Key, Added], dict[Facet
         for facet, value in (("outcome", outcome), ("cache", cache), ("config", config), *_fields(metadata)):
             _add(facets, (facet, day, value or "", *_NO_KEYS), sums)
     return days, facets
+
+
+def _groups(rows: Sequence[tuple[Any, ...]]) -> Iterable[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
+    """Rows that add to the same sums: what they have in common (day, keys, and what is told apart beside), and their
+    columns."""
+    if not rows:
+        return ()
+    columns = list(zip(*rows, strict=True))
+    days = [at // DAY for at in columns[_AT]]
+    told = [days, *(columns[index] for index in (*_KEYS, *_BESIDE))]
+    if all(column.count(column[0]) == len(rows) for column in told):
+        return ((tuple(column[0] for column in told), columns),)
+    groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    for key, row in zip(zip(*told, strict=True), rows, strict=True):
+        group = groups.get(key)
+        if group is None:
+            groups[key] = [row]
+        else:
+            group.append(row)
+    return ((key, list(zip(*group, strict=True))) for key, group in groups.items())
 
 
 def _add(found: dict[Any, Added], key: Any, sums: Added) -> None:
@@ -111,22 +117,19 @@ def _fields(metadata: str | None) -> list[tuple[str, str]]:
     return [(METADATA + name, value) for name, value in fields.items() if isinstance(value, str) and value]
 
 
-def _added(rows: list[tuple[Any, ...]]) -> list[float]:
-    """What rows add to each sum, column by column; the same as `_RAW` says in SQL."""
-    columns = list(zip(*rows, strict=True))
-    outcomes, caches = columns[_OUTCOME], columns[_CACHE]
-    statuses = [status or 0 for status in columns[_STATUS]]
+def _added(columns: list[tuple[Any, ...]], status: int, outcome: str | None, cache: str | None) -> list[float]:
+    """What the rows of one group add to each sum, column by column; the same as `_RAW` says in SQL."""
+    tries, costs = columns[_ATTEMPTS], columns[_COST]
+    rows = len(costs)
+    rescued = 0 < status < 400 and tries.count(1) < rows
     return [
-        len(rows),
-        sum([status >= 400 or outcome != "ok" for status, outcome in zip(statuses, outcomes, strict=True)]),
-        sum(
-            [
-                (tries or 0) > 1 and 0 < (status or 0) < 400
-                for tries, status in zip(columns[_ATTEMPTS], statuses, strict=True)
-            ]
-        ),
-        caches.count("HIT") + caches.count("SEMANTIC HIT"),
-        sum([cost is None and used is not None for cost, used in zip(columns[_COST], columns[_INPUT], strict=True)]),
+        rows,
+        rows if status >= 400 or outcome != "ok" else 0,
+        sum([(each or 0) > 1 for each in tries]) if rescued else 0,
+        rows if cache in _HITS else 0,
+        sum([cost is None and used is not None for cost, used in zip(costs, columns[_INPUT], strict=True)])
+        if None in costs
+        else 0,
         *[sum(filter(None, columns[index])) for index in _PLAIN],
     ]
 

@@ -185,10 +185,19 @@ async def test_many_rows_at_once_all_arrive(place: str, store: SqlStore) -> None
     assert ask(place, "SELECT count(*) FROM usage") == [(1234,)]
 
 
-async def test_new_known_and_pending_requests_of_one_batch_count_once_each(place: str, store: SqlStore) -> None:
+def entry(id: str, **values: object) -> tuple[object, ...]:
+    """A row of the ledger."""
+    known = dict(zip(COLUMNS, usage(id), strict=True)) | values
+    return tuple(known[name] for name in COLUMNS)
+
+
+@pytest.mark.parametrize("took", [None, 1_000, 400_000])
+async def test_new_known_and_pending_requests_of_one_batch_count_once_each(
+    place: str, store: SqlStore, took: int | None
+) -> None:
     def row(id: str, outcome: str, **values: object) -> tuple[object, ...]:
-        known = dict(zip(COLUMNS, usage(id), strict=True)) | {"outcome": outcome, "input_tokens": 1} | values
-        return tuple(known[name] for name in COLUMNS)
+        duration = None if outcome == "pending" else took
+        return entry(id, outcome=outcome, input_tokens=1, duration_us=duration, **values)
 
     await store.append_usage([row(f"r{n:03}", "pending" if n % 3 else "ok") for n in range(0, 300, 2)])
     batch = [row(f"r{n:03}", "ok", tries="[]" if n == 7 else None) for n in range(300)]
@@ -199,6 +208,28 @@ async def test_new_known_and_pending_requests_of_one_batch_count_once_each(place
         (300, 300, 0)
     ]
     assert ask(place, "SELECT request_id FROM usage WHERE tries IS NOT NULL") == [("r007",)]
+
+
+async def test_what_rows_of_a_batch_have_in_common_and_what_not_comes_back(place: str, store: SqlStore) -> None:
+    rows = [
+        entry(
+            f"r{n:03}",
+            at=n,
+            duration_us=n % 7,
+            trace_id="own" if n % 50 == 49 else f"r{n:03}",
+            model="a" if n < 150 else f"m{n % 3}",
+            asked_model="a",
+            status=200 if n < 120 else 429,
+            cached_tokens=0 if n < 210 else n,
+            metadata='{"team":"x"}' if n == 205 else None,
+            cost=None if n < 110 else n / 8,
+            attempts=1,
+        )
+        for n in range(222)
+    ]
+    await store.append_usage(rows)
+    assert ask(place, f"SELECT {', '.join(COLUMNS)} FROM usage ORDER BY request_id") == rows
+    assert ask(place, "SELECT count(*) FROM usage WHERE faceted = 1") == [(222,)]
 
 
 async def test_one_trace_is_found_whether_it_is_its_requests_id_or_its_own(place: str, store: SqlStore) -> None:
