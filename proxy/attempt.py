@@ -57,6 +57,7 @@ _BETAS = frozenset(
 _AT_ONCE = 8  # calls of one request that are under way at a time
 _FRAMES = b"application/vnd.amazon.eventstream"
 _EVENT_STREAM = b"text/event-stream"
+_HTML = b"text/html"
 _EVENTS = b"content-type: text/event-stream\r\n"
 
 
@@ -205,6 +206,8 @@ class Attempts:
                 return await self._streamed(x, leaf, wire, call, reply, head)
             if call is not None:
                 return await self._read(x, wire, call, reply, dropped)
+            if kind[:9] == _HTML and reply.complete:
+                return await self._page(reply, dropped)
             return _whole(reply, dropped) if reply.complete else await self._verbatim(x, reply, dropped)
         except BaseException:
             reply.finish()
@@ -313,8 +316,19 @@ class Attempts:
             head += dropped_line(dropped)
         return Outcome(reply.status, reply, head, None, answer.body, usage=answer.usage)
 
+    async def _page(self, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
+        """An answer that says it is a page: JSON by the wrong name passes, a login page or a proxy's does not."""
+        raw = await reply.gather(self._whole_limit)
+        if raw.lstrip()[:1] == b"<":
+            message = "The provider answered with an HTML page; is its address right?"
+            raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
+        outcome = _whole(reply, dropped)
+        outcome.body = raw
+        return outcome
+
     async def _error(self, x: Exchange, leaf: Leaf, wire: Wire | None, reply: Reply) -> Outcome:
-        """An error answer: verbatim in the same dialect, else in the client's words."""
+        """An error answer: verbatim in the same dialect, else in the client's words. What a proxy in front of the
+        provider says in plain text, as a page or not at all, is of no dialect."""
         status = reply.status
         raw = leaf.target.hide(await reply.gather(_ERROR_BODY))
         if status in (401, 403) and leaf.target.signer is not None:
@@ -323,9 +337,12 @@ class Attempts:
             message = "The provider answered with a redirect, which is not followed."
             raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
         outcome = Outcome(status, reply, kind=errors.kind_of(status), body=raw, retry_after=retry_after(reply))
-        if wire is None or wire.codec.identity:
+        packed = reply.shape.value(reply.raw_headers, b"content-encoding") is not None
+        if wire is None or (wire.codec.identity and (packed or raw.lstrip()[:1] in (b"{", b"["))):
             outcome.head = headers.for_client(reply.raw_headers, reply.shape, content_type=True)
             return outcome
+        if packed:
+            raw = b""  # though nothing but plain text was asked for
         fields = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reply.raw_headers}
         error = wire.codec.error(status, fields, raw)
         outcome.kind = error.kind

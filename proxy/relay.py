@@ -172,7 +172,7 @@ class Events(msgspec.Struct, eq=False):
             if end and self.error is None:
                 out += self._closed(decoder)
         if not self._begun and out:
-            self._opening(out)
+            out = self._opening(out)
         if end or self.error is not None:
             self._end(out)
         elif out:
@@ -216,15 +216,31 @@ class Events(msgspec.Struct, eq=False):
         else:
             x.gaps.add(gaps)
 
-    def _opening(self, out: bytes) -> None:
-        """Looks at a stream's first events, until one says something."""
+    def _opening(self, out: bytes) -> bytes:
+        """Looks at a stream's first events, until one says something; gives what may pass of them."""
         if not self._hold and (self._decoder is not None or b"error" not in out):
             self._begun = True  # nobody asks what it says, but for an error
-            return
+            return out
         opening = look(self._x.dialect, out)
         if self._decoder is None:
             self.early = opening.error
+            if opening.error is not None:
+                out = self._hidden(out)
         self._begun = not self._hold or opening is not NOTHING or len(self._ready) + len(out) > _ENOUGH
+        return out
+
+    def _hidden(self, out: bytes) -> bytes:
+        """The words with which a stream fails, without the stored credential: some providers repeat it."""
+        leaf = self._x.leaf
+        if leaf is None:
+            return out
+        hide = leaf.target.hide
+        for name in ("error", "early"):
+            found: UpstreamError | None = getattr(self, name)
+            if found is not None:
+                message = hide(found.message.encode("utf-8", "replace")).decode()
+                setattr(self, name, msgspec.structs.replace(found, message=message))
+        return hide(out)
 
     def _closed(self, decoder: StreamDecoder) -> bytes:
         """The rest of a translated stream whose upstream ended."""
@@ -280,6 +296,8 @@ class Events(msgspec.Struct, eq=False):
     def _end(self, out: bytes) -> None:
         self._ended = True
         self._passing = False
+        if self.error is not None:
+            out = self._hidden(out)
         if self._begun:
             self._told()
         if self._live:

@@ -114,6 +114,56 @@ async def test_a_stream_that_fails_before_its_first_event_is_a_plain_error_too(a
             check_error(route, answer, 504 if end is None else 502)
 
 
+PAGES: dict[str, tuple[int, str, bytes]] = {
+    "a page": (502, "text/html", b"<html><title>Bad Gateway</title></html>"),
+    "plain text": (503, "text/plain", b"no healthy upstream"),
+    "nothing": (500, "application/json", b""),
+}
+
+
+@pytest.mark.parametrize("said", PAGES)
+async def test_what_a_proxy_says_in_the_providers_place_becomes_an_error_of_the_dialect(said: str) -> None:
+    status, kind, body = PAGES[said]
+    async with Scripted(play=lambda _: [ok(body, status, content_type=kind)]) as upstream, rig_of(upstream.url) as rig:
+        for route, (path, asked, slug) in ROUTES.items():
+            answer = await rig.post(path, asked, vk=slug)
+            if route != "passthrough":
+                check_error(route, answer, status)
+                assert b"<html" not in answer.body
+
+
+async def test_a_page_under_a_200_is_a_bad_gateway_but_json_under_its_name_passes() -> None:
+    answers = iter((b"<!DOCTYPE html><html>Sign in</html>", WHOLE))
+    async with (
+        Scripted(play=lambda _: [ok(next(answers), content_type="text/html; charset=utf-8")]) as upstream,
+        rig_of(upstream.url) as rig,
+    ):
+        check_error("openai to openai", await rig.post("/v1/chat/completions", CHAT, vk="openai"), 502)
+        answer = await rig.post("/v1/chat/completions", CHAT, vk="openai")
+        assert (answer.status, answer.body) == (200, WHOLE)
+
+
+LEAK = b'data: {"error":{"message":"Incorrect API key: %b","type":"auth","param":null,"code":null}}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("route", "begun"),  # a stream in the client's own dialect that has begun passes as it is
+    [
+        ("openai to openai", False),
+        ("completions", False),
+        ("anthropic to openai", False),
+        ("anthropic to openai", True),
+    ],
+)
+async def test_a_stored_credential_is_not_told_by_a_streams_error(route: str, begun: int) -> None:
+    path, body, slug = ROUTES[route]
+    steps = [SSE_HEAD, *[chunk(CHUNK)] * begun, chunk(LEAK % b"sk-openai") + b"0\r\n\r\n"]
+    async with Scripted(play=lambda _: steps) as upstream, rig_of(upstream.url) as rig:
+        answer = await rig.post(path, {**body, "stream": True}, vk=slug)
+        assert b"Incorrect API key: [hidden]" in answer.body
+        assert b"sk-openai" not in answer.body
+
+
 async def test_a_provider_that_refuses_connections_is_a_bad_gateway() -> None:
     async with Scripted() as gone:
         url = gone.url
