@@ -66,6 +66,7 @@ class Live:
         self._price_table: Table | None = None
         self._stamp: Stamp = None  # so the file is read once more: it may have changed since the supervisor read it
         self.snapshot = Snapshot(Rows(), self.limiters, healths=self.healths)
+        self._compiling = asyncio.Lock()
         self._watcher: asyncio.Task[None] | None = None
         self.failing = False
         """Whether the store does not answer."""
@@ -76,7 +77,7 @@ class Live:
 
     async def start(self) -> None:
         """Reads the store, compiles the first snapshot and begins to watch. Raises StoreError."""
-        self._look_at_file()
+        await self._look_at_file()
         await self.apply()
         self._watcher = asyncio.create_task(self._watch())
 
@@ -92,12 +93,19 @@ class Live:
         stored = await self.store.rows()
         if stored.price_table != self._price_version:
             await self._take_prices(stored.price_table)
-        self._stored = stored
         self._found()
-        self._compile()
+        await self._compile(stored=stored)
 
-    def _compile(self) -> None:
-        file, stored = self.file, self._stored
+    async def _compile(self, file: FileConfig | None = None, stored: Rows | None = None) -> None:
+        """Makes a snapshot of what is new and what holds, and puts all of it in force together."""
+        async with self._compiling:
+            file = self.file if file is None else file
+            stored = self._stored if stored is None else stored
+            snapshot = await self._snapshot(file, stored)
+            snapshot.unsure = self.failing
+            self.file, self._stored, self.snapshot = file, stored, snapshot
+
+    async def _snapshot(self, file: FileConfig, stored: Rows) -> Snapshot:
         rows = Rows(
             stored.seq,
             _merged((*self._bootstrap, *file.api_keys), stored.api_keys, lambda row: row.id),
@@ -110,12 +118,11 @@ class Live:
         tables = (file.prices.models, _set_prices(stored.prices), general)
         prices = Prices(table for table in tables if table is not None)
         self.limiters.begin()
-        snapshot = Snapshot(rows, self.limiters, self._trusted, prices, self.healths)
+        snapshot = await Snapshot.in_turns(rows, self.limiters, self._trusted, prices, self.healths)
         self.limiters.forget_others()
         for problem in snapshot.problems:
             _log.warning("left out: %s", problem)
-        snapshot.unsure = self.failing
-        self.snapshot = snapshot
+        return snapshot
 
     async def _take_prices(self, version: str | None) -> None:
         """Takes over the store's table of prices. One that is damaged changes nothing. Raises StoreError."""
@@ -130,16 +137,16 @@ class Live:
         while True:
             await asyncio.sleep(_LOOK_EVERY)
             try:
-                self._look_at_file()
+                await self._look_at_file()
                 if self._asking is None or self._asking.done():
                     self._asking = asyncio.create_task(self._ask())
                 await asyncio.wait((self._asking,), timeout=_PATIENCE)
                 if not self._asking.done():
-                    self._missed("it takes too long")
+                    await self._missed("it takes too long")
                 elif (error := self._asking.exception()) is not None:
                     raise error
             except StoreError as error:
-                self._missed(str(error))
+                await self._missed(str(error))
             except Exception as error:  # noqa: BLE001 - a watch that ends would leave revoked keys valid for ever
                 _log.error("a change of the configuration could not be used; the old one stays", exc_info=error)
 
@@ -156,7 +163,7 @@ class Live:
             _log.warning("the store answers again")
         self.failing = self.snapshot.unsure = False
 
-    def _missed(self, why: str) -> None:
+    async def _missed(self, why: str) -> None:
         """The store has not answered."""
         if not self.failing:
             _log.error("the store does not answer; what is known keeps working: %s", why)
@@ -165,24 +172,22 @@ class Live:
         if self._heard and monotonic() - self._heard > outage:
             _log.error("the store has not answered for %d s: from now on only keys of the file work", outage)
             self._heard = 0.0
-            self._stored = Rows()
-            self._compile()
+            await self._compile(stored=Rows())
 
-    def _look_at_file(self) -> None:
+    async def _look_at_file(self) -> None:
         stamp = _stamp(self._path)
         if stamp == self._stamp:
             return
         self._stamp = stamp
         try:
-            file = self._load()
+            file = await asyncio.to_thread(self._load)  # thousands of lines take tenths of a second
         except ConfigError as error:
             _log.error("the configuration file was changed but cannot be used; the old one stays:\n%s", error)
             self.rejected = True
             return
         self.rejected = False
         if file.digest != self.file.digest:
-            self.file = file
-            self._compile()
+            await self._compile(file=file)
             _log.warning("the configuration file was read again")
 
 

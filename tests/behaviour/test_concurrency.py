@@ -163,7 +163,7 @@ async def test_a_reload_changes_the_limit_and_keeps_the_count() -> None:
         raised = msgspec.structs.replace(key, limits=Limits(concurrency=3))
         rig.replace(api_keys=(raised,))
         rig.gateway.live.file = rig.file
-        rig.gateway.live._compile()
+        await rig.gateway.live._compile()
         lines.append(await rig.open("/v1/chat/completions", CHAT))
         await upstream.until(lambda u: len(u.requests) == 3)
         assert (await rig.post("/v1/chat/completions", CHAT)).status == 429

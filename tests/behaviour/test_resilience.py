@@ -401,7 +401,7 @@ async def test_saved_configs_share_what_is_known_of_a_target_and_a_reload_keeps_
         await scene.rig.chat(config="pc-b")
         assert provider.asked.count("openai") == 1
         scene.rig.replace(configs=scene.rig.file.configs[:1])
-        scene.rig.gateway.live._compile()
+        await scene.rig.gateway.live._compile()
         await scene.rig.chat(config="pc-a")
         assert provider.asked.count("openai") == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -259,3 +260,36 @@ async def test_a_store_that_hangs_counts_as_away(tmp_path: Path, monkeypatch: py
         await scene.until(lambda: not scene.live.snapshot.unsure)
     finally:
         await scene.live.stop()
+
+
+async def test_thousands_of_keys_are_compiled_in_turns_and_put_in_force_together(scene: Scene) -> None:
+    many = tuple(virtual_key(f"v-{number}") for number in range(1000))
+    scene.store.now = Rows(seq=2, virtual_keys=many)
+    before = len(scene.live.snapshot.targets)
+    applying = asyncio.create_task(scene.live.apply())
+    seen = []
+    while not applying.done():
+        await asyncio.sleep(0)
+        seen.append(len(scene.live.snapshot.targets))
+    await applying
+    assert set(seen) == {before, 1001}
+    assert seen.count(before) >= 5, "others had the loop while it was compiled"
+    assert scene.live.snapshot.rows.virtual_keys == (*FILE.virtual_keys, *many)
+
+
+async def test_a_file_that_takes_long_to_read_holds_up_nothing(scene: Scene) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> FileConfig:
+        reading.set()
+        go_on.wait(30)
+        return FileConfig(virtual_keys=(virtual_key("openai-new"),), digest="2")
+
+    scene.live._load = slowly
+    scene.edit(FILE)
+    await scene.until(reading.is_set)
+    scene.store.now = Rows(seq=2, virtual_keys=(virtual_key("openai-stored"),))
+    await scene.live.apply()
+    assert set(scene.live.snapshot.targets) == {"openai-file", "openai-stored"}
+    go_on.set()
+    await scene.until(lambda: set(scene.live.snapshot.targets) == {"openai-new", "openai-stored"})
