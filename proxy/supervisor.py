@@ -55,14 +55,15 @@ class Backoff:
         """A worker became ready."""
         self._stillborn = 0
 
-    def died(self, now: float, *, ready: bool) -> None:
-        """A worker died that nobody told to. `now` is the monotonic clock."""
+    def died(self, now: float, *, ready: bool) -> float:
+        """A worker died that nobody told to. `now` is the monotonic clock. Gives how many seconds to wait."""
         self._deaths.append(now)
         self._stillborn = 0 if ready else self._stillborn + 1
         crowded = len(self._deaths) == self._MANY and now - self._deaths[0] < self._WINDOW
         strikes = self._stillborn or (1 if crowded else 0)
-        if strikes:
-            self._not_before = now + min(self._LONGEST, 2.0 ** (strikes - 1))
+        delay = min(self._LONGEST, 2.0 ** (strikes - 1)) if strikes else 0.0
+        self._not_before = max(self._not_before, now + delay)
+        return delay
 
     def allows(self, now: float) -> bool:
         """Whether a worker may be started now."""
@@ -138,11 +139,15 @@ class Supervisor(Arbiter):  # type: ignore[misc]
 
     def reap_workers(self) -> None:
         """Buries the dead; those that were not told to go count for the backoff."""
-        before = set(self.WORKERS)
+        before, upgrade = set(self.WORKERS), self.reexec_pid
         super().reap_workers()
+        if upgrade and not self.reexec_pid and self._ending is not RETIRE:
+            _log.error("the new program (%d) has ended without taking over; this one goes on", upgrade)
         for pid in before - self.WORKERS.keys():
             if self._retiring.pop(pid, None) is None:
-                self._backoff.died(time.monotonic(), ready=pid in self._ready)
+                delay = self._backoff.died(time.monotonic(), ready=pid in self._ready)
+                if delay:
+                    _log.error("workers die one after the other; the next one is started in %d s", delay)
             self._ready.discard(pid)
 
     def _serving(self) -> list[int]:
@@ -158,10 +163,12 @@ class Supervisor(Arbiter):  # type: ignore[misc]
     def _hand_over(self) -> None:
         """The whole generation accepts: whoever was here before may go."""
         now = time.monotonic()
-        for pid, since in list(self._retiring.items()):
-            if not since:
-                self._retiring[pid] = now
-                self.kill_worker(pid, RETIRE)
+        replaced = [pid for pid, since in self._retiring.items() if not since]
+        for pid in replaced:
+            self._retiring[pid] = now
+            self.kill_worker(pid, RETIRE)
+        if replaced and self._announced:
+            _log.info("new workers serve; %d old ones end when their requests have", len(replaced))
         if self._announced:
             return
         self._announced = True
@@ -203,6 +210,17 @@ class Supervisor(Arbiter):  # type: ignore[misc]
             _log.warning("an upgrade is under way; another one can begin when the old program has ended")
             return
         super().handle_usr2()
+
+    def reexec(self) -> None:
+        """As gunicorn's; but a fork in which the program cannot be run must not go on as a second supervisor, which
+        would end the workers of the first."""
+        supervisor = os.getpid()
+        try:
+            super().reexec()
+        except OSError as error:
+            _log.error("the new program cannot be run: %s", error)
+            if os.getpid() != supervisor:
+                os._exit(1)
 
     def handle_usr1(self) -> None:
         """Debug logging on or off; workers follow what the file in the run directory says."""

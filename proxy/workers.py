@@ -29,6 +29,7 @@ from proxy.ports import ApiKeyRow
 from proxy.supervisor import RETIRE, Supervisor
 
 _BEAT = 1.0
+_FEWEST = 128  # descriptors; a worker has some forty before anybody comes
 _DESCRIPTORS = 1 << 20  # the kernel's own bound, unless an administrator changed it
 _UNRESPONSIVE = 30
 _ENDING = (signal.SIGTERM, signal.SIGQUIT, RETIRE)
@@ -185,7 +186,7 @@ def check_parser() -> None:
 
 def raise_descriptors() -> None:
     """Takes as many descriptors as the system grants: the soft limit of a login, 1024, is for programs that use
-    `select`. Where it cannot be raised it stays."""
+    `select`. Where it cannot be raised it stays. Raises StartupError where even these are too few to serve anybody."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -193,6 +194,8 @@ def raise_descriptors() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         except (OSError, ValueError):
             logging.getLogger("loopway").warning("no more than %d files may be open", soft)
+    if 0 <= wanted < _FEWEST:
+        raise StartupError(f"only {wanted} files may be open; allow 65536: ulimit -Hn, or LimitNOFILE= of the unit")
 
 
 _REMEDIES = {

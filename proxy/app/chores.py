@@ -27,6 +27,7 @@ _ADD_UP_EVERY = 30.0
 _CLOSE_FIRST, _CLOSE_EVERY = 10.0, 120.0
 _PURGE_EVERY = 3600.0
 _PURGE_FIRST = 60.0
+_TELL_EVERY = 30.0
 _log = logging.getLogger("loopway")
 
 
@@ -55,6 +56,7 @@ class Chores:
         self._forget_at = self._add_up_at = 0.0
         # Not all workers at once: who finds work to do, does it.
         self._close_at = monotonic() + random.uniform(_CLOSE_FIRST, _CLOSE_EVERY)
+        self._told: dict[str, float] = {}
         self._turning: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._publishing: asyncio.Task[None] | None = None
@@ -107,7 +109,8 @@ class Chores:
                 if self._forgetting is None or self._forgetting.done():
                     self._forgetting = asyncio.create_task(self._look_after_ledger())
             except Exception as error:  # noqa: BLE001 - a timer that ends would keep every later record from the store
-                _log.error("what was counted could not be passed on", exc_info=error)
+                if self._worth_telling("counted"):
+                    _log.error("what was counted could not be passed on", exc_info=error)
 
     async def _look_after_ledger(self) -> None:
         await self.add_up()
@@ -167,10 +170,20 @@ class Chores:
         try:
             publish(self.counters, samples)
         except OSError as error:
-            _log.warning("metrics cannot be shared between workers: %s", error)
+            if self._worth_telling("metrics"):
+                _log.warning("metrics cannot be shared between workers: %s", error)
 
     def _exchange_circuits(self) -> None:
         try:
             self._board.exchange(monotonic())
         except OSError as error:
-            _log.warning("circuits cannot be shared between workers: %s", error)
+            if self._worth_telling("circuits"):
+                _log.warning("circuits cannot be shared between workers: %s", error)
+
+    def _worth_telling(self, what: str) -> bool:
+        """Whether it is long enough since this was told: what fails here fails again in the next turn."""
+        now = monotonic()
+        if now < self._told.get(what, 0.0):
+            return False
+        self._told[what] = now + _TELL_EVERY
+        return True

@@ -157,6 +157,18 @@ def test_sighup_with_a_bad_file_keeps_everything(launch: Launch, upstream: Upstr
     assert served(gateway)
 
 
+def test_a_new_program_that_cannot_start_changes_nothing_and_the_log_says_so(
+    launch: Launch, upstream: Upstream
+) -> None:
+    gateway = launch(standard(upstream.url))
+    workers = gateway.workers()
+    gateway.write("virtual_keys: [")
+    gateway.send(signal.SIGUSR2)
+    gateway.until(lambda: "has ended without taking over; this one goes on" in gateway.log(), "the log tells of it")
+    assert gateway.workers() == workers
+    assert served(gateway)
+
+
 def test_sighup_replaces_the_workers_and_breaks_no_stream(launch: Launch, upstream: Upstream) -> None:
     config = standard(upstream.url)
     gateway = launch(config)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import resource
+import signal
 import socket
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import aiohttp.http
 import pytest
@@ -13,8 +18,8 @@ from proxy import workers
 from proxy.config.file import FileConfig
 from proxy.config.settings import ServerSettings
 from proxy.errors import StartupError
-from proxy.supervisor import Backoff
-from proxy.workers import Application, GatewayWorker, Setup, check_parser, listen
+from proxy.supervisor import Backoff, Supervisor
+from proxy.workers import Application, GatewayWorker, Setup, check_parser, listen, raise_descriptors
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:
@@ -143,3 +148,37 @@ def test_many_deaths_in_a_minute_are_a_loop_as_well() -> None:
     backoff.died(20, ready=True)
     assert not backoff.allows(20)
     assert backoff.allows(21)
+
+
+def test_a_fork_that_cannot_become_the_new_program_ends_and_touches_no_worker(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = Supervisor.__new__(Supervisor)
+    supervisor.pid, supervisor.reexec_pid, supervisor.master_pid, supervisor.systemd = os.getpid(), 0, 0, False
+    supervisor.LISTENERS, supervisor.WORKERS = [], {}
+    supervisor.cfg = SimpleNamespace(pre_exec=lambda arbiter: None, env_orig={})
+    supervisor.log = logging.getLogger("loopway")
+    monkeypatch.setattr(supervisor, "START_CTX", {0: "/nowhere/python", "args": ["python"], "cwd": os.getcwd()})
+    supervisor._ending, supervisor._retiring, supervisor._ready = signal.SIGTERM, {}, set()
+    supervisor.reexec()
+    fork = supervisor.reexec_pid
+    assert fork != 0
+    with caplog.at_level(logging.ERROR, "loopway"):
+        give_up = time.monotonic() + 30
+        while supervisor.reexec_pid and time.monotonic() < give_up:
+            supervisor.reap_workers()
+            time.sleep(0.01)
+    assert supervisor.reexec_pid == 0, "another upgrade can begin"
+    assert f"the new program ({fork}) has ended without taking over" in caplog.text
+
+
+def test_too_few_descriptors_are_one_clear_line_and_many_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda what, limits: taken.append(limits))
+    for limits in ((1024, 4096), (64, resource.RLIM_INFINITY), (4096, 4096)):
+        monkeypatch.setattr(resource, "getrlimit", lambda what, limits=limits: limits)
+        raise_descriptors()
+    assert taken == [(4096, 4096), (1 << 20, resource.RLIM_INFINITY)]
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (40, 40))
+    with pytest.raises(StartupError, match="only 40 files may be open; allow 65536"):
+        raise_descriptors()
