@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from adapters.replay import FORMS
 from adapters.types import Dialect
@@ -30,6 +30,16 @@ _FLIGHT_LIMIT = 8 << 20
 _EVENTS = b"content-type: text/event-stream\r\n"
 _MAX_AGE = re.compile(rb"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,10})", re.IGNORECASE)
 _STATUS = {name: b"x-portkey-cache-status: %b\r\n" % name.encode() for name in ("HIT", "MISS", "REFRESH", "DISABLED")}
+
+
+class _Asked(NamedTuple):
+    """What is looked for: the name of its call, the key of its answer, how old that may be (in seconds), and whether it
+    must be a new one."""
+
+    name: bytes
+    key: bytes
+    max_age: int
+    refresh: bool
 
 
 class AnswerCache:
@@ -86,12 +96,12 @@ class AnswerCache:
             entry = self.memory.get(key, now)
             if entry is not None and entry.fresh(now, max_age):
                 return _marked(x, _hit(x, leaf, entry, now), "HIT")
-        name = _name(x, key, body, refresh=refresh)
-        flight, joins = self._flight(name, leaf)
+        asked = _Asked(_name(x, key, body, refresh=refresh), key, max_age, refresh)
+        flight, joins = self._flight(asked.name, leaf)
         if joins:
             self.joined += 1
         else:
-            flight.start(self._fly(flight, name, x, leaf, key, max_age, attempt, deliver))
+            flight.start(self._fly(flight, asked, x, leaf, attempt, deliver))
         outcome = await flight.join(x)
         return _marked(x, outcome, "REFRESH" if refresh else x.cache or "MISS")
 
@@ -133,52 +143,32 @@ class AnswerCache:
         return made, False
 
     async def _fly(
-        self,
-        flight: Flight,
-        name: bytes,
-        x: Exchange,
-        leaf: Leaf,
-        key: bytes,
-        max_age: int,
-        attempt: Try,
-        deliver: Deliver,
+        self, flight: Flight, asked: _Asked, x: Exchange, leaf: Leaf, attempt: Try, deliver: Deliver
     ) -> None:
-        dialect, request, shared = x.dialect, x.body, self.shared
-        refresh = x.headers.get(b"x-portkey-cache-force-refresh") == b"true"
-        if shared is not None:
-            if refresh:
-                await shared.drop(key)
-            else:
-                now = self._now()
-                kept = await shared.get(key, now)
-                if kept is not None and kept.fresh(now, max_age):
-                    found = kept
-                    self.memory.put(key, found)
-                    flight.give(lambda other: _hit(other, leaf, found, now))
-                    return
+        dialect, request = x.dialect, x.body
+        if self.shared is not None and await self._in_redis(self.shared, flight, asked, leaf):
+            return
         link: Link | None = None
         if self.peers is not None:
-            if refresh:
-                await self.peers.forget(key)
-            link, first = await self.peers.ask(name, key, refresh=refresh)
+            if asked.refresh:
+                await self.peers.forget(asked.key)
+            link, first = await self.peers.ask(asked.name, asked.key, refresh=asked.refresh)
         try:
-            if link is not None and await self._joined(flight, leaf, key, max_age, link, first):
+            if link is not None and await self._joined(flight, asked, leaf, link, first):
                 return
             if link is not None and link.lost and self.peers is not None:
                 # The question's home was killed, and maybe the leader with it: those who are left agree once more.
                 link.close()
-                link, first = await self.peers.ask(name, key, refresh=refresh)
-                if link is not None and await self._joined(flight, leaf, key, max_age, link, first):
+                link, first = await self.peers.ask(asked.name, asked.key, refresh=asked.refresh)
+                if link is not None and await self._joined(flight, asked, leaf, link, first):
                     return
-            entry = None
             whole = await flight.call(attempt, deliver)
-            if whole is not None:
-                entry = self._entry(whole, dialect, request, max_age)
+            entry = None if whole is None else self._entry(whole, dialect, request, asked.max_age)
             if entry is not None:
-                self.memory.put(key, entry)
+                self.memory.put(asked.key, entry)
                 self.stored += 1
-                if shared is not None:
-                    shared.put(key, entry)
+                if self.shared is not None:
+                    self.shared.put(asked.key, entry)
             if link is not None and flight.answered:
                 link.send("end", packed(entry), flight.usage)
             flight.close()
@@ -186,20 +176,33 @@ class AnswerCache:
             if link is not None:
                 link.close()
 
-    async def _joined(self, flight: Flight, leaf: Leaf, key: bytes, max_age: int, link: Link, message: Message) -> bool:
+    async def _in_redis(self, shared: Shared, flight: Flight, asked: _Asked, leaf: Leaf) -> bool:
+        """Whether the answer is kept there; a refresh takes it out instead."""
+        if asked.refresh:
+            await shared.drop(asked.key)
+            return False
+        now = self._now()
+        return self._kept(flight, asked, leaf, await shared.get(asked.key, now), now)
+
+    async def _joined(self, flight: Flight, asked: _Asked, leaf: Leaf, link: Link, message: Message) -> bool:
         """Whether another worker answers: it has the answer, or its call brings it. If not, this one's call is told to
         those who follow it."""
         if message[0] == "entry":
-            entry, now = entry_of(message), self._now()
-            if entry.fresh(now, max_age):
-                self.memory.put(key, entry)
-                flight.give(lambda other: _hit(other, leaf, entry, now))
+            if self._kept(flight, asked, leaf, entry_of(message), self._now()):
                 return True
         elif message[0] == "follow" and await flight.follow(link.messages(self._patience)):
             flight.close()
             return True
         flight.mirror = link.send
         return False
+
+    def _kept(self, flight: Flight, asked: _Asked, leaf: Leaf, entry: Entry | None, now: float) -> bool:
+        """Whether this is an answer that may still be given. Then it is, and kept here, too."""
+        if entry is None or not entry.fresh(now, asked.max_age):
+            return False
+        self.memory.put(asked.key, entry)
+        flight.give(lambda other: _hit(other, leaf, entry, now))
+        return True
 
     def _entry(self, whole: Whole, dialect: Dialect, request: bytes, max_age: int) -> Entry | None:
         form = FORMS[dialect]
