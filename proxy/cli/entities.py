@@ -20,7 +20,6 @@ from proxy.cli.rows import (
     asked_key,
     common,
     credential,
-    given_key,
     make_body,
     note_unknown,
     noted,
@@ -56,9 +55,7 @@ def create_key(
     name: str,
     metadata: tuple[str, ...],
     settings: tuple[str, ...],
-    key: str | None,
-    key_env: str | None,
-    key_file: str | None,
+    secret: str | None,
     data: str,
     as_json: bool,
     **options: Any,
@@ -67,7 +64,6 @@ def create_key(
 
     Example: loopway keys create team-a --virtual-key openai-prod --set 'limits={"concurrency": 8}'
     """
-    secret = given_key(key, key_env, key_file)
     body = make_body(settings, name=name, key=secret, metadata=pairs("--metadata", metadata), **options)
 
     async def operation(scene: Scene) -> tuple[str, str | None]:
@@ -203,9 +199,7 @@ def create_virtual_key(
     provider: str,
     aliases: tuple[str, ...],
     settings: tuple[str, ...],
-    key: str | None,
-    key_env: str | None,
-    key_file: str | None,
+    secret: str | None,
     data: str,
     as_json: bool,
     **options: Any,
@@ -215,7 +209,6 @@ def create_virtual_key(
     Example: loopway virtual-keys create openai-prod --provider openai --slug openai-prod --key-env OPENAI_API_KEY
     """
     row = PROVIDERS.get(provider)
-    secret = given_key(key, key_env, key_file)
     if secret is None and row is not None and row.key_required:
         secret = asked_key(provider)
     body = make_body(settings, name=name, provider=provider, key=secret, aliases=pairs("--alias", aliases), **options)
@@ -281,9 +274,7 @@ def update_virtual_key(
     slug: str,
     aliases: tuple[str, ...],
     settings: tuple[str, ...],
-    key: str | None,
-    key_env: str | None,
-    key_file: str | None,
+    secret: str | None,
     data: str,
     as_json: bool,
     **options: Any,
@@ -292,7 +283,6 @@ def update_virtual_key(
 
     Example: loopway virtual-keys update openai-prod --model 'gpt-5*' --set default_model=null
     """
-    secret = given_key(key, key_env, key_file)
     body = make_body(settings, key=secret, aliases=pairs("--alias", aliases), **options)
     _update_virtual_key(slug, body, "virtual_keys.update", data, as_json=as_json)
 
@@ -301,14 +291,12 @@ def update_virtual_key(
 @click.argument("slug")
 @credential("the provider's new credential")
 @common
-def rotate_virtual_key(
-    slug: str, key: str | None, key_env: str | None, key_file: str | None, data: str, as_json: bool
-) -> None:
+def rotate_virtual_key(slug: str, secret: str | None, data: str, as_json: bool) -> None:
     """Replace the stored credential. Without --key…, it is asked for, or read from standard input.
 
     Example: loopway virtual-keys rotate openai-prod --key-env NEW_OPENAI_API_KEY
     """
-    secret = given_key(key, key_env, key_file) or asked_key(slug)
+    secret = secret or asked_key(slug)
     if not secret:
         raise click.ClickException("the new credential is empty")
     _update_virtual_key(slug, {"key": secret}, "virtual_keys.rotate", data, as_json=as_json)

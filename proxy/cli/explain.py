@@ -23,6 +23,14 @@ from proxy.limits import Limiters
 from proxy.ports import ApiKeyRow, Rows
 from proxy.prices import Prices, vendored
 
+_HEADERS = {
+    "provider": "x-portkey-provider",
+    "virtual_key": "x-portkey-virtual-key",
+    "config_slug": "x-portkey-config",
+    "metadata": "x-portkey-metadata",
+}
+"""Options that stand for a header of the request."""
+
 
 @click.command()
 @click.option(
@@ -56,14 +64,11 @@ def explain(
     file: Path,
     path: str,
     model: str | None,
-    provider: str | None,
-    virtual_key: str | None,
-    config_slug: str | None,
     api_key: str | None,
     body: Path | None,
-    metadata: str | None,
     fields: tuple[str, ...],
     as_json: bool,
+    **named: str | None,
 ) -> None:
     """Say which target a request would reach, and why, without calling it. Looks at the file only, not at the store.
 
@@ -74,13 +79,8 @@ def explain(
     prices = Prices((*config.prices.tables, vendored()))
     snapshot = Snapshot(rows, Limiters(), hosts.trusted(config.server.trusted_custom_hosts), prices)
     key = _key(config, api_key)
-    given = {
-        "x-portkey-provider": provider,
-        "x-portkey-virtual-key": virtual_key,
-        "x-portkey-config": config_slug,
-        "x-portkey-metadata": metadata,
-    }
-    headers = {name: value for name, value in given.items() if value is not None} | pairs("--header", fields)
+    given = {_HEADERS[option]: value for option, value in named.items() if value is not None}
+    headers = given | pairs("--header", fields)
     text = _read(body) if body else b""
     x = imagined(snapshot, key, path, headers, text, model)
     if model is not None:

@@ -82,21 +82,24 @@ def common(command: Command) -> Command:
 
 
 def credential(what: str) -> Callable[[Command], Command]:
-    """The three ways to give a secret."""
+    """The three ways to give a secret. The command gets it as its `secret`; None if it was not given."""
 
     def wrap(command: Command) -> Command:
+        @functools.wraps(command)
+        def called(key: str | None, key_env: str | None, key_file: str | None, **given: Any) -> None:
+            command(secret=_secret(key, key_env, key_file), **given)
+
         options = (
             click.option("--key-file", metavar="PATH", type=click.Path(dir_okay=False), help=f"File with {what}."),
             click.option("--key-env", metavar="NAME", help=f"Environment variable with {what}."),
             click.option("--key", help=f"{what[:1].upper()}{what[1:]}; other users may see a command line."),
         )
-        return functools.reduce(lambda wrapped, option: option(wrapped), options, command)
+        return functools.reduce(lambda wrapped, option: option(wrapped), options, called)
 
     return wrap
 
 
-def given_key(key: str | None, key_env: str | None, key_file: str | None) -> str | None:
-    """The secret that the options name, or None."""
+def _secret(key: str | None, key_env: str | None, key_file: str | None) -> str | None:
     if sum(source is not None for source in (key, key_env, key_file)) > 1:
         raise click.UsageError("give one of --key, --key-env and --key-file")
     if key_env is not None:

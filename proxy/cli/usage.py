@@ -35,17 +35,7 @@ _DOLLARS = ("cost", "wasted", "saved")
 @click.option("--metadata", multiple=True, metavar="NAME=VALUE", help="Only with this metadata; repeatable.")
 @click.option("--format", "form", default="table", type=click.Choice(["table", "csv", "json"]), show_default=True)
 @click.option("--data", default="./data", envvar="LOOPWAY_DATA", show_default=True, help="Directory of the store.")
-def usage(
-    by: str,
-    since: str,
-    until: str,
-    keys: tuple[str, ...],
-    virtual_keys: tuple[str, ...],
-    models: tuple[str, ...],
-    metadata: tuple[str, ...],
-    form: str,
-    data: str,
-) -> None:
+def usage(by: str, since: str, until: str, form: str, data: str, **only: tuple[str, ...]) -> None:
     """Show requests, tokens and cost from the ledger.
 
     What is counted by is one or several of key, virtual_key, provider, model, config, status, outcome, cache, day, hour
@@ -53,14 +43,7 @@ def usage(
 
     Example: loopway usage --by key,model,day --since 7d
     """
-    now = int(time() * 1000)
-    wanted = Filter(
-        since=_moment(since, now, "--since"),
-        until=_moment(until, now, "--until"),
-        virtual_keys=virtual_keys,
-        models=tuple((None, model) for model in models),
-        metadata=tuple(_pair(text) for text in metadata),
-    )
+    wanted = _filter(since, until, **only)
     try:
         groups = dimensions(by)
     except Refused as refused:
@@ -68,7 +51,7 @@ def usage(
 
     async def read(scene: Scene) -> list[dict[str, Any]]:
         ids = {row.name: row.id for row in scene.rows.api_keys}
-        mine = msgspec.structs.replace(wanted, keys=tuple(ids.get(key, key) for key in keys))
+        mine = msgspec.structs.replace(wanted, keys=tuple(ids.get(key, key) for key in wanted.keys))
         found = await scene.store.run("reports", reports.sums, groups, mine)
         return table_of(groups, found, scene.rows)
 
@@ -79,6 +62,26 @@ def usage(
         click.echo(csv_of(rows), nl=False)
     else:
         click.echo(_table(groups, rows))
+
+
+def _filter(
+    since: str,
+    until: str,
+    keys: tuple[str, ...],
+    virtual_keys: tuple[str, ...],
+    models: tuple[str, ...],
+    metadata: tuple[str, ...],
+) -> Filter:
+    """What the options ask for; keys as they were named."""
+    now = int(time() * 1000)
+    return Filter(
+        since=_moment(since, now, "--since"),
+        until=_moment(until, now, "--until"),
+        keys=keys,
+        virtual_keys=virtual_keys,
+        models=tuple((None, model) for model in models),
+        metadata=tuple(_pair(text) for text in metadata),
+    )
 
 
 def _moment(text: str, now: int, option: str) -> int:
