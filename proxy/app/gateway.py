@@ -29,7 +29,7 @@ from proxy.budgets import Budgets
 from proxy.cache.answers import AnswerCache
 from proxy.config import hosts
 from proxy.config.file import FileConfig
-from proxy.config.settings import OtlpSettings
+from proxy.config.settings import OtlpSettings, UpstreamSettings
 from proxy.credentials import Credentials
 from proxy.errors import Refused
 from proxy.exchange import Exchange
@@ -74,9 +74,6 @@ class Gateway:
         memory: Memory | None = None,
     ) -> None:
         """`memory` is where the workers of this host count together; without it, this one counts alone."""
-        server, upstream = file.server, file.server.upstream
-        trusted = hosts.trusted(server.trusted_custom_hosts)
-        timeouts = Timeouts(upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout)
         self._loop = loop
         self._run_dir = run_dir
         self.leaving = False
@@ -86,40 +83,62 @@ class Gateway:
         self._keeper: Keeper | None = None
         if file.redis.url is not None:
             self._share(file.redis.url.reveal(), strict=file.redis.strict)
+        trusted = hosts.trusted(file.server.trusted_custom_hosts)
         self.live = Live(file, path, load, store, bootstrap, trusted, Limiters(self.host))
+        self._open_ways_out(file.server.upstream)
+        self._open_books(file)
+        self._open_doors(file)
+        self._pulse = gauges.Pulse(loop, self.metrics.lag, self.shedder.beat)
+        self._own_edge: Edge | None = None
+        self._servers: list[asyncio.AbstractServer] = []
+        self._exporter: Exporter | None = None
+        if file.telemetry.otlp is not None:
+            self._begin_telemetry(file.telemetry.otlp)
+
+    def _open_ways_out(self, upstream: UpstreamSettings) -> None:
+        """What goes to providers, and what is needed for it."""
+        self._timeouts = Timeouts(upstream.connect_timeout, upstream.first_byte_timeout, upstream.idle_timeout)
         self.transport = HttpTransport(
-            AddressPolicy(private=True), AddressPolicy(private=False), upstream.keepalive, loop
+            AddressPolicy(private=True), AddressPolicy(private=False), upstream.keepalive, self._loop
         )
         self._machine: HttpTransport | None = None
-        self.budgets = Budgets(self.live.limiters, store, partial(alerts.post, self.transport))
+        self.budgets = Budgets(self.live.limiters, self.store, partial(alerts.post, self.transport))
         self.credentials = Credentials(self.transport, self._machine_transport)
-        self.catalog = models.Catalog(self.transport, timeouts)
+        self.catalog = models.Catalog(self.transport, self._timeouts)
+
+    def _open_books(self, file: FileConfig) -> None:
+        """What is counted, logged and kept of requests."""
         self.metrics = Metrics()
         self._metrics_on = file.telemetry.metrics
-        self.journal = Journal(run_dir / "ledger", f"{os.getpid()}-{secrets.token_hex(4)}", file.store.journal_size)
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self.journal = Journal(self._run_dir / "ledger", name, file.store.journal_size)
         log = stdout_log() if file.logs.access else None
         self.notes = Notes(log)
         self.ledger = Ledger(
-            store.append_usage,
+            self.store.append_usage,
             log,
             [self.metrics.count],
             journal=self.journal,
             under_way=self._under_way,
             strict=file.store.ledger == "strict",
         )
-        self.bodies = Bodies(store.vault, file.logs.redact) if file.logs.bodies else None
-        self.chores = Chores(self.ledger, self.bodies, self.live, store, run_dir, self.samples)
+        self.bodies = Bodies(self.store.vault, file.logs.redact) if file.logs.bodies else None
+        self.chores = Chores(self.ledger, self.bodies, self.live, self.store, self._run_dir, self.samples)
+
+    def _open_doors(self, file: FileConfig) -> None:
+        """What takes requests in and answers them, from the cache to the edge."""
+        server, upstream, loop = file.server, file.server.upstream, self._loop
         self.cache = AnswerCache(
             file.cache.max_size,
             file.cache.max_age,
             loop,
             link=self.redis,
-            run_dir=run_dir,
+            run_dir=self._run_dir,
             patience=upstream.connect_timeout + max(upstream.first_byte_timeout, upstream.idle_timeout),
         )
         forwarder = Forwarder(
             self.transport,
-            timeouts,
+            self._timeouts,
             upstream.max_response_size,
             credentials=self.credentials,
             cache=self.cache,
@@ -145,12 +164,6 @@ class Gateway:
             Container.find() if server.overload.memory else None,
             loop,
         )
-        self._pulse = gauges.Pulse(loop, self.metrics.lag, self.shedder.beat)
-        self._own_edge: Edge | None = None
-        self._servers: list[asyncio.AbstractServer] = []
-        self._exporter: Exporter | None = None
-        if file.telemetry.otlp is not None:
-            self._begin_telemetry(file.telemetry.otlp)
 
     def _share(self, url: str, *, strict: bool) -> None:
         # Loaded for those who have Redis only: its client is a tenth of a worker's memory.
