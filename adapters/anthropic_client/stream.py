@@ -251,8 +251,11 @@ class MessageStream(ChatStream):
                 self._open(tool, out)
             else:
                 self._held.append(tool)
-        elif not tool.name:
-            tool.name = function.name or ""
+        else:
+            tool.name = tool.name or function.name or ""
+            if function.thought_signature:
+                # Late, and in a block of its own: by the call's id, not its place, it is known whose it is.
+                self._say(REDACTED, redacted(tool.id, function.thought_signature), out)
         arguments = function.arguments
         if first(arguments) == BRACE:
             arguments = Raw(_encode(bytes(arguments).decode()))

@@ -67,12 +67,14 @@ class _Container:
 
 
 class Arguments:
-    """The arguments of one call under way. What `add` and `close` give makes up one JSON object. `id` is the call's."""
+    """The arguments of one call under way. What `add` and `close` give makes up one JSON object. `id` and `signature`
+    are the call's, as far as it has them."""
 
-    __slots__ = ("_keys", "_open", "_string", "id")
+    __slots__ = ("_keys", "_open", "_string", "id", "signature")
 
-    def __init__(self, id: str | None = None) -> None:
+    def __init__(self, id: str | None = None, signature: str | None = None) -> None:
         self.id = id
+        self.signature = signature
         self._open: list[_Container] = []
         self._string: list[Step] | None = None
         """Where a string has begun that will go on."""

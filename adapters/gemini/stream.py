@@ -203,7 +203,7 @@ class GeminiStream(Chunks):
         assert called is not None
         if choice.partial is not None:
             if not called.name or (called.id is not None and called.id == choice.partial.id):
-                self._go_on(choice, called, out)
+                self._go_on(choice, part, called, out)
                 return
             self._end_call(choice, out)
         if not called.name:
@@ -224,17 +224,22 @@ class GeminiStream(Chunks):
             self._send(choice, b'{"function_call":%b%b}' % (_encode(function), blocks), out)
 
         if comes:
-            choice.partial = Arguments(called.id)
-            self._go_on(choice, called, out)
+            choice.partial = Arguments(called.id, part.thought_signature)
+            self._go_on(choice, part, called, out)
 
-    def _go_on(self, choice: _Choice, called: Called, out: list[bytes]) -> None:
-        """More of the arguments of a call that comes in parts; one that is empty ends it."""
+    def _go_on(self, choice: _Choice, part: AnswerPart, called: Called, out: list[bytes]) -> None:
+        """More of the arguments of a call that comes in parts; one that is empty ends it. Its signature may come with
+        any of them."""
         partial = choice.partial
         assert partial is not None
         if called.partial_args:
             self._tell_arguments(choice, b"".join(map(partial.add, called.partial_args)), out)
         elif not called.will_continue:
             self._end_call(choice, out)
+        signature = part.thought_signature
+        if signature and signature != partial.signature and self._blocks:
+            partial.signature = signature
+            self._tell_more(choice, b'"thought_signature":%b' % _encode(signature), out)
 
     def _end_call(self, choice: _Choice, out: list[bytes]) -> None:
         partial, choice.partial = choice.partial, None
@@ -242,12 +247,15 @@ class GeminiStream(Chunks):
             self._tell_arguments(choice, partial.close(), out)
 
     def _tell_arguments(self, choice: _Choice, text: bytes, out: list[bytes]) -> None:
-        function = b'{"arguments":%b}' % _encode(text.decode())
+        self._tell_more(choice, b'"arguments":%b' % _encode(text.decode()), out)
+
+    def _tell_more(self, choice: _Choice, fields: bytes, out: list[bytes]) -> None:
+        """More of the function that the last call calls."""
         number = choice.calls - 1
         if not self._legacy:
-            self._send(choice, b'{"tool_calls":[{"index":%d,"function":%b}]}' % (number, function), out)
+            self._send(choice, b'{"tool_calls":[{"index":%d,"function":{%b}}]}' % (number, fields), out)
         elif number == 0:
-            self._send(choice, b'{"function_call":%b}' % function, out)
+            self._send(choice, b'{"function_call":{%b}}' % fields, out)
 
     def _tell_logprobs(self, choice: _Choice, candidate: Candidate, out: list[bytes]) -> None:
         found = logprobs(candidate.logprobs_result)

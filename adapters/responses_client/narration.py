@@ -290,6 +290,8 @@ class Narration:
         if call is None or not same_call(part, function, call.id, bool(call.texts)):
             call = self._open_call(part, function, out)
             self._calls[key] = call
+        elif function.thought_signature:
+            self._sign_call(call.id, function.thought_signature, out)
         arguments = function.arguments
         if first(arguments) == BRACE:
             arguments = Raw(encode(bytes(arguments).decode()))
@@ -311,9 +313,7 @@ class Narration:
         number = len(self._order)
         id = part.id or f"call_{_UNFIT.sub('', self._call.id)[-24:]}_{number}"
         if function.thought_signature:
-            signature = {"type": CALL_SIGNATURE, "call_id": id, "signature": function.thought_signature}
-            self._open_reasoning(out).blocks.append(signature)
-            self._settle(out)
+            self._sign_call(id, function.thought_signature, out)
         custom = function.name in self._custom
         call = _ToolCall(self._id("ctc" if custom else "fc"), self._reserve(), id, function.name, custom)
         self._order.append(call)
@@ -325,6 +325,12 @@ class Narration:
         place = b'"item_id":"%b","output_index":%d' % (call.item.encode(), call.index)
         call.prefix = b'event: response.%b\ndata: {"type":"response.%b",%b,"delta":' % (name, name, place)
         return call
+
+    def _sign_call(self, id: str, signature: str, out: list[bytes]) -> None:
+        """The item that carries the signature of a call; it is known by its id whose it is, wherever it stands."""
+        self._settle(out)
+        self._open_reasoning(out).blocks.append({"type": CALL_SIGNATURE, "call_id": id, "signature": signature})
+        self._settle(out)
 
     def _close_call(self, call: _ToolCall, status: bytes, out: list[bytes]) -> None:
         call.closed = True

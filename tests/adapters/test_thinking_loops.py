@@ -22,6 +22,23 @@ ANSWER = {
     "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 3, "totalTokenCount": 8},
 }
 STREAM = b"data: %b\r\n\r\n" % json.dumps(ANSWER).encode()
+PARTIAL = {"jsonPath": "$.city", "stringValue": "Praha"}
+LATE = {
+    "with the last arguments": [{"partialArgs": [PARTIAL]}],
+    "with an empty call": [{"partialArgs": [PARTIAL], "willContinue": True}, {}],
+    "before all arguments": [{"willContinue": True}, {"partialArgs": [PARTIAL]}],
+}
+"""What follows on a call's name."""
+
+
+def told_late(calls: list[dict[str, Any]], at: int) -> bytes:
+    """A stream of a call whose signature comes with that of its later parts."""
+    parts: list[dict[str, Any]] = [{"functionCall": {"name": "weather", "willContinue": True}}]
+    parts += [{"functionCall": each} for each in calls]
+    parts[at + 1]["thoughtSignature"] = "c2ln"
+    candidates: list[dict[str, Any]] = [{"content": {"role": "model", "parts": [part]}, "index": 0} for part in parts]
+    candidates[-1]["finishReason"] = "STOP"
+    return b"".join(b"data: %b\r\n\r\n" % json.dumps({"candidates": [each]}).encode() for each in candidates)
 
 
 def call(client: Dialect, stream: bool, **body: Any) -> Call:
@@ -33,7 +50,7 @@ def sse(data: bytes) -> list[dict[str, Any]]:
     return [json.loads(line[6:]) for line in data.decode().split("\n") if line.startswith("data: {")]
 
 
-def messages_turn(stream: bool) -> dict[str, Any]:
+def messages_turn(stream: bool, said: bytes = STREAM) -> dict[str, Any]:
     """The second request of an Anthropic client, which sends back the blocks it got."""
     asked = {"messages": [{"role": "user", "content": "?"}]}
     pair = codec(Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI_GENERATE)
@@ -41,19 +58,21 @@ def messages_turn(stream: bool) -> dict[str, Any]:
     blocks: list[Any] = []
     if stream:
         machine = pair.stream(first)
-        for event in sse(machine.feed(STREAM) + machine.close()):
+        for event in sse(machine.feed(said) + machine.close()):
             if event["type"] == "content_block_start":
                 blocks.append(event["content_block"])
             elif event["type"] == "content_block_delta":
                 delta = event["delta"]
                 if delta["type"] == "input_json_delta":
-                    blocks[-1]["input"] = json.loads(delta["partial_json"])
+                    blocks[-1]["written"] = blocks[-1].get("written", "") + delta["partial_json"]
                 else:
                     [(field, value)] = [(k, v) for k, v in delta.items() if k != "type"]
                     blocks[-1][field] += value
     else:
         blocks = json.loads(pair.response(first, json.dumps(ANSWER).encode()).body)["content"]
     used = next(block for block in blocks if block["type"] == "tool_use")
+    if "written" in used:
+        used["input"] = json.loads(used.pop("written"))
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": used["id"], "content": "Sunny"}]}
     conversation = [*asked["messages"], {"role": "assistant", "content": blocks}, result]
     sent: dict[str, Any] = json.loads(
@@ -62,13 +81,13 @@ def messages_turn(stream: bool) -> dict[str, Any]:
     return sent
 
 
-def responses_turn(stream: bool) -> dict[str, Any]:
+def responses_turn(stream: bool, said: bytes = STREAM) -> dict[str, Any]:
     """The second request of a Responses client, which sends back the items it got."""
     pair = codec(Dialect.OPENAI_RESPONSES, Dialect.GEMINI_GENERATE)
     first = call(Dialect.OPENAI_RESPONSES, stream, input="?")
     if stream:
         machine = pair.stream(first)
-        output = sse(machine.feed(STREAM) + machine.close())[-1]["response"]["output"]
+        output = sse(machine.feed(said) + machine.close())[-1]["response"]["output"]
     else:
         output = json.loads(pair.response(first, json.dumps(ANSWER).encode()).body)["output"]
     called = next(item for item in output if item["type"] == "function_call")
@@ -84,6 +103,27 @@ def test_geminis_signature_of_a_call_comes_back_to_gemini(turn: Any, stream: boo
     sent = turn(stream)
     calls = [part for each in sent["contents"] for part in each["parts"] if "functionCall" in part]
     [part] = calls
+    assert part["functionCall"]["args"] == {"city": "Praha"}
+    assert part["thoughtSignature"] == "c2ln"
+
+
+def contents_turn(stream: bool, said: bytes) -> dict[str, Any]:
+    """The second request of a Gemini client by way of chat, such as it has it from an answer that was kept."""
+    first = call(Dialect.OPENAI_CHAT, stream, messages=[{"role": "user", "content": "?"}])
+    machine = codec(Dialect.OPENAI_CHAT, Dialect.GEMINI_GENERATE).stream(msgspec.structs.replace(first, blocks=True))
+    chunks = machine.feed(said) + machine.close()
+    reader = codec(Dialect.GEMINI_GENERATE, Dialect.OPENAI_CHAT).stream(call(Dialect.GEMINI_GENERATE, stream))
+    events = sse(reader.feed(chunks) + reader.close())
+    parts = [part for event in events for part in event["candidates"][0]["content"].get("parts", ())]
+    return {"contents": [{"role": "model", "parts": parts}]}
+
+
+@pytest.mark.parametrize("at", [0, -1])
+@pytest.mark.parametrize("calls", LATE.values(), ids=list(LATE))
+@pytest.mark.parametrize("turn", [messages_turn, responses_turn, contents_turn])
+def test_a_signature_that_comes_late_within_a_call_is_that_calls(turn: Any, calls: Any, at: int) -> None:
+    sent = turn(True, told_late(calls, at if at == 0 else len(calls) - 1))
+    [part] = [part for each in sent["contents"] for part in each["parts"] if "functionCall" in part]
     assert part["functionCall"]["args"] == {"city": "Praha"}
     assert part["thoughtSignature"] == "c2ln"
 
