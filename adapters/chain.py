@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from adapters import peek
+from adapters import peek, places
 from adapters.chat.response import wishes
-from adapters.errors import UpstreamError
+from adapters.errors import InvalidRequest, UpstreamError
 from adapters.types import Call, Codec, Dialect, Outbound, Reply, StreamDecoder, Usage, in_words, next_number
 
 ErrorReader = Callable[[int, Mapping[str, str], bytes], UpstreamError]
@@ -79,9 +79,12 @@ class Chain:
         self._second = second
 
     def request(self, call: Call) -> Outbound:
-        """Raises InvalidRequest from either half; the second one's paths are those of the chat request."""
+        """Raises InvalidRequest from either half, with the client's own path."""
         middle, first = self._between(call)
-        outbound = self._second.request(middle)
+        try:
+            outbound = self._second.request(middle)
+        except InvalidRequest as error:
+            raise places.in_client(error, call, first, lambda other: self._between(other)[1]) from error
         dropped = first.dropped + in_words(first.words, outbound.dropped) if outbound.dropped else first.dropped
         kept = msgspec.structs.replace(middle, body=wishes(middle.body))
         return Outbound(outbound.body, outbound.headers, tuple(dict.fromkeys(dropped)), middle=kept)

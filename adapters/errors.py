@@ -6,6 +6,7 @@ and the names OpenAI's and Anthropic's clients know it by.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -185,9 +186,8 @@ def body(
     if findings:
         message = f"{message}: {'; '.join(findings)}"
     if family == "anthropic":
-        return _encode(
-            _AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message, code), request_id=request_id)
-        )
+        told = _AnthropicError(_anthropic_type(kind, type), _located(message, param), code)
+        return _encode(_AnthropicBody(told, request_id=request_id))
     if family in ("gemini", "gemini_array"):
         return _encode(_google(kind, message, type, param, code, status))
     error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
@@ -209,9 +209,8 @@ def event(
     that read a stream as one array (`gemini_array`) it is the last item. `sequence` is its number where events have one
     (`responses`)."""
     if family == "anthropic":
-        return b"event: error\ndata: %b\n\n" % _encode(
-            _AnthropicBody(_AnthropicError(_anthropic_type(kind, type), message, code))
-        )
+        told = _AnthropicError(_anthropic_type(kind, type), _located(message, param), code)
+        return b"event: error\ndata: %b\n\n" % _encode(_AnthropicBody(told))
     if family == "responses":
         error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
         return b"event: error\ndata: %b\n\n" % _encode(_ResponsesEvent(error, message, code, param, sequence))
@@ -270,6 +269,18 @@ def _google(
         info = {"@type": f"{_RPC}ErrorInfo", "reason": reason, "domain": "loopway"}
         details.append({**info, "metadata": metadata} if metadata else info)
     return _GoogleBody(_GoogleError(status or TRAITS[kind].status, message, word, details))
+
+
+_INDEX = re.compile(r"\[(\d+)\]")
+
+
+def _located(message: str, param: str | None) -> str:
+    """Anthropic's errors have no field for the place of what is wrong: it stands before the message, as its own do
+    (`messages.0.content: Field required`), unless the message names it."""
+    if not param or param in message:
+        return message
+    place = _INDEX.sub(r".\1", param)
+    return f"{place}: {message}"
 
 
 _ANTHROPIC_TYPES = frozenset(traits.anthropic for traits in TRAITS.values())

@@ -197,8 +197,12 @@ def _bytes(source: _Source, path: str) -> dict[str, Any]:
         return {"bytes": b2a_base64(source.data.encode(), newline=False).decode()}
     if source.type == "base64":
         return {"bytes": source.data}
-    raise InvalidRequest(
-        "Bedrock fetches no addresses: send the data itself as a data URL, or an s3:// address.", f"{path}.source"
+    raise _unfetched(f"{path}.source")
+
+
+def _unfetched(path: str) -> InvalidRequest:
+    return InvalidRequest(
+        "Bedrock fetches no addresses: send the data itself as a data URL, or an s3:// address.", path
     )
 
 
@@ -217,6 +221,8 @@ def _image(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block | N
     url = image if isinstance(image, str) else "" if image is None else image.url
     if url.startswith(_S3):
         return _s3("image", url, part)
+    if url and url[:5] != "data:":
+        raise _unfetched(f"{path}.image_url.url")
     return parts.PARTS["image_url"](part, raw, path, dropped)
 
 
@@ -224,6 +230,8 @@ def _file(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block | No
     file = part.file
     if file is not None and file.file_url is not None and file.file_url.startswith(_S3):
         return _s3("document", file.file_url, part, file.filename)
+    if file is not None and file.file_url is not None:
+        raise _unfetched(f"{path}.file.file_url")
     return parts.PARTS["file"](part, raw, path, dropped)
 
 

@@ -90,7 +90,7 @@ def test_an_address_on_the_web_is_refused_and_says_what_to_do() -> None:
     content = [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]
     with pytest.raises(InvalidRequest, match="data URL") as refused:
         sent(messages=[{"role": "user", "content": content}])
-    assert refused.value.param == "messages[0].content[0].source"
+    assert refused.value.param == "messages[0].content[0].image_url.url"
 
 
 def test_tool_calls_and_results_with_images_and_errors() -> None:
