@@ -54,8 +54,8 @@ FLOOR_OF = {name if name == "adapters" else f"proxy.{name}": floor for floor, ro
 # comes in as an argument instead.
 PURE = frozenset(
     (
-        "__future__", "base64", "binascii", "collections", "dataclasses", "enum", "fnmatch", "functools", "hashlib",
-        "hmac", "itertools", "json", "math", "msgspec", "re", "string", "struct", "types", "typing",
+        "__future__", "base64", "binascii", "bisect", "collections", "dataclasses", "enum", "fnmatch", "functools",
+        "hashlib", "hmac", "itertools", "json", "math", "msgspec", "re", "string", "struct", "types", "typing",
     )
 )  # fmt: skip
 
