@@ -21,6 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "errors",
         "ports",
         "seams",
+        "latch",
         "scopes",
         "usage_columns",
         "routes",

@@ -1,0 +1,137 @@
+"""What waits at a latch goes on in the call that opens it, and otherwise as at any future."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+
+import pytest
+
+from proxy.latch import Latch
+
+
+class Waiter:
+    """A task that waits at a latch, and what became of it."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.latch = Latch(self.loop)
+        self.seen: list[object] = []
+        self.task = self.loop.create_task(self._wait())
+
+    async def _wait(self) -> None:
+        try:
+            await self.latch
+            self.seen.append("open")
+        except (asyncio.CancelledError, ValueError) as error:
+            self.seen.append(type(error))
+            raise
+
+    async def outside(self, act: object) -> None:
+        """Calls `act` as the loop calls a protocol: with no task running."""
+        assert callable(act)
+        done = self.loop.create_future()
+
+        def call() -> None:
+            act()
+            done.set_result(list(self.seen))
+
+        self.loop.call_soon(call)
+        self.then = await done
+
+
+async def test_a_task_goes_on_inside_the_call_that_opens_its_latch() -> None:
+    waiter = Waiter()
+    await asyncio.sleep(0)
+    await waiter.outside(waiter.latch.open)
+    assert waiter.then == ["open"]
+    await waiter.task
+
+
+async def test_where_a_task_runs_the_waiter_follows_in_the_next_turn() -> None:
+    waiter = Waiter()
+    await asyncio.sleep(0)
+    waiter.latch.open()
+    assert waiter.seen == []
+    await waiter.task
+    assert waiter.seen == ["open"]
+
+
+async def test_a_latch_that_is_open_already_keeps_nobody() -> None:
+    waiter = Waiter()
+    waiter.latch.open()
+    waiter.latch.open()
+    await waiter.task
+    assert waiter.seen == ["open"]
+
+
+async def test_cancelling_a_waiting_task_cancels_its_latch() -> None:
+    waiter = Waiter()
+    await asyncio.sleep(0)
+    waiter.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter.task
+    assert waiter.latch.cancelled()
+    await waiter.outside(waiter.latch.open)
+    assert waiter.seen == [asyncio.CancelledError]
+
+
+async def test_a_latch_cancelled_from_outside_cancels_whom_it_keeps() -> None:
+    waiter = Waiter()
+    await asyncio.sleep(0)
+    await waiter.outside(waiter.latch.cancel)
+    assert waiter.then == []
+    with pytest.raises(asyncio.CancelledError):
+        await waiter.task
+
+
+async def test_a_task_cancelled_in_the_turn_in_which_its_latch_opens_ends_cancelled() -> None:
+    waiter = Waiter()
+    await asyncio.sleep(0)
+    waiter.latch.open()
+    waiter.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter.task
+
+
+async def test_results_and_failures_arrive_as_from_any_future() -> None:
+    first, second = Waiter(), Waiter()
+    await asyncio.sleep(0)
+    await first.outside(lambda: first.latch.set_result(None))
+    assert first.then == []
+    await second.outside(lambda: second.latch.set_exception(ValueError("no")))
+    await first.task
+    with pytest.raises(ValueError, match="no"):
+        await second.task
+
+
+async def test_the_task_goes_on_in_its_own_context() -> None:
+    where = ContextVar("where", default="outside")
+    loop = asyncio.get_running_loop()
+    latch = Latch(loop)
+
+    async def wait() -> str:
+        where.set("inside")
+        await latch
+        return where.get()
+
+    task = loop.create_task(wait())
+    await asyncio.sleep(0)
+    loop.call_soon(latch.open)
+    assert await task == "inside"
+    assert where.get() == "outside"
+
+
+async def test_what_a_task_raises_after_its_latch_stays_in_the_task() -> None:
+    loop = asyncio.get_running_loop()
+    latch = Latch(loop)
+
+    async def wait() -> None:
+        await latch
+        raise ValueError("mine")
+
+    task = loop.create_task(wait())
+    await asyncio.sleep(0)
+    loop.call_soon(latch.open)
+    with pytest.raises(ValueError, match="mine"):
+        await task
