@@ -23,6 +23,7 @@ from adapters.types import Dialect, StreamDecoder, Usage, next_number
 from proxy.errors import UpstreamFailure
 from proxy.exchange import GAPS, Exchange, Gaps
 from proxy.headers import NO_SHAPE
+from proxy.latch import Latch
 from proxy.seams import Reply
 
 _EVENT_LIMIT = 8 << 20
@@ -62,7 +63,7 @@ class Events(msgspec.Struct, eq=False):
     _sample: bytes = b""
     _live: bool = False
     _ended: bool = False
-    _waiter: asyncio.Future[None] | None = None
+    _waiter: Latch | None = None
     error: UpstreamError | None = None
     early: UpstreamError | None = None
     broken: bool = False
@@ -129,8 +130,8 @@ class Events(msgspec.Struct, eq=False):
         return out
 
     def _wait(self) -> asyncio.Future[None]:
-        self._waiter = self._loop.create_future()
-        return self._waiter
+        self._waiter = waiter = Latch(self._loop)
+        return waiter
 
     @property
     def usage(self) -> Usage | None:
@@ -181,10 +182,10 @@ class Events(msgspec.Struct, eq=False):
                 self._x.client.write(out if self._keeps is None else self._shown(out))
             else:
                 self._ready += out
-                if self._begun:
-                    self._wake()
                 if len(self._ready) > _ENOUGH:
                     self._reply.pause()
+                if self._begun and self._waiter is not None:
+                    self._waiter.open()  # last, because the answer begins inside
 
     def fail(self, failure: UpstreamFailure) -> None:
         """The upstream broke off."""
@@ -388,7 +389,7 @@ class Body:
         self._live = False
         self._ended = False
         self._failure: UpstreamFailure | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Latch | None = None
 
     async def prime(self) -> None:
         """Waits for the first bytes. Raises UpstreamFailure when the body breaks off before them."""
@@ -416,8 +417,8 @@ class Body:
             await self._wait()
 
     def _wait(self) -> asyncio.Future[None]:
-        self._waiter = self._loop.create_future()
-        return self._waiter
+        self._waiter = waiter = Latch(self._loop)
+        return waiter
 
     @property
     def usage(self) -> Usage | None:
@@ -434,8 +435,10 @@ class Body:
             self._ready += data
             if len(self._ready) > _ENOUGH and not end:
                 self._reply.pause()
-        if end or not self._live:
+        if end:
             self._wake()
+        elif not self._live and self._waiter is not None:
+            self._waiter.open()  # last, because the answer begins inside
 
     def fail(self, failure: UpstreamFailure) -> None:
         """The upstream broke off."""

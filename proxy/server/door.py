@@ -19,6 +19,7 @@ from adapters.errors import Kind
 from proxy import headers
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
+from proxy.latch import Latch
 from proxy.seams import Flow
 from proxy.server.check import HEAD_LIMIT, bad_body, check, check_address, check_size, too_large, unreadable
 from proxy.server.messages import Messages
@@ -127,16 +128,16 @@ class Door(Messages):
             return
         if not self._serving:
             self._fed += len(data)
+        if upgraded:
+            self._close = True
         if messages:
             self._messages.extend(messages)
             waiter = self._waiter
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+            if isinstance(waiter, Latch):
+                waiter.open()  # last, because the request is served inside
         elif not self._serving and not self._reading_head:
             self._reading_head = True
             self.deadline = self._loop.time() + self._edge.settings.header_timeout
-        if upgraded:
-            self._close = True
 
     def _unreadable(self, error: HttpProcessingError) -> None:
         if self._serving or self._messages:
@@ -173,7 +174,7 @@ class Door(Messages):
                 if not self._messages:
                     if self._close:
                         break
-                    self._waiter = loop.create_future()
+                    self._waiter = Latch(loop)
                     try:
                         await self._waiter
                     finally:

@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from proxy.headers import NO_SHAPE, Shape, shape_of
+from proxy.latch import Latch
 from proxy.seams import Lines
 from proxy.transport.body import NOTHING, Arrived, Held
 
@@ -56,7 +57,7 @@ class Answer(ResponseHandler):
         self.raw_headers: Lines = ()
         self.shape = NO_SHAPE
         self._have_head = False
-        self._head_waiter: asyncio.Future[None] | None = None
+        self._head_waiter: Latch | None = None
         self._body: StreamReader | Held = NOTHING
         self._informational = 0
         self._chunked = False
@@ -90,6 +91,30 @@ class Answer(ResponseHandler):
     @property
     def should_close(self) -> bool:
         return self._should_close or self._upgraded
+
+    def _read_first(self, data: bytes) -> str:
+        """Takes the first read of an answer, and tells what is wrong with it; "" if nothing is. Raises
+        HttpProcessingError."""
+        self._first = data
+        if self._quick and self._at_once(data):
+            return ""
+        parser = self._parser
+        if parser is None:
+            return ""
+        fault, rest = "", data
+        end = data.find(b"\r\n\r\n") + 4
+        if 3 < end < len(data):
+            # The head alone, so that what follows it does not pass through aiohttp's reader, see `Arrived`.
+            messages, upgraded, _ = parser.feed_data(data[:end])
+            fault = self._read_heads(messages, upgraded)
+            rest = data[end:]
+        if not fault:
+            messages, upgraded, _ = parser.feed_data(rest)
+            if messages or upgraded:
+                fault = self._read_heads(messages, upgraded)
+        if self._have_head and self._body._eof:
+            self._whole = self.shape.lengths == 1
+        return fault
 
     def _at_once(self, data: bytes) -> bool:
         """Takes an answer that is all in one read: the parser sees its head only, and what follows is the body, if it
@@ -167,19 +192,15 @@ class Answer(ResponseHandler):
         self.shape = shape
         self._body = body
         self._have_head = True
-        waiter = self._head_waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
     def _forget_head(self) -> None:
-        """Goes on with a fresh parser, if the first one stands between two chunks: if it was fed one read, and that
-        ended with a chunk.
+        """Before the second read: goes on with a fresh parser, if the first one stands between two chunks.
 
         aiohttp's parser keeps every header field until the next answer's head, which for an open stream is 6 KB that
         nobody reads. A fresh one, told only that chunks follow, keeps none.
         """
         data, self._first = self._first, b""
-        if not data or self._parser is None or self._body._eof:
+        if not self._have_head or not self._chunked or self._parser is None or self._body._eof:
             return
         end_of_head = data.find(b"\r\n\r\n")
         if end_of_head < 0 or not _between_chunks(data, end_of_head + 4):

@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from adapters.errors import Kind
 from proxy.errors import UpstreamFailure
 from proxy.headers import NO_SHAPE
+from proxy.latch import Latch
 from proxy.seams import Sink, Timeouts
 from proxy.transport.answer import Answer
 from proxy.transport.body import NOTHING, Gather, all_of
@@ -23,7 +24,6 @@ from proxy.transport.failures import too_large
 
 _AHEAD = 65536  # bytes of one read that may come before anybody takes them
 _JOIN_BELOW = 65536  # below this, one joined write is cheaper than two buffers
-_SOON = 0.001
 
 
 class Pool(Protocol):
@@ -99,7 +99,7 @@ class Upstream(Answer):
             if self._failure is not None:
                 raise self._failure
             if not self._have_head:
-                waiter = self._head_waiter = self._loop.create_future()
+                waiter = self._head_waiter = Latch(self._loop)
                 await waiter
                 self._head_waiter = None
         except BaseException:
@@ -112,7 +112,7 @@ class Upstream(Answer):
 
     async def _upload(self, pieces: AsyncIterator[bytes], timeouts: Timeouts) -> None:
         """Sends a body as it comes. An answer before its end (413, 401 …) ends it: the rest would go nowhere."""
-        answered = self._head_waiter = self._loop.create_future()
+        answered = self._head_waiter = Latch(self._loop)
         feeding = self._loop.create_task(self._feed(pieces))
         try:
             await asyncio.wait((feeding, answered), return_when=asyncio.FIRST_COMPLETED)
@@ -242,39 +242,42 @@ class Upstream(Answer):
             self._abort()
             return
         self.touched = True
-        if self.got_bytes:
-            self._first = b""
-        else:
-            self.got_bytes = True
-            self._first = data
-            if self._quick and self._at_once(data):
-                return
-        parser = self._parser
-        if parser is None:
-            return
+        fault = ""
         try:
-            messages, upgraded, _ = parser.feed_data(data)
-        except HttpProcessingError:
-            self._fail(Kind.BAD_UPSTREAM, "The provider's answer is not valid HTTP.")
-            return
-        if messages or upgraded:
-            fault = self._read_heads(messages, upgraded)
-            if fault:
-                self._fail(Kind.BAD_UPSTREAM, fault)
-            if self._first and self._have_head:
-                if self._body._eof:
-                    self._whole = self.shape.lengths == 1
-                elif self._chunked:
-                    self._loop.call_later(_SOON, self._forget_head)  # not now: the first bytes are on their way
-        sink = self._sink
-        if sink is not None and self._have_head:
-            body = self._body
-            if len(body._buffer) == 1 and not body._eof and body._exception is None and self._failure is None:
-                sink.data(body._buffer.pop(), False)
+            if self.got_bytes:
+                if self._first:
+                    self._forget_head()
+                parser = self._parser
+                if parser is None:
+                    return
+                messages, upgraded, _ = parser.feed_data(data)
+                if messages or upgraded:
+                    fault = self._read_heads(messages, upgraded)
             else:
-                self._drain()
-        elif len(data) > _AHEAD and self._have_head and not self._body._eof:
+                self.got_bytes = True
+                fault = self._read_first(data)
+        except HttpProcessingError:
+            fault = "The provider's answer is not valid HTTP."
+        if fault:
+            self._fail(Kind.BAD_UPSTREAM, fault)
+            return
+        sink = self._sink
+        if sink is None:
+            if self._have_head:
+                self._tell(data)
+            return
+        body = self._body
+        if len(body._buffer) == 1 and not body._eof and body._exception is None and self._failure is None:
+            sink.data(body._buffer.pop(), False)
+        else:
+            self._drain()
+
+    def _tell(self, data: bytes) -> None:
+        """A read has brought the head, or more of a body that nobody has taken yet."""
+        if len(data) > _AHEAD and not self._body._eof:
             self.pause()  # until somebody takes it: one turn of the loop can bring megabytes
+        if self._head_waiter is not None:
+            self._head_waiter.open()  # last, because the exchange goes on inside: the next one may begin here
 
     def _drain(self) -> None:
         """Hands the sink all that has arrived."""
