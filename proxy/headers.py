@@ -272,7 +272,7 @@ def for_client(raw: Lines, shape: Shape, *, content_type: bool) -> bytes:
     """The lines of a provider's answer that its client gets; without those about its body where the body is ours."""
     passing = shape.whole if content_type else shape.bare
     out: bytes = passing.template % passing.pick(tuple(map(_VALUE, raw)))
-    if out.count(b"\n") != passing.lines or out.count(b"\r") != passing.lines or b"\0" in out:
+    if out.count(b"\n") != passing.lines or out.count(b"\r") != passing.lines or out.find(b"\0") >= 0:
         # The parser of answers is lenient: a line end inside a value would be a header of the provider's making.
         clean = tuple(field for field in raw if not _BREAKS.search(field[1]))
         return for_client(clean, shape_of(clean), content_type=content_type)

@@ -219,7 +219,7 @@ class Events(msgspec.Struct, eq=False):
 
     def _opening(self, out: bytes) -> bytes:
         """Looks at a stream's first events, until one says something; gives what may pass of them."""
-        if not self._hold and (self._decoder is not None or b"error" not in out):
+        if not self._hold and (self._decoder is not None or out.find(b"error") < 0):
             self._begun = True  # nobody asks what it says, but for an error
             return out
         opening = look(self._x.dialect, out)
@@ -372,6 +372,8 @@ def _is_event(rest: bytes) -> bool:
 
 def _events_end(data: bytes) -> int:
     """Where the last whole event in `data` ends; 0 if none does."""
+    if data.endswith(_ENDS):
+        return len(data)
     return max((data.rfind(mark) + len(mark) for mark in _ENDS if mark in data), default=0)
 
 
