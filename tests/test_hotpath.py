@@ -123,12 +123,12 @@ async def test_rates_and_budgets_of_both_keys_add_no_more_than_their_ceiling(
     [
         ("openai", "gpt", 225),
         ("anthropic", "claude-3-5", 440),
-        ("google", "gemini-2.5-flash", 505),
+        ("google", "gemini-2.5-flash", 510),
         ("bedrock", "anthropic.claude", 460),
     ],
 )
 # Events are counted as they pass: the usage of a stream whose client leaves follows from them. And each asks the loop's
-# clock, for the distribution of gaps: 15 of these, 0.09 µs.
+# clock, for the distribution of gaps: 15 of these, 0.09 µs. (`find` is four more than `in`, and half its time.)
 async def test_an_event_of_a_stream_stays_below_its_ceiling(rig: Rig, dialect: str, model: str, ceiling: int) -> None:
     head, text, last = stream_parts(dialect)
     await rig.exchange(request(dialect, model, stream=True), head)
@@ -141,7 +141,7 @@ async def test_an_event_of_a_stream_stays_below_its_ceiling(rig: Rig, dialect: s
     assert b"".join(rig.down.written).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
 
-@pytest.mark.parametrize(("dialect", "model", "ceiling"), [("google", "gemini-2.5-flash", 255), ("openai", "gpt", 515)])
+@pytest.mark.parametrize(("dialect", "model", "ceiling"), [("google", "gemini-2.5-flash", 255), ("openai", "gpt", 520)])
 async def test_an_event_for_a_gemini_client_stays_below_its_ceiling(
     rig: Rig, dialect: str, model: str, ceiling: int
 ) -> None:
