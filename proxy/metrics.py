@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from adapters.types import Usage
 from proxy.exchange import GAPS
 from proxy.usage import Settled
 
@@ -49,6 +50,13 @@ class Histogram:
         """Counts one observation."""
         self.sum += value
         self.counts[bisect_left(self.edges, value)] += 1
+
+    def add_all(self, values: list[float]) -> None:
+        """Counts many."""
+        self.sum += sum(values)
+        counts, edges = self.counts, self.edges
+        for value in values:
+            counts[bisect_left(edges, value)] += 1
 
     def add_many(self, counts: Iterable[int], total: float) -> None:
         """Counts observations that are in buckets already."""
@@ -98,44 +106,50 @@ class Metrics:
         self.lag = Histogram(_FINE)
 
     def count(self, batch: Iterable[Settled]) -> None:
-        """Counts finished requests."""
+        """Counts finished requests: those that are alike together, which costs half as much as one by one."""
+        alike: dict[tuple[str | None, str, int], list[Settled]] = {}
         for kept in batch:
-            provider = kept.provider or "none"
-            labels = (provider, kept.dialect, kept.status)
-            if labels in self.requests or len(self.requests) < _MAX_STATUSES:
-                self.requests[labels] += 1
+            labels = (kept.provider, kept.dialect, kept.status)
+            group = alike.get(labels)
+            if group is None:
+                alike[labels] = [kept]
             else:
-                self.folded += 1
-            cell = self.cells[provider]
-            cell.duration.add(kept.duration)
-            cell.cost += (kept.cost or 0.0) + (kept.wasted or 0.0)
-            ttfb, usage = kept.ttfb, kept.usage
-            if usage is not None:
-                cell.input += usage.input
-                cell.output += usage.output
-                if usage.cached or usage.cache_write or usage.reasoning:
-                    cell.cached += usage.cached
-                    cell.cache_write += usage.cache_write
-                    cell.reasoning += usage.reasoning
-            if kept.streamed and ttfb is not None:
-                cell.first.add(ttfb)
-                if usage is not None and usage.output > 1:
-                    cell.pace.add((kept.duration - ttfb) / (usage.output - 1))
-            gaps = kept.gaps
-            if gaps is not None:
-                cell.gaps.add_many((gaps.count - sum(gaps.long), *gaps.long), gaps.sum)
+                group.append(kept)
+        for (provider, dialect, status), group in alike.items():
+            self._count(provider or "none", dialect, status, group)
+
+    def _count(self, provider: str, dialect: str, status: int, group: list[Settled]) -> None:
+        labels = (provider, dialect, status)
+        if labels in self.requests or len(self.requests) < _MAX_STATUSES:
+            self.requests[labels] += len(group)
+        else:
+            self.folded += len(group)
+        cell = self.cells[provider]
+        cell.duration.add_all([kept.duration for kept in group])
+        cell.cost += sum([kept.cost for kept in group if kept.cost])
+        self.overhead.add_all([kept.overhead for kept in group if kept.overhead is not None])
+        _count_tokens(cell, [kept.usage for kept in group if kept.usage is not None])
+        well = 0
+        for kept in group:
+            if kept.streamed:
+                _count_stream(cell, kept)
+            if kept.tries_json is not None:
+                self._count_tries(cell, kept)
+            elif kept.tries:
+                well += 1
             if kept.queued:
                 self.queued.add(kept.queued)
             if kept.cache is not None:
                 self.cache[kept.cache] += 1
-            tries = kept.tries
-            for attempt in tries:
-                self.attempts[(attempt.provider, attempt.kind or "ok")] += 1
-                if attempt.reason != "first":
-                    self.reasons[(attempt.provider, attempt.reason)] += 1
-            overhead = kept.overhead
-            if overhead is not None:
-                self.overhead.add(overhead)
+        if well:
+            self.attempts[(provider, "ok")] += well
+
+    def _count_tries(self, cell: Cell, kept: Settled) -> None:
+        cell.cost += kept.wasted or 0.0
+        for attempt in kept.tries:
+            self.attempts[(attempt.provider, attempt.kind or "ok")] += 1
+            if attempt.reason != "first":
+                self.reasons[(attempt.provider, attempt.reason)] += 1
 
     def samples(self) -> dict[str, float]:
         """Every sample as `name{labels}` → value."""
@@ -168,6 +182,26 @@ class Metrics:
             1  # this one's; those of workers that left are kept like their other counts
         )
         return out
+
+
+def _count_tokens(cell: Cell, used: list[Usage]) -> None:
+    cell.input += sum([usage.input for usage in used])
+    cell.output += sum([usage.output for usage in used])
+    for usage in used:
+        if usage.cached or usage.cache_write or usage.reasoning:
+            cell.cached += usage.cached
+            cell.cache_write += usage.cache_write
+            cell.reasoning += usage.reasoning
+
+
+def _count_stream(cell: Cell, kept: Settled) -> None:
+    ttfb, usage, gaps = kept.ttfb, kept.usage, kept.gaps
+    if ttfb is not None:
+        cell.first.add(ttfb)
+        if usage is not None and usage.output > 1:
+            cell.pace.add((kept.duration - ttfb) / (usage.output - 1))
+    if gaps is not None:
+        cell.gaps.add_many((gaps.count - sum(gaps.long), *gaps.long), gaps.sum)
 
 
 def publish(path: Path, samples: dict[str, float]) -> None:

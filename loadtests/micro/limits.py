@@ -81,7 +81,7 @@ class Crowd:
             self._loop.call_soon(door.data_received, self.sent)
         while not self._over.done():
             await asyncio.wait((self._over,), timeout=0.1)
-            self._rig.gateway.ledger._waiting.clear()
+            self._rig.gateway.ledger._ended.clear()
         return (time.process_time() - began) / self.done * 1e6
 
 

@@ -311,7 +311,7 @@ class Rig:
         self.door.data_received(request)
         await self._answered
         await asyncio.sleep(0)
-        self.gateway.ledger._waiting.clear()
+        self.gateway.ledger._ended.clear()
         return b"".join(self.down.written)
 
     async def stop(self) -> None:

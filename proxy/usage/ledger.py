@@ -1,9 +1,10 @@
 """The ledger of one worker: takes exchanges on the hot path, writes their rows in batches off it.
 
-Four times a second what has settled becomes rows and goes to the store; requests that have been under way for longer
-than that leave a row that says so, which their end completes. Rows that the store does not take go to a journal on disk
-and are written when the store takes rows again; only when the disk is full as well do they wait in memory, bounded.
-What is lost then is counted.
+A few dozen exchanges that have ended are counted, told in the log and made rows of at once, while they are in the
+processor's caches: one by one would cost more, and so would a quarter of a second of them. Four times a second their
+rows go to the store; requests that have been under way for longer than that leave a row that says so, which their end
+completes. Rows that the store does not take go to a journal on disk and are written when the store takes rows again;
+only when the disk is full as well do they wait in memory, bounded. What is lost then is counted.
 
 In strict mode every request is in the journal before its provider hears of it, and its row before it is forgotten: a
 process that is killed loses none.
@@ -26,7 +27,7 @@ from proxy.usage.lines import line_of
 from proxy.usage.rows import Record, Settled, pending_of, record_of, settled
 
 _KEPT = 100_000  # rows that wait in memory at most; beyond that the oldest are dropped and counted
-_SLICE = 50  # rows made in one turn of the loop
+_TOGETHER = 32  # exchanges that have ended become rows together
 _PENDING_AFTER = 0.3  # seconds after which a request under way leaves a row
 _LOOK_AFTER = 5.0  # seconds between looks for journals of workers that are gone
 _BATCH = 2_000  # rows of a journal written at once
@@ -89,7 +90,7 @@ class Ledger:
         self._journal = journal
         self._under_way = under_way
         self.strict = strict and journal is not None
-        self._waiting: deque[Settled] = deque(maxlen=_KEPT)
+        self._ended: list[Exchange] = []
         self._unwritten: deque[Record] = deque(maxlen=_KEPT)
         self._noted: Set[str] = frozenset()
         self._look_at = 0.0
@@ -109,18 +110,23 @@ class Ledger:
     @property
     def waiting(self) -> int:
         """Rows that wait in memory."""
-        return len(self._waiting) + len(self._unwritten)
+        return len(self._ended) + len(self._unwritten)
 
     def put(self, x: Exchange, ended: float) -> None:
-        """Takes a settled exchange, and only what it comes to is kept: while it is in the processor's caches that costs
-        less than letting a quarter of a second of exchanges pile up. Never waits, never fails."""
+        """Takes an exchange that has ended, and what nobody asks for any more from it. Never waits, never fails."""
         x.ended = ended
-        kept = settled(x, ended)
+        headers = x.headers
+        if b"x-portkey-metadata" in headers or b"baggage" in headers:
+            x.metadata  # noqa: B018 - read now, because it is kept and the headers are not
+        x.body = b""
+        x.headers = {}
+        x.raw_headers = ()
         if self.strict:
-            self._keep([record_of(kept)])
-        if len(self._waiting) == _KEPT:
-            self._dropped += 1
-        self._waiting.append(kept)
+            self._keep([record_of(settled(x, ended))])
+        self._ended.append(x)
+        if len(self._ended) == _TOGETHER:
+            # In a turn of its own: this request's answer and connection have no part in what becomes of others.
+            asyncio.get_running_loop().call_soon(self.pump)
 
     def reserve(self, x: Exchange) -> None:
         """In strict mode, before a provider hears of the request: keeps that it has begun. Raises OSError."""
@@ -136,7 +142,7 @@ class Ledger:
         """
         patience = _LAST_CHANCE if last else _PATIENCE
         async with self._flushing:
-            rows, done = await self._take()
+            rows, done = self._take()
             if self._writing is not None:
                 await asyncio.wait((self._writing,), timeout=patience if last else 0)
             if self._writing is not None:
@@ -206,12 +212,12 @@ class Ledger:
                 raise
             journal.remove(segment)
 
-    def pump(self, most: int = _KEPT) -> None:
+    def pump(self) -> None:
         """Hands what has finished to the sinks and to the log, and makes it ready for the store."""
-        waiting = self._waiting
-        batch = [waiting.popleft() for _ in range(min(most, len(waiting)))]
-        if not batch:
+        ended, self._ended = self._ended, []
+        if not ended:
             return
+        batch = [settled(x, x.ended) for x in ended]
         for sink in self.sinks:
             sink(batch)
         if self._log is not None:
@@ -222,7 +228,7 @@ class Ledger:
                 self._dropped += len(batch)
         self._keep_in_memory(list(map(record_of, batch)))
 
-    async def _take(self) -> tuple[list[Record], list[str]]:
+    def _take(self) -> tuple[list[Record], list[str]]:
         """The rows of everything that has settled and of what has been under way for a while, and the segments of the
         journal that hold nothing else."""
         done: list[str] = []
@@ -232,9 +238,7 @@ class Ledger:
             # While something is being written still, a segment may wait for that, and that may fail.
             certain = self._writing is None and not self._behind
             done = self._journal.segments(foreign=False) if certain else []
-        while self._waiting:
-            self.pump(_SLICE)
-            await asyncio.sleep(0)
+        self.pump()
         rows = [*self._unwritten, *self._pending()]
         self._unwritten.clear()
         return rows, done

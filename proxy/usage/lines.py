@@ -44,15 +44,15 @@ def line_of(kept: Settled) -> Line:
     """The line of a finished request."""
     usage, ttfb = kept.usage, kept.ttfb
     return Line(
-        round(kept.at, 3),
+        int(kept.at * 1000) / 1000,  # `round` would take longer than all the rest
         kept.request_id,
         kept.method,
         kept.path,
         kept.status,
-        round(kept.duration * 1000, 3),
+        int(kept.duration * 1e6) / 1000,
         len(kept.tries),
         None if kept.trace_id == kept.request_id else kept.trace_id,
-        None if ttfb is None else round(ttfb * 1000, 3),
+        None if ttfb is None else int(ttfb * 1e6) / 1000,
         kept.key,
         kept.target,
         kept.provider,

@@ -51,7 +51,9 @@ class Settled(msgspec.Struct, gc=False, frozen=True):
 
     `model` is the client's name for it, `sent_model` the one that the provider was asked for. `cost` is what the
     delivered answer cost, by the prices of `price`; `wasted` what attempts cost that brought nothing; `saved` what a
-    kept answer had cost. What is not known is None, never nought.
+    kept answer had cost. What is not known is None, never nought. `tries_json` is None where there was one attempt and
+    it went well, or none. `overhead` is what the gateway itself took until the answer's first byte, of requests that
+    went to a provider once and well; that of others is not to be told from waiting.
     """
 
     request_id: str
@@ -89,43 +91,47 @@ class Settled(msgspec.Struct, gc=False, frozen=True):
     span: Span | None
     dropped: tuple[str, ...] = ()
     gaps: Gaps | None = None
-
-    @property
-    def overhead(self) -> float | None:
-        """Seconds that the gateway itself took until the answer's first byte, of requests that went to a provider once
-        and well; those of others are not to be told from waiting."""
-        tries, ttfb = self.tries, self.ttfb
-        if len(tries) != 1 or ttfb is None or not self.read or tries[0].kind is not None:
-            return None
-        return max(0.0, ttfb - self.read - self.upstream - self.queued)
+    overhead: float | None = None
 
 
 def settled(x: Exchange, ended: float) -> Settled:
     """What an exchange comes to. `ended` is the monotonic clock."""
-    leaf, key, began, usage, attempts = x.leaf, x.key, x.started, x.usage, x.attempts
-    target = None if leaf is None else leaf.target
-    last, wasted, tries = None, None, None
+    leaf, key, began, usage, attempts, model = x.leaf, x.key, x.started, x.usage, x.attempts, x.model
+    first_byte, read, sent_model = x.first_byte, x.read, x.model
+    last, wasted, tries, overhead = None, None, None, None
     if len(attempts) == 1 and attempts[0].kind is None:
         last = attempts[0]
+        if first_byte and read:
+            overhead = first_byte - read - x.upstream - x.queued
     elif attempts:
         last = _last(x)
         wasted, tries = _wasted(x, last), _tries(x)
-    model = last.model if last is not None and last.model else x.model
-    price = None if target is None or not model else target.prices.find(model)
-    cost = None if usage is None or price is None else price.cost(usage)
-    saved = None
+    if last is not None and last.model:
+        sent_model = last.model
+    target, provider, where, price, cost, saved = None, None, None, None, None, None
+    if leaf is not None:
+        compiled, where = leaf.target, leaf.where
+        target, provider = compiled.slug, compiled.provider.name
+        if sent_model:
+            price = compiled.prices.find(sent_model)
+            if price is not None and usage is not None:
+                cost = price.cost(usage)
     if x.saved is not None:  # the cache answered, and nobody was paid
         cost, saved = 0.0, None if price is None else price.cost(x.saved)
+    tags = x.tags
+    if tags is None:
+        # Nearly all requests bring none: one that has ended has no headers any more.
+        tags = x.metadata if x.headers or x.user or (key is not None and key.metadata) else {}
     return Settled(
         x.request_id,
         x.trace_id,
         x.at,
         None if key is None else key.id,
         None if key is None else key.name,
-        None if target is None else target.slug,
-        None if target is None else target.provider.name,
-        x.model,
-        x.dialect.value,
+        target,
+        provider,
+        model,
+        x.dialect._value_,  # `value` itself is a function of Python's, and this is asked for every request
         x.method,
         x.path,
         x.status,
@@ -133,16 +139,16 @@ def settled(x: Exchange, ended: float) -> Settled:
         attempts,
         x.streamed,
         ended - began,
-        x.first_byte - began if x.first_byte else None,
+        first_byte - began if first_byte else None,
         "ok" if x.kind is None else x.kind.value,
-        x.read - began if x.read else 0.0,
+        read - began if read else 0.0,
         x.upstream,
         x.queued,
         x.cache,
-        model,
+        sent_model,
         x.config,
-        None if leaf is None else leaf.where,
-        x.metadata,
+        where,
+        tags,
         cost,
         None if price is None or cost is None else price.id,
         wasted,
@@ -152,6 +158,7 @@ def settled(x: Exchange, ended: float) -> Settled:
         x.span,
         x.dropped,
         x.gaps,
+        overhead if overhead is None or overhead > 0.0 else 0.0,
     )
 
 
@@ -188,8 +195,21 @@ def record_of(kept: Settled) -> Record:
         kept.wasted,
         kept.saved,
         kept.tries_json,
-        _details(usage, kept.method),
+        None if kept.method == POST and (usage is None or _is_plain(usage)) else _details(usage, kept.method),
         int(usage is not None and usage.estimated),
+    )
+
+
+def _is_plain(usage: Usage) -> bool:
+    """Whether there is nothing of it that goes into the details."""
+    return usage.tier is None and not (
+        usage.cache_write_1h
+        or usage.audio_input
+        or usage.audio_output
+        or usage.image_input
+        or usage.image_output
+        or usage.searches
+        or usage.seconds
     )
 
 

@@ -24,7 +24,7 @@ from proxy.journal import Journal
 from proxy.limits import Limiters
 from proxy.ports import Rows
 from proxy.prices import Entry, Prices, table_of
-from proxy.usage import Ledger, ledger, line_of, pending_of, record_of, settled
+from proxy.usage import Ledger, Settled, ledger, line_of, pending_of, record_of, settled
 from proxy.usage_columns import COLUMNS, PENDING
 
 PRICES = Prices(
@@ -201,6 +201,36 @@ async def test_rows_are_written_once_and_in_their_order() -> None:
     await ledger.flush()
     assert list(store.rows) == [f"r{n}" for n in range(250)]
     assert (ledger.written, ledger.dropped, ledger.waiting) == (250, 0, 0)
+
+
+async def test_what_has_ended_is_counted_by_the_dozen_and_keeps_no_prompt() -> None:
+    counted: list[str] = []
+    ledger = Ledger(Store().append, None, [lambda batch: counted.extend(kept.request_id for kept in batch)])
+    given = {b"x-portkey-metadata": b'{"team":"x"}'}
+    prompts = [
+        exchange(request_id=f"r{n}", body=b"a prompt", headers=given, raw_headers=((b"a", b"b"),)) for n in range(40)
+    ]
+    for x in prompts:
+        ledger.put(x, 101.0)
+    await asyncio.sleep(0)
+    assert counted == [f"r{n}" for n in range(40)]
+    assert {(x.body, x.raw_headers, x.metadata["team"]) for x in prompts} == {(b"", (), "x")}
+
+
+async def test_an_exchange_that_cannot_be_settled_does_not_reach_the_next_one() -> None:
+    def fails(batch: list[Settled]) -> None:
+        raise ValueError
+
+    store, told = Store(), []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["exception"]))
+    ledger = Ledger(store.append, None, [fails])
+    put(ledger, 0, 32)
+    await asyncio.sleep(0)
+    assert isinstance(told[0], ValueError)
+    ledger.sinks.clear()
+    put(ledger, 32, 64)
+    await ledger.flush()
+    assert list(store.rows) == [f"r{n}" for n in range(32, 64)]
 
 
 async def test_rows_that_the_store_refuses_wait_on_disk_and_are_written_when_it_takes_them(

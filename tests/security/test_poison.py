@@ -148,7 +148,7 @@ async def test_a_row_that_no_store_can_keep_costs_none_of_the_others(store: Stor
     async with _telling("openai", 1, store=store) as rig:
         for _ in range(5):
             await rig.chat()
-        taken, _ = await rig.gateway.ledger._take()
+        taken, _ = rig.gateway.ledger._take()
         rows = list(taken)
         spoilt = list(rows[2])
         spoilt[COLUMNS.index("input_tokens")] = 2**70
