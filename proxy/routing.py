@@ -63,8 +63,9 @@ def _config(x: Exchange, key: Key) -> Plan | Node | None:
         if slug[:3] != "pc-":
             message = "Invalid config passed: it must be a JSON object or the slug of a saved config (pc-…)."
             raise Refused(Kind.INVALID_REQUEST, message, param="config")
-        x.config = slug
-        return x.snapshot.saved(slug)
+        plan = x.snapshot.saved(slug)
+        x.config = slug  # what exists: reports have a place for each
+        return plan
     if key.config is not None:
         x.config = key.config
         return x.snapshot.saved(key.config)

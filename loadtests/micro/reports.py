@@ -3,9 +3,9 @@
     python -m loadtests.micro.reports [--rows 1000000] [--days 90] [--postgres | --url postgresql://…] [--keep PATH]
 
 Rows of twenty API keys, five virtual keys and ten models go into an empty database by the ledger's own job. One in ten
-failed; every one has a team (of twenty), a user (of a thousand) and a request of its own as metadata. The days are then
-closed, as the gateway does when they are over. `--postgres` starts a server of its own with PostgreSQL's own settings;
-`--keep` builds the SQLite file there, or takes what is there.
+failed; every one has a team (of twenty), a user (of its key's fifty) and a request of its own as metadata. The days are
+then closed, as the gateway does when they are over. `--postgres` starts a server of its own with PostgreSQL's own
+settings; `--keep` builds the SQLite file there, or takes what is there.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def rows(count: int, days: int) -> list[Row]:
     dice = random.Random(count)
     made = []
     for n in range(count):
-        status = dice.choice(_STATUSES)
+        status, key = dice.choice(_STATUSES), dice.randrange(20)
         known = {
             "request_id": f"{dice.getrandbits(32):08x}{n:024x}",
             "at": _FIRST + n * days * DAY // count,
-            "api_key": f"key-{dice.randrange(20)}",
+            "api_key": f"key-{key}",
             "virtual_key": f"vk-{dice.randrange(5)}",
             "provider": "openai",
             "model": f"model-{dice.randrange(10)}",
@@ -64,7 +64,7 @@ def rows(count: int, days: int) -> list[Row]:
             "config": f"pc-{dice.randrange(8)}",
             "target": "config",
             "metadata": json.dumps(
-                {"team": f"t{dice.randrange(20)}", "_user": f"u{dice.randrange(1000)}", "request": f"{n}"},
+                {"team": f"t{dice.randrange(20)}", "_user": f"u{key * 50 + dice.randrange(50)}", "request": f"{n}"},
                 separators=(",", ":"),
             ),
             "cache": dice.choice([None, "HIT", "MISS"]),
@@ -90,6 +90,7 @@ def _fill(lane: Lane, count: int, days: int) -> None:
 def cases(days: int) -> dict[str, Callable[[Connection], object]]:
     """Reports by name."""
     half = Filter(since=_FIRST + DAY // 3, until=_FIRST + days * DAY - DAY // 5)
+    week = Filter(since=_FIRST, until=_FIRST + 7 * DAY)
     hours = Filter(since=_FIRST + DAY // 3, until=_FIRST + DAY // 3 + 3 * DAY)
     one, model = Filter(keys=("key-7",)), Filter(models=((None, "model-7"),))
 
@@ -126,7 +127,8 @@ def cases(days: int) -> dict[str, Callable[[Connection], object]]:
         "metadata:team, key": summed(("metadata:team", "key")),
         "metadata:_user, key": summed(("metadata:_user", "key")),
         "model of one team": summed(("model",), Filter(metadata=(("team", "t3"),))),
-        "metadata:request": summed(("metadata:request",)),
+        "metadata:_user, model": summed(("metadata:_user", "model")),
+        "metadata:request, a week": summed(("metadata:request",), week),
     }
 
 

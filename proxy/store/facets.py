@@ -1,13 +1,14 @@
 """Sums by day of each facet of requests (`sums.FACETS`, fields of the metadata): written, bounded, and caught up with.
 
 A day keeps so many values of one metadata field, and so many fields; of a field that has more, its rows are read. So
-whoever puts an id into the metadata pays with slower reports on that field, and not with a second ledger.
+whoever puts an id into the metadata pays with slower reports on that field, and not with a second ledger. Nor does one
+who invents models: beyond so many of one API key they are summed up as one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from proxy.store import sums
@@ -16,9 +17,14 @@ from proxy.usage_columns import COLUMNS
 
 VALUES, FIELDS = 3000, 100
 """How many values of a field, and how many fields, have sums in one day."""
+SETS = 3000
+"""How many sets of status, virtual key, provider and model have sums of their own for one API key in one day."""
+OTHER = "(other)"
+"""The model of the others."""
 UNFACETED = "faceted IS NULL AND outcome <> 'pending'"
 OPEN = "open"
 """The content of a closed day whose rows are to be read."""
+_KEY = "key:"  # before an API key in the place of a facet: how many of those sets it has
 _FIELDS = "*"  # in the place of a field's name: how many fields there are
 _COUNT = (
     "INSERT INTO usage_facet_days (day, facet, kept) VALUES (?, ?, ?) "
@@ -26,7 +32,57 @@ _COUNT = (
 )
 
 
-def add(connection: Connection, found: dict[sums.Facet, sums.Added]) -> None:
+Days = dict[sums.Key, sums.Added]
+Facets = dict[sums.Facet, sums.Added]
+
+
+def fold(connection: Connection, days: Days, found: Facets) -> tuple[Days, Facets]:
+    """The same sums, with `OTHER` in place of models for which a day has no more room: clients name models, and may
+    invent one for each request. In a transaction that writes."""
+    fresh: dict[tuple[int, str], list[sums.Facet]] = {}
+    for key in _absent(connection, [key for key in found if key[0] == sums.KEYED]):
+        fresh.setdefault((key[1], key[3]), []).append(key)
+    folded: set[sums.Facet] = set()
+    for (day, api_key), keys in sorted(fresh.items()):
+        facet = _KEY + api_key
+        row = connection.execute(
+            "SELECT kept FROM usage_facet_days WHERE day = ? AND facet = ?", (day, facet)
+        ).fetchone()
+        room = max(0, SETS - (0 if row is None else int(row["kept"])))
+        folded.update(sorted(keys)[room:])
+        if room:
+            connection.execute(_COUNT, (day, facet, min(room, len(keys))))
+    if not folded:
+        return days, found
+    days, kept = Days(), Facets()
+    for key, one in found.items():
+        key = (*key[:6], OTHER) if key in folded else key
+        _add(kept, key, one)
+        if key[0] == sums.KEYED:
+            _add(days, (key[1], *key[3:]), one)
+    return days, kept
+
+
+def _add(found: dict[Any, sums.Added], key: Any, one: sums.Added) -> None:
+    known = found.get(key)
+    found[key] = one if known is None else [a + b for a, b in zip(known, one, strict=True)]
+
+
+def _absent(connection: Connection, keys: list[sums.Facet]) -> list[sums.Facet]:
+    """Those that have no sums by status yet."""
+    there: set[tuple[Any, ...]] = set()
+    for part in parts(keys):
+        rows = connection.execute(
+            "SELECT day, value, api_key, virtual_key, provider, model FROM usage_facets WHERE facet = 'status' "  # noqa: S608
+            "AND (day, value, api_key, virtual_key, provider, model) IN "
+            f"(VALUES {', '.join(['(CAST(? AS BIGINT), ?, ?, ?, ?, ?)'] * len(part))})",
+            list(chain.from_iterable(key[1:] for key in part)),
+        ).fetchall()
+        there.update(tuple(row[name] for name in ("day", "value", *sums.KEYS)) for row in rows)
+    return [key for key in keys if key[1:] not in there]
+
+
+def add(connection: Connection, found: Facets) -> None:
     """Adds to the sums of facets, but for those that have too many values. In a transaction that writes."""
     fields = sorted(key[:3] for key in found if key[0].startswith(sums.METADATA))
     refused: set[tuple[str, int]] = set()

@@ -27,6 +27,7 @@ def append(connection: Connection, rows: Sequence[Row]) -> None:
     with connection.writing():
         taken = _add_embedded(connection, ordered) if connection.kind == "sqlite" else _add(connection, ordered)
         days, found = sums.added([row for row in taken if row[_OUTCOME] != PENDING])
+        days, found = facets.fold(connection, days, found)
         sums.write(connection, "usage_days", days)
         facets.add(connection, found)
 

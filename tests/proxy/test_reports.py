@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -312,6 +313,34 @@ async def test_fields_with_too_many_values_are_read_from_the_rows(
     kept = ask(place, "SELECT count(*) FROM usage_facets WHERE facet = 'metadata:id'")[0][0]
     assert kept <= 4 * 40
     assert ask(place, "SELECT count(DISTINCT facet) FROM usage_facets WHERE facet LIKE 'metadata:%'")[0][0] <= 4 * 4
+
+
+async def test_models_that_clients_invent_are_summed_up_as_one(
+    place: str, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facets, "SETS", 25)
+    base = START + 100 * DAY
+    invented = [
+        row | {"request_id": f"new-{n}", "at": base + n % 2 * DAY + n, "api_key": "hostile", "model": f"m{n // 3:03}"}
+        for n, row in enumerate(ROWS)
+    ]
+    honest = [row | {"request_id": f"honest-{n}", "at": base + n} for n, row in enumerate(ROWS[:50])]
+    for start in range(0, len(ROWS), 40):
+        await store.append_usage([tuple(row.values()) for row in (*invented[start : start + 40], *honest)])
+    wanted = Filter(since=base, until=base + 2 * DAY, keys=("hostile",))
+    by_model = await store.run("reports", sums, ("model",), wanted)
+    assert len(by_model) <= 2 * 25 + 1
+    assert by_model[("(other)",)]["requests"] > 400
+    assert by_model[("m000",)]["requests"] == 3
+    # Nothing is lost by it, the statuses are still told apart, and other keys keep their models.
+    whole = await store.run("reports", sums, ("status",), wanted)
+    assert {status: one["requests"] for (status,), one in whole.items()} == Counter(row["status"] for row in invented)
+    assert sum(one["requests"] for one in by_model.values()) == len(ROWS)
+    found = await store.run("reports", sums, ("model",), Filter(since=base, until=base + DAY, keys=("key-1",)))
+    assert {model for (model,) in found} == {"gpt-4o", "gpt-4o-mini"}
+    count = "SELECT count(*) FROM {} WHERE api_key = 'hostile'"
+    assert ask(place, count.format("usage_days"))[0][0] <= 2 * (25 + 3)
+    assert ask(place, count.format("usage_facets"))[0][0] <= 2 * (25 + 9)
 
 
 async def test_sums_by_day_are_those_of_the_rows_whatever_was_written_twice(place: str, store: SqlStore) -> None:
