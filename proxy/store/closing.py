@@ -104,7 +104,5 @@ def _by_keys(connection: Connection, facet: str, day: int) -> Made:
             value, *given = (row[f"g{index}"] or "" for index in range(1 + len(columns)))
             keys: Any = (dict(zip(columns, given, strict=True)).get(key, "") for key in KEYS)
             place = (f"{pair}:{facet}", day, value, *keys)
-            # Nothing and empty text are one.
-            one, known = [row[name] or 0 for name in NAMES], rows.get(place)
-            rows[place] = one if known is None else [a + b for a, b in zip(known, one, strict=True)]
+            sums.join(rows, place, [row[name] or 0 for name in NAMES])  # nothing and empty text are one
     return requests, ",".join(made), rows

@@ -57,15 +57,10 @@ def fold(connection: Connection, days: Days, found: Facets) -> tuple[Days, Facet
     days, kept = Days(), Facets()
     for key, one in found.items():
         key = (*key[:6], OTHER) if key in folded else key
-        _add(kept, key, one)
+        sums.join(kept, key, one)
         if key[0] == sums.KEYED:
-            _add(days, (key[1], *key[3:]), one)
+            sums.join(days, (key[1], *key[3:]), one)
     return days, kept
-
-
-def _add(found: dict[Any, sums.Added], key: Any, one: sums.Added) -> None:
-    known = found.get(key)
-    found[key] = one if known is None else [a + b for a, b in zip(known, one, strict=True)]
 
 
 def _absent(connection: Connection, keys: list[sums.Facet]) -> list[sums.Facet]:

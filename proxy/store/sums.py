@@ -73,11 +73,11 @@ def added(rows: Sequence[tuple[Any, ...]]) -> tuple[dict[Key, Added], dict[Facet
     for (day, *keys, status, outcome, cache, config, metadata), columns in _groups(rows):
         sums = _added(columns, status or 0, outcome, cache)
         a, b, c, d = (key or "" for key in keys)
-        _add(days, (day, a, b, c, d), sums)
-        _add(facets, ("", day, "", *_NO_KEYS), sums)
-        _add(facets, (KEYED, day, "" if status is None else str(status), a, b, c, d), sums)
+        join(days, (day, a, b, c, d), sums)
+        join(facets, ("", day, "", *_NO_KEYS), sums)
+        join(facets, (KEYED, day, "" if status is None else str(status), a, b, c, d), sums)
         for facet, value in (("outcome", outcome), ("cache", cache), ("config", config), *_fields(metadata)):
-            _add(facets, (facet, day, value or "", *_NO_KEYS), sums)
+            join(facets, (facet, day, value or "", *_NO_KEYS), sums)
     return days, facets
 
 
@@ -101,7 +101,8 @@ def _groups(rows: Sequence[tuple[Any, ...]]) -> Iterable[tuple[tuple[Any, ...], 
     return ((key, list(zip(*group, strict=True))) for key, group in groups.items())
 
 
-def _add(found: dict[Any, Added], key: Any, sums: Added) -> None:
+def join(found: dict[Any, Added], key: Any, sums: Added) -> None:
+    """Adds to what stands under a key."""
     known = found.get(key)
     found[key] = sums if known is None else [one + other for one, other in zip(known, sums, strict=True)]
 
