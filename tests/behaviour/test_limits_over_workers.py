@@ -61,8 +61,9 @@ async def test_a_limit_holds_over_all_workers(launch: Launch, provider: Provider
 
 async def test_a_killed_workers_permits_come_back(launch: Launch, provider: Provider) -> None:
     gateway = launch(config(provider.url, concurrency=4), workers=2)
+    lines = list[Line]()
     for _ in range(3):
-        await forever(gateway, 8)
+        lines += await forever(gateway, 8)
         await provider.until(lambda stats: stats["open"] == 4)
         for pid in gateway.workers():
             os.kill(pid, signal.SIGKILL)
@@ -77,6 +78,9 @@ async def test_a_killed_workers_permits_come_back(launch: Launch, provider: Prov
             assert time.monotonic() < began + 30
         print(f"all permits are back after {time.monotonic() - began:.2f} s")
     assert provider.stats["max_in_flight"] <= 4
+    for line in lines:
+        line.leave()
+    await asyncio.sleep(0)  # their ends come with the loop's next turn
 
 
 async def test_a_new_generation_of_workers_counts_with_the_old_one(launch: Launch, provider: Provider) -> None:
