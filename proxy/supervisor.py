@@ -83,6 +83,7 @@ class Supervisor(Arbiter):  # type: ignore[misc]
         self._backoff = Backoff()
         self._ready: set[int] = set()
         self._retiring: dict[int, float] = {}
+        self._crowded = False
         self._announced = False
         self._ending = signal.SIGTERM
 
@@ -112,11 +113,24 @@ class Supervisor(Arbiter):  # type: ignore[misc]
         return pid
 
     def spawn_workers(self) -> None:
-        """Brings the generation to its number, one straight after the other, unless workers crash as they start."""
+        """Brings the generation to its number, one straight after the other, unless workers crash as they start, or
+        there are so many that the next one must wait until another has ended."""
         for _ in range(self.num_workers - len(self._serving())):
             if not self._backoff.allows(time.monotonic()):
                 return
+            if len(self.WORKERS) >= self._places:
+                if not self._crowded:
+                    self._crowded = True
+                    _log.warning("%d workers serve or still end; further ones start as those have", len(self.WORKERS))
+                return
             self.spawn_worker()
+        self._crowded = False
+
+    @property
+    def _places(self) -> int:
+        """How many workers can be at a time: so many have room in the memory in which they count limits together."""
+        memory = self.app.setup.memory
+        return sys.maxsize if memory is None else memory.slots
 
     def manage_workers(self) -> None:
         """Replaces who is gone, lets a new generation take over once all of it accepts, and ends who overstays."""
@@ -192,15 +206,31 @@ class Supervisor(Arbiter):  # type: ignore[misc]
     def handle_hup(self) -> None:
         """Reads the configuration afresh; only one that can be used replaces the workers."""
         setup: Setup = self.app.setup
+        before = setup.file
         try:
             setup.file = setup.load()
         except ConfigError as error:
             _log.error("the configuration file cannot be used; the workers stay as they are:\n%s", error)
             return
+        # While a whole generation waits to be replaced, the one that came for that is not needed any more.
+        needed = {pid for pid, since in self._retiring.items() if not since and pid in self._ready}
+        if len(needed) < self.num_workers:
+            needed.update(self._serving())
+        if setup.workers + len(needed) > self._places:
+            _log.error(
+                "%d workers cannot start beside the %d that serve, %d at a time is the most: the workers stay as they "
+                "are; for so many stop the gateway and start it again",
+                *(setup.workers, len(needed), self._places),
+            )
+            setup.file = before
+            return
         self.app.reload()
         self.setup(self.app)
-        for pid in self.WORKERS:
-            self._retiring.setdefault(pid, 0.0)
+        now = time.monotonic()
+        for pid in self._serving():
+            self._retiring[pid] = 0.0 if pid in needed else now
+            if pid not in needed:
+                self.kill_worker(pid, RETIRE)
         self.manage_workers()
 
     def handle_usr2(self) -> None:

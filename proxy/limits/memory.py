@@ -21,12 +21,13 @@ import mmap
 import os
 import secrets
 import tempfile
+import time
 from enum import IntEnum
 from pathlib import Path
 from struct import Struct
 
 from adapters.errors import Kind
-from proxy.errors import Refused
+from proxy.errors import Refused, StartupError
 from proxy.limits import locks
 from proxy.limits.purses import SIZE as PURSES
 from proxy.limits.purses import Purses
@@ -37,6 +38,7 @@ _HEADER = 16384
 _SLOT_STATES = 1024  # offset of one u32 a slot: 0 or the pid of its worker
 _LEADER = 1  # bytes of the file that carry record locks
 _SLOTS = 16
+_TRIES, _TRY_EVERY = 5, 0.15  # for a slot; seconds
 _ROWS = 16384
 VARIABLE = "_LIMITS_FD"
 """In the environment of a process that another one became by exec: the memory goes on."""
@@ -54,7 +56,7 @@ class Mode(IntEnum):
     """They have ended, and the strict policy lets nobody in."""
 
 
-class Full(Exception):
+class Full(StartupError):
     """There is no row or no slot left."""
 
 
@@ -102,8 +104,8 @@ class Memory:
 
     @classmethod
     def create(cls, workers: int, purses: Purses | None = None) -> Memory:
-        """New memory, for this many workers and their successors beside them."""
-        slots = min(3072, max(16, workers * 4))
+        """New memory, for this many workers, or one for each core, and their successors beside them."""
+        slots = min(3072, max(32, 4 * workers, 4 * (os.cpu_count() or 1)))
         made = cls(_file(), slots, purses)
         made.u32[0] = 0
         made.i64[cls.COUNT // 8] = 0
@@ -132,17 +134,27 @@ class Memory:
     # -- slots
 
     def attach(self) -> None:
-        """Takes a slot for this process. Raises Full."""
+        """Takes a slot for this process; where none is free, waits a moment for those of the dead. Raises Full."""
+        for _ in range(_TRIES):
+            if self._take_slot():
+                return
+            self.sweep()
+            time.sleep(_TRY_EVERY)
+        raise Full(
+            f"all {self.slots} places for workers are taken, by those that serve and those that still end; a worker "
+            "more can start when one has ended, or when the gateway was started again"
+        )
+
+    def _take_slot(self) -> bool:
         states = _SLOT_STATES // 4
-        pid = os.getpid()
         with self.locked(0):
             for slot in range(self.slots):
                 if self.u32[states + slot] == 0 and self._lock_byte(_SLOTS + slot):
-                    self.u32[states + slot] = pid
+                    self.u32[states + slot] = os.getpid()
                     self.slot = slot
                     self.i64[WIDTH] = max(self.i64[WIDTH], slot + 1)
-                    return
-        raise Full(f"all {self.slots} slots for workers are taken")
+                    return True
+        return False
 
     def detach(self) -> None:
         """Gives the slot back, with everything in its column."""

@@ -10,6 +10,7 @@ import socket
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import aiohttp.http
 import pytest
@@ -18,7 +19,7 @@ from proxy import workers
 from proxy.config.file import FileConfig
 from proxy.config.settings import ServerSettings
 from proxy.errors import StartupError
-from proxy.supervisor import Backoff, Supervisor
+from proxy.supervisor import RETIRE, Backoff, Supervisor
 from proxy.workers import Application, GatewayWorker, Setup, check_parser, listen, raise_descriptors
 
 
@@ -170,6 +171,77 @@ def test_a_fork_that_cannot_become_the_new_program_ends_and_touches_no_worker(
             time.sleep(0.01)
     assert supervisor.reexec_pid == 0, "another upgrade can begin"
     assert f"the new program ({fork}) has ended without taking over" in caplog.text
+
+
+class _Room(Supervisor):
+    """A supervisor of two workers that forks nobody, with places for six at a time."""
+
+    num_workers = 2
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+        self.WORKERS: dict[int, Any] = {}
+        self._retiring, self._ready, self._crowded, self._announced = {}, set(), False, True
+        self.cfg, self._backoff = SimpleNamespace(graceful_timeout=60), Backoff()
+        setup = SimpleNamespace(file="before", load=lambda: "after", workers=2, memory=SimpleNamespace(slots=6))
+        self.app = cast(Any, SimpleNamespace(setup=setup, reload=lambda: None))
+
+    def setup(self, app: object) -> None:
+        self.num_workers = self.app.setup.workers
+
+    def manage_workers(self) -> None:
+        self.spawn_workers()
+
+    def spawn_worker(self) -> None:
+        pid = 1 + max(self.WORKERS, default=0)
+        self.WORKERS[pid] = SimpleNamespace(age=pid)
+
+    def kill_worker(self, pid: int, number: int) -> None:
+        assert number == RETIRE
+        self.told.append(pid)
+
+
+def test_a_reload_during_a_reload_takes_the_place_of_the_first() -> None:
+    supervisor = _Room()
+    supervisor.spawn_workers()
+    supervisor._ready.update((1, 2))
+    supervisor.handle_hup()
+    assert (supervisor._serving(), supervisor.told) == ([3, 4], [])
+    supervisor._ready.add(3)
+    supervisor.handle_hup()
+    assert (supervisor._serving(), supervisor.told) == ([5, 6], [3, 4]), "1 and 2 serve until 5 and 6 do"
+    assert [pid for pid, since in supervisor._retiring.items() if not since] == [1, 2]
+
+
+def test_workers_for_whom_there_is_no_place_wait_until_others_have_ended(caplog: pytest.LogCaptureFixture) -> None:
+    supervisor = _Room()
+    supervisor.spawn_workers()
+    supervisor._ready.update((1, 2))
+    for _ in range(4):
+        supervisor.handle_hup()
+    assert len(supervisor.WORKERS) == 6
+    assert supervisor._serving() == []
+    assert caplog.text.count("further ones start as those have") == 1, "that is said once"
+    for pid in (3, 4):
+        del supervisor.WORKERS[pid], supervisor._retiring[pid]
+    supervisor.manage_workers()
+    assert len(supervisor._serving()) == 2
+
+
+def test_more_workers_than_there_can_ever_be_places_for_are_refused_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    supervisor = _Room()
+    supervisor.spawn_workers()
+    supervisor._ready.update((1, 2))
+    setup: Any = supervisor.app.setup
+    setup.workers = 5
+    supervisor.handle_hup()
+    assert (supervisor._serving(), supervisor._retiring, supervisor.told, setup.file) == ([1, 2], {}, [], "before")
+    assert [record.getMessage() for record in caplog.records] == [
+        "5 workers cannot start beside the 2 that serve, 6 at a time is the most: the workers stay as they are; for so "
+        "many stop the gateway and start it again"
+    ]
 
 
 def test_too_few_descriptors_are_one_clear_line_and_many_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
