@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -37,21 +38,25 @@ def peek(body: bytes) -> Peek:
     try:
         return _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed(error) from error
+        raise malformed(error, body=body) from error
 
 
 _NOTHING = "Input data was truncated"
-"""What msgspec says of a text that ends too early."""
+"""What msgspec says of a text that ends too early, and of half a surrogate pair in what it skips."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def malformed(error: Exception, whole: bool = True) -> InvalidRequest:
+def malformed(error: Exception, whole: bool = True, body: bytes = b"") -> InvalidRequest:
     """The answer to a body that does not decode: where it breaks, in the words of the JSON path. `whole` False: it is a
-    value in the body, whose own path the caller knows."""
+    value in the body, whose own path the caller knows. `body` helps to tell what msgspec calls by one name."""
     if isinstance(error, RecursionError):
         return InvalidRequest("The request body is nested too deeply.", code="invalid_json")
     if isinstance(error, UnicodeDecodeError):
         return InvalidRequest("The request body is not valid UTF-8.", code="invalid_json")
     text = str(error)
+    if text == _NOTHING and _SURROGATE.search(body) and body.rstrip()[-1:] == b"}":
+        what = "half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+        return InvalidRequest(f"The request body has {what}.", code="invalid_json")
     if text == _NOTHING:
         return InvalidRequest("The request body is empty or breaks off; expected a JSON object.", code="invalid_json")
     if isinstance(error, msgspec.ValidationError):
@@ -67,7 +72,7 @@ def fields(body: bytes) -> dict[str, msgspec.Raw]:
     try:
         return _decode_fields(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise malformed(error) from error
+        raise malformed(error, body=body) from error
 
 
 def text_fields(body: bytes) -> dict[str, msgspec.Raw]:

@@ -10,6 +10,10 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from adapters.errors import Kind
 from proxy.errors import Refused
 
+LINE_LIMIT = 8190
+"""Bytes of a request's line."""
+TOO_MANY = "Too many headers received"
+"""What aiohttp's parser says of a message with more headers than it was told to take."""
 HEAD_LIMIT = 65536
 """Bytes of names and values that all headers of a request may have together."""
 
@@ -77,7 +81,11 @@ def _check_target(target: str) -> None:
 def unreadable(error: HttpProcessingError) -> Refused:
     """The parser could make no message of what came."""
     if isinstance(error, LineTooLong):
-        return _refusal("The request's line or a header is too long.", 431)
+        if error.args[1] in (LINE_LIMIT, str(LINE_LIMIT)):
+            return _refusal(f"The request's line is longer than {LINE_LIMIT} bytes.", 414)
+        return _refusal("A header is too long.", 431)
+    if error.message == TOO_MANY:
+        return _refusal("The request has too many headers.", 431)
     return _refusal("The request is not valid HTTP/1.1.", 400)
 
 

@@ -11,11 +11,12 @@ from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
+from proxy.server.check import LINE_LIMIT
+
 if TYPE_CHECKING:
     from aiohttp.web_server import Server
 
 _READ_LIMIT = 1 << 18
-_LINE_LIMIT = 8190
 _FIELD_LIMIT = 32768
 _HEADERS = 100
 _PIPELINED = 2  # requests that are parsed before the first is served; the second one is never answered
@@ -35,7 +36,7 @@ class Messages(RequestHandler):
             keepalive_timeout=0,  # the edge's one timer closes idle connections
             access_log=None,  # type: ignore[arg-type]
             auto_decompress=False,
-            max_line_size=_LINE_LIMIT,
+            max_line_size=LINE_LIMIT,
             max_field_size=_FIELD_LIMIT,
             max_headers=_HEADERS,
             read_bufsize=_READ_LIMIT,
@@ -89,7 +90,7 @@ class Messages(RequestHandler):
             self,
             self._loop,
             _READ_LIMIT,
-            max_line_size=_LINE_LIMIT,
+            max_line_size=LINE_LIMIT,
             max_field_size=_FIELD_LIMIT,
             max_headers=_HEADERS,
             payload_exception=RequestPayloadError,

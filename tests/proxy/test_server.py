@@ -122,6 +122,25 @@ async def test_a_client_of_http_1_0_gets_no_chunks(rig: Rig) -> None:
             line.leave()
 
 
+@pytest.mark.parametrize(
+    ("path", "extra", "status"),
+    [
+        ("/healthz?" + "a" * 9000, b"", 414),
+        ("/healthz", b"x-long: %b\r\n" % (b"a" * 40_000), 431),
+        ("/healthz", b"".join(b"x-%d: y\r\n" % number for number in range(120)), 431),
+        ("/healthz", b"".join(b"x-%d: %b\r\n" % (number, b"a" * 10_000) for number in range(7)), 431),
+    ],
+)
+async def test_a_head_that_is_too_large_is_told_what_of_it_is(rig: Rig, path: str, extra: bytes, status: int) -> None:
+    line = await connect(rig.port)
+    line.send(b"GET %b HTTP/1.1\r\nhost: x\r\n%b\r\n" % (path.encode(), extra))
+    answer = await line.answer()
+    assert (answer.status, answer.headers["connection"]) == (status, "close")
+    assert answer.headers["x-portkey-trace-id"]
+    assert answer.json()["error"]["message"]
+    assert await line.end() == b""
+
+
 async def test_a_second_request_before_the_first_is_answered_is_never_read(rig: Rig, provider: Provider) -> None:
     line = await connect(rig.port)
     line.send(chat(rig, body={**CHAT, "model": steered("gpt-4o", latency=100)}))
