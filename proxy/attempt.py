@@ -15,8 +15,7 @@ from typing import Any
 import msgspec
 
 from adapters import errors
-from adapters.errors import BadAnswer, InvalidRequest, Kind
-from adapters.quirks import Quirks
+from adapters.errors import BadAnswer, Kind
 from adapters.types import Call, Dialect, Outbound, Several, in_words
 from proxy import headers, outbound
 from proxy.config.leaf import Leaf
@@ -31,7 +30,6 @@ from proxy.outcome import (
     JSON,
     Outcome,
     dropped_line,
-    invalid,
     of_estimate,
     of_failure,
     of_refusal,
@@ -46,14 +44,6 @@ from proxy.trace import Span
 
 _ERROR_BODY = 1 << 20
 _TIMED = b"x-portkey-request-timeout"
-_BETAS = frozenset(
-    (
-        Dialect.BEDROCK_ANTHROPIC,
-        Dialect.BEDROCK_COUNT_TOKENS,
-        Dialect.VERTEX_ANTHROPIC,
-        Dialect.VERTEX_COUNT_TOKENS,
-    )
-)
 _AT_ONCE = 8  # calls of one request that are under way at a time
 _FRAMES = b"application/vnd.amazon.eventstream"
 _EVENT_STREAM = b"text/event-stream"
@@ -177,7 +167,7 @@ class Attempts:
         dropped: tuple[str, ...] = ()
         sent: Outbound | None = None
         if not wire.codec.identity:
-            call, sent = _translated(x, leaf, wire, model, body)
+            call, sent = outbound.translated(x, leaf, wire, model, body)
             body, dropped = sent.body, sent.dropped
             lines += b"".join([f"{name}: {value}\r\n".encode("latin-1") for name, value in sent.headers])
             if dropped:
@@ -185,7 +175,7 @@ class Attempts:
             if sent.more:
                 return await self._several(x, leaf, wire, call, lines, sent)
         if wire.quirks is not None:
-            body, more = _bent(x, wire.quirks, body)
+            body, more = outbound.bent(x, wire.quirks, body)
             if more:
                 dropped += more if sent is None else in_words(sent.words, more)
                 outbound.lose(x, leaf, dropped)
@@ -392,29 +382,6 @@ class Attempts:
             await relay.prime()
             x.upstream += monotonic() - asked
         return outcome
-
-
-def _translated(x: Exchange, leaf: Leaf, wire: Wire, model: str, body: bytes) -> tuple[Call, Outbound]:
-    """A request in the target's dialect, and what its answer is read by. Raises Refused."""
-    call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), outbound.strict(x, leaf))
-    if wire.quirks is not None:
-        call = wire.quirks.told(call)
-    if wire.dialect in _BETAS:
-        call = msgspec.structs.replace(call, betas=outbound.betas(x, leaf.target))
-    try:
-        sent = wire.codec.request(call)
-    except InvalidRequest as error:
-        raise invalid(error) from error
-    return call if sent.middle is None else msgspec.structs.replace(call, middle=sent.middle), sent
-
-
-def _bent(x: Exchange, quirks: Quirks, body: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """A body as its provider wants it, and what that cost. Raises Refused."""
-    try:
-        body, lost = quirks.apply(body)
-        return quirks.marked(body) if x.prefilled else body, lost
-    except InvalidRequest as error:
-        raise invalid(error) from error
 
 
 def _events_head(x: Exchange, reply: Reply, content_type: bytes) -> bytes:

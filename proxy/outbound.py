@@ -10,10 +10,12 @@ import msgspec
 
 from adapters import params, peek
 from adapters.errors import InvalidRequest, Kind
-from adapters.types import Dialect
+from adapters.quirks import Quirks
+from adapters.types import Call, Dialect, Outbound
 from proxy import headers
 from proxy.config.leaf import Leaf
 from proxy.config.target import Target
+from proxy.config.wire import Wire
 from proxy.errors import Refused
 from proxy.exchange import Exchange
 from proxy.outcome import invalid
@@ -22,6 +24,14 @@ from proxy.routing import ONLY_VIRTUAL_KEYS
 COUNTED_IF_ASKED = frozenset((Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS))
 """Dialects whose streams tell their usage to those who ask for it."""
 
+_BETAS = frozenset(
+    (
+        Dialect.BEDROCK_ANTHROPIC,
+        Dialect.BEDROCK_COUNT_TOKENS,
+        Dialect.VERTEX_ANTHROPIC,
+        Dialect.VERTEX_COUNT_TOKENS,
+    )
+)
 _STORED = "/v1/responses/"
 _DEFAULTED = b'"portkey-default"'
 _NAME_NO_MODEL = ("/v1/files", "/v1/uploads")
@@ -189,6 +199,29 @@ def request_timeout(x: Exchange, leaf: Leaf) -> float | None:
             param="x-portkey-request-timeout",
         )
     return int(text) / 1000
+
+
+def translated(x: Exchange, leaf: Leaf, wire: Wire, model: str, body: bytes) -> tuple[Call, Outbound]:
+    """A request in the target's dialect, and what its answer is read by. Raises Refused."""
+    call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), strict(x, leaf))
+    if wire.quirks is not None:
+        call = wire.quirks.told(call)
+    if wire.dialect in _BETAS:
+        call = msgspec.structs.replace(call, betas=betas(x, leaf.target))
+    try:
+        sent = wire.codec.request(call)
+    except InvalidRequest as error:
+        raise invalid(error) from error
+    return call if sent.middle is None else msgspec.structs.replace(call, middle=sent.middle), sent
+
+
+def bent(x: Exchange, quirks: Quirks, body: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """A body as its provider wants it, and what that cost. Raises Refused."""
+    try:
+        body, lost = quirks.apply(body)
+        return quirks.marked(body) if x.prefilled else body, lost
+    except InvalidRequest as error:
+        raise invalid(error) from error
 
 
 def extra_lines(x: Exchange, leaf: Leaf, defaults: tuple[tuple[bytes, bytes], ...]) -> bytes:

@@ -8,7 +8,7 @@ know (hours, two facets at once, a field of the metadata by model, and whatever 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -172,12 +172,7 @@ def latencies(connection: Connection, step: int, wanted: Filter) -> dict[int, di
         rest = [wanted]
         if step % DAY == 0 and first < last and wanted.only("caches"):
             contents = facets.contents(connection, LATENCY, first // DAY, last // DAY)
-            for day, content in contents.items():
-                if content is not None:
-                    counts = found.setdefault(day * DAY - day * DAY % step, Counter())
-                    for cache, durations in _decode_durations(content).items():
-                        if not wanted.caches or cache in wanted.caches:
-                            counts.update(durations)
+            _count_days(found, contents, step, wanted.caches)
             holes = _stretches(sorted(day for day, content in contents.items() if content is None))
             for since, until in _between(first, last, holes):
                 whole = msgspec.structs.replace(wanted, since=since, until=until)
@@ -190,6 +185,19 @@ def latencies(connection: Connection, step: int, wanted: Filter) -> dict[int, di
             if part.since < part.until:
                 _count(found, durations_of(connection, part, _step(step)))
     return {bucket: dict(counts) for bucket, counts in found.items() if counts}
+
+
+def _count_days(
+    found: dict[int, Counter[int]], contents: Mapping[int, str | None], step: int, caches: Collection[str]
+) -> None:
+    """Adds the days that are kept as sums."""
+    for day, content in contents.items():
+        if content is None:
+            continue
+        counts = found.setdefault(day * DAY - day * DAY % step, Counter())
+        for cache, durations in _decode_durations(content).items():
+            if not caches or cache in caches:
+                counts.update(durations)
 
 
 def _count(found: dict[int, Counter[int]], rows: Iterable[Any]) -> None:
