@@ -67,6 +67,14 @@ class Gaps(msgspec.Struct, gc=False):
         self.long = [one + another for one, another in zip(self.long, other.long, strict=True)]
 
 
+class Proof(msgspec.Struct, gc=False):
+    """The token that the last request on a connection showed, and its SHA-256. The next one shows the same, as a rule;
+    it is kept no longer than the connection, whose buffers have it anyway."""
+
+    token: bytes = b""
+    digest: bytes = b""
+
+
 class Exchange(msgspec.Struct, eq=False):
     """One request from its head to its settlement.
 
@@ -87,7 +95,7 @@ class Exchange(msgspec.Struct, eq=False):
     `reserved` says that the ledger knows it already. `span` is the place in a trace, where traces are exported.
     `dropped` are the parameters that did not survive translation. `prefilled`: the body's last message is what was
     delivered of an answer that broke off, to be gone on from. `gaps` are those of a stream that came to its end.
-    `need` is what the request may use, as limits guess it once.
+    `need` is what the request may use, as limits guess it once. `proof` is what its connection has shown before.
 
     A Struct, because one is made for every request: filling its slots costs a tenth of what `__init__` would.
     """
@@ -137,6 +145,7 @@ class Exchange(msgspec.Struct, eq=False):
     dropped: tuple[str, ...] = ()
     prefilled: bool = False
     gaps: Gaps | None = None
+    proof: Proof | None = None
 
     def __repr__(self) -> str:
         return f"Exchange({self.method} {self.path} → {self.status or '…'})"

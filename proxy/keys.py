@@ -18,6 +18,7 @@ CREDENTIAL_HEADERS: tuple[bytes, ...] = (
     b"api-key",
     b"x-goog-api-key",
 )
+_LONGEST_KEPT = 256  # bytes of a token that a connection remembers, however many connections there are
 
 
 def token_of(headers: dict[bytes, bytes]) -> tuple[bytes, bytes] | None:
@@ -42,7 +43,14 @@ def authenticate(x: Exchange) -> Key:
         raise _refused(
             "Missing API key: send it as x-portkey-api-key, as Authorization: Bearer, or where your SDK puts its key"
         )
-    key = x.snapshot.keys.get(sha256(found[0]).digest())
+    token, proof = found[0], x.proof
+    if proof is None or len(token) > _LONGEST_KEPT:
+        digest = sha256(token).digest()
+    else:
+        if proof.token != token:
+            proof.token, proof.digest = token, sha256(token).digest()
+        digest = proof.digest
+    key = x.snapshot.keys.get(digest)
     if key is None:
         if x.snapshot.unsure:
             # It may be a good one that was made a moment ago: only the store could tell.

@@ -87,6 +87,7 @@ class Desk:
             trace_id,
             monotonic(),
         )
+        x.proof = door.proof
         if self.sampler is not None:
             span = x.span = self.sampler.begin(found, request_id)
             if span.sampled and self.witness is not None:

@@ -18,7 +18,7 @@ from adapters import errors
 from adapters.errors import Kind
 from proxy import headers
 from proxy.errors import Refused, UpstreamFailure
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, Proof
 from proxy.latch import Latch
 from proxy.seams import Flow
 from proxy.server.check import HEAD_LIMIT, bad_body, check, check_address, check_size, too_large, unreadable
@@ -66,6 +66,7 @@ class Door(Messages):
         "_version",
         "deadline",
         "exchange",
+        "proof",
         "trace",
     )
 
@@ -96,6 +97,7 @@ class Door(Messages):
         """What is under way on this connection."""
         self.deadline = loop.time() + edge.settings.header_timeout
         self.trace = b""
+        self.proof = Proof()
 
     def __repr__(self) -> str:
         return f"<Door {'serving' if self._serving else 'idle'}>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from typing import Any
 
@@ -99,3 +100,23 @@ async def test_a_credential_in_a_saved_config_is_for_keys_without_a_list_or_with
             # A fallback passes by what the key may not use.
             assert await status("lw-listed", "pc-first") == 200
             assert b"sk-openai" in upstream.requests[-1].head
+
+
+def test_each_request_on_a_connection_shows_who_it_is_from(guard: Gateway) -> None:
+    host = guard.url.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=30)
+
+    def status(key: str | None) -> int:
+        fields = {} if key is None else {"x-portkey-api-key": key}
+        connection.request("GET", "/v1/logs", headers=fields)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    connection.connect()
+    used = connection.sock
+    assert [status(key) for key in (READER, STRANGER, READER, "lw-nobody", READER, None, "x" * 300, READER)] == [
+        200, 403, 200, 401, 200, 401, 401, 200,
+    ]  # fmt: skip
+    assert connection.sock is used, "one connection for them all"
+    connection.close()
