@@ -3,9 +3,9 @@
     python -m loadtests.micro.ledger [--rows 100000] [--batch 250] [--traced]
 
 A chat that went well at the first try, through a gateway whose sockets are objects, is put into the ledger again and
-again, under ids as a worker gives them: what it comes to and its row, in Python, then the rows into a new SQLite
-database, so many in a transaction (250: a worker with a thousand requests a second), until it has so many. With
-`--traced` every request has a trace id of its client's.
+again, under ids as a worker gives them: its row, in Python, then the rows into a new SQLite database, so many in a
+transaction (250: a worker with a thousand requests a second), until it has so many. With `--traced` every request has a
+trace id of its client's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from proxy.store import ledger as jobs
 from proxy.store.engine import Lane
 from proxy.store.migrate import migrate
 from proxy.store.sqlite import SqliteEngine
-from proxy.usage.rows import Record, Settled, record_of, settled
+from proxy.usage.rows import Settled, settled
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,10 +47,6 @@ async def _exchange() -> Exchange:
 
 def _settle(done: list[Exchange]) -> list[Settled]:
     return [settled(x, x.ended) for x in done]
-
-
-def _rows(kept: list[Settled]) -> list[Record]:
-    return list(map(record_of, kept))
 
 
 class Costs:
@@ -97,9 +93,8 @@ def main() -> None:
                 id = f"{prefix}{number:016x}"
                 trace = secrets.token_hex(16) if given.traced else id
                 done.append(msgspec.structs.replace(one, request_id=id, trace_id=trace, at=one.at + number / 1000))
-            kept = costs.timed("what it comes to", _settle, done)
-            rows = costs.timed("its row", _rows, kept)
-            costs.timed("into SQLite", lane.now, jobs.append, rows)
+            kept = costs.timed("what it comes to, as a row", _settle, done)
+            costs.timed("into SQLite", lane.now, jobs.append, [one.row for one in kept])
         lane.close_now()
         size = path.stat().st_size
     costs.show(given.batch)

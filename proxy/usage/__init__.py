@@ -9,7 +9,7 @@ from __future__ import annotations
 from proxy.usage.ledger import Ledger, Unwritten
 from proxy.usage.lines import Line, line_of, stdout_log
 from proxy.usage.notes import Notes
-from proxy.usage.rows import Record, Settled, pending_of, record_of, settled
+from proxy.usage.rows import Record, Settled, pending_of, settled
 
 __all__ = [
     "Ledger",
@@ -20,7 +20,6 @@ __all__ = [
     "Unwritten",
     "line_of",
     "pending_of",
-    "record_of",
     "settled",
     "stdout_log",
 ]

@@ -24,7 +24,7 @@ import msgspec
 from proxy.errors import StoreError, UnfitError
 from proxy.exchange import Exchange
 from proxy.usage.lines import line_of
-from proxy.usage.rows import Record, Settled, pending_of, record_of, settled
+from proxy.usage.rows import Record, Settled, pending_of, settled
 
 _KEPT = 100_000  # rows that wait in memory at most; beyond that the oldest are dropped and counted
 _TOGETHER = 32  # exchanges that have ended become rows together
@@ -122,7 +122,7 @@ class Ledger:
         x.headers = {}
         x.raw_headers = ()
         if self.strict:
-            self._keep([record_of(settled(x, ended))])
+            self._keep([settled(x, ended).row])
         self._ended.append(x)
         if len(self._ended) == _TOGETHER:
             # In a turn of its own: this request's answer and connection have no part in what becomes of others.
@@ -226,7 +226,7 @@ class Ledger:
                 self._log.flush()
             except OSError:
                 self._dropped += len(batch)
-        self._keep_in_memory(list(map(record_of, batch)))
+        self._keep_in_memory([kept.row for kept in batch])
 
     def _take(self) -> tuple[list[Record], list[str]]:
         """The rows of everything that has settled and of what has been under way for a while, and the segments of the

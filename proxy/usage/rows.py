@@ -49,17 +49,17 @@ class Details(msgspec.Struct, omit_defaults=True, gc=False):
 class Settled(msgspec.Struct, gc=False, frozen=True):
     """What a finished request comes to, without a reference to it. Times are seconds, costs US dollars.
 
-    `model` is the client's name for it, `sent_model` the one that the provider was asked for. `cost` is what the
-    delivered answer cost, by the prices of `price`; `wasted` what attempts cost that brought nothing; `saved` what a
-    kept answer had cost. What is not known is None, never nought. `tries_json` is None where there was one attempt and
-    it went well, or none. `overhead` is what the gateway itself took until the answer's first byte, of requests that
-    went to a provider once and well; that of others is not to be told from waiting.
+    `row` is the ledger's, in the order of `proxy.usage_columns.COLUMNS`. `model` is the client's name for it,
+    `sent_model` the one that the provider was asked for. `cost` is what the delivered answer cost, `wasted` what
+    attempts cost that brought nothing. What is not known is None, never nought. `tries_json` is None where there was
+    one attempt and it went well, or none. `overhead` is what the gateway itself took until the answer's first byte, of
+    requests that went to a provider once and well; that of others is not to be told from waiting.
     """
 
+    row: Record
     request_id: str
     trace_id: str
     at: float
-    key_id: str | None
     key: str | None
     target: str | None
     provider: str | None
@@ -74,18 +74,13 @@ class Settled(msgspec.Struct, gc=False, frozen=True):
     duration: float
     ttfb: float | None
     outcome: str
-    read: float
-    upstream: float
     queued: float
     cache: str | None
     sent_model: str | None
     config: str | None
     where: str | None
-    metadata: dict[str, str]
     cost: float | None
-    price: str | None
     wasted: float | None
-    saved: float | None
     tries_json: str | None
     started: float
     span: Span | None
@@ -97,12 +92,12 @@ class Settled(msgspec.Struct, gc=False, frozen=True):
 def settled(x: Exchange, ended: float) -> Settled:
     """What an exchange comes to. `ended` is the monotonic clock."""
     leaf, key, began, usage, attempts, model = x.leaf, x.key, x.started, x.usage, x.attempts, x.model
-    first_byte, read, sent_model = x.first_byte, x.read, x.model
+    first_byte, looked, sent_model = x.first_byte, x.read, x.model
     last, wasted, tries, overhead = None, None, None, None
     if len(attempts) == 1 and attempts[0].kind is None:
         last = attempts[0]
-        if first_byte and read:
-            overhead = first_byte - read - x.upstream - x.queued
+        if first_byte and looked:
+            overhead = first_byte - looked - x.upstream - x.queued
     elif attempts:
         last = _last(x)
         wasted, tries = _wasted(x, last), _tries(x)
@@ -119,84 +114,85 @@ def settled(x: Exchange, ended: float) -> Settled:
     if x.saved is not None:  # the cache answered, and nobody was paid
         cost, saved = 0.0, None if price is None else price.cost(x.saved)
     tags = x.tags
-    if tags is None:
-        # Nearly all requests bring none: one that has ended has no headers any more.
-        tags = x.metadata if x.headers or x.user or (key is not None and key.metadata) else {}
+    if tags is None and (x.headers or x.user or (key is not None and key.metadata)):
+        tags = x.metadata  # nearly all requests bring none: one that has ended has no headers any more
+    request_id, trace_id, at, method, path, status = x.request_id, x.trace_id, x.at, x.method, x.path, x.status
+    streamed, cache, config, took = x.streamed, x.cache, x.config, ended - began
+    dialect = x.dialect._value_  # `value` itself is a function of Python's, and this is asked for every request
+    outcome = "ok" if x.kind is None else x.kind._value_
+    ttfb = first_byte - began if first_byte else None
+    prompt = output = cached = written = reasoning = details = None
+    if usage is not None:
+        prompt, output, cached = usage.input, usage.output, usage.cached
+        written, reasoning = usage.cache_write, usage.reasoning
+    if method != POST or not (usage is None or _is_plain(usage)):
+        details = _details(usage, method)
     return Settled(
-        x.request_id,
-        x.trace_id,
-        x.at,
-        None if key is None else key.id,
+        # In one function with the rest, because reading what was just put into slots takes half as long again.
+        (
+            request_id,
+            int(at * 1000),
+            None if key is None else key.id,
+            target,
+            provider,
+            sent_model,
+            dialect,
+            path,
+            status,
+            prompt,
+            output,
+            cached,
+            written,
+            reasoning,
+            len(attempts),
+            1 if streamed else 0,
+            int(took * 1e6),
+            None if ttfb is None else int(ttfb * 1e6),
+            outcome,
+            trace_id,
+            model,
+            config,
+            where,
+            _encode(tags).decode() if tags else None,
+            cache,
+            cost,
+            None if price is None or cost is None else price.id,
+            wasted,
+            saved,
+            tries,
+            details,
+            1 if usage is not None and usage.estimated else 0,
+        ),
+        request_id,
+        trace_id,
+        at,
         None if key is None else key.name,
         target,
         provider,
         model,
-        x.dialect._value_,  # `value` itself is a function of Python's, and this is asked for every request
-        x.method,
-        x.path,
-        x.status,
+        dialect,
+        method,
+        path,
+        status,
         usage,
         attempts,
-        x.streamed,
-        ended - began,
-        first_byte - began if first_byte else None,
-        "ok" if x.kind is None else x.kind.value,
-        read - began if read else 0.0,
-        x.upstream,
+        streamed,
+        took,
+        ttfb,
+        outcome,
         x.queued,
-        x.cache,
+        cache,
         sent_model,
-        x.config,
+        config,
         where,
-        tags,
         cost,
-        None if price is None or cost is None else price.id,
         wasted,
-        saved,
         tries,
         began,
         x.span,
         x.dropped,
         x.gaps,
         overhead if overhead is None or overhead > 0.0 else 0.0,
-    )
-
-
-def record_of(kept: Settled) -> Record:
-    """The ledger's row."""
-    usage, ttfb = kept.usage, kept.ttfb
-    counts = _NO_COUNTS
-    if usage is not None:
-        counts = (usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning)
-    return (
-        kept.request_id,
-        int(kept.at * 1000),
-        kept.key_id,
-        kept.target,
-        kept.provider,
-        kept.sent_model,
-        kept.dialect,
-        kept.path,
-        kept.status,
-        *counts,
-        len(kept.tries),
-        int(kept.streamed),
-        int(kept.duration * 1e6),
-        None if ttfb is None else int(ttfb * 1e6),
-        kept.outcome,
-        kept.trace_id,
-        kept.model,
-        kept.config,
-        kept.where,
-        _encode(kept.metadata).decode() if kept.metadata else None,
-        kept.cache,
-        kept.cost,
-        kept.price,
-        kept.wasted,
-        kept.saved,
-        kept.tries_json,
-        None if kept.method == POST and (usage is None or _is_plain(usage)) else _details(usage, kept.method),
-        int(usage is not None and usage.estimated),
     )
 
 

@@ -24,7 +24,7 @@ from proxy.journal import Journal
 from proxy.limits import Limiters
 from proxy.ports import Rows
 from proxy.prices import Entry, Prices, table_of
-from proxy.usage import Ledger, Settled, ledger, line_of, pending_of, record_of, settled
+from proxy.usage import Ledger, Settled, ledger, line_of, pending_of, settled
 from proxy.usage_columns import COLUMNS, PENDING
 
 PRICES = Prices(
@@ -50,7 +50,7 @@ def tried(status: int = 200, kind: Kind | None = None, **more: Any) -> Attempt:
 
 
 def row(**fields: Any) -> dict[str, Any]:
-    return dict(zip(COLUMNS, record_of(settled(exchange(**fields), 101.5)), strict=True))
+    return dict(zip(COLUMNS, settled(exchange(**fields), 101.5).row, strict=True))
 
 
 # Rows
@@ -311,7 +311,7 @@ async def test_what_a_worker_left_behind_another_takes_up_once(open_journal: Ope
 
 async def test_the_journal_of_a_worker_that_lives_is_left_alone(open_journal: Open) -> None:
     store, mine = Store(), open_journal("mine")
-    mine.add([record_of(settled(exchange(), 101.5))])
+    mine.add([settled(exchange(), 101.5).row])
     mine.close_segment()
     await Ledger(store.append, None, journal=open_journal("other")).flush(last=True)
     assert store.rows == {}
