@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from adapters.anthropic.thoughts import serves_claude
+from adapters.betas import FOUNDRY as FOUNDRY_BETAS
 from adapters.errors import InvalidRequest
 from adapters.quirks import Quirks
 from adapters.types import Dialect
@@ -90,6 +92,7 @@ def foundry(row: Provider, fields: Fields) -> Provider:
                 Dialect.ANTHROPIC_COUNT_TOKENS: f"{below}/messages/count_tokens",
             },
             headers=(("anthropic-version", "2023-06-01"),),
+            quirks=serves_claude(FOUNDRY_BETAS),
             query="",
         )
     headers = [("extra-parameters", str(fields.get("azure_extra_parameters") or "drop"))]

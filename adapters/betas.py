@@ -41,6 +41,38 @@ _BEDROCK = (
     "token-efficient-tools-2025-02-19",
     "tool-examples-2025-10-29",
 )
+_MANTLE = (
+    "claude-code-20250219",
+    "effort-2025-11-24",
+    "fine-grained-tool-streaming-2025-05-14",
+    "output-128k-2025-02-19",
+    "per-turn-control-2026-07-01",
+    "structured-outputs-2025-11-13",
+    "token-efficient-tools-2025-02-19",
+    "tool-examples-2025-10-29",
+    "web-search-2025-03-05",
+)
+_FOUNDRY = (
+    "advanced-tool-use-2025-11-20",
+    "code-execution-2025-08-25",
+    "computer-use-2025-01-24",
+    "computer-use-2025-11-24",
+    "context-1m-2025-08-07",
+    "context-management-2025-06-27",
+    "dangerous-tool-use-2026-09-03",
+    "effort-2025-11-24",
+    "files-api-2025-04-14",
+    "interleaved-thinking-2025-05-14",
+    "mcp-client-2025-04-04",
+    "mcp-client-2025-11-20",
+    "per-turn-control-2026-07-01",
+    "prompt-caching-scope-2026-01-05",
+    "skills-2025-10-02",
+    "structured-outputs-2025-11-13",
+    "thinking-display-updates-2026-08-18",
+    "web-fetch-2025-09-10",
+    "web-search-2025-03-05",
+)
 _VERTEX = ("compact-2026-09-04", "per-turn-control-2026-07-01", "web-search-2025-03-05")
 
 
@@ -51,6 +83,9 @@ def _table(names: tuple[str, ...]) -> Known:
 
 BEDROCK = _table((*_BOTH, *_BEDROCK))
 VERTEX = _table((*_BOTH, *_VERTEX))
+MANTLE = _table((*_BOTH, *_MANTLE))
+FOUNDRY: Known = {name: name for name in _FOUNDRY}
+"""Microsoft Foundry's, whose Claude runs at Anthropic and has Anthropic's own names, but not all of its betas."""
 
 
 def sift(betas: tuple[str, ...], known: Known) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from adapters.betas import BEDROCK, VERTEX, Known
 from adapters.errors import InvalidRequest
 from adapters.providers import Provider
 from adapters.registry import codec
@@ -272,7 +273,8 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `support` is `native` (the bodies pass as they are) or `translated` (to `upstream`). `parameters` says what becomes
     of each; those it does not name pass with the body. `dropped` and `renamed` are the provider's own quirks. `models`
-    are patterns of the only models that go this way, where others go another.
+    are patterns of the only models that go this way, where others go another. `betas` are those of Anthropic's betas
+    that are known there, and under which name; empty where all go as they are, or none concerns it.
     """
 
     dialect: str
@@ -282,6 +284,15 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     dropped: tuple[str, ...] = ()
     renamed: dict[str, str] = {}
     models: tuple[str, ...] = ()
+    betas: dict[str, str] = {}
+
+
+_BETAS: Mapping[Dialect, Known] = {
+    Dialect.BEDROCK_ANTHROPIC: BEDROCK,
+    Dialect.BEDROCK_COUNT_TOKENS: BEDROCK,
+    Dialect.VERTEX_ANTHROPIC: VERTEX,
+    Dialect.VERTEX_COUNT_TOKENS: VERTEX,
+}
 
 
 def operations(provider: Provider, served_by: Mapping[Dialect, tuple[Dialect, ...]]) -> list[Operation]:
@@ -293,16 +304,19 @@ def operations(provider: Provider, served_by: Mapping[Dialect, tuple[Dialect, ..
         if not provider.only:
             spoken = [each for each in spoken if each is spoken[0] or _apart(provider, each)]
         for upstream in spoken:
-            quirks = provider.quirks.get(upstream)
+            quirks, native = provider.quirks.get(upstream), codec(client, upstream).identity
+            if quirks is not None and quirks.native and not native:
+                quirks = None
             found.append(
                 Operation(
                     client,
                     upstream,
-                    "native" if codec(client, upstream).identity else "translated",
+                    "native" if native else "translated",
                     fates(client, upstream),
                     () if quirks is None else quirks.drop,
                     {} if quirks is None else dict(quirks.rename),
                     provider.responses_only if upstream is not spoken[0] and _apart(provider, upstream) else (),
+                    dict((quirks.betas if quirks is not None else None) or _BETAS.get(upstream, {})),
                 )
             )
     return found

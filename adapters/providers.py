@@ -16,7 +16,9 @@ from typing import Any
 import msgspec
 
 from adapters import auth, azure, vertex
+from adapters.anthropic.thoughts import serves_claude
 from adapters.bedrock.models import without_region
+from adapters.betas import MANTLE
 from adapters.errors import InvalidRequest
 from adapters.quirks import Prefill, Quirks
 from adapters.types import Dialect
@@ -219,6 +221,7 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.OPENAI_MODELS: "/models",
         },
         headers=(("anthropic-version", "2023-06-01"),),
+        quirks=serves_claude(),
         text_only=("claude-2*", "claude-1*", "claude-v1*", "claude-v2*", "claude-instant*"),
     ),
     Provider(
@@ -399,6 +402,7 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.ANTHROPIC_COUNT_TOKENS: "/anthropic/v1/messages/count_tokens",
         },
         headers=(("anthropic-version", "2023-06-01"),),
+        quirks=serves_claude(MANTLE),
         only={
             Dialect.OPENAI_CHAT: ("[!a]*", "a[!n]*"),  # all but Anthropic's
             # Which others have Responses, the model cards say one by one; for those there is chat.

@@ -7,6 +7,7 @@ what is left out is told to whoever asked for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import msgspec
 
@@ -42,10 +43,15 @@ class Quirks(msgspec.Struct, frozen=True):
     `details`: it takes back its `reasoning_details` instead, where the client has kept them (see `adapters.reasoning`).
     `file_names` says that it has a field for the names of files, where its dialect alone does not say so.
 
+    `betas` are those of Anthropic's betas that it knows, by Anthropic's name, where the header goes as it is otherwise.
+
     `drop` are parameters that it refuses. `rename` gives its names for others (the provider's own name, if the body has
     it too, stands). `default` are JSON values of parameters that it needs and nobody gave. `patch` does the rest, for
     the odd one out, and has nothing to do where none of `touches` is in the body.
     """
+
+    native: ClassVar[bool] = False
+    """Whether bodies that a codec made have nothing of it."""
 
     thoughts: str = ""
     details: bool = False
@@ -56,6 +62,7 @@ class Quirks(msgspec.Struct, frozen=True):
     patch: Patch | None = None
     touches: tuple[str, ...] = ()
     prefill: Prefill | None = None
+    betas: Mapping[str, str] | None = None
 
     def told(self, call: Call) -> Call:
         """The call with what codecs must know of this provider."""

@@ -19,6 +19,7 @@ from msgspec import Raw
 from adapters import google_errors, observe, peek
 from adapters.anthropic import CHAT_TO_MESSAGES
 from adapters.anthropic.response import event_error
+from adapters.anthropic.thoughts import own_alone
 from adapters.anthropic.wire import ErrorBody, MessageDelta, MessageStart, Typed, counted
 from adapters.betas import VERTEX, sift
 from adapters.chain import Verbatim
@@ -112,7 +113,9 @@ class MessagesToRaw(_OnVertex):
 
     def request(self, call: Call) -> Outbound:
         """The same request, but for the model and the version. Raises InvalidRequest."""
-        return _wrapped(call, call.body)
+        body, lost = own_alone(call.body)
+        made = _wrapped(call, body)
+        return msgspec.structs.replace(made, dropped=lost + made.dropped) if lost else made
 
     def response(self, call: Call, body: bytes) -> Reply:
         """The body as it is. Raises BadAnswer when it is no message."""
@@ -130,7 +133,9 @@ class CountToRaw(_OnVertex):
 
     def request(self, call: Call) -> Outbound:
         """The same request with the version. Raises InvalidRequest."""
-        return _wrapped(call, call.body, model=True)
+        body, lost = own_alone(call.body)
+        made = _wrapped(call, body, model=True)
+        return msgspec.structs.replace(made, dropped=lost + made.dropped) if lost else made
 
     def response(self, call: Call, body: bytes) -> Reply:
         """The body as it is."""

@@ -176,6 +176,9 @@ class Attempts:
                 return await self._several(x, leaf, wire, call, lines, sent)
         if wire.quirks is not None:
             body, more = outbound.bent(x, wire.quirks, body)
+            if wire.quirks.betas is not None:
+                line, unknown = outbound.sifted_betas(x, target, wire.quirks.betas)
+                lines, more = lines + line, more + unknown
             if more:
                 dropped += more if sent is None else in_words(sent.words, more)
                 outbound.lose(x, leaf, dropped)

@@ -15,7 +15,7 @@ import msgspec
 
 from adapters.errors import InvalidRequest, Kind
 from adapters.peek import peek
-from adapters.types import Call, Dialect
+from adapters.types import Dialect, in_words
 from proxy import outbound, routing
 from proxy.admin.body import parse, read
 from proxy.cache.answers import AnswerCache
@@ -198,16 +198,17 @@ def _spoken(x: Exchange, leaf: Leaf, model: str) -> tuple[str | None, tuple[str,
         if x.dialect is Dialect.ANTHROPIC_COUNT_TOKENS:
             return "nothing: counted here", ()
         raise Refused(Kind.INVALID_REQUEST, f"{leaf.target.provider.name} does not serve {x.dialect}")
-    if wire.codec.identity or not x.body:
+    if not x.body:
         return wire.dialect.value, ()
     body = outbound.body_for(x, leaf, model)
-    call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), outbound.strict(x, leaf))
+    sent = None if wire.codec.identity else outbound.translated(x, leaf, wire, model, body)[1]
+    dropped = () if sent is None else sent.dropped
     if wire.quirks is not None:
-        call = wire.quirks.told(call)
-    try:
-        return wire.dialect.value, wire.codec.request(call).dropped
-    except InvalidRequest as error:
-        raise invalid(error) from error
+        more = outbound.bent(x, wire.quirks, body if sent is None else sent.body)[1]
+        if wire.quirks.betas is not None:
+            more += outbound.sifted_betas(x, leaf.target, wire.quirks.betas)[1]
+        dropped += more if sent is None else in_words(sent.words, more)
+    return wire.dialect.value, dropped
 
 
 # The route

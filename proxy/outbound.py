@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from adapters import params, peek
+from adapters.betas import Known, sift
 from adapters.errors import InvalidRequest, Kind
 from adapters.quirks import Quirks
 from adapters.types import Call, Dialect, Outbound
@@ -246,6 +247,15 @@ def betas(x: Exchange, target: Target) -> tuple[str, ...]:
     """The words of `anthropic-beta`: the client's header's, else the target's own."""
     sent = x.header(b"anthropic-beta") or x.header(b"x-portkey-anthropic-beta") or target.headers.get("anthropic-beta")
     return tuple(word.strip() for word in sent.split(",") if word.strip()) if sent else ()
+
+
+def sifted_betas(x: Exchange, target: Target, known: Known) -> tuple[bytes, tuple[str, ...]]:
+    """The header line with the client's betas as far as a cloud knows them, and the names of the others. What the
+    operator stored is in the head already, and stands."""
+    if "anthropic-beta" in target.headers:
+        return b"", ()
+    kept, lost = sift(betas(x, target), known)
+    return b"anthropic-beta: %b\r\n" % ",".join(kept).encode("latin-1") if kept else b"", lost
 
 
 def pass_through_head(x: Exchange, leaf: Leaf, model: str) -> tuple[bytes, str, bytes | AsyncIterator[bytes]]:

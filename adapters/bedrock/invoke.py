@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import msgspec
 
 from adapters import observe, peek
+from adapters.anthropic.thoughts import own_alone
 from adapters.anthropic.wire import MessageDelta, MessageStart, Typed, counted
 from adapters.bedrock import response
 from adapters.betas import BEDROCK, sift
@@ -51,7 +52,8 @@ _decode_count = msgspec.json.Decoder(_Count).decode
 
 def _bare(call: Call) -> tuple[bytes, tuple[str, ...]]:
     """The request without what is in the path, with what Bedrock wants in the body; and what could not come along."""
-    body = peek.without(call.body, ("model", "stream"))
+    body, lost = own_alone(call.body)
+    body = peek.without(body, ("model", "stream"))
     present = peek.fields(body)
     added: dict[str, object] = {}
     betas, dropped = ((), ()) if "anthropic_beta" in present else sift(call.betas, BEDROCK)
@@ -59,7 +61,7 @@ def _bare(call: Call) -> tuple[bytes, tuple[str, ...]]:
         added["anthropic_version"] = VERSION
     if betas:
         added["anthropic_beta"] = list(betas)
-    return (peek.with_params(body, added) if added else body), dropped
+    return (peek.with_params(body, added) if added else body), lost + dropped
 
 
 class MessagesToInvoke:

@@ -68,6 +68,8 @@ def _one(entry: dict[str, Any]) -> Iterator[str]:
             yield f"  {name}: dropped"
         for name, theirs in operation.get("renamed", {}).items():
             yield f"  {name}: renamed to {theirs}"
+        if operation.get("betas"):
+            yield f"  anthropic-beta: {', '.join(operation['betas'])}; the others stay behind"
         for name, fate in operation.get("parameters", {}).items():
             yield f"  {name}: {_told(fate)}"
 

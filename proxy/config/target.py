@@ -212,7 +212,10 @@ class Target:
     def _compiled(self, client: Dialect, upstream: Dialect, path: str) -> Wire:
         path = self.base_path + templates.in_path(path, self.provider, self._fields)
         head, defaults = self.request_head("POST", path, "application/json")
-        return Wire(codec(client, upstream), upstream, path, head, defaults, self.provider.quirks.get(upstream))
+        translate, quirks = codec(client, upstream), self.provider.quirks.get(upstream)
+        if quirks is not None and quirks.native and not translate.identity:
+            quirks = None
+        return Wire(translate, upstream, path, head, defaults, quirks)
 
     def model_in(self, path: str) -> str | None:
         """The model that a path below the version names, if this provider's paths do; else None."""

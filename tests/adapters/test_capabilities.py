@@ -51,3 +51,15 @@ def test_the_same_dialect_on_both_sides_has_nothing_to_report_but_quirks() -> No
     chat = operations(PROVIDERS["groq"], SERVED_BY)[0]
     assert (chat.support, chat.parameters) == ("native", {})
     assert chat.dropped == ("logprobs", "top_logprobs", "logit_bias")
+
+
+def test_a_report_tells_which_betas_are_known_where() -> None:
+    def betas(provider: str, upstream: Dialect) -> set[str]:
+        found = operations(PROVIDERS[provider], SERVED_BY)
+        return {beta for each in found if each.upstream == upstream for beta in each.betas}
+
+    assert "interleaved-thinking-2025-05-14" in betas("bedrock", Dialect.BEDROCK_ANTHROPIC)
+    assert "web-search-2025-03-05" in betas("vertex-ai", Dialect.VERTEX_ANTHROPIC)
+    assert "claude-code-20250219" in betas("bedrock-mantle", Dialect.ANTHROPIC_MESSAGES)
+    assert not betas("anthropic", Dialect.ANTHROPIC_MESSAGES)
+    assert not betas("openai", Dialect.OPENAI_CHAT)
