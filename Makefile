@@ -10,8 +10,9 @@ CLIS  := tests/e2e/clis
 # so one is preferred when it is there: deploy/python.sh looks, PYTHON=... decides.
 PYTHON ?= $(shell sh deploy/python.sh)
 
-# Test processes at once; a file's tests stay together. `make test JOBS=0` runs them one after the other.
-JOBS ?= auto
+# Test processes at once: one more than there are cores, as some always wait for something. A file's tests stay together.
+# `make test JOBS=0` runs them one after the other.
+JOBS ?= $(shell expr $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) + 1)
 
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 
@@ -24,7 +25,7 @@ setup: $(VENV)/.dev
 
 test: $(VENV)/.dev $(NODE)/node_modules/.stamp $(CLIS)/node_modules/.stamp
 	@sh tests/services.sh
-	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -63,7 +63,8 @@ class Chores:
         self._forgetting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins."""
+        """Begins. What counts from the first moment on is shown at once: a worker may be killed in the next."""
+        self._publish(self._samples())
         self._turning = asyncio.create_task(self._turn())
 
     async def stop(self) -> None:

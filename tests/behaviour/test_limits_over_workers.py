@@ -61,10 +61,13 @@ async def test_a_limit_holds_over_all_workers(launch: Launch, provider: Provider
 
 async def test_a_killed_workers_permits_come_back(launch: Launch, provider: Provider) -> None:
     gateway = launch(config(provider.url, concurrency=4), workers=2)
-    lines = list[Line]()
     for _ in range(3):
-        lines += await forever(gateway, 8)
+        lines = await forever(gateway, 8)
         await provider.until(lambda stats: stats["open"] == 4)
+        # The others are refused by now: if they were still on their way, the next workers would let them in.
+        async with asyncio.timeout(30):
+            while sum(bool(line.data) for line in lines) < 4:
+                await asyncio.sleep(0.005)
         for pid in gateway.workers():
             os.kill(pid, signal.SIGKILL)
         began = time.monotonic()
@@ -77,9 +80,9 @@ async def test_a_killed_workers_permits_come_back(launch: Launch, provider: Prov
             free = sum(not isinstance(answer, BaseException) and answer.status == 200 for answer in answers)
             assert time.monotonic() < began + 30
         print(f"all permits are back after {time.monotonic() - began:.2f} s")
+        for line in lines:
+            line.leave()
     assert provider.stats["max_in_flight"] <= 4
-    for line in lines:
-        line.leave()
     await asyncio.sleep(0)  # their ends come with the loop's next turn
 
 

@@ -223,6 +223,7 @@ async def outage(folder: Path, seconds: float, rate: float, *, freeze: bool = Fa
                     server.stop, signal.SIGQUIT
                 )
                 await asyncio.sleep(seconds / 2)
+                await _until(lambda: _is(gateway.url, 503))
                 unknown = await _unknown(gateway.url)
                 admin = await asyncio.to_thread(lambda: gateway.admin("GET", "/v1/api-keys").status_code)
                 await asyncio.sleep(max(0.0, down + seconds - monotonic()))

@@ -30,7 +30,7 @@ async def test_a_graceful_stop_loses_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("freeze", [False, True])
 async def test_an_outage_of_the_database_fails_no_request_and_loses_no_row(tmp_path: Path, freeze: bool) -> None:
-    figures = await outage(tmp_path, seconds=4, rate=50, freeze=freeze)
+    figures = await outage(tmp_path, seconds=3, rate=50, freeze=freeze)
     assert figures["not answered with 200"] == 0, figures
     assert (figures["an unknown key got"], figures["administration got"]) == (503, 503), figures
     assert (figures["missing"], figures["duplicates"], figures["dropped"]) == (0, 0, 0), figures

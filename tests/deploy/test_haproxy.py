@@ -92,7 +92,7 @@ async def test_both_serve_and_know_what_one_of_them_was_told(site: Site) -> None
     made = first.admin("POST", "/v1/api-keys/workspace/service", {"name": "n", "scopes": ["completions.write"]})
     assert made.status_code == 200, made.text
     key = made.json()["key"]
-    await until(lambda: second.post("/v1/chat/completions", CHAT, key=key).status_code == 200, "the other knows it", 5)
+    await until(lambda: second.post("/v1/chat/completions", CHAT, key=key).status_code == 200, "the other knows it")
 
 
 async def test_an_instance_that_ends_and_comes_back_costs_no_request(site: Site) -> None:
@@ -122,6 +122,7 @@ async def test_an_instance_that_is_killed_takes_only_its_own_requests_along(site
     in_flight = len(load._tasks)
     await asyncio.to_thread(site.gateways[0].kill)
     await until(lambda: site.balancer.up() == {"gateway-2"}, "the balancer knows")
+    await asyncio.sleep(0.3)  # what had failed by then was told to its clients
     settled = load.report()["failed"]
     await asyncio.sleep(1)
     load.stop()
@@ -154,5 +155,5 @@ async def test_a_limit_holds_over_both(site: Site) -> None:
         return status == 200
 
     while not await free():
-        assert time.monotonic() < began + 5, "permits of clients that left never came back"
+        assert time.monotonic() < began + 30, "permits of clients that left never came back"
         await asyncio.sleep(0.05)

@@ -181,7 +181,7 @@ def test_a_provider_that_is_too_slow_is_408(how: str, stream: bool, gateway: Gat
     began = time.monotonic()
     answer = gateway.post("/v1/chat/completions", body, headers=headers)
     assert answer.status_code == 408
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert answer.json()["error"]["type"] == "timeout_error"
     assert answer.json()["error"]["message"] == "Request exceeded the timeout sent in the request: 200ms"
     assert answer.json()["status"] == "failure"

@@ -76,7 +76,7 @@ def test_another_table_takes_the_place_of_the_shipped_one_and_goes(running: Gate
     file.write_text(json.dumps({"version": "house-1", "providers": {"openai": {"gpt-4o": {"input": 77}}}}))
     code, said = cli("prices", "update", str(file))
     assert (code, "version house-1" in said) == (0, True)
-    running.until(lambda: price(running, "gpt-4o") == 77, "the table is in force", timeout=2)
+    running.until(lambda: price(running, "gpt-4o") == 77, "the table is in force")
 
     file.write_text(json.dumps({"version": "house-2", "providers": {"openai": {"gpt-4o": {"input": "x"}}}}))
     code, said = cli("prices", "update", str(file))
@@ -85,7 +85,7 @@ def test_another_table_takes_the_place_of_the_shipped_one_and_goes(running: Gate
     assert price(running, "gpt-4o") == 77
 
     assert cli("prices", "reset")[0] == 0
-    running.until(lambda: price(running, "gpt-4o") == shipped, "the shipped table is back", timeout=2)
+    running.until(lambda: price(running, "gpt-4o") == shipped, "the shipped table is back")
 
 
 def test_litellms_own_list_can_be_taken_over(running: Gateway, cli: Any, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_litellms_own_list_can_be_taken_over(running: Gateway, cli: Any, tmp_pat
     row = {"litellm_provider": "openai", "input_cost_per_token": 9e-6, "output_cost_per_token": 1e-6}
     file.write_text(json.dumps({"gpt-4o": row}))
     assert cli("prices", "update", str(file), "--version", "theirs-1")[0] == 0
-    running.until(lambda: price(running, "gpt-4o") == 9, "the table is in force", timeout=2)
+    running.until(lambda: price(running, "gpt-4o") == 9, "the table is in force")
     assert "openai/gpt-4o" in cli("prices", "show", "--stored")[1]
     assert cli("prices", "reset")[0] == 0
 

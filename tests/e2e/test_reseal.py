@@ -28,12 +28,12 @@ def word(*keys: bytes) -> str:
     return ",".join(base64.b64encode(key).decode() for key in keys)
 
 
-def command(place: str, data: Path, *keys: bytes) -> subprocess.Popen[str]:
+def command(place: str, data: Path, *keys: bytes, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     environment = clean_environment() | {"LOOPWAY_MASTER_KEY": word(*keys)}
     if place.startswith("postgresql"):
         environment["LOOPWAY_DATABASE_URL"] = place
     return subprocess.Popen(
-        [sys.executable, "-m", "proxy", "reseal", "--data", str(data)],
+        [*before, sys.executable, "-m", "proxy", "reseal", "--data", str(data)],
         env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -80,8 +80,9 @@ def test_a_change_of_keys_that_is_killed_in_the_middle_loses_nothing_and_is_ende
 ) -> None:
     old, new, both = Vault([OLD]), Vault([NEW]), Vault([NEW, OLD])
     add(place, old, [f"r{number:05}" for number in range(MANY)])
-    running = command(place, tmp_path, NEW, OLD)
-    deadline = time.monotonic() + 30
+    # It waits whenever anybody else has something to do, so that it is not done before somebody looks.
+    running = command(place, tmp_path, NEW, OLD, before=("nice", "-n", "19"))
+    deadline = time.monotonic() + 60
     while not under(place, new):
         assert running.poll() is None, running.communicate()
         assert time.monotonic() < deadline
