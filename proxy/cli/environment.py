@@ -17,7 +17,6 @@ from proxy.config.near import hint
 from proxy.config.schema import LEVELS
 from proxy.errors import StartupError
 from proxy.ports import Secret
-from proxy.redis_link import check_url
 from proxy.store import default_url
 from proxy.store.location import VARIABLE
 
@@ -39,6 +38,8 @@ def over(file: FileConfig, environ: Mapping[str, str]) -> FileConfig:
         logs = msgspec.structs.replace(logs, level=level)
     url = environ.get("LOOPWAY_REDIS_URL", "").strip()
     if url:
+        from proxy.redis_link import check_url  # eight megabytes, for those who have one
+
         check_url(url, "the environment variable LOOPWAY_REDIS_URL")
         redis = msgspec.structs.replace(redis, url=Secret(url))
     if environ.get(VARIABLE, "").strip():

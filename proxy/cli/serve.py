@@ -103,7 +103,6 @@ def run(
     """Prepares the store, binds, and supervises until told to stop. Raises LoopwayError."""
     import proxy.app  # noqa: F401 - loaded before the fork: workers share its memory, and a new one serves at once
     from proxy.limits import supervisor_memory
-    from proxy.redis_link import check_url
     from proxy.workers import Application, Setup, listeners, raise_descriptors
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -119,6 +118,8 @@ def run(
     _prepare(data)
     url = environment.store_of(file, data)
     if file.redis.url is not None:
+        from proxy.redis_link import check_url  # eight megabytes, for those who have one
+
         check_url(file.redis.url.reveal(), "redis.url")
     migrate(url)
     bootstrap, made = _bootstrap(url, data, file)

@@ -127,3 +127,12 @@ def test_told_to_stop_while_it_starts_it_exits_with_0(
     gateway.send(number)
     assert gateway.wait() == 0, gateway.log()
     assert "Traceback" not in gateway.log()
+
+
+def test_what_is_not_configured_is_not_loaded(launch: Launch) -> None:
+    # Redis' client alone is eight megabytes for the supervisor and each worker, and a third of the time to start.
+    config = {"api_keys": [{"name": "any", "key": "lw-any-0123456789abcdef"}]}
+    gateway = launch(config, environment={"PYTHONPROFILEIMPORTTIME": "1"})
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in gateway.log().splitlines() if "|" in line}
+    assert {"aiohttp", "msgspec", "adapters"} <= loaded
+    assert not {"redis", "psycopg", "opentelemetry"} & loaded
