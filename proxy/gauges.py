@@ -40,6 +40,7 @@ def read(gateway: Gateway) -> dict[str, float]:
         "loopway_ledger_waiting": ledger.waiting,
         "loopway_ledger_dropped_total": ledger.dropped,
         "loopway_ledger_failing": int(ledger.failing),
+        "loopway_limits_apart": len(gateway.live.limiters.apart),
         "loopway_cache_bytes": gateway.cache.memory.size,
         "loopway_config_rejected": int(gateway.live.rejected),
         "loopway_store_failing": int(gateway.live.failing),

@@ -321,6 +321,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "loopway_permits_held": ("gauge", "Permits held, by the kind of key that limits."),
     "loopway_queue_length": ("gauge", "Requests that wait for a permit."),
     "loopway_breakers": ("gauge", "Circuit breakers, by state: one for each target and worker."),
+    "loopway_limits_apart": ("gauge", "Limiters that count alone in their worker, because there is no room for more."),
     "loopway_cache_bytes": ("gauge", "Memory that cached answers take."),
     "loopway_ledger_waiting": ("gauge", "Usage records that wait for the store in memory."),
     "loopway_ledger_failing": ("gauge", "Workers whose last usage records the store did not take."),

@@ -12,7 +12,7 @@ from proxy.leases import scripts
 from proxy.leases.slices import Slices
 from proxy.limits.gate import Gate
 from proxy.limits.host import Host
-from proxy.limits.memory import Memory, Mode
+from proxy.limits.memory import Memory, Mode, Row
 from proxy.redis_link import RedisDown, RedisLink
 
 LEASE = 4.5
@@ -23,6 +23,7 @@ _AWAY = 0.05  # between two tries while Redis does not answer; while the link is
 _TICK = 0.01  # between two commands while hosts want what others have
 _FIRST = 2.0  # seconds for the first answer of all
 _CHUNK = 200  # rows in one command
+_ANY = 1 << 31  # a limit for rows of which nothing more is wanted
 _PATIENCE = 0.25  # seconds for a command; no request waits for it
 _log = logging.getLogger("loopway")
 
@@ -46,6 +47,8 @@ class Keeper:
         self._link = link
         self._strict = strict
         self._dirty: set[int] = set()
+        self._gone: set[str] = set()
+        """Names of rows that others want and nobody has here any more."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._epoch = b""
@@ -89,9 +92,11 @@ class Keeper:
         if who == self._memory.id or not self._memory.leads:
             return
         row = self._memory.at(bytes.fromhex(name))
-        if row is not None:
+        if row is None or row not in self._host.gates:
+            self._gone.add(name)
+        else:
             self._dirty.add(row)
-            self._wake.set()
+        self._wake.set()
 
     def _all_dirty(self) -> None:
         if self._memory.leads:
@@ -192,6 +197,10 @@ class Keeper:
             used = gate.row.held
             held = max(used, self._capacity(at))
             arguments += [memory.name_of(at), gate.limit or 0, held, self._wanted(gate, used, held, share)]
+        for name in self._gone:
+            row = memory.at(bytes.fromhex(name))
+            arguments += [name, _ANY, 0 if row is None else Row(memory, row).held, 0]
+        self._gone.clear()
         self._order += 1
         self.rounds += 1
         head = (memory.id, self._order, LEASE, int(fresh), scripts.CHANNEL)

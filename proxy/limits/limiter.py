@@ -25,7 +25,7 @@ from proxy.errors import Refused
 from proxy.limits import need, refusals
 from proxy.limits.gate import Gate
 from proxy.limits.host import Host
-from proxy.limits.memory import WIDTH
+from proxy.limits.memory import WIDTH, Row
 from proxy.limits.meter import Meter
 from proxy.limits.need import Need
 from proxy.limits.rates import UNRATED, Spending, Tightest, rates_of, tightest
@@ -108,6 +108,7 @@ class Limiter:
         "_address",
         "_by_model",
         "_drop",
+        "_former",
         "_host",
         "_i64",
         "_identity",
@@ -130,31 +131,35 @@ class Limiter:
     )
 
     def __init__(self, host: Host, what: str, identity: str, name: str, model: str | None = None) -> None:
-        row = host.memory.row(what, identity, *(() if model is None else (model,)))
         self._host = host
         self._identity = identity
         self._locks = host.memory.locks
         self._take, self._drop = self._locks.take, self._locks.drop
-        self._address = self._locks.address(row.at)
         self._memory = host.memory
         self._i64 = host.memory.i64
-        self._used_at = row.used
         self._u32 = host.memory.u32
-        self._row_at = row.at
-        self._used = row.my_used
+        self._sit(host.memory.row(what, identity, *(() if model is None else (model,))))
         self.what = what
         self.name = name
         self.model = model
         self.limits = Limits()
-        self.gate = Gate(host, row)
         self.meter: Meter | None = None
         self.plain = False
         self._limit = 0
         self.models: tuple[Limiter, ...] = ()
+        self._former: dict[str | None, Limiter] = {}
+        """Patterns that were taken away, while somebody is in."""
         self._by_model: dict[str | None, Limiter | None] = {}
 
     def __repr__(self) -> str:
         return f"Limiter({self.name}: {self.held} of {self.limits.concurrency or '∞'})"
+
+    def _sit(self, row: Row) -> None:
+        self._address = self._locks.address(row.at)
+        self._used_at = row.used
+        self._row_at = row.at
+        self._used = row.my_used
+        self.gate = Gate(self._host, row)
 
     def set(self, name: str, limits: Limits, since: int = 0) -> None:
         """Changes the limits; counts stay. `since` (Unix seconds) is when whoever has them was made."""
@@ -173,14 +178,14 @@ class Limiter:
             self._host.meters[row.at] = self.meter
         else:
             self._host.meters.pop(row.at, None)
-        known = {child.model: child for child in self.models}
+        known = self._former | {child.model: child for child in self.models}
         self.models = tuple(
             known.get(pattern) or Limiter(self._host, self.what, self._identity, name, pattern)
             for pattern in limits.models
         )
-        for pattern, child in known.items():
-            if pattern not in limits.models:
-                child.set(name, Limits())  # those who wait there come in
+        self._former = {pattern: child for pattern, child in known.items() if pattern not in limits.models}
+        for child in self._former.values():
+            child.set(name, Limits())  # those who wait there come in
         for child in self.models:
             assert child.model is not None
             own = limits.models[child.model]
@@ -202,16 +207,30 @@ class Limiter:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is counted here: nobody is in, waits, or may have spent."""
-        own = self.held == 0 and self.queued == 0 and (self.meter is None or self.meter.spending is None)
-        return own and all(child.idle for child in self.models)
+        """Whether nothing is counted here: nobody is in, waits, or may spend."""
+        reserved = 0 if self.meter is None else self.meter.reserved
+        own = self.held == 0 and self.queued == 0 and not reserved
+        return own and all(child.idle for child in (*self.models, *self._former.values()))
+
+    def tidy(self) -> None:
+        """Lets go of patterns that were taken away, once nobody is in."""
+        for pattern, child in tuple(self._former.items()):
+            if child.idle:
+                del self._former[pattern]
+                child.detach()
 
     def detach(self) -> None:
-        """Nobody will come any more. What is counted for others stays in its row."""
-        for each in (self, *self.models):
+        """Nobody will come any more: the row may be another's. Who has come late all the same is not limited."""
+        for each in (self, *self.models, *self._former.values()):
             row = each.gate.row
             self._host.gates.pop(row.at, None)
             self._host.meters.pop(row.at, None)
+            if each.meter is not None:
+                each.meter.late, each.meter = True, None
+            each.limits, each.models, each.plain = Limits(), (), False
+            each._sit(self._memory.scratch())
+            self._host.gates.pop(each._row_at, None)
+            self._memory.let_go(row)
 
     # -- coming and going
 
@@ -350,8 +369,8 @@ class Limiter:
         return Permit(self, held, amount, price, meter, None, meter.standing(monotonic()))
 
     def hold(self, x: Exchange, model: str) -> Permit | None:
-        """Holds what an attempt may cost of an API key's budget in dollars; None: other hosts are to be asked first.
-        Raises Refused (412, 429)."""
+        """Holds what an attempt may cost of an API key's budget in dollars; None: other hosts are to be asked first. A
+        permit without a limiter holds nothing. Raises Refused (412, 429)."""
         meter = self.meter
         if meter is None or meter.spending is None or meter.spends:
             return Permit(None)  # there was one when the request came

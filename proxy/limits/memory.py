@@ -9,7 +9,10 @@ That is known from the kernel: a worker holds a record lock on its slot's byte f
 *leader*, holds another one, looks after the others' slots, and does what needs doing once for the host.
 
     header   the table's lock, number of rows, width (slots ever used), lease of this host, a state for each slot
-    row      lock, name (16 bytes), scalars; then per slot: used, waiting, weight, longest, evict (u32), reserved (i64)
+    row      lock, name (16 bytes), scalars; then per slot: used, waiting, weight, longest, evict (u32), reserved (i64),
+             claimed (u32)
+
+A worker claims the rows of the keys that it knows. A row that nobody claims is another key's as soon as one needs it.
 """
 
 from __future__ import annotations
@@ -32,14 +35,16 @@ from proxy.limits import locks
 from proxy.limits.purses import SIZE as PURSES
 from proxy.limits.purses import Purses
 
-_VERSION = 2
+_VERSION = 3
 WIDTH = 17  # index of the header field that says how many slots were ever used
 _HEADER = 16384
 _SLOT_STATES = 1024  # offset of one u32 a slot: 0 or the pid of its worker
 _LEADER = 1  # bytes of the file that carry record locks
 _SLOTS = 16
 _TRIES, _TRY_EVERY = 5, 0.15  # for a slot; seconds
-_ROWS = 16384
+_ROWS = 131_072  # what is not used takes no memory
+_TRIED = 64  # rows that are looked at for one that nobody claims, before a new one is begun
+_SCRATCH = bytes(16)  # the name of the first row, in which whoever comes late for a key that is gone is counted
 VARIABLE = "_LIMITS_FD"
 """In the environment of a process that another one became by exec: the memory goes on."""
 
@@ -68,6 +73,8 @@ class Memory:
     VALID_UNTIL = 168
     LEADER = 176
     ID = 192
+    RENAMED = 224  # how often a row became another key's
+    TRIED = 232  # the row that was looked at last
 
     # Scalars of a row: byte offsets from its beginning.
     NAME, TURN, CAPACITY, SHARE = 64, 80, 88, 96
@@ -80,9 +87,10 @@ class Memory:
 
     def __init__(self, descriptor: int, slots: int, purses: Purses | None = None) -> None:
         self.slots = slots
-        self.row_size = -(-(self.COLUMNS + 28 * slots) // 64) * 64
+        self.rows = _ROWS
+        self.row_size = -(-(self.COLUMNS + 32 * slots) // 64) * 64
         self.descriptor = descriptor
-        size = _HEADER + _ROWS * self.row_size
+        size = _HEADER + self.rows * self.row_size
         page = -(-size // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
         os.ftruncate(descriptor, page + PURSES)
         self.purses = Purses(descriptor, page) if purses is None else purses
@@ -95,6 +103,7 @@ class Memory:
         self.f64 = whole.cast("d")
         self.slot = -1
         self._rows: dict[bytes, int] = {}
+        self._learned = self._renamed = 0
         self._suspects: set[int] = set()
         self.leads = False
         self.sums = [Struct(f"{width}I").unpack_from for width in range(slots + 1)]
@@ -114,6 +123,8 @@ class Memory:
         made.i64[(cls.ID + 16) // 8] = slots
         made.i64[(cls.ID + 24) // 8] = _VERSION
         made.locks.prepare(0)
+        made._begin(made._at(0), _SCRATCH)
+        made.i64[cls.COUNT // 8] = 1
         return made
 
     @classmethod
@@ -194,6 +205,7 @@ class Memory:
             for column in range(5):
                 self.u32[base + column * self.slots + slot] = 0
             self.i64[(_HEADER + row * self.row_size + self.COLUMNS + 20 * self.slots) // 8 + slot] = 0
+            self.u32[(_HEADER + row * self.row_size + self.COLUMNS + 28 * self.slots) // 4 + slot] = 0
         self.u32[_SLOT_STATES // 4 + slot] = 0
         self._unlock_byte(_SLOTS + slot)
 
@@ -208,6 +220,12 @@ class Memory:
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, byte)
 
     @property
+    def workers(self) -> int:
+        """How many have a slot, of all generations; at least one."""
+        states = _SLOT_STATES // 4
+        return max(1, sum(1 for slot in range(self.i64[WIDTH]) if self.u32[states + slot]))
+
+    @property
     def alone(self) -> bool:
         """Whether no other worker has a slot."""
         states = _SLOT_STATES // 4
@@ -217,12 +235,12 @@ class Memory:
 
     def at(self, name: bytes) -> int | None:
         """The offset of a row that there is, by its 16 bytes of name."""
-        found = self._rows.get(name)
-        if found is None and self.i64[self.COUNT // 8] > len(self._rows):
-            with self.locked(0):
-                self._learn()
-            found = self._rows.get(name)
-        return found
+        if not self.locks.acquire(0):
+            return None
+        try:
+            return self._known(name)
+        finally:
+            self.locks.release(0)
 
     def name_of(self, at: int) -> str:
         """A row's name, as hexadecimal digits."""
@@ -231,7 +249,7 @@ class Memory:
     def recall(self, name: str, window: int, spent: int, reset_at: int) -> None:
         """Takes over what the store has of a budget, where this memory has less."""
         with self.locked(0):
-            purse = self.purses.find(bytes.fromhex(name))
+            purse = self.purses.find(bytes.fromhex(name), asked=False)
             if purse is not None:
                 self.purses.recall(purse, window, spent, reset_at)
 
@@ -244,37 +262,65 @@ class Memory:
         return purse
 
     def row(self, *name: str) -> Row:
-        """The row of an identity, the same for every process. Raises Full."""
+        """The row of an identity, the same for every process, and claimed for this one. Raises Full."""
         digest = hashlib.blake2b("\0".join(name).encode(), digest_size=16).digest()
-        at = self._rows.get(digest)
-        if at is None:
-            with self.locked(0):
-                at = self._find(digest)
-        return Row(self, at)
+        with self.locked(0):
+            at = self._known(digest)
+            row = Row(self, self._new(digest) if at is None else at)
+            self.u32[row.my_claim] = 1
+        return row
 
-    def _learn(self) -> int:
-        count: int = self.i64[self.COUNT // 8]
-        for row in range(len(self._rows), count):
-            at = _HEADER + row * self.row_size
+    def let_go(self, row: Row) -> None:
+        """This process has nothing counted in a row any more, and never will."""
+        self.u32[row.my_claim] = 0
+
+    def scratch(self) -> Row:
+        """A row of nobody's."""
+        return Row(self, self._at(0))
+
+    def _at(self, number: int) -> int:
+        return _HEADER + number * self.row_size
+
+    def _known(self, name: bytes) -> int | None:
+        if self._renamed != self.i64[self.RENAMED // 8]:
+            self._renamed, self._learned = self.i64[self.RENAMED // 8], 0
+            self._rows.clear()
+        count = self.i64[self.COUNT // 8]
+        for number in range(self._learned, count):
+            at = self._at(number)
             self._rows[self.map[at + self.NAME : at + self.NAME + 16]] = at
-        return count
+        self._learned = count
+        return self._rows.get(name)
 
-    def _find(self, digest: bytes) -> int:
-        count = self._learn()
-        at = self._rows.get(digest, 0)
-        if at:
-            return at
-        if count == _ROWS:
-            raise Full(f"{_ROWS} keys have limits; there is no room for more until the gateway starts again")
-        at = _HEADER + count * self.row_size
+    def _new(self, name: bytes) -> int:
+        """A row for a name that has none: one of a key that is gone, else one that was never used."""
+        count = self.i64[self.COUNT // 8]
+        for _ in range(min(_TRIED if count < self.rows else self.rows, count - 1)):
+            tried = self.i64[self.TRIED // 8] = self.i64[self.TRIED // 8] % (count - 1) + 1
+            at = self._at(tried)
+            row = Row(self, at)
+            if not any(self.u32s(row.claimed)) and not row.held and not any(self.i64s(row.reserved)):
+                old = self.map[at + self.NAME : at + self.NAME + 16]
+                self.purses.let_go(old)
+                self._rows.pop(old, None)
+                self._renamed = self.i64[self.RENAMED // 8] = self._renamed + 1
+                break
+        else:
+            if count >= self.rows:
+                raise Full(f"{count - 1} keys have limits, and there is no room for more")
+            at = self._at(count)
+        self._begin(at, name)
+        if at == self._at(count):
+            self.i64[self.COUNT // 8] = self._learned = count + 1
+        self._rows[name] = at
+        return at
+
+    def _begin(self, at: int, name: bytes) -> None:
         self.map[at : at + self.row_size] = bytes(self.row_size)
         self.locks.prepare(at)
-        self.map[at + self.NAME : at + self.NAME + 16] = digest
+        self.map[at + self.NAME : at + self.NAME + 16] = name
         self.i64[(at + self.CAPACITY) // 8] = -1
         self.i64[(at + self.SHARE) // 8] = -1
-        self.i64[self.COUNT // 8] = count + 1
-        self._rows[digest] = at
-        return at
 
     def locked(self, offset: int, *, always: bool = False) -> _Locked:
         """Holds a lock: `with memory.locked(offset):`. `always`: goes on without it when it is not to be had."""
@@ -315,9 +361,11 @@ class Row:
 
     __slots__ = (
         "at",
+        "claimed",
         "evict",
         "longest",
         "memory",
+        "my_claim",
         "my_evict",
         "my_longest",
         "my_reserved",
@@ -337,7 +385,9 @@ class Row:
         self.used, self.waiting, self.weight, self.longest, self.evict, self.reserved = (
             columns + width * index for index in range(6)
         )
+        self.claimed = columns + 28 * memory.slots
         slot = memory.slot
+        self.my_claim = self.claimed // 4 + slot
         self.my_used = self.used // 4 + slot
         self.my_waiting = self.waiting // 4 + slot
         self.my_weight = self.weight // 4 + slot

@@ -17,7 +17,7 @@ from pathlib import Path
 
 _log = logging.getLogger("loopway")
 
-RECORDS = 16384
+RECORDS = 65_536
 _RECORD = 64
 SIZE = _RECORD * (RECORDS + 1)
 _STARTS, _RECALLED = 6, 7
@@ -50,25 +50,50 @@ class Purses:
             _log.warning("what budgets spend in the last second will not outlive a kill: %s: %s", path, error)
             return None
 
-    def find(self, name: bytes) -> int | None:
+    def find(self, name: bytes, *, asked: bool = True) -> int | None:
         """The purse of this name (16 bytes), made if there is none; None when there is no room. With the table's lock
-        held."""
+        held. `asked`: there is a key that has it; else it is the first to go when there is no room."""
         count = self.cells[0]
-        for record in range(len(self._known), count):
-            at = _RECORD * (record + 1)
-            self._known[self._map[at : at + 16]] = at // 8
         found = self._known.get(name)
-        if found is None:
-            if count == RECORDS:
+        if found is None or self._name(found) != name:
+            # Where there is no room for more, any may have become another's.
+            for record in range(0 if count >= RECORDS else len(self._known), count):
+                at = _RECORD * (record + 1)
+                self._known[self._map[at : at + 16]] = at // 8
+            found = self._known.get(name)
+        if found is None or self._name(found) != name:
+            found = self._new(name, count)
+            if found is None:
                 return None
-            at = _RECORD * (count + 1)
-            found = self._known[name] = at // 8
-            self._map[at : at + 16] = name
-            for cell, value in ((self.WINDOW, -1), (self.SPENT, 0), (self.RESET, 0), (self.ALERTED, 0)):
-                self.cells[found + cell] = value
-            self.cells[found + _RECALLED] = 0
-            self.cells[0] = count + 1
-        self.cells[found + _STARTS] = 0
+            self.cells[found + _STARTS] = 1
+        if asked:
+            self.cells[found + _STARTS] = 0
+        return found
+
+    def let_go(self, name: bytes) -> None:
+        """Nobody has the key of this name any more. With the table's lock held."""
+        found = self._known.get(name)
+        if found is not None and self._name(found) == name:
+            self.cells[found + _STARTS] = max(1, self.cells[found + _STARTS])
+
+    def _name(self, purse: int) -> bytes:
+        return self._map[purse * 8 : purse * 8 + 16]
+
+    def _new(self, name: bytes, count: int) -> int | None:
+        if count == RECORDS:
+            width = _RECORD // 8
+            found = next((at for at in range(width, width * (count + 1), width) if self.cells[at + _STARTS]), None)
+            if found is None:
+                return None
+            self._known.pop(self._name(found), None)
+        else:
+            found = _RECORD * (count + 1) // 8
+        self._known[name] = found
+        self._map[found * 8 : found * 8 + 16] = name
+        for cell, value in ((self.WINDOW, -1), (self.SPENT, 0), (self.RESET, 0), (self.ALERTED, 0)):
+            self.cells[found + cell] = value
+        self.cells[found + _RECALLED] = 0
+        self.cells[0] = max(self.cells[0], found * 8 // _RECORD)
         return found
 
     def recall(self, purse: int, window: int, spent: int, reset_at: int) -> None:
@@ -87,11 +112,12 @@ class Purses:
 def _renew(path: Path) -> None:
     """Writes the file anew, without what has gone; whoever dies here leaves the old one."""
     old = path.read_bytes() if path.exists() else b""
-    whole = memoryview(old if len(old) == SIZE else bytes(SIZE)).cast("q")
+    # One that was written when there was room for fewer has what it has.
+    whole = memoryview(old if old and len(old) % _RECORD == 0 else bytes(SIZE)).cast("q")
     new = bytearray(SIZE)
     cells = memoryview(new).cast("q")
     width = _RECORD // 8
-    for record in range(1, min(whole[0], RECORDS) + 1):
+    for record in range(1, min(whole[0], RECORDS, len(whole) * 8 // _RECORD - 1) + 1):
         values = whole[record * width : (record + 1) * width]
         if values[Purses.WINDOW] == -1 or values[_STARTS] >= _KEPT:
             continue

@@ -24,6 +24,8 @@ class Spender:
         permit = self._limiter.hold(x, model)
         if permit is None or target is None:
             return permit
+        if permit.limiter is None:
+            return target.enter(x, model)
         try:
             more = target.enter(x, model, permit)
         except BaseException:
@@ -47,6 +49,8 @@ class Spender:
         if permit is None:
             raise refusals.not_now(limiter.what, limiter.name)
         if target is not None:
+            if permit.limiter is None:
+                return target.enter(x, model) or await target.wait(x, model)
             try:
                 permit.add(target.enter(x, model) or await target.wait(x, model))
             except BaseException:

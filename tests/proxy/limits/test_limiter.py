@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, cast
 
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Refused
-from proxy.limits import Limiter, Limiters, Permit
-from proxy.ports import ApiKeyRow, Limits, Secret, VirtualKeyRow
+from proxy.limits import Host, Limiter, Limiters, Memory, Permit
+from proxy.ports import ApiKeyRow, Budget, Limits, ModelLimits, Rates, Secret, VirtualKeyRow
 
 X = cast(Any, None)
 
@@ -101,3 +102,59 @@ def test_keys_that_are_gone_leave_no_limiter_behind_once_nobody_is_in() -> None:
     again = limiters.api_key(key_row(3))
     assert again is not None
     assert again.held == 0
+
+
+def test_where_there_is_no_room_each_worker_gives_out_its_share_and_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    memory = Memory.create(4)
+    others = [Memory.inherit(os.dup(memory.descriptor)) for _ in range(3)]
+    limiters = Limiters(Host(memory))
+    for other in others:
+        assert other is not None
+        other.attach()
+    memory.rows = 2
+    limits = Limits(
+        concurrency=10, requests=Rates(per_minute=100), budget=Budget(usd=8), models={"a": ModelLimits(concurrency=2)}
+    )
+    rows = [
+        ApiKeyRow(id="1", name="first", digest="", limits=Limits(concurrency=10)),
+        *(ApiKeyRow(id=each, name=each, digest="", limits=limits) for each in "23"),
+    ]
+    first, second, _ = (limiters.api_key(row) for row in rows)
+    assert first is not None
+    assert second is not None
+    assert first.limits.concurrency == 10
+    assert second.limits == Limits(
+        concurrency=2, requests=Rates(per_minute=25), budget=Budget(usd=2), models={"a": ModelLimits(concurrency=1)}
+    )
+    assert limiters.apart == {("API key", "2"), ("API key", "3")}
+    assert caplog.text.count("divided among the workers") == 1
+
+    limiters.begin()
+    plain = ApiKeyRow(id="2", name="2", digest="", limits=Limits(concurrency=7))
+    limiters.api_key(plain)
+    limiters.forget_others()  # the first is gone
+    limiters.begin()
+    found = limiters.api_key(plain)
+    assert found is not None
+    assert found.limits.concurrency == 7, "there is room now"
+    for other in others:
+        assert other is not None
+        other.detach()
+
+
+def test_whoever_comes_late_for_a_key_that_is_gone_counts_in_nobodys_row() -> None:
+    limiters = Limiters()
+    gone = limiters.api_key(key_row(1))
+    assert gone is not None
+    limiters.begin()
+    limiters.forget_others()
+    permits = [gone.enter(X, None) for _ in range(3)]
+    again = limiters.api_key(key_row(1))
+    assert again is not None
+    assert again.held == 0
+    for permit in permits:
+        assert permit is not None
+        permit.leave(None, answered=True)
+    assert (gone.held, again.held) == (0, 0)

@@ -139,3 +139,31 @@ def test_memory_of_another_version_is_not_inherited(memory: Memory) -> None:
     memory.i64[(Memory.ID + 24) // 8] = 99
     assert Memory.inherit(memory.descriptor) is None
     assert Memory.inherit(100_000) is None
+
+
+def test_rows_of_keys_that_are_gone_are_used_again_once_no_worker_knows_them(
+    memory: Memory,
+) -> None:
+    other = Memory.inherit(os.dup(memory.descriptor))
+    assert other is not None
+    other.attach()
+    memory.rows = other.rows = 5
+    rows = [memory.row("API key", str(number)) for number in range(4)]
+    theirs = other.row("API key", "1")
+    with pytest.raises(Full, match="no room"):
+        memory.row("API key", "new")
+    memory.u32[rows[2].my_used] = 1
+    for row in rows[1:]:
+        memory.let_go(row)
+    again = memory.row("API key", "new")
+    assert again.at == rows[3].at, "1 is known to the other, somebody is in 2"
+    assert other.row("API key", "new").at == again.at
+    with pytest.raises(Full):
+        memory.row("API key", "newer")
+    other.let_go(theirs)
+    newer = other.row("API key", "newer")
+    assert newer.at == rows[1].at
+    assert memory.row("API key", "newer").at == newer.at
+    assert memory.row("API key", "0").at == rows[0].at
+    assert memory.at(bytes(16)) is not None
+    other.detach()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxy.limits.purses import RECORDS, SIZE, Purses
+import pytest
+
+from proxy.limits import purses as purses_module
+from proxy.limits.purses import SIZE, Purses
 
 
 def name(number: int) -> bytes:
@@ -61,9 +64,28 @@ def test_budgets_that_nobody_has_any_more_make_room(tmp_path: Path) -> None:
         spend(purses, 2, 7, start)
         assert purses.cells[0] == (2 if start < 101 else 1)
     assert spent(purses, 2) == (7, 101, 0)
-    for number in range(10, 10 + RECORDS - 1):
-        assert purses.find(name(number)) is not None
-    assert purses.find(name(5)) is None
+
+
+def test_what_nobody_asks_for_goes_when_there_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purses_module, "RECORDS", 4)
+    purses, others = opened(tmp_path / "budgets"), opened(tmp_path / "budgets", fresh=False)
+    assert purses.find(name(1), asked=False) is not None, "the store knows it"
+    for number in (2, 3, 4):
+        spend(purses, number, 7, number)
+        assert spent(others, number) == (7, number, 0)
+    spend(purses, 5, 7, 50)
+    assert purses.find(name(6)) is None
+    purses.let_go(name(3))
+    assert spent(others, 6) == (-1, 0, 0)
+    assert [spent(purses, number) for number in (2, 4, 5, 6)] == [(7, 2, 0), (7, 4, 0), (7, 50, 0), (-1, 0, 0)]
+    assert purses.find(name(3)) is None
+
+
+def test_a_file_of_fewer_records_is_taken_over(tmp_path: Path) -> None:
+    spend(opened(tmp_path / "budgets"), 1, 7, 100)
+    path = tmp_path / "budgets"
+    path.write_bytes(path.read_bytes()[: 64 * 1000])
+    assert spent(opened(path), 1) == (7, 100, 0)
 
 
 def test_a_file_that_is_none_is_made_anew(tmp_path: Path) -> None:
