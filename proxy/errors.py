@@ -71,6 +71,10 @@ class StoreError(LoopwayError):
     """The store cannot be reached or refuses; the message names the file or host, never a credential."""
 
 
+class EmptyStoreError(StoreError):
+    """The store's database is there, and nothing is in it: no gateway has started with it yet."""
+
+
 class UnfitError(StoreError):
     """What was to be kept is nothing that this store can keep: the fault of the values, so another try is no use."""
 

@@ -27,12 +27,12 @@ from proxy.config import hosts
 from proxy.config.file import FileConfig
 from proxy.config.snapshot import Snapshot
 from proxy.config.target import Target
-from proxy.errors import ConfigError, LoopwayError, StartupError, StoreError
+from proxy.errors import ConfigError, EmptyStoreError, LoopwayError, StartupError, StoreError
 from proxy.limits import Limiters
 from proxy.ports import Rows
 from proxy.redis_link import RedisDown, RedisLink
 from proxy.store import open_store
-from proxy.store.location import is_postgres, sqlite_path
+from proxy.store.location import is_postgres, label, sqlite_path
 from proxy.vault import Vault
 
 _PATIENCE = 5.0
@@ -189,6 +189,8 @@ async def _store(file: FileConfig, data: Path, tell: Tell) -> Rows:
             await store.close()
     except StartupError as error:
         tell(Finding("store", "bad", str(error), "LOOPWAY_MASTER_KEY must be the one that the store was made with"))
+    except EmptyStoreError:
+        tell(Finding("store", "warn", f"{label(url)} is there, and empty yet", "the first start makes its tables"))
     except StoreError as error:
         tell(Finding("store", "bad", str(error), "is the server up, the URL right, the user allowed?"))
     return Rows()

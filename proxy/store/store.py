@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
 
-from proxy.errors import StoreError
+from proxy.errors import EmptyStoreError, StoreError
 from proxy.ports import ApiKeyRow, BudgetRow, ConfigRow, Rows, VirtualKeyRow
 from proxy.store import budgets, entities, ledger, records, sealing
 from proxy.store.engine import Connection, Engine, Lane
@@ -33,7 +33,7 @@ def open_store(url_or_path: str | os.PathLike[str], vault: Vault) -> SqlStore:
     keys = store.lane("keys")
     try:
         if not keys.now(_migrated):
-            raise StoreError(f"the store {engine.label} has no tables; it was never migrated")
+            raise EmptyStoreError(f"the store {engine.label} has no tables; it was never migrated")
         keys.now(sealing.verify, vault, engine.label)
         if vault.rotating:
             keys.now(sealing.reseal, vault)

@@ -47,6 +47,15 @@ def test_a_gateway_in_order_is_found_in_order_and_no_provider_is_asked(
     assert not upstream.requests()
 
 
+def test_a_database_that_no_gateway_has_started_with_is_only_empty(tmp_path: Path, postgres_url: str) -> None:
+    file = tmp_path / "loopway.yaml"
+    file.write_text("store: {url: env:LOOPWAY_DATABASE_URL}\n")
+    (tmp_path / "data").mkdir()
+    found = examined(file, tmp_path / "data", code=0, LOOPWAY_DATABASE_URL=postgres_url)
+    assert of(found, "store")["state"] == "warn"
+    assert of(found, "store")["mend"] == "the first start makes its tables"
+
+
 def test_what_is_wrong_is_named_and_how_to_mend_it(tmp_path: Path, upstream: Upstream) -> None:
     closed = free_port()
     config = {
