@@ -45,6 +45,7 @@ class _Tokens(msgspec.Struct, gc=False):
     # Both vendors' names side by side; which are set says whose they are.
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
+    total_tokens: Count | None = None  # all that some embeddings and rankings tell
     prompt_tokens_details: _Prompt | None = None
     completion_tokens_details: _Completion | None = None
     input_tokens: Count | None = None
@@ -128,8 +129,9 @@ def _of_anthropic(tokens: _Tokens) -> Usage:
     read = tokens.cache_read_input_tokens or 0
     written = tokens.cache_creation_input_tokens or 0
     lasting, given = tokens.cache_creation, tokens.output_tokens_details
+    fresh = tokens.total_tokens if tokens.input_tokens is None and not tokens.output_tokens else tokens.input_tokens
     return Usage(
-        (tokens.input_tokens or 0) + read + written,
+        (fresh or 0) + read + written,
         tokens.output_tokens or 0,
         read,
         written,

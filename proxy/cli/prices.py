@@ -15,8 +15,8 @@ from proxy.admin.scene import Scene
 from proxy.cli.rows import run
 from proxy.config.file import load
 from proxy.errors import PriceError
-from proxy.prices import Entry, Prices, Table, as_json, decode_table, read_table, table_of, vendored
-from proxy.prices.litellm import convert
+from proxy.prices import TIERS, Entry, Prices, Table, as_json, decode_table, read_table, table_of, vendored
+from proxy.prices.litellm import convert, unknown_prices
 from proxy.store import prices as jobs
 
 _SHOWN = ("input", "output", "cache_read", "cache_write", "search", "second")
@@ -58,7 +58,7 @@ def show(models: str, provider: str | None, config: str | None, stored: bool, fo
         return
     for row in rows:
         rates = "  ".join(f"{rate} {row[rate]:g}" for rate in _SHOWN if rate in row)
-        more = ", ".join(name for name in ("above", "batch", "priority", "flex") if name in row)
+        more = ", ".join(name for name in ("above", *TIERS) if name in row)
         click.echo(f"{row['provider']}/{row['model']}  {rates}{f'  (+ {more})' if more else ''}")
     table = found.tables[-1]
     unit = "US dollars per million tokens (search, second: each)"
@@ -77,8 +77,10 @@ def update(file: str, name: str | None, data: str) -> None:
     Example: loopway prices update model_prices_and_context_window.json --version litellm-1.110.2
     """
     text = Path(file).read_bytes()
+    own, strange = b'"providers"' in text[:4096], list[str]()
     try:
-        table = decode_table(text if b'"providers"' in text[:4096] else as_json(convert(text, name or _dated(file))))
+        table = decode_table(text if own else as_json(convert(text, name or _dated(file))))
+        strange = [] if own else unknown_prices(text)
         if not table.providers:
             raise PriceError("there are no prices in it")
     except PriceError as error:
@@ -92,6 +94,8 @@ def update(file: str, name: str | None, data: str) -> None:
     click.echo(
         f"{count} prices of {len(table.providers)} providers, version {table.version}; in force within a second."
     )
+    if strange:
+        click.echo(f"Prices that this version does not know are in no cost: {', '.join(strange[:20])}", err=True)
 
 
 @prices.command()

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from proxy.config.read import Field, Source, mapping, named, record
 from proxy.config.tree import Value
 from proxy.errors import PriceError
-from proxy.prices import Entry, Rates, Table, Tier, decode_table, table_of
+from proxy.prices import TIERS, Entry, Rates, Table, Tier, decode_table, table_of
 
 
 class PriceSettings(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ _ENTRY = record(
     {
         **_TIER,
         "input": Field(_rate, required=True),
-        **dict.fromkeys(("batch", "priority", "flex"), Field(record(_TIER, Tier))),
+        **dict.fromkeys(TIERS, Field(record(_TIER, Tier))),
     },
     Entry,
 )

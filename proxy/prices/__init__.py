@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
-from proxy.prices.rates import Entry, Price, Rates, Tier
+from proxy.prices.rates import TIERS, Entry, Price, Rates, Tier
 from proxy.prices.table import Book, Prices, Table, as_json, decode_table, read_table, table_of, vendored
 
 __all__ = [
+    "TIERS",
     "Book",
     "Entry",
     "Price",

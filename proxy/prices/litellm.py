@@ -16,6 +16,7 @@ import msgspec
 from proxy.errors import PriceError
 from proxy.prices.rates import Entry
 from proxy.prices.table import Table
+from proxy.prices.unread import LEAVES_OUT, strangers
 
 # Their provider → ours. A prefix of a model's name that is the provider's own goes.
 PROVIDERS: dict[str, str] = {
@@ -85,17 +86,32 @@ _RATES = {
 _SEARCHES = ("search_context_cost_per_query", "input_cost_per_query")
 _SECONDS = ("input_cost_per_second", "output_cost_per_second")
 _HEARING = "audio_transcription"
-_TIERS = {"batch": "_batches", "priority": "_priority", "flex": "_flex"}
+_TIERS = {"batch": "_batches", "priority": "_priority", "flex": "_flex", "ultrafast": "_ultrafast"}
 _ABOVE = re.compile(r"_above_(\d+)k_tokens")
+READ: tuple[str, ...] = (
+    *(rf"{key}(_above_\d+k_tokens)?({'|'.join(_TIERS.values())})?" for key in _RATES.values()),
+    *_SEARCHES,
+    *_SECONDS,
+)
+"""Patterns of the keys that are read; what else carries a price is in `proxy.prices.unread`."""
 _TEXTLESS = frozenset(("embedding", "rerank", "moderation"))
+
+
+def unknown_prices(text: bytes) -> list[str]:
+    """The keys of LiteLLM's file that look like prices and are none that this version knows. Raises PriceError."""
+    return strangers(_listed(text), READ)
+
+
+def _listed(text: bytes) -> dict[str, dict[str, Any]]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, dict[str, Any]])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise PriceError(f"not a list of prices: {error}") from error
 
 
 def convert(text: bytes, version: str, date: str = "") -> Table:
     """The table made of LiteLLM's file. Raises PriceError when it is not one."""
-    try:
-        listed = msgspec.json.decode(text, type=dict[str, dict[str, Any]])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PriceError(f"not a list of prices: {error}") from error
+    listed = _listed(text)
     providers: dict[str, dict[str, Entry | msgspec.Raw]] = {}
     for key, row in listed.items():
         meant = str(row.get("alias_of", key))
@@ -136,6 +152,8 @@ def _name(key: str, theirs: str) -> str | None:
 
 def _entry(row: Mapping[str, Any]) -> Entry | None:
     """Our entry for one of their rows; None where tokens have no price."""
+    if any(row.get(key) for key in LEAVES_OUT):
+        return None
     built: dict[str, Any] = _tier(row, "") | _pieces(row)
     if not any(built[name] for name in built if name != "above"):
         return None

@@ -2,7 +2,8 @@
 
 Rates are US dollars per million tokens, but for what is charged by the piece. What an entry does not say of a token is
 charged like the nearest thing it does say (a cached token like an input token, a reasoning token like an output token),
-never at nothing; pieces have no relatives, so an answer with some whose rate is not known has no known cost.
+where that is no cheaper. Where it is (sound, drawn pictures, writing to a cache, faster tiers), and for pieces, which
+have no relatives, an answer with some whose rate is not known has no known cost: it is not told too small.
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from adapters.types import Usage
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 _MILLION = 1_000_000.0
 _NANO = 1_000.0  # US dollars per million tokens to billionths of one per token
+
+
+TIERS = ("batch", "priority", "flex", "ultrafast")
+"""Service tiers with prices of their own."""
+_DEARER = frozenset(("priority", "ultrafast", "fast"))
+_APART = ("audio_input", "audio_output", "image_output")
 
 
 class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -49,11 +56,12 @@ class Tier(Rates, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Entry(Tier, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A model's prices. `batch`, `priority` and `flex` say only what differs."""
+    """A model's prices. `batch`, `flex`, `priority` and `ultrafast` say only what differs."""
 
     batch: Tier | None = None
     priority: Tier | None = None
     flex: Tier | None = None
+    ultrafast: Tier | None = None
 
 
 class Card(NamedTuple):
@@ -83,11 +91,7 @@ class Price:
         self._base = _steps(entry)
         card = self._base[-1][1]
         self._flat = (card.input * _NANO, card.output * _NANO) if len(self._base) == 1 else None
-        self._tiers = {
-            name: _steps(tier, entry)
-            for name, tier in (("batch", entry.batch), ("priority", entry.priority), ("flex", entry.flex))
-            if tier is not None
-        }
+        self._tiers = {name: _steps(tier, entry) for name in TIERS if (tier := getattr(entry, name)) is not None}
 
     def __repr__(self) -> str:
         return f"Price({self.id})"
@@ -103,8 +107,11 @@ class Price:
     def cost(self, usage: Usage) -> float | None:
         """US dollars for one answer; None where a part of it has no rate. Counts that contradict each other never make
         a part negative."""
+        if self._lacks(usage):
+            return None
         if self._by_token and not usage.searches and not usage.seconds:
-            return self._tokens(usage)
+            # What counted nothing is not known to have cost nothing.
+            return self._tokens(usage) if usage.input or usage.output else None
         entry, tokens = self.entry, bool(usage.input or usage.output)
         unknown = (
             (tokens and not self._by_token)
@@ -112,6 +119,21 @@ class Price:
             or (usage.seconds and not tokens and entry.second is None)
         )
         return None if unknown else self.known(usage)
+
+    def _lacks(self, usage: Usage) -> bool:
+        """Whether a part has no rate, and what stands in for it is cheaper as a rule: sound, pictures that were drawn,
+        tokens written to a cache, and tiers that answer sooner."""
+        tier = usage.tier
+        if tier is not None and tier in _DEARER and tier not in self._tiers:
+            return True
+        if usage.cache_write and self._lacks_rate("cache_write_1h" if usage.cache_write_1h else "cache_write"):
+            return True
+        if not (usage.audio_input or usage.audio_output or usage.image_output):
+            return False
+        return any(getattr(usage, name) and self._lacks_rate(name) for name in _APART)
+
+    def _lacks_rate(self, name: str) -> bool:
+        return getattr(self.entry, name) is None
 
     def known(self, usage: Usage) -> float:
         """US dollars for what has a rate. Seconds that are told beside tokens are in those."""

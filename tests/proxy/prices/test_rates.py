@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,8 +47,29 @@ def test_each_kind_of_token_has_its_price() -> None:
 
 
 def test_what_has_no_price_of_its_own_costs_what_its_kind_does_and_never_nothing() -> None:
-    usage = Usage(100, 100, cached=50, cache_write=20, cache_write_1h=10, reasoning=30, audio_input=5, image_output=9)
+    usage = Usage(100, 100, cached=50, reasoning=30, image_input=5, tier="flex")
     assert cost(usage, input=1.0, output=2.0) == pytest.approx((100 * 1.0 + 100 * 2.0) / 1e6)
+
+
+DEARER: list[dict[str, Any]] = [
+    {"audio_input": 1}, {"audio_output": 1}, {"image_output": 1}, {"cache_write": 2},
+    {"cache_write": 2, "cache_write_1h": 1}, {"tier": "priority"}, {"tier": "ultrafast"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", DEARER, ids=str)
+def test_what_has_no_price_and_is_dearer_than_its_kind_has_no_cost_rather_than_less(part: dict[str, Any]) -> None:
+    usage, (name, *_) = Usage(100, 100, **part), reversed(part)
+    price = Price("p", Entry(input=1.0, output=2.0))
+    assert price.cost(usage) is None
+    assert price.known(usage) == pytest.approx(300 / 1e6)  # what a budget counts at least
+    rate: Any = Tier(input=4.0) if name == "tier" else 4.0
+    assert cost(usage, **{"input": 1.0, "output": 2.0, part.get("tier", name): rate}) > price.known(usage)  # type: ignore[operator]
+
+
+def test_an_answer_that_counted_nothing_has_no_cost() -> None:
+    assert cost(Usage(), input=1.0, output=2.0) is None
+    assert cost(Usage(10, 0), input=0.0, output=0.0) == 0.0  # free is something that somebody said
 
 
 def test_a_long_prompt_is_charged_by_the_prices_for_long_ones_from_its_first_token_on() -> None:
@@ -92,7 +114,10 @@ counts = st.integers(0, 3_000_000)
 @given(st.builds(Usage, *[counts] * 10))
 def test_no_usage_costs_less_than_nothing_and_parts_that_fit_add_up(usage: Usage) -> None:
     found = Price("p", FULL).cost(usage)
-    assert found is not None
+    if found is None:
+        assert not usage.input
+        assert not usage.output
+        return
     assert found >= 0
     inside = usage.cached + usage.cache_write + usage.audio_input + usage.image_input
     if inside > usage.input or usage.cache_write_1h > usage.cache_write:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapters.providers import PROVIDERS
 from adapters.types import Usage
 from proxy.errors import PriceError
 from proxy.prices import Entry, Prices, as_json, decode_table, table_of, vendored
-from proxy.prices.litellm import convert
+from proxy.prices.litellm import READ, convert
+from proxy.prices.unread import LEAVES_OUT, UNREAD, strangers
 
 SHIPPED = Prices((vendored(),))
 
@@ -175,6 +181,44 @@ def test_litellms_list_becomes_a_table() -> None:
     assert (written["version"], written["date"]) == ("v2", "2030-01-01")
     with pytest.raises(PriceError):
         convert(b'{"a": 1}', "v")
+
+
+KEYS = (Path(__file__).parent / "litellm-keys.txt").read_text("ascii").split()
+"""Every key with a price in the list that the shipped table is made from."""
+
+
+def test_every_price_of_litellms_list_is_read_or_left_for_a_reason() -> None:
+    assert len(KEYS) > 150
+    listed = {"model": dict.fromkeys(KEYS, 1.0)}
+    assert strangers(listed, READ) == []
+    # Nothing is both, and no pattern is for nothing.
+    for key in KEYS:
+        assert (re.fullmatch("|".join(READ), key) is not None) != any(
+            re.fullmatch(pattern, key) for pattern in UNREAD
+        ), key
+    for pattern in (*READ, *UNREAD):
+        assert any(re.fullmatch(pattern, key) for key in KEYS), pattern
+    assert strangers({"model": {"input_cost_per_thought": 1.0, "mode": "chat"}}, READ) == ["input_cost_per_thought"]
+
+
+BASE = {"litellm_provider": "openai", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6, "mode": "chat"}
+
+
+@given(st.lists(st.sampled_from(KEYS), unique=True), st.sampled_from([0.5e-6, 3e-6]))
+def test_a_price_that_is_read_is_in_the_entry_and_no_other_changes_it(keys: list[str], rate: float) -> None:
+    def entry(row: dict[str, Any]) -> Any:
+        table = json.loads(as_json(convert(json.dumps({"m": row}).encode(), "v")))
+        return table["providers"].get("openai", {}).get("m")
+
+    read = [key for key in keys if re.fullmatch("|".join(READ), key) and "per_second" not in key]
+    found = entry({**BASE, **dict.fromkeys(keys, rate)})
+    if any(key in LEAVES_OUT for key in keys):
+        assert found is None
+        return
+    assert found == entry({**BASE, **dict.fromkeys(read, rate)})
+    for key in read:
+        without = entry({**BASE, **dict.fromkeys((other for other in read if other != key), rate)})
+        assert without != found or key in BASE or key in ("search_context_cost_per_query", "input_cost_per_query"), key
 
 
 def test_the_table_takes_little_memory() -> None:
