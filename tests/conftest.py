@@ -1,6 +1,7 @@
 """Fixtures for every test, and the order in which test files run."""
 
 import functools
+from collections.abc import Iterator
 
 import httpx._transports.default as httpx_transports
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.fakes.gateway import gateway, launch, session_gateway, session_upstream, upstream
 from tests.fakes.postgres import postgres, postgres_url
+from tests.fakes.watched.sitecustomize import install
 
 __all__ = ["gateway", "launch", "postgres", "postgres_url", "session_gateway", "session_upstream", "upstream"]
 
@@ -30,3 +32,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
 
     items.sort(key=place)
+
+
+_waited: list[str] = []
+install(_waited.append)
+
+
+@pytest.fixture(autouse=True)
+def watched() -> Iterator[list[str]]:
+    """In no test does the gateway's code make a call that holds up an event loop; in programs, see `Gateway.stop`."""
+    yield _waited
+    seen, _waited[:] = list(_waited), []
+    assert not seen

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.behaviour.rig import CHAT, MESSAGES, TOKEN, Rig, api_key
-from tests.fakes.gateway import Upstream
+from tests.fakes.gateway import ROOT, WATCHED, Upstream, clean_environment
+from tests.fakes.watched.sitecustomize import SAYS
 
 _WAITING = frozenset(
     (
@@ -89,6 +90,30 @@ async def test_nothing_on_the_way_of_a_request_waits_on_the_loop(watch: Watch, u
         await asyncio.sleep(0.6)  # the flusher's turn as well
         watch.thread = 0
     assert watch.seen == []
+
+
+_SLEEPS = f"exec(compile('import time; time.sleep(0)', {str(ROOT / 'proxy' / 'x.py')!r}, 'exec'))"
+_PROGRAM = f"""
+import asyncio
+async def main():
+    asyncio.get_running_loop().call_soon(lambda: {_SLEEPS})
+    await asyncio.sleep(0)
+asyncio.run(main())
+"""
+
+
+async def test_every_test_and_every_program_is_watched_for_calls_that_wait(
+    watched: list[str],
+) -> None:
+    asyncio.get_running_loop().call_soon(exec, _SLEEPS)
+    await asyncio.sleep(0)
+    assert watched == [f"{SAYS}time.sleep in proxy/x.py:1"]
+    watched.clear()
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _PROGRAM, env=clean_environment() | WATCHED, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await program.communicate()
+    assert said.decode().strip() == f"{SAYS}time.sleep in proxy/x.py:1"
 
 
 async def test_the_watch_sees_what_waits(watch: Watch, tmp_path: Any) -> None:

@@ -38,6 +38,7 @@ import yaml
 
 from proxy.mock import Mock, Record
 from tests.fakes.provider import mode_text
+from tests.fakes.watched.sitecustomize import SAYS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,6 +54,9 @@ OPENAI_SECRET = "sk-openai"
 ANTHROPIC_SECRET = "sk-ant-secret"
 GOOGLE_SECRET = "AIza-secret"
 
+WATCHED = {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "fakes" / "watched")))}
+_FAULTS = (SAYS, "was never retrieved", "was never awaited", "Task was destroyed", "ResourceWarning")
+"""What no gateway may have said by its end, whatever a test did to it."""
 _STARTED = re.compile(r"listens on (http://[^\s,]+)")
 _PATIENCE = 30.0
 
@@ -237,7 +241,7 @@ class Gateway:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "proxy", *arguments],
                 cwd=self.directory,
-                env=clean_environment() | {"LOOPWAY_MASTER_KEY": MASTER_KEY} | self._environment,
+                env=clean_environment() | WATCHED | {"LOOPWAY_MASTER_KEY": MASTER_KEY} | self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -264,7 +268,9 @@ class Gateway:
             self.kill()
             raise AssertionError(f"the gateway did not stop:\n{self.log()}") from None
         self._process = None
-        assert code == 0, f"the gateway exited with {code}:\n{self.log()}"
+        log = self.log()
+        assert code == 0, f"the gateway exited with {code}:\n{log}"
+        assert not [fault for fault in _FAULTS if fault in log], log
 
     def upgrade(self) -> None:
         """Replaces the program while it runs (SIGUSR2); returns when the old one has ended, with 0, and the new one
