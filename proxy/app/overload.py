@@ -16,6 +16,7 @@ import resource
 from collections.abc import Awaitable
 from time import monotonic
 
+from adapters import errors
 from adapters.errors import Kind
 from proxy import keys
 from proxy.app.container import Container
@@ -34,7 +35,8 @@ _CALM = 2.0  # seconds without trouble after which nobody is looked at any more
 _LOOK_EVERY = 3  # beats between two looks at memory
 _TELL_EVERY = 10.0
 _OWN_FILES = 64  # descriptors of a worker that no request has
-_SPREAD = 3  # those refused are told to come back in 1 to 3 seconds, so that they do not come all at once
+# Those refused are told to come back in 1 to 3 seconds, so that they do not come all at once.
+_HEADS = tuple(b"content-type: application/json\r\nretry-after: %d\r\n" % seconds for seconds in (1, 2, 3))
 _log = logging.getLogger("loopway")
 
 IN_FLIGHT, LAG, MEMORY = SHED
@@ -77,6 +79,7 @@ class Shedder:
         self._turn_began: float | None = None
         self._beats = 0
         self._tell_at = 0.0
+        self._bodies: dict[tuple[str, str], bytes] = {}
         if self._most:
             edge.crowd = self._most
             edge.on_crowd = self._guard
@@ -190,14 +193,23 @@ class Shedder:
             return
         self._metrics.shed[why] += 1
         count = self._metrics.shed[why]
-        message = f"This gateway is overloaded: {_SAYS[why]}. Try again shortly."
-        refuse(x, Refused(Kind.OVERLOADED, message, code="gateway_overloaded", retry_after=1 + count % _SPREAD))
+        x.kind, x.status = Kind.OVERLOADED, 503
+        x.client.respond(503, _HEADS[count % len(_HEADS)], self._body(x.dialect.family, why))
         self._notes.request(x, "shed")
         now = monotonic()
         self._calm_at = now + _CALM
         if now >= self._tell_at:
             self._tell_at = now + _TELL_EVERY
             _log.warning("requests are refused (503), %s: %s; %d so far", why, _SAYS[why], count)
+
+    def _body(self, family: str, why: str) -> bytes:
+        """What a client of this family of dialects is told: the same each time, so it is made once."""
+        body = self._bodies.get((family, why))
+        if body is None:
+            message = f"This gateway is overloaded: {_SAYS[why]}. Try again shortly."
+            body = errors.body(family, Kind.OVERLOADED, message, code="gateway_overloaded", status=503)
+            self._bodies[family, why] = body
+        return body
 
 
 def most(settings: OverloadSettings) -> int:

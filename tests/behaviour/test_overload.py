@@ -1,7 +1,4 @@
-"""A worker with too much to do refuses early and cheaply, and does what it has taken on well.
-
-`python -m tests.behaviour.overload` measures how much of its work a worker still does at three times what it can.
-"""
+"""A worker with too much to do refuses early and cheaply, and does what it has taken on well."""
 
 from __future__ import annotations
 
@@ -13,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from loadtests.micro import rig as micro
+from loadtests.micro.count import bytecodes_of
 from proxy.app import overload
 from proxy.app.container import Container
 from proxy.config.settings import OverloadSettings
@@ -163,6 +162,23 @@ async def test_a_full_container_takes_one_request_at_a_time(monkeypatch: pytest.
         assert rig.gateway.metrics.shed["memory"] == 1
         full.share = 0.5
         await rig.until(lambda: not shedder.guarding)
+
+
+async def test_a_refusal_costs_less_than_half_of_a_served_request() -> None:
+    rig = await micro.Rig.start()
+    sent, reply = micro.request("openai", "gpt-4o-mini"), micro.answer("openai")
+
+    async def refused() -> None:
+        rig.door.data_received(sent)
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    served = await bytecodes_of(lambda: rig.exchange(sent, reply))
+    rig.gateway.edge.handle = rig.gateway.shedder.handle
+    rig.gateway.shedder._tight, rig.gateway.metrics.in_flight = True, 1
+    assert await bytecodes_of(refused) < 0.4 * served
+    assert b"gateway_overloaded" in rig.down.written[-1]
+    await rig.stop()
 
 
 def test_as_many_requests_as_descriptors_allow_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def install(report: Callable[[str], None]) -> None:
 
 
 def _caller(frame: FrameType | None) -> str | None:
-    """The place in the gateway's code that made a call; None if a test did, a fake provider, or a worker that starts."""
+    """The place in the gateway's code that made a call; None if a test did, a fake, or a worker that starts."""
     found = None
     while frame is not None:
         name = frame.f_code.co_filename
