@@ -37,6 +37,7 @@ def read(gateway: Gateway) -> dict[str, float]:
         "loopway_client_connections": len(gateway.edge.connections),
         'loopway_upstream_connections{state="busy"}': transport.busy,
         'loopway_upstream_connections{state="idle"}': transport.idle,
+        "loopway_keys_refused_total": gateway.metrics.keys_refused + gateway.notes.keys_refused,
         "loopway_ledger_waiting": ledger.waiting,
         "loopway_ledger_dropped_total": ledger.dropped,
         "loopway_ledger_failing": int(ledger.failing),

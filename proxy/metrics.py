@@ -151,6 +151,11 @@ class Metrics:
             if attempt.reason != "first":
                 self.reasons[(attempt.provider, attempt.reason)] += 1
 
+    @property
+    def keys_refused(self) -> int:
+        """Requests for inference that came without a valid key."""
+        return sum(count for (who, _, status), count in self.requests.items() if status == 401 and who == "none")
+
     def samples(self) -> dict[str, float]:
         """Every sample as `name{labels}` → value."""
         out: dict[str, float] = {}
@@ -311,6 +316,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "loopway_retries_refused_total": ("counter", "Retries not made because an upstream's budget was spent."),
     "loopway_cache_requests_total": ("counter", "Requests that asked the cache, by what it said."),
     "loopway_folded_total": ("counter", "Requests not told apart because there were too many statuses."),
+    "loopway_keys_refused_total": ("counter", "Requests of any kind without a valid key."),
     "loopway_shed_total": ("counter", "Requests refused (503) because a worker had too much to do, by reason."),
     "loopway_ledger_dropped_total": ("counter", "Usage records lost because too many waited for the store."),
     "loopway_in_flight": ("gauge", "Requests in flight."),

@@ -10,6 +10,7 @@ from typing import IO
 
 import msgspec
 
+from adapters.errors import Kind
 from proxy.errors import Refused
 from proxy.exchange import Exchange
 
@@ -43,9 +44,13 @@ class Notes:
         self._room = _AT_ONCE
         self._looked = 0.0
         self._suppressed = 0
+        self.keys_refused = 0
+        """Callers without a valid key, of what is no inference."""
 
     def request(self, x: Exchange, kind: str) -> None:
         """What became of a request. Probes are only worth a line while debugging."""
+        if x.kind is Kind.UNAUTHENTICATED:
+            self.keys_refused += 1
         if self._log is None or (kind == "probe" and _log.level > logging.DEBUG):
             return
         took = round((monotonic() - x.started) * 1000, 3)

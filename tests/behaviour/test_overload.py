@@ -53,7 +53,9 @@ async def test_more_requests_at_once_than_allowed_are_refused_before_their_body_
         assert (await ask(rig.port, request("/v1/chat/completions", b"{}", key="lw-no"))).status == 401
         for path, key in (("/healthz", ""), ("/readyz", ""), ("/metrics", ""), ("/v1/virtual-keys", "lw-admin")):
             assert (await ask(rig.port, request(path, method="GET", key=key))).status == 200
-        assert 'loopway_shed_total{reason="in_flight"} 3' in (rig.gateway.metrics_text() or "")
+        metrics = rig.gateway.metrics_text() or ""
+        assert 'loopway_shed_total{reason="in_flight"} 3\n' in metrics
+        assert "loopway_keys_refused_total 1\n" in metrics
         assert len(upstream.requests) == 2
         assert len(await rig.usage()) == 0
 
