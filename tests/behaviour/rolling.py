@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import re
 import signal
@@ -40,10 +41,14 @@ def body(stream: bool, gap: int = 0, chunks: int = 8) -> bytes:
 
 
 class Load:
-    """Requests at a steady rate and a number of streams at any time. `failed` says what went wrong and how often."""
+    """Requests at a steady rate and a number of streams at any time. `failed` says what went wrong and how often. A
+    kept connection that lay idle for more than `idle` seconds is not used again."""
 
-    def __init__(self, port: int, rate: float, streams: int, *, gap: int = 100, chunks: int = 20) -> None:
+    def __init__(
+        self, port: int, rate: float, streams: int, *, gap: int = 100, chunks: int = 20, idle: float = math.inf
+    ) -> None:
         self.port = port
+        self._idle = idle
         self.done = 0
         self.streamed = 0
         self.failed: Counter[str] = Counter()
@@ -54,7 +59,7 @@ class Load:
         self._streams = streams
         self._whole = body(False)
         self._stream = body(True, gap, chunks)
-        self._kept: list[Line] = []
+        self._kept: list[tuple[Line, float]] = []
         self._running = True
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -71,7 +76,7 @@ class Load:
             await asyncio.sleep(0.005)
         while self._tasks:
             await asyncio.gather(*self._tasks)
-        for line in self._kept:
+        for line, _ in self._kept:
             line.leave()
 
     def stop(self) -> None:
@@ -133,7 +138,7 @@ class Load:
             whole = line.data[-5:] == b"0\r\n\r\n" and b"data: [DONE]" in line.data[-64:]
         data = line.take(len(line.data))
         if kept and headers.get("connection") != "close" and not line.over:
-            self._kept.append(line)
+            self._kept.append((line, time.monotonic()))
         else:
             line.leave()
         if status != 200:
@@ -145,8 +150,10 @@ class Load:
 
     def _take(self) -> Line | None:
         while self._kept:
-            line = self._kept.pop()
-            if not line.over and line.transport is not None and not line.transport.is_closing():
+            line, since = self._kept.pop()
+            if time.monotonic() - since > self._idle:
+                line.leave()
+            elif not line.over and line.transport is not None and not line.transport.is_closing():
                 return line
         return None
 

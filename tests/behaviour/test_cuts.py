@@ -72,8 +72,8 @@ class Cut(NamedTuple):
 
 WAYS = (
     ("chunked", End.FIN, 1),  # within a chunk, or between two: the last chunk never comes
-    ("chunked", End.RST, 1),
-    ("length", End.FIN, 1),  # shorter than declared
+    ("chunked", End.RST, 4),
+    ("length", End.FIN, 3),  # shorter than declared
     ("length", End.RST, 5),
     ("close", End.FIN, 1),  # for HTTP a clean end: only the dialect's own end marker tells
     ("close", End.RST, 5),

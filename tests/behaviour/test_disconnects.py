@@ -35,7 +35,9 @@ ROUTES: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "responses": ("/v1/responses", {"input": "Hello there"}, "openai", "gpt-4o"),
 }
 EMPTY = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
-LEAVERS = 1000
+LEAVERS = {"chat": 1000, "chat to anthropic": 1000}
+FEWER = 200
+"""So many leave on the other routes: what they share with these two has been left a thousand times."""
 AT_ONCE = 50
 
 
@@ -74,7 +76,7 @@ def report(route: str, delays: list[float]) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_a_thousand_clients_that_leave_leave_nothing_behind(rig: Rig, provider: Provider, route: str) -> None:
+async def test_hundreds_of_clients_that_leave_leave_nothing_behind(rig: Rig, provider: Provider, route: str) -> None:
     path, fields, slug, model = ROUTES[route]
     bodies = {
         name: rig.raw(path, {**fields, "model": steered(model, **moment.mode), "stream": True}, vk=slug)
@@ -85,7 +87,8 @@ async def test_a_thousand_clients_that_leave_leave_nothing_behind(rig: Rig, prov
     provider.reset()
     gc.collect()
     tasks, files = len(asyncio.all_tasks()), open_files()
-    numbers = iter(range(LEAVERS))
+    leavers = LEAVERS.get(route, FEWER)
+    numbers = iter(range(leavers))
     left: dict[int, float] = {}
 
     async def leave() -> None:
@@ -108,7 +111,7 @@ async def test_a_thousand_clients_that_leave_leave_nothing_behind(rig: Rig, prov
     await asyncio.gather(*(leave() for _ in range(AT_ONCE)))
     await settle(rig, provider)
     stats = provider.stats
-    assert stats["aborted"] == stats["requests"] > LEAVERS * 0.9
+    assert stats["aborted"] == stats["requests"] > leavers * 0.9
     assert stats["complete"] == stats["faulted"] == stats["failed"] == 0
     delays = []
     for record in provider.requests():

@@ -44,6 +44,7 @@ class Upstream:
         self.repeated = 0
         self.url = ""
         self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Upstream:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -53,8 +54,13 @@ class Upstream:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        left = tuple(self._open)
+        for writer in left:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in left), return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -81,6 +87,7 @@ class Upstream:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self._open.discard(writer)
             writer.close()
 
 

@@ -41,7 +41,7 @@ SILENCE = 600
 
 @pytest.fixture
 def gateways(launch: Launch, upstream: Upstream) -> list[Gateway]:
-    config = standard(upstream.url) | {"server": {"drain_delay": "0s", "drain_idle": "500ms"}}
+    config = standard(upstream.url) | {"server": {"drain_delay": "0s", "drain_idle": "2s"}}
     return [launch(config), launch(config)]
 
 
