@@ -302,8 +302,8 @@ class Rig:
         if self._answered is not None and not self._answered.done() and len(self.down.written) >= self.wanted:
             self._answered.set_result(None)
 
-    async def exchange(self, request: bytes, reply: bytes) -> bytes:
-        """One whole request and answer; returns what the client got."""
+    async def exchange(self, request: bytes, reply: bytes, *, keep: bool = False) -> bytes:
+        """One whole request and answer; returns what the client got. `keep`: the ledger gets what it comes to."""
         for sock in (self.down, *self._ups):
             sock.written.clear()
         self._script = [reply]
@@ -311,7 +311,8 @@ class Rig:
         self.door.data_received(request)
         await self._answered
         await asyncio.sleep(0)
-        self.gateway.ledger._ended.clear()
+        if not keep:
+            self.gateway.ledger._ended.clear()
         return b"".join(self.down.written)
 
     async def stop(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 from proxy.store import facets, newrows, records, sums
 from proxy.store.engine import Connection, parts
@@ -12,7 +13,7 @@ from proxy.usage_columns import COLUMNS, PENDING
 _OUTCOME, _DURATION = COLUMNS.index("outcome"), COLUMNS.index("duration_us")
 _QUICK = 300_000  # microseconds within which a request leaves no pending row, as a rule
 
-Row = tuple[object, ...]
+Row = tuple[Any, ...]
 
 
 def append(connection: Connection, rows: Sequence[Row]) -> None:
@@ -46,28 +47,20 @@ def _add_embedded(connection: Connection, rows: list[Row]) -> list[Row]:
     """Adds rows to SQLite, where nobody else writes now; returns those that were not skipped. Adding what is new costs
     a third of adding what may be there: so what has been so short that it left no pending row is taken for new, and of
     the rest it is asked first."""
-    quick = [row for row in rows if row[_OUTCOME] != PENDING and _is_quick(row)]
-    known = set(newrows.add(connection, quick))
-    if known:
-        taken = [row for row in quick if row not in known]
-        rest = list(known)
-    else:
-        taken, rest = quick, []
+    quick = [row for row in rows if row[_DURATION] is not None and row[_DURATION] < _QUICK]
+    known = newrows.add(connection, quick)
+    rest = known[:]
     if len(quick) < len(rows):
-        rest += [row for row in rows if row[_OUTCOME] == PENDING or not _is_quick(row)]
-    if rest:
-        there = _there(connection, [str(row[0]) for row in rest])
-        new = [row for row in rest if row[0] not in there]
-        newrows.add(connection, [row for row in new if row[_OUTCOME] == PENDING])
-        newrows.add(connection, [row for row in new if row[_OUTCOME] != PENDING])
-        taken += new
-        taken += _add(connection, [row for row in rest if row[0] in there])
-    return taken
-
-
-def _is_quick(row: Row) -> bool:
-    took = row[_DURATION]
-    return isinstance(took, int) and took < _QUICK
+        rest += [row for row in rows if row[_DURATION] is None or row[_DURATION] >= _QUICK]
+    if not rest:
+        return quick
+    ids = {row[0] for row in known}
+    taken = [row for row in quick if row[0] not in ids]
+    there = _there(connection, [row[0] for row in rest])
+    new = [row for row in rest if row[0] not in there]
+    newrows.add(connection, [row for row in new if row[_OUTCOME] == PENDING])
+    newrows.add(connection, [row for row in new if row[_OUTCOME] != PENDING])
+    return taken + new + _add(connection, [row for row in rest if row[0] in there])
 
 
 def _stored(row: Row) -> Row:

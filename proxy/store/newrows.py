@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
+from typing import Any
 
 from proxy.store.engine import Connection, parts
 from proxy.usage_columns import COLUMNS, PENDING
 
-Row = tuple[object, ...]
+Row = tuple[Any, ...]
 
 _OUTCOME = COLUMNS.index("outcome")
 _ALIKE = (
