@@ -19,7 +19,7 @@ from proxy.limits.gate import Gate
 from proxy.limits.memory import Memory, Mode
 from proxy.limits.need import Need
 from proxy.limits.purses import Purses
-from proxy.limits.rates import BUDGET, LOW, UNRATED, Rate, Spending, Tightest, tightest
+from proxy.limits.rates import BUDGET, LOW, NO_RATE, UNRATED, Rate, Spending, Tightest
 from proxy.limits.short import Admit, Hold, Settle
 
 _MODE = Memory.MODE // 8
@@ -132,8 +132,10 @@ class Meter:
         if self.spending is not None and not self._affords(now, wall, (amount or 1) if self.spends else 0):
             return False
         if self.pooled:
-            if any(self._f64[rate.pool] < rate.amount(need) for rate in self.rates):
-                return False
+            f64 = self._f64
+            for rate in self.rates:
+                if f64[rate.pool] < rate.amount(need):
+                    return False
         elif self.refusing(now, need) is not None:
             return False
         self.count(now, need)
@@ -215,15 +217,20 @@ class Meter:
     def standing(self, now: float) -> Tightest:
         """How the rates stand."""
         f64, pooled = self._f64, self.pooled
-        standing = UNRATED
+        requests = tokens = NO_RATE
         for rate in self.rates:
             if pooled:
-                left = f64[rate.pool] + f64[(self.row.at + Memory.AVAILS) // 8 + rate.index]
-                found = rate.told(left, (rate.limit - max(0.0, min(left, rate.limit))) * rate.interval)
+                left = f64[rate.pool] + f64[rate.avail]
+                ahead = (rate.limit - max(0.0, min(left, rate.limit))) * rate.interval
             else:
-                found = rate.found(f64[rate.cell] - now)
-            standing = tightest(standing, found)
-        return standing
+                ahead = f64[rate.cell] - now
+                left = (rate.room - ahead) / rate.interval if ahead > 0.0 else float(rate.limit)
+            found = (left, ahead, rate.line)
+            if rate.tokens:
+                tokens = min(tokens, found)
+            else:
+                requests = min(requests, found)
+        return (requests, tokens) if self.rates else UNRATED
 
     # -- the budget
 

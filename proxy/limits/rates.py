@@ -29,10 +29,24 @@ SLACK = 1e-6
 
 
 class Rate:
-    """One rate: `limit` in `period` seconds. `cell` is where its arrival time is kept, `pool` its lease. `line` are the
-    header lines that tell how it stands: filled in are what remains, and in what time it will be full again."""
+    """One rate: `limit` in `period` seconds. `cell` is where its arrival time is kept, `pool` its lease, `avail` what
+    Redis had beside it. `line` are the header lines that tell how it stands: filled in are what remains, and in what
+    time it will be full again."""
 
-    __slots__ = ("cell", "index", "interval", "limit", "line", "part", "per", "period", "pool", "room", "tokens")
+    __slots__ = (
+        "avail",
+        "cell",
+        "index",
+        "interval",
+        "limit",
+        "line",
+        "part",
+        "per",
+        "period",
+        "pool",
+        "room",
+        "tokens",
+    )
 
     def __init__(self, row: Row, tokens: bool, per: str, limit: int) -> None:
         self.tokens = tokens
@@ -45,6 +59,7 @@ class Rate:
         self.index = 4 * tokens + list(_PERIODS).index(per)
         self.cell = (row.at + Memory.TATS) // 8 + self.index
         self.pool = (row.at + Memory.POOLS) // 8 + self.index
+        self.avail = (row.at + Memory.AVAILS) // 8 + self.index
         kind = "tokens" if tokens else "requests"
         self.line = (
             f"x-ratelimit-limit-{kind}: {limit}\r\nx-ratelimit-remaining-{kind}: %d\r\nx-ratelimit-reset-{kind}: %s\r\n"
@@ -63,10 +78,6 @@ class Rate:
     def found(self, ahead: float) -> Tightest:
         """How it stands while its arrival time lies so far (seconds) ahead."""
         left = (self.room - ahead) / self.interval if ahead > 0.0 else float(self.limit)
-        return self.told(left, ahead)
-
-    def told(self, left: float, ahead: float) -> Tightest:
-        """The same where it is known how much could still come."""
         found = (left, ahead, self.line)
         return (NO_RATE, found) if self.tokens else (found, NO_RATE)
 
