@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from proxy.config import conditions
 from proxy.config.checks import Check, Examiner, Path, flag, listing, number, pattern, record, text
+from proxy.config.near import nearest
 from proxy.config.nodes import MAX_AGE, MODES, Breaker, Cache, Condition, Hedge, Retry, Sticky, Strategy
 
 MAX_ATTEMPTS = 5
@@ -90,7 +91,9 @@ def _mode(x: Examiner, value: Any, path: Path) -> Any:
     if given is UNSET or given in MODES:
         return given
     # The four that every client of the field knows; the sentence is theirs, word for word.
-    return x.bad(path, "Invalid 'mode' value. Must be one of: single, loadbalance, fallback, conditional")
+    known = "Invalid 'mode' value. Must be one of: single, loadbalance, fallback, conditional"
+    near = nearest(given, MODES)
+    return x.bad(path, f"{known}; did you mean '{near}'?" if near else known)
 
 
 def _breaker(**given: Any) -> Breaker:

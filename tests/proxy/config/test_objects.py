@@ -41,6 +41,11 @@ INCOMPLETE = (
         (
             targets("falback", LEAF),
             "path: strategy,mode, message: Invalid 'mode' value. "
+            "Must be one of: single, loadbalance, fallback, conditional; did you mean 'fallback'?",
+        ),
+        (
+            targets("sometimes", LEAF),
+            "path: strategy,mode, message: Invalid 'mode' value. "
             "Must be one of: single, loadbalance, fallback, conditional",
         ),
         (
