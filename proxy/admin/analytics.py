@@ -235,7 +235,7 @@ async def table(context: AdminContext, request: AdminRequest) -> Answer:
     found = await context.store.run("reports", reports.sums, by, filter_of(request.query))
     rows = table_of(by, found, context.rows())
     if form == "csv":
-        return Answer(csv_of(rows).encode(), content_type="text/csv; charset=utf-8")
+        return Answer(csv_of(rows, by).encode(), content_type="text/csv; charset=utf-8")
     return page(rows, request.query, lambda row: row)
 
 
@@ -269,18 +269,20 @@ def table_of(by: Sequence[str], found: Mapping[Group, Sums], rows: Rows) -> list
     return sorted(made, key=lambda row: tuple(str(row[name] or "") for name in by))
 
 
-def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV with a line of names. What a spreadsheet would take for a formula is put in quotes of its own."""
+def csv_of(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> str:
+    """Rows of `table_of` as CSV with a line of names, also where there are none. What a spreadsheet would take for a
+    formula is put in quotes of its own; costs have digits and no exponent."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    if rows:
-        writer.writerow(rows[0].keys())
+    writer.writerow((*by, *_told(_ZERO)))
     for row in rows:
         writer.writerow([_harmless(value) for value in row.values()])
     return text.getvalue()
 
 
 def _harmless(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.9f}".rstrip("0").rstrip(".")
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 

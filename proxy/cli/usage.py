@@ -59,7 +59,7 @@ def usage(by: str, since: str, until: str, form: str, data: str, **only: tuple[s
     if form == "json":
         click.echo(json.dumps(rows, indent=2))
     elif form == "csv":
-        click.echo(csv_of(rows), nl=False)
+        click.echo(csv_of(rows, groups), nl=False)
     else:
         click.echo(_table(groups, rows))
 
@@ -110,8 +110,8 @@ def _table(groups: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
         return "Nothing was used in that time."
     head = (*groups, *_COLUMNS)
     total = {name: sum(row[name] for row in rows) for name in _COLUMNS}
-    lines = [head, *(tuple(_cell(name, row[name]) for name in head) for row in rows)]
-    lines.append(tuple("total" if name == groups[0] else _cell(name, total.get(name, "")) for name in head))
+    lines = [head, *(tuple(_shown(row, name) for name in head) for row in rows)]
+    lines.append(tuple("total" if name == groups[0] else _shown(total, name) for name in head))
     widths = [max(len(line[index]) for line in lines) for index in range(len(head))]
     return "\n".join(
         "  ".join(
@@ -122,11 +122,19 @@ def _table(groups: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def _shown(row: dict[str, Any], name: str) -> str:
+    """A cell. What nobody knows the price of is no cost of nothing."""
+    value = row.get(name, "")
+    if name == "cost" and not value and row["unpriced"]:
+        return "unknown"
+    return _cell(name, value)
+
+
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return "-"
     if name in _DOLLARS:
-        return f"${value:,.4f}"
+        return "<$0.0001" if 0 < value < 0.0001 else f"${value:,.4f}"
     return f"{value:,}" if isinstance(value, int | float) and name in _COLUMNS else _plain(str(value))
 
 

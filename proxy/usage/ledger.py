@@ -100,6 +100,7 @@ class Ledger:
         self.written = 0
         self.journaled = 0
         self.failing = False
+        self._surprise = ""  # the last error that nobody had thought of, told once
         self._dropped = 0
 
     @property
@@ -177,6 +178,11 @@ class Ledger:
             self._shelve(rows)
         except OSError as error:
             _log.error("a journal of the ledger cannot be read: %s", error.strerror or error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, these rows are kept and tried again
+            if repr(error) != self._surprise:
+                _log.error("the ledger's rows wait: they could not be written", exc_info=error)
+            self.failing, self._surprise = True, repr(error)
+            self._shelve(rows)
         finally:
             self._writing = None
 
@@ -207,7 +213,7 @@ class Ledger:
                 rows = await asyncio.to_thread(journal.read, segment)
                 for start in range(0, len(rows), _BATCH):
                     await self._give(rows[start : start + _BATCH])
-            except (StoreError, OSError):
+            except BaseException:
                 self._behind = True
                 raise
             journal.remove(segment)

@@ -177,6 +177,11 @@ def test_csv_holds_the_same_and_no_formulas(served: Gateway) -> None:
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert {row["model"]: row["requests"] for row in rows} == {"gpt-4o": "4", "gpt-unknown": "2"}
     assert {row["key"] for row in rows} == {"seed"}
+    assert "e-" not in answer.text
+    # Where nothing was used, there is still the line of names.
+    early = {"by": "key,model,day", "format": "csv", "time_of_generation_max": "2020-01-01"}
+    none = served.get("/v1/analytics/usage", key=ANALYST, params=early).text.splitlines()
+    assert none == answer.text.splitlines()[:1]
 
 
 def command(gateway: Gateway, *words: str) -> str:

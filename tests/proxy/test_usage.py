@@ -251,6 +251,31 @@ async def test_rows_that_the_store_refuses_wait_on_disk_and_are_written_when_it_
     assert list((tmp_path / "ledger").iterdir()) == []
 
 
+@pytest.mark.parametrize("kept", ["on disk", "in memory"])
+async def test_an_error_that_nobody_thought_of_loses_no_row_and_is_told_once(
+    open_journal: Open, caplog: pytest.LogCaptureFixture, kept: str
+) -> None:
+    store = Store()
+    broken = True
+
+    async def append(rows: list[Any]) -> None:
+        if broken:
+            raise ValueError("a bug")
+        await store.append(rows)
+
+    ledger = Ledger(append, None, journal=open_journal() if kept == "on disk" else None)
+    for start in range(0, 30, 10):
+        put(ledger, start, start + 10)
+        await ledger.flush()
+    assert (ledger.failing, ledger.dropped) == (True, 0)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    broken = False
+    put(ledger, 30, 40)
+    await ledger.flush()
+    assert store.rows.keys() == ids(0, 40)
+    assert (ledger.failing, ledger.dropped) == (False, 0)
+
+
 async def test_a_store_that_does_not_answer_delays_nothing_and_loses_nothing(
     open_journal: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
