@@ -13,12 +13,13 @@ from msgspec import Raw, Struct
 from adapters import peek
 from adapters.errors import InvalidRequest
 from adapters.packing import FINAL_ANSWER
-from adapters.pivot import ABSENT, NULL, QUOTE, first, joined
+from adapters.pivot import ABSENT, BRACKET, NULL, QUOTE, first, joined
 
 _T = TypeVar("_T")
 
 _SAFE = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 _MOST_NAMES = 32
+_NONE = Raw(b"[]")
 
 
 def read(decode: Callable[[Raw], _T], value: Raw) -> _T:
@@ -117,6 +118,11 @@ class Dropped(Struct, gc=False):
         """Adds OpenAI's word for whether its model comments or answers, unless it says what its absence says."""
         if first(value) != NULL and value != FINAL_ANSWER:
             self.add(name)
+
+    def cited(self, value: Raw) -> None:
+        """Adds the sources of a block of an assistant's text, which only Claude knows, where it has some."""
+        if first(value) == BRACKET and value != _NONE:
+            self.add("messages[].content_blocks[].citations")
 
     def names(self) -> tuple[str, ...]:
         """In the order in which they were found."""

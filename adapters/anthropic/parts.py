@@ -26,6 +26,9 @@ Make: TypeAlias = Callable[[Part, Raw, str, Dropped], Block | None]
 
 _decode_parts = msgspec.json.Decoder(list[Part]).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode = msgspec.json.Encoder().encode
+_EPHEMERAL = Raw(b'{"type":"ephemeral"}')
 
 _MEDIA = {"image/jpg": "image/jpeg"}
 """Names that clients use and Anthropic refuses."""
@@ -38,10 +41,23 @@ def blocks(raw: Raw, path: str, dropped: Dropped, table: Mapping[str, Make] | No
     made: list[Block] = []
     for index, (part, each) in enumerate(zip(read(_decode_parts, raw, path), _decode_raws(raw), strict=True)):
         make = table.get(part.type)
+        if part.prompt_cache_breakpoint != NULL:
+            each = _marked(part, each, dropped)
         block = each if make is None else make(part, each, f"{path}[{index}]", dropped)
         if block is not None:
             made.append(block)
     return made
+
+
+def _marked(part: Part, raw: Raw, dropped: Dropped) -> Raw:
+    """The part with Anthropic's mark of caching in the place of OpenAI's, which it would refuse."""
+    fields = {name: value for name, value in _decode_fields(raw).items() if name != "prompt_cache_breakpoint"}
+    if b'"ttl"' in bytes(part.prompt_cache_breakpoint):
+        # OpenAI's are other lifetimes than Anthropic's.
+        dropped.add("messages[].content[].prompt_cache_breakpoint.ttl")
+    if part.cache_control == NULL:
+        part.cache_control = fields["cache_control"] = _EPHEMERAL
+    return Raw(_encode(fields))
 
 
 def text(content: str | Raw, cache_control: Raw = NULL) -> dict[str, Any]:

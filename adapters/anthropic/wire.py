@@ -77,6 +77,7 @@ class Part(Struct, gc=False):
     file: File | None = None
     cache_control: Raw = NULL
     phase: Raw = NULL
+    prompt_cache_breakpoint: Raw = NULL
 
 
 class Function(Struct):

@@ -46,6 +46,7 @@ _EMPTY = Raw(b'""')
 _NULL = Raw(b"null")
 _ERROR = Raw(b'"Error:"')
 _LINE = b"\\n"
+_DIRECT = b'"direct"'
 _DISABLED = Raw(b'{"enabled":false}')
 _OF_ASSISTANTS = frozenset(("tool_use", "thinking", "redacted_thinking"))
 
@@ -78,6 +79,8 @@ def system_text(content: Raw, dropped: Dropped) -> Raw | list[Part]:
         if block.type != "text":
             raise InvalidRequest("System prompts hold text blocks only.", f"[{at}].type")
         parts.append(TextPart(string(block.text, f"[{at}].text"), _mark(block, dropped)))
+        if first(block.citations) == BRACKET:
+            dropped.add("system[].citations")
     if any(part.cache_control for part in parts):
         return [*parts]
     return joined([part.text for part in parts], _LINE)
@@ -113,7 +116,15 @@ def _text(turn: _Turn, block: Block) -> None:
     turn.parts.append(TextPart(string(block.text, "text")))
 
 
+def _name_set(block: Block, dropped: Dropped) -> None:
+    """Names the toolset that a call or a result belongs to, which only Anthropic's own tools have."""
+    if first(block.toolset_name) == QUOTE:
+        dropped.add("messages[].content[].toolset_name")
+
+
 def _image(turn: _Turn, block: Block) -> None:
+    if first(block.transformations) == BRACE:
+        turn.dropped.add("messages[].content[].transformations")
     source = _source_of(block)
     if source.type == "url":
         url = string(source.url, "source.url")
@@ -185,6 +196,7 @@ def _describe(turn: _Turn, *words: str | None) -> None:
 
 
 def _tool_result(turn: _Turn, block: Block) -> None:
+    _name_set(block, turn.dropped)
     if not block.tool_use_id:
         raise missing("tool_use_id")
     inner = _Turn(turn.dropped)
@@ -378,6 +390,9 @@ def _tool_call(block: Block, dropped: Dropped, at: int) -> ToolCall:
     kind = first(block.input)
     if kind not in (BRACE, NULL):
         raise InvalidRequest("Expected `object`.", f"[{at}].input")
+    _name_set(block, dropped)
+    if first(block.caller) == BRACE and _DIRECT not in bytes(block.caller):
+        dropped.add("messages[].content[].caller")
     arguments = bytes(block.input).decode() if kind == BRACE else "{}"
     return ToolCall(block.id, FunctionCall(block.name, arguments), _mark(block, dropped))
 

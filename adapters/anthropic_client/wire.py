@@ -39,6 +39,9 @@ class Block(Struct, gc=False):
     data: Raw = ABSENT
     thinking: Raw = ABSENT
     signature: Raw = ABSENT
+    caller: Raw = ABSENT
+    toolset_name: Raw = ABSENT
+    transformations: Raw = ABSENT
 
 
 class Source(Struct, gc=False):

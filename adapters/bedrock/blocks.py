@@ -75,6 +75,7 @@ class _Block(msgspec.Struct, gc=False):
     signature: str | None = None
     data: str = ""
     cache_control: Raw = NULL
+    citations: Raw = NULL
 
 
 _encode = msgspec.json.Encoder().encode
@@ -110,6 +111,7 @@ class Blocks:
         return made
 
     def _text(self, block: _Block, path: str) -> dict[str, Any]:
+        self.dropped.cited(block.citations)
         return {"text": block.text}
 
     def _media(self, block: _Block, path: str) -> dict[str, Any]:

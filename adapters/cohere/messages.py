@@ -36,6 +36,12 @@ class Message(Struct, gc=False):
     content_blocks: list[Raw] | None = None
     is_error: bool | None = None
     name: Raw = ABSENT
+    refusal: Raw = ABSENT
+    audio: Raw = ABSENT
+    function_call: Raw = ABSENT
+
+
+_BREAKPOINT = "messages[].content[].prompt_cache_breakpoint"
 
 
 class Part(Struct, gc=False):
@@ -46,6 +52,9 @@ class Part(Struct, gc=False):
     document: Raw = ABSENT
     thinking: Raw = ABSENT
     phase: Raw = ABSENT
+    citations: Raw = ABSENT
+    cache_control: Raw = ABSENT
+    prompt_cache_breakpoint: Raw = ABSENT
 
 
 _messages = msgspec.json.Decoder(list[Message]).decode
@@ -78,7 +87,7 @@ def translate(value: Raw, dropped: Dropped) -> list[Made]:
     return made
 
 
-def _content(message: Message) -> Raw | list[Made]:
+def _content(message: Message, dropped: Dropped) -> Raw | list[Made]:
     content = message.content
     if first(content) == QUOTE:
         return content
@@ -89,6 +98,9 @@ def _content(message: Message) -> Raw | list[Made]:
         make = _PARTS.get(part.type)
         if make is None:
             raise InvalidRequest(f"Cohere's models take no `{part.type[:40]}` parts.", f"content[{at}].type")
+        for name, value in (("cache_control", part.cache_control), (_BREAKPOINT, part.prompt_cache_breakpoint)):
+            if first(value) != NULL:
+                dropped.add(name)
         try:
             made.append(make(part))
         except InvalidRequest as error:
@@ -131,12 +143,17 @@ _PARTS: Mapping[str, Callable[[Part], Made]] = {
 
 def _plain(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
     role = "system" if message.role == "developer" else message.role
-    return {"role": role, "content": _content(message)}
+    return {"role": role, "content": _content(message, dropped)}
 
 
 def _assistant(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
     made: Made = {"role": "assistant"}
-    content: Raw | list[Made] = _EMPTY if first(message.content) == NULL else _content(message)
+    content: Raw | list[Made] = _EMPTY if first(message.content) == NULL else _content(message, dropped)
+    if content == _EMPTY and first(message.refusal) == QUOTE:
+        content = message.refusal
+    for name, value in (("audio", message.audio), ("function_call", message.function_call)):
+        if first(value) != NULL:
+            dropped.add(f"messages[].{name}")
     thoughts = _thoughts(message, dropped)
     if message.tool_calls:
         if not isinstance(content, Raw):
@@ -173,6 +190,7 @@ def _thoughts(message: Message, dropped: Dropped) -> list[Made]:
             found.append({"type": "thinking", "thinking": block.thinking})
         elif block.type == "text":
             dropped.phase(block.phase, "messages[].content_blocks[].phase")
+            dropped.cited(block.citations)
         elif block.type != "thinking":
             dropped.add(f"messages[].content_blocks[].{block.type}")
     return found
@@ -181,7 +199,7 @@ def _thoughts(message: Message, dropped: Dropped) -> list[Made]:
 def _tool(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
     if not message.tool_call_id:
         raise missing("tool_call_id")
-    content: Raw | list[Made] = _EMPTY if first(message.content) == NULL else _content(message)
+    content: Raw | list[Made] = _EMPTY if first(message.content) == NULL else _content(message, dropped)
     if isinstance(content, list):
         images = [part for part in content if part["type"] == "image_url"]
         if images:

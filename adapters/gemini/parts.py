@@ -53,11 +53,17 @@ class Parts:
         """Adds a JSON array of content parts or blocks. Raises InvalidRequest with the path of what is wrong."""
         for index, part in enumerate(read(_decode_parts, raw, path)):
             make = _PARTS.get(part.type)
+            if make is None and path.endswith(".content_blocks"):
+                # What another maker's model did, such as tools that ran there.
+                self._foreign(part, path)
+                continue
             if make is None:
                 message = f"A part of type `{part.type[:40]}` cannot be translated."
                 raise InvalidRequest(message, f"{path}[{index}].type")
             if first(part.cache_control) != NULL:
                 self.dropped.add("cache_control")
+            if first(part.prompt_cache_breakpoint) != NULL:
+                self.dropped.add("messages[].content[].prompt_cache_breakpoint")
             make(self, part, f"{path}[{index}]")
 
     def add_text(self, text: Raw) -> None:
@@ -82,6 +88,7 @@ class Parts:
         if first(part.text) != QUOTE:
             raise InvalidRequest("A text part needs `text`.", f"{path}.text")
         self.dropped.phase(part.phase, "messages[].content_blocks[].phase")
+        self.dropped.cited(part.citations)
         self.add_text(part.text)
 
     def _refusal(self, part: Part, path: str) -> None:
@@ -97,7 +104,7 @@ class Parts:
         self.pending.append(part.signature[len(SIGNED) :])
 
     def _foreign(self, part: Part, path: str) -> None:
-        self.dropped.add(f"messages[].content_blocks[].{part.type}")
+        self.dropped.add(f"messages[].content_blocks[].{part.type[:40]}")
 
     def _own(self, part: Part, path: str) -> None:
         if part.part:

@@ -111,6 +111,8 @@ class Part(Struct, gc=False):
     part: Raw = ABSENT
     cache_control: Raw = ABSENT
     phase: Raw = ABSENT
+    citations: Raw = ABSENT
+    prompt_cache_breakpoint: Raw = ABSENT
 
 
 class Function(Struct, gc=False):

@@ -63,6 +63,8 @@ def _mend(messages: list[dict[str, Any]], dropped: Dropped) -> list[dict[str, An
             content = [_part(part, f"messages[{at}].content[{number}]", dropped) for number, part in enumerate(content)]
         if message.get("is_error"):
             content = f"Error:\n{content}" if isinstance(content, str) else [_ERROR, *(content or [])]
+        if not content and isinstance(message.get("refusal"), str):
+            content = message["refusal"]
         thoughts = _thoughts(message.get("content_blocks"), dropped)
         if thoughts:
             said = [{"type": "text", "text": content}] if isinstance(content, str) and content else content or []
@@ -78,6 +80,7 @@ def _mend(messages: list[dict[str, Any]], dropped: Dropped) -> list[dict[str, An
     return made
 
 
+_MARKS = ("cache_control", "prompt_cache_breakpoint")
 _ERROR = {"type": "text", "text": "Error:"}
 
 
@@ -91,8 +94,11 @@ def _thoughts(blocks: Any, dropped: Dropped) -> list[dict[str, Any]]:
             found.append({"type": "thinking", "thinking": words, "closed": True})
         elif kind != "text":
             dropped.add(f"messages[].content_blocks[].{kind}")
-        elif block.get("phase") not in (None, "final_answer"):
-            dropped.add("messages[].content_blocks[].phase")
+        else:
+            if block.get("phase") not in (None, "final_answer"):
+                dropped.add("messages[].content_blocks[].phase")
+            if block.get("citations"):
+                dropped.add("messages[].content_blocks[].citations")
     return found
 
 
@@ -102,7 +108,9 @@ def _part(part: Any, path: str, dropped: Dropped) -> Any:
     kind = part.get("type")
     if part.get("cache_control") is not None:
         dropped.add("cache_control")
-        part = {name: value for name, value in part.items() if name != "cache_control"}
+    if part.get("prompt_cache_breakpoint") is not None:
+        dropped.add("messages[].content[].prompt_cache_breakpoint")
+    part = {name: value for name, value in part.items() if name not in _MARKS}
     if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
         return {"type": "input_audio", "input_audio": part["input_audio"].get("data")}
     if kind != "file" or not isinstance(part.get("file"), dict):

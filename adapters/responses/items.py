@@ -92,6 +92,8 @@ class Conversation:
             if make is None:
                 raise InvalidRequest(f"Responses take no parts of type `{part.type[:40]}`.", f"{at}.type")
             made.append(make(part, at, self.dropped))
+            if part.prompt_cache_breakpoint != NULL:
+                made[-1]["prompt_cache_breakpoint"] = part.prompt_cache_breakpoint
             if part.cache_control != NULL:
                 self.dropped.add("cache_control")
         return made
@@ -140,6 +142,7 @@ class Conversation:
         text = block.refusal if block.type == "refusal" else block.text
         if first(text) != QUOTE:
             raise InvalidRequest(f"A {block.type} part needs `{block.type}`.", f"{path}.{block.type}")
+        self.dropped.cited(block.citations)
         if text != EMPTY_STRING:
             self._say(text, self._phase if block.phase == NULL else block.phase)
 
@@ -217,7 +220,7 @@ class Conversation:
             told = self._parts(content, f"messages[{index}].content")
             if message.is_error:
                 told.insert(0, {"type": "input_text", "text": _ERROR})
-            if len(told) == 1 and told[0]["type"] == "input_text":
+            if len(told) == 1 and told[0].keys() == {"type", "text"}:
                 # Compatible servers take text as a string only.
                 told = told[0]["text"]
         kind = "custom_tool_call_output" if call_id in self._custom else "function_call_output"

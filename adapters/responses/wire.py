@@ -82,6 +82,8 @@ class Part(Struct, gc=False):
     thinking: Raw = NULL
     signature: str = ""
     phase: Raw = NULL
+    citations: Raw = NULL
+    prompt_cache_breakpoint: Raw = NULL
     item: Raw = NULL
     after: int = 0
 

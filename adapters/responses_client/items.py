@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 
 from adapters.errors import InvalidRequest
 from adapters.packing import CALL_SIGNATURE, read_head, unpack
-from adapters.pivot import ABSENT, BRACKET, NULL, QUOTE, first, joined
+from adapters.pivot import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 from adapters.reading import Dropped, missing, read, string, under
 from adapters.reasoning import details_of
 
@@ -26,6 +26,7 @@ _str = msgspec.json.Decoder(str).decode
 _EMPTY = Raw(b'""')
 _NULL = Raw(b"null")
 _LINE = b"\\n"
+_DIRECT = b'"direct"'
 
 Message = dict[str, Any]
 
@@ -45,6 +46,8 @@ class Item(Struct, gc=False):
     summary: Raw = ABSENT
     id: str | None = None
     phase: Raw = ABSENT
+    namespace: str | None = None
+    caller: Raw = ABSENT
 
 
 class Part(Struct, gc=False):
@@ -200,13 +203,22 @@ class Conversation:
         for name in ("call_id", "name"):
             if not getattr(item, name):
                 raise missing(name)
+        if item.namespace:
+            self.dropped.add("input[].namespace")
+        self._called(item)
         function = {"name": item.name, "arguments": _EMPTY_OBJECT if arguments == _EMPTY else arguments}
         call = {"id": item.call_id, "type": "function", "function": function}
         self._open_assistant()["calls"].append(call)
 
+    def _called(self, item: Item) -> None:
+        """Names who called, where that was no model but a program that only OpenAI's servers run."""
+        if first(item.caller) == BRACE and _DIRECT not in bytes(item.caller):
+            self.dropped.add("input[].caller")
+
     def _output(self, item: Item) -> None:
         if not item.call_id:
             raise missing("call_id")
+        self._called(item)
         self._close_assistant()
         message: Message = {"role": "tool", "tool_call_id": item.call_id}
         try:

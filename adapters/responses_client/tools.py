@@ -29,6 +29,8 @@ _FREE_TEXT = {
     "additionalProperties": False,
 }
 NOTHING = Raw(b'{"type":"object","properties":{}}')
+_FUNCTION = frozenset(("type", "name", "description", "parameters", "strict"))
+_NOTHING_ASKED = (b"null", b"false")
 SEARCHES = ("web_search", "web_search_preview")
 
 
@@ -102,6 +104,9 @@ class Tools:
         function["parameters"] = parameters if first(parameters) == BRACE else NOTHING
         if member(_bool, fields, "strict"):
             function["strict"] = True
+        for name in fields.keys() - _FUNCTION:
+            if bytes(fields[name]) not in _NOTHING_ASKED:
+                self.dropped.add(f"tools[].{name}")
         return {"type": "function", "function": function}
 
     def _custom(self, fields: Mapping[str, Raw]) -> dict[str, Any]:
