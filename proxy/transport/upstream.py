@@ -202,9 +202,9 @@ class Upstream(Answer):
             return
         if self._chunked or self._quick != self._whole:
             # After chunks, aiohttp's parser takes a trailer for a header of the next answer, which may be another
-            # tenant's. Else the next answer will probably come as this one did.
-            self._parser = None
+            # tenant's. Else the next answer will probably come as this one did. Made now, while nobody waits for it.
             self._quick = self._whole
+            self._parser = self._new_parser()
         self._have_head = False
         self._body = NOTHING
         self.raw_headers, self.shape = (), NO_SHAPE
