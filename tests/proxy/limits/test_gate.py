@@ -61,7 +61,9 @@ async def made() -> AsyncIterator[list[Workers]]:
 
 
 async def settled() -> None:
-    await asyncio.sleep(0.05)
+    """Gives all that is on its way some turns of the loop, however long each of them takes."""
+    for _ in range(10):
+        await asyncio.sleep(0.005)
 
 
 async def test_the_limit_is_one_for_all_workers(made: list[Workers]) -> None:
