@@ -10,8 +10,9 @@
 
 from proxy.limits.fair import WEIGHTS
 from proxy.limits.host import Host
-from proxy.limits.limiter import Limiter, Permit
+from proxy.limits.limiter import Limiter
 from proxy.limits.memory import Memory, supervisor_memory
+from proxy.limits.permit import Permit
 from proxy.limits.rates import UNRATED
 from proxy.limits.registry import Limiters
 from proxy.limits.shown import with_rates

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from proxy.limits.limiter import Permit
+from proxy.limits.permit import Permit
 from proxy.limits.rates import UNRATED
 from proxy.limits.refusals import line
 

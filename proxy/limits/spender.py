@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.limits import refusals
-from proxy.limits.limiter import Limiter, Permit
+from proxy.limits.limiter import Limiter
+from proxy.limits.permit import Permit
 
 if TYPE_CHECKING:
     from proxy.exchange import Exchange

@@ -12,8 +12,9 @@ import pytest
 
 from adapters.types import Dialect, Usage
 from proxy.errors import Refused
-from proxy.limits.limiter import Limiter, Permit
+from proxy.limits.limiter import Limiter
 from proxy.limits.memory import Memory, Mode
+from proxy.limits.permit import Permit
 from proxy.limits.refusals import API_KEY
 from proxy.ports import Budget, Limits, Rates
 from tests.fakes.redis_server import RedisServer

@@ -134,6 +134,20 @@ def test_a_budget_that_changes_under_a_request_keeps_nothing_reserved(
         assert limiter.meter.spent == (0 if (after.usd is None) != (before.usd is None) else HELD if after.usd else 11)
 
 
+def test_a_budget_that_goes_before_the_attempt_leaves_no_place_taken(host: Host) -> None:
+    own, target = Limiter(host, API_KEY, "k", "k"), Limiter(host, VIRTUAL_KEY, "v", "v")
+    own.set("k", Limits(budget=Budget(usd=5)))
+    target.set("v", Limits(concurrency=1))
+    spender = spender_of(own)
+    assert spender is not None
+    own.set("k", Limits(concurrency=9))
+    permit = spender.enter(target, request(), "m")
+    assert permit is not None
+    assert target.held == 1
+    permit.leave(None, answered=True)
+    assert target.held == 0
+
+
 def test_tokens_go_back_to_the_bucket_as_they_were_taken(host: Host) -> None:
     limiter = Limiter(host, API_KEY, "k", "k")
     limiter.set("k", Limits(tokens=Rates(per_minute=60)))
