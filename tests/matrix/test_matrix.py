@@ -20,7 +20,7 @@ def config(url: str) -> dict[str, object]:
     """Virtual keys for all upstream dialects, at one address."""
     return {
         "virtual_keys": [
-            {"slug": "m-openai", "provider": "deepseek", "key": "sk-1", "custom_host": f"{url}/v1"},
+            {"slug": "m-openai", "provider": "moonshot", "key": "sk-1", "custom_host": f"{url}/v1"},
             {"slug": "m-responses", "provider": "openai", "key": "sk-4", "custom_host": f"{url}/v1"},
             {
                 "slug": "m-recorded",
