@@ -140,6 +140,7 @@ class Live:
                 await self._look_at_file()
                 if self._asking is None or self._asking.done():
                     self._asking = asyncio.create_task(self._ask())
+                    self._asking.add_done_callback(_noted)
                 await asyncio.wait((self._asking,), timeout=_PATIENCE)
                 if not self._asking.done():
                     await self._missed("it takes too long")
@@ -189,6 +190,12 @@ class Live:
         if file.digest != self.file.digest:
             await self._compile(file=file)
             _log.warning("the configuration file was read again")
+
+
+def _noted(asked: asyncio.Task[None]) -> None:
+    """How an answer that nobody waits for any more ended is no news: the log says already that it takes too long."""
+    if not asked.cancelled():
+        asked.exception()
 
 
 def _merged(first: tuple[Row, ...], second: tuple[Row, ...], name: Callable[[Row], str]) -> tuple[Row, ...]:

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import resource
 from collections.abc import Awaitable
-from time import monotonic
+from time import monotonic, thread_time
 
 from adapters import errors
 from adapters.errors import Kind
@@ -163,17 +163,18 @@ class Shedder:
         return None
 
     def _turn_is_long(self) -> bool:
-        """Whether this turn of the loop has taken new requests for half of what it may be late. Those that follow would
+        """Whether this turn of the loop worked on new requests for half of what it may be late. Those that follow would
         be late, and so would the answers that wait for the turn's end."""
         now = monotonic()
         if now >= self._late_until:
             self._late_until = 0.0
             return False
+        worked = thread_time()  # of ours, not of what else the machine does: refusing would not help against that
         if self._turn_began is None:
-            self._turn_began = now
+            self._turn_began = worked
             self._loop.call_soon(self._next_turn)
             return False
-        if now - self._turn_began < self._latest / 2:
+        if worked - self._turn_began < self._latest / 2:
             return False
         self._late_until = now + _CALM
         return True

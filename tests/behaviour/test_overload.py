@@ -108,6 +108,7 @@ async def test_a_loop_that_is_late_for_seconds_takes_what_it_can_do_in_time(monk
         shedder = rig.gateway.shedder
         rig.gateway._pulse.stop()
         monkeypatch.setattr(overload, "monotonic", clock)
+        monkeypatch.setattr(overload, "thread_time", clock)
         monkeypatch.setattr(shedder, "_loop", turn)
         for late in (60.0, 0.0, 1.5, 1.5):  # a machine that stood still, and a burst
             shedder.beat(late)
