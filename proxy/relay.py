@@ -23,7 +23,6 @@ from adapters.types import Dialect, StreamDecoder, Usage, next_number
 from proxy.errors import UpstreamFailure
 from proxy.exchange import GAPS, Exchange, Gaps
 from proxy.headers import NO_SHAPE
-from proxy.latch import Latch
 from proxy.seams import Reply
 
 _EVENT_LIMIT = 8 << 20
@@ -63,7 +62,7 @@ class Events(msgspec.Struct, eq=False):
     _sample: bytes = b""
     _live: bool = False
     _ended: bool = False
-    _waiter: Latch | None = None
+    _waiter: asyncio.Future[None] | None = None
     error: UpstreamError | None = None
     early: UpstreamError | None = None
     broken: bool = False
@@ -130,8 +129,8 @@ class Events(msgspec.Struct, eq=False):
         return out
 
     def _wait(self) -> asyncio.Future[None]:
-        self._waiter = waiter = Latch(self._loop)
-        return waiter
+        self._waiter = self._loop.create_future()
+        return self._waiter
 
     @property
     def usage(self) -> Usage | None:
@@ -184,8 +183,8 @@ class Events(msgspec.Struct, eq=False):
                 self._ready += out
                 if len(self._ready) > _ENOUGH:
                     self._reply.pause()
-                if self._begun and self._waiter is not None:
-                    self._waiter.open()  # last, because the answer begins inside
+                if self._begun:
+                    self._wake()
 
     def fail(self, failure: UpstreamFailure) -> None:
         """The upstream broke off."""
@@ -391,7 +390,7 @@ class Body:
         self._live = False
         self._ended = False
         self._failure: UpstreamFailure | None = None
-        self._waiter: Latch | None = None
+        self._waiter: asyncio.Future[None] | None = None
 
     async def prime(self) -> None:
         """Waits for the first bytes. Raises UpstreamFailure when the body breaks off before them."""
@@ -419,8 +418,8 @@ class Body:
             await self._wait()
 
     def _wait(self) -> asyncio.Future[None]:
-        self._waiter = waiter = Latch(self._loop)
-        return waiter
+        self._waiter = self._loop.create_future()
+        return self._waiter
 
     @property
     def usage(self) -> Usage | None:
@@ -437,10 +436,8 @@ class Body:
             self._ready += data
             if len(self._ready) > _ENOUGH and not end:
                 self._reply.pause()
-        if end:
+        if end or not self._live:
             self._wake()
-        elif not self._live and self._waiter is not None:
-            self._waiter.open()  # last, because the answer begins inside
 
     def fail(self, failure: UpstreamFailure) -> None:
         """The upstream broke off."""

@@ -17,6 +17,7 @@ from typing import Any
 from adapters.framing.eventstream import frame
 from proxy.app import Gateway
 from proxy.config.file import FileConfig, load
+from proxy.latch import Turns
 from proxy.ports import BudgetRow, Rows
 from proxy.server import Door
 from proxy.transport.upstream import Upstream
@@ -276,7 +277,7 @@ class Rig:
     def _connect(self, origin: Any) -> None:
         transport = self.gateway.transport
         pool, _, key = transport.prepare(origin)
-        upstream = Upstream(self.loop)
+        upstream = Upstream(Turns(self.loop))
         upstream.pool, upstream.key = pool, key
         sock = FakeSocket(lambda: self._on_request(upstream))
         sock.protocol = upstream

@@ -176,7 +176,7 @@ class Door(Messages):
                 if not self._messages:
                     if self._close:
                         break
-                    self._waiter = Latch(loop)
+                    self._waiter = Latch(self._edge.turns)
                     try:
                         await self._waiter
                     finally:

@@ -14,6 +14,7 @@ from aiohttp.web_server import Server  # not aiohttp.web, which is 0.5 MB more t
 
 from proxy.errors import Refused
 from proxy.exchange import Exchange
+from proxy.latch import Turns
 from proxy.server.door import Door
 
 _SWEEP = 1.0  # seconds between two looks at the deadlines; limits fire that much late at most
@@ -57,6 +58,7 @@ class Edge(Server):
         self.on_crowd: Callable[[], None] = _nobody
         """Told of each new connection while there are `crowd` of them or more."""
         self.loop = loop
+        self.turns = Turns(loop)
         self._emptied: asyncio.Future[None] | None = None
         self._sweeper = loop.call_later(_SWEEP, self._sweep)
 

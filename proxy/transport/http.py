@@ -13,6 +13,7 @@ from yarl import URL
 from adapters.errors import Kind
 from proxy.address import AddressPolicy
 from proxy.errors import UpstreamFailure
+from proxy.latch import Turns
 from proxy.seams import Origin, Reply, Timeouts
 from proxy.transport.failures import unreachable
 from proxy.transport.pool import GuardedConnector
@@ -33,8 +34,9 @@ class HttpTransport:
         self, operator: AddressPolicy, client: AddressPolicy, keepalive: float, loop: asyncio.AbstractEventLoop
     ) -> None:
         self._loop = loop
-        self._operator = GuardedConnector(operator, keepalive, loop)
-        self._client = GuardedConnector(client, keepalive, loop)
+        turns = Turns(loop)
+        self._operator = GuardedConnector(operator, keepalive, turns)
+        self._client = GuardedConnector(client, keepalive, turns)
         self.active: set[Upstream] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 

@@ -14,6 +14,7 @@ from aiohttp.connector import Connection
 from aiohttp.helpers import weakref_handle
 
 from proxy.address import AddressPolicy
+from proxy.latch import Turns
 from proxy.transport.resolver import Resolver
 from proxy.transport.upstream import Upstream
 
@@ -23,16 +24,16 @@ _MAX_AGE = 300.0  # seconds a connection lives at most, so that a changed DNS re
 class GuardedConnector(TCPConnector):
     """aiohttp's connector and pool, with one more rule: what is not surely clean is not lent again."""
 
-    def __init__(self, policy: AddressPolicy, keepalive: float, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, policy: AddressPolicy, keepalive: float, turns: Turns) -> None:
         super().__init__(
             limit=0,
             keepalive_timeout=keepalive,
             ttl_dns_cache=60,
             socket_factory=functools.partial(_socket, policy),
-            loop=loop,
+            loop=turns.loop,
         )
         self._resolver = Resolver(self._resolver)
-        self._factory = functools.partial(Upstream, loop)  # type: ignore[assignment]
+        self._factory = functools.partial(Upstream, turns)  # type: ignore[assignment]
         self._keepalive = keepalive
 
     def lend(self, key: ConnectionKey) -> Upstream | None:

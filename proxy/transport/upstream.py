@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from adapters.errors import Kind
 from proxy.errors import UpstreamFailure
 from proxy.headers import NO_SHAPE
-from proxy.latch import Latch
+from proxy.latch import Latch, Turns
 from proxy.seams import Sink, Timeouts
 from proxy.transport.answer import Answer
 from proxy.transport.body import NOTHING, Gather, all_of
@@ -45,6 +45,7 @@ class Upstream(Answer):
         "_idle",
         "_poll",
         "_sink",
+        "_turns",
         "born",
         "busy",
         "deadline",
@@ -54,8 +55,9 @@ class Upstream(Answer):
         "touched",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
+    def __init__(self, turns: Turns) -> None:
+        super().__init__(turns.loop)
+        self._turns = turns
         self.pool: Pool | None = None
         self.key: ConnectionKey | None = None
         self.born = monotonic()
@@ -99,7 +101,7 @@ class Upstream(Answer):
             if self._failure is not None:
                 raise self._failure
             if not self._have_head:
-                waiter = self._head_waiter = Latch(self._loop)
+                waiter = self._head_waiter = Latch(self._turns)
                 await waiter
                 self._head_waiter = None
         except BaseException:
@@ -112,7 +114,7 @@ class Upstream(Answer):
 
     async def _upload(self, pieces: AsyncIterator[bytes], timeouts: Timeouts) -> None:
         """Sends a body as it comes. An answer before its end (413, 401 …) ends it: the rest would go nowhere."""
-        answered = self._head_waiter = Latch(self._loop)
+        answered = self._head_waiter = Latch(self._turns)
         feeding = self._loop.create_task(self._feed(pieces))
         try:
             await asyncio.wait((feeding, answered), return_when=asyncio.FIRST_COMPLETED)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from unittest import mock
 
 import pytest
 
-from proxy.latch import Latch
+from proxy.latch import Latch, Turns
 
 
 class Waiter:
@@ -15,7 +16,7 @@ class Waiter:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.latch = Latch(self.loop)
+        self.latch = Latch(Turns(self.loop))
         self.seen: list[object] = []
         self.task = self.loop.create_task(self._wait())
 
@@ -108,7 +109,7 @@ async def test_results_and_failures_arrive_as_from_any_future() -> None:
 async def test_the_task_goes_on_in_its_own_context() -> None:
     where = ContextVar("where", default="outside")
     loop = asyncio.get_running_loop()
-    latch = Latch(loop)
+    latch = Latch(Turns(loop))
 
     async def wait() -> str:
         where.set("inside")
@@ -122,9 +123,35 @@ async def test_the_task_goes_on_in_its_own_context() -> None:
     assert where.get() == "outside"
 
 
+async def test_of_many_that_are_read_in_one_turn_the_first_goes_on_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    turns = Turns(loop)
+    latches = [Latch(turns) for _ in range(3)]
+    gone: list[int] = []
+
+    async def wait(number: int) -> None:
+        await latches[number]
+        gone.append(number)
+
+    tasks = [loop.create_task(wait(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    seen: list[list[int]] = []
+
+    def read() -> None:
+        for latch in latches:
+            latch.open()
+            seen.append(list(gone))
+
+    with mock.patch.object(loop, "time", return_value=7.0):
+        loop.call_soon(read)
+        await asyncio.gather(*tasks)
+    assert seen == [[0], [0], [0]]
+    assert gone == [0, 1, 2]
+
+
 async def test_what_a_task_raises_after_its_latch_stays_in_the_task() -> None:
     loop = asyncio.get_running_loop()
-    latch = Latch(loop)
+    latch = Latch(Turns(loop))
 
     async def wait() -> None:
         await latch

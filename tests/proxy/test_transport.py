@@ -11,6 +11,7 @@ import pytest
 from adapters.errors import Kind
 from proxy.address import AddressPolicy
 from proxy.errors import UpstreamFailure
+from proxy.latch import Turns
 from proxy.seams import Origin, Timeouts
 from proxy.transport import HttpTransport, http
 from proxy.transport.upstream import Upstream
@@ -90,7 +91,7 @@ class Scene:
     """One connection on such a wire, with a request already on it."""
 
     def __init__(self) -> None:
-        self.connection = Upstream(asyncio.get_running_loop())
+        self.connection = Upstream(Turns(asyncio.get_running_loop()))
         self.wire = Wire()
         self.pool = Pool()
         self.connection.transport = self.wire  # type: ignore[assignment]
