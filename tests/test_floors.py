@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "errors",
         "ports",
         "seams",
-        "latch",
+        "turns",
         "scopes",
         "usage_columns",
         "routes",

@@ -17,10 +17,10 @@ from typing import Any
 from adapters.framing.eventstream import frame
 from proxy.app import Gateway
 from proxy.config.file import FileConfig, load
-from proxy.latch import Turns
 from proxy.ports import BudgetRow, Rows
 from proxy.server import Door
 from proxy.transport.upstream import Upstream
+from proxy.turns import Turns
 
 TOKEN = "lw-bench-0123456789abcdef0123456789"
 CONFIG = f"""

@@ -19,7 +19,6 @@ from adapters.errors import Kind
 from proxy import headers
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange, Proof
-from proxy.latch import Latch
 from proxy.seams import Flow
 from proxy.server.check import HEAD_LIMIT, bad_body, check, check_address, check_size, too_large, unreadable
 from proxy.server.messages import Messages
@@ -135,8 +134,8 @@ class Door(Messages):
         if messages:
             self._messages.extend(messages)
             waiter = self._waiter
-            if isinstance(waiter, Latch):
-                waiter.open()  # last, because the request is served inside
+            if waiter is not None:
+                self._edge.turns.open(waiter)  # last, because the request is served inside
         elif not self._serving and not self._reading_head:
             self._reading_head = True
             self.deadline = self._loop.time() + self._edge.settings.header_timeout
@@ -176,7 +175,7 @@ class Door(Messages):
                 if not self._messages:
                     if self._close:
                         break
-                    self._waiter = Latch(self._edge.turns)
+                    self._waiter = loop.create_future()
                     try:
                         await self._waiter
                     finally:

@@ -14,8 +14,8 @@ from aiohttp.web_server import Server  # not aiohttp.web, which is 0.5 MB more t
 
 from proxy.errors import Refused
 from proxy.exchange import Exchange
-from proxy.latch import Turns
 from proxy.server.door import Door
+from proxy.turns import Turns
 
 _SWEEP = 1.0  # seconds between two looks at the deadlines; limits fire that much late at most
 _CUT_GRACE = 1.0

@@ -18,7 +18,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from proxy.headers import NO_SHAPE, Shape, shape_of
-from proxy.latch import Latch
 from proxy.seams import Lines
 from proxy.transport.body import NOTHING, Arrived, Held
 
@@ -57,7 +56,7 @@ class Answer(ResponseHandler):
         self.raw_headers: Lines = ()
         self.shape = NO_SHAPE
         self._have_head = False
-        self._head_waiter: Latch | None = None
+        self._head_waiter: asyncio.Future[None] | None = None
         self._body: StreamReader | Held = NOTHING
         self._informational = 0
         self._chunked = False

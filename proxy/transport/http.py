@@ -13,11 +13,11 @@ from yarl import URL
 from adapters.errors import Kind
 from proxy.address import AddressPolicy
 from proxy.errors import UpstreamFailure
-from proxy.latch import Turns
 from proxy.seams import Origin, Reply, Timeouts
 from proxy.transport.failures import unreachable
 from proxy.transport.pool import GuardedConnector
 from proxy.transport.upstream import Upstream
+from proxy.turns import Turns
 
 _SWEEP = 0.05  # seconds between two looks at the deadlines; limits fire that much late at most
 

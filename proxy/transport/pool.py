@@ -14,9 +14,9 @@ from aiohttp.connector import Connection
 from aiohttp.helpers import weakref_handle
 
 from proxy.address import AddressPolicy
-from proxy.latch import Turns
 from proxy.transport.resolver import Resolver
 from proxy.transport.upstream import Upstream
+from proxy.turns import Turns
 
 _MAX_AGE = 300.0  # seconds a connection lives at most, so that a changed DNS record takes effect
 

@@ -16,11 +16,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from adapters.errors import Kind
 from proxy.errors import UpstreamFailure
 from proxy.headers import NO_SHAPE
-from proxy.latch import Latch, Turns
 from proxy.seams import Sink, Timeouts
 from proxy.transport.answer import Answer
 from proxy.transport.body import NOTHING, Gather, all_of
 from proxy.transport.failures import too_large
+from proxy.turns import Turns
 
 _AHEAD = 65536  # bytes of one read that may come before anybody takes them
 _JOIN_BELOW = 65536  # below this, one joined write is cheaper than two buffers
@@ -101,7 +101,7 @@ class Upstream(Answer):
             if self._failure is not None:
                 raise self._failure
             if not self._have_head:
-                waiter = self._head_waiter = Latch(self._turns)
+                waiter = self._head_waiter = self._loop.create_future()
                 await waiter
                 self._head_waiter = None
         except BaseException:
@@ -114,7 +114,7 @@ class Upstream(Answer):
 
     async def _upload(self, pieces: AsyncIterator[bytes], timeouts: Timeouts) -> None:
         """Sends a body as it comes. An answer before its end (413, 401 …) ends it: the rest would go nowhere."""
-        answered = self._head_waiter = Latch(self._turns)
+        answered = self._head_waiter = self._loop.create_future()
         feeding = self._loop.create_task(self._feed(pieces))
         try:
             await asyncio.wait((feeding, answered), return_when=asyncio.FIRST_COMPLETED)
@@ -279,7 +279,8 @@ class Upstream(Answer):
         if len(data) > _AHEAD and not self._body._eof:
             self.pause()  # until somebody takes it: one turn of the loop can bring megabytes
         if self._head_waiter is not None:
-            self._head_waiter.open()  # last, because the exchange goes on inside: the next one may begin here
+            # Last, because the exchange goes on inside: it may end, and the next one begin here.
+            self._turns.open(self._head_waiter)
 
     def _drain(self) -> None:
         """Hands the sink all that has arrived."""

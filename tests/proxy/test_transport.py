@@ -11,10 +11,10 @@ import pytest
 from adapters.errors import Kind
 from proxy.address import AddressPolicy
 from proxy.errors import UpstreamFailure
-from proxy.latch import Turns
 from proxy.seams import Origin, Timeouts
 from proxy.transport import HttpTransport, http
 from proxy.transport.upstream import Upstream
+from proxy.turns import Turns
 from tests.fakes.upstream import NEXT, End, Scripted, chunk, head, ok
 
 

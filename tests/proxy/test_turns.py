@@ -1,4 +1,4 @@
-"""What waits at a latch goes on in the call that opens it, and otherwise as at any future."""
+"""Who waits for what comes alone goes on in the call that brings it, and otherwise as with any future."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ from unittest import mock
 
 import pytest
 
-from proxy.latch import Latch, Turns
+from proxy.turns import Turns
 
 
 class Waiter:
-    """A task that waits at a latch, and what became of it."""
+    """A task that waits, and what became of it."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.latch = Latch(Turns(self.loop))
+        self.future: asyncio.Future[None] = self.loop.create_future()
+        self.turns = Turns(self.loop)
         self.seen: list[object] = []
         self.task = self.loop.create_task(self._wait())
 
+    def open(self) -> None:
+        self.turns.open(self.future)
+
     async def _wait(self) -> None:
         try:
-            await self.latch
+            await self.future
             self.seen.append("open")
         except (asyncio.CancelledError, ValueError) as error:
             self.seen.append(type(error))
@@ -41,10 +45,10 @@ class Waiter:
         self.then = await done
 
 
-async def test_a_task_goes_on_inside_the_call_that_opens_its_latch() -> None:
+async def test_a_task_goes_on_inside_the_call_that_fulfils_its_future() -> None:
     waiter = Waiter()
     await asyncio.sleep(0)
-    await waiter.outside(waiter.latch.open)
+    await waiter.outside(waiter.open)
     assert waiter.then == ["open"]
     await waiter.task
 
@@ -52,44 +56,44 @@ async def test_a_task_goes_on_inside_the_call_that_opens_its_latch() -> None:
 async def test_where_a_task_runs_the_waiter_follows_in_the_next_turn() -> None:
     waiter = Waiter()
     await asyncio.sleep(0)
-    waiter.latch.open()
+    waiter.turns.open(waiter.future)
     assert waiter.seen == []
     await waiter.task
     assert waiter.seen == ["open"]
 
 
-async def test_a_latch_that_is_open_already_keeps_nobody() -> None:
+async def test_a_future_that_is_open_already_keeps_nobody() -> None:
     waiter = Waiter()
-    waiter.latch.open()
-    waiter.latch.open()
+    waiter.turns.open(waiter.future)
+    waiter.turns.open(waiter.future)
     await waiter.task
     assert waiter.seen == ["open"]
 
 
-async def test_cancelling_a_waiting_task_cancels_its_latch() -> None:
+async def test_cancelling_a_waiting_task_cancels_its_future() -> None:
     waiter = Waiter()
     await asyncio.sleep(0)
     waiter.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter.task
-    assert waiter.latch.cancelled()
-    await waiter.outside(waiter.latch.open)
+    assert waiter.future.cancelled()
+    await waiter.outside(waiter.open)
     assert waiter.seen == [asyncio.CancelledError]
 
 
-async def test_a_latch_cancelled_from_outside_cancels_whom_it_keeps() -> None:
+async def test_a_future_cancelled_from_outside_cancels_whom_it_keeps() -> None:
     waiter = Waiter()
     await asyncio.sleep(0)
-    await waiter.outside(waiter.latch.cancel)
+    await waiter.outside(waiter.future.cancel)
     assert waiter.then == []
     with pytest.raises(asyncio.CancelledError):
         await waiter.task
 
 
-async def test_a_task_cancelled_in_the_turn_in_which_its_latch_opens_ends_cancelled() -> None:
+async def test_a_task_cancelled_in_the_turn_in_which_its_future_is_fulfilled_ends_cancelled() -> None:
     waiter = Waiter()
     await asyncio.sleep(0)
-    waiter.latch.open()
+    waiter.turns.open(waiter.future)
     waiter.task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiter.task
@@ -98,9 +102,9 @@ async def test_a_task_cancelled_in_the_turn_in_which_its_latch_opens_ends_cancel
 async def test_results_and_failures_arrive_as_from_any_future() -> None:
     first, second = Waiter(), Waiter()
     await asyncio.sleep(0)
-    await first.outside(lambda: first.latch.set_result(None))
+    await first.outside(lambda: first.future.set_result(None))
     assert first.then == []
-    await second.outside(lambda: second.latch.set_exception(ValueError("no")))
+    await second.outside(lambda: second.future.set_exception(ValueError("no")))
     await first.task
     with pytest.raises(ValueError, match="no"):
         await second.task
@@ -109,16 +113,16 @@ async def test_results_and_failures_arrive_as_from_any_future() -> None:
 async def test_the_task_goes_on_in_its_own_context() -> None:
     where = ContextVar("where", default="outside")
     loop = asyncio.get_running_loop()
-    latch = Latch(Turns(loop))
+    future: asyncio.Future[None] = loop.create_future()
 
     async def wait() -> str:
         where.set("inside")
-        await latch
+        await future
         return where.get()
 
     task = loop.create_task(wait())
     await asyncio.sleep(0)
-    loop.call_soon(latch.open)
+    loop.call_soon(Turns(loop).open, future)
     assert await task == "inside"
     assert where.get() == "outside"
 
@@ -126,11 +130,11 @@ async def test_the_task_goes_on_in_its_own_context() -> None:
 async def test_of_many_that_are_read_in_one_turn_the_first_goes_on_at_once() -> None:
     loop = asyncio.get_running_loop()
     turns = Turns(loop)
-    latches = [Latch(turns) for _ in range(3)]
+    futures: list[asyncio.Future[None]] = [loop.create_future() for _ in range(3)]
     gone: list[int] = []
 
     async def wait(number: int) -> None:
-        await latches[number]
+        await futures[number]
         gone.append(number)
 
     tasks = [loop.create_task(wait(number)) for number in range(3)]
@@ -138,8 +142,8 @@ async def test_of_many_that_are_read_in_one_turn_the_first_goes_on_at_once() -> 
     seen: list[list[int]] = []
 
     def read() -> None:
-        for latch in latches:
-            latch.open()
+        for future in futures:
+            turns.open(future)
             seen.append(list(gone))
 
     with mock.patch.object(loop, "time", return_value=7.0):
@@ -149,16 +153,16 @@ async def test_of_many_that_are_read_in_one_turn_the_first_goes_on_at_once() -> 
     assert gone == [0, 1, 2]
 
 
-async def test_what_a_task_raises_after_its_latch_stays_in_the_task() -> None:
+async def test_what_a_task_raises_afterwards_stays_in_the_task() -> None:
     loop = asyncio.get_running_loop()
-    latch = Latch(Turns(loop))
+    future: asyncio.Future[None] = loop.create_future()
 
     async def wait() -> None:
-        await latch
+        await future
         raise ValueError("mine")
 
     task = loop.create_task(wait())
     await asyncio.sleep(0)
-    loop.call_soon(latch.open)
+    loop.call_soon(Turns(loop).open, future)
     with pytest.raises(ValueError, match="mine"):
         await task
