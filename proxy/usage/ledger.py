@@ -223,7 +223,14 @@ class Ledger:
         ended, self._ended = self._ended, []
         if not ended:
             return
-        batch = [settled(x, x.ended) for x in ended]
+        batch = []
+        for x in ended:
+            try:
+                batch.append(settled(x, x.ended))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it costs none of the others their rows
+                self._dropped += 1
+                _log.error("request %s is in no account", x.request_id, exc_info=error)
+        self._keep_in_memory([kept.row for kept in batch])
         for sink in self.sinks:
             sink(batch)
         if self._log is not None:
@@ -232,7 +239,6 @@ class Ledger:
                 self._log.flush()
             except OSError:
                 self._dropped += len(batch)
-        self._keep_in_memory([kept.row for kept in batch])
 
     def _take(self) -> tuple[list[Record], list[str]]:
         """The rows of everything that has settled and of what has been under way for a while, and the segments of the

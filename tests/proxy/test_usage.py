@@ -217,7 +217,7 @@ async def test_what_has_ended_is_counted_by_the_dozen_and_keeps_no_prompt() -> N
     assert {(x.body, x.raw_headers, x.metadata["team"]) for x in prompts} == {(b"", (), "x")}
 
 
-async def test_an_exchange_that_cannot_be_settled_does_not_reach_the_next_one() -> None:
+async def test_who_is_told_of_what_has_ended_and_fails_costs_nobody_a_row() -> None:
     def fails(batch: list[Settled]) -> None:
         raise ValueError
 
@@ -230,7 +230,19 @@ async def test_an_exchange_that_cannot_be_settled_does_not_reach_the_next_one() 
     ledger.sinks.clear()
     put(ledger, 32, 64)
     await ledger.flush()
-    assert list(store.rows) == [f"r{n}" for n in range(32, 64)]
+    assert list(store.rows) == [f"r{n}" for n in range(64)]
+
+
+async def test_an_exchange_that_cannot_be_settled_costs_none_of_the_others_its_row() -> None:
+    store, counted = Store(), []
+    ledger = Ledger(store.append, None, [lambda batch: counted.extend(batch)])
+    put(ledger, 0, 3)
+    ledger.put(exchange(request_id="broken", attempts=[None]), 101.0)
+    put(ledger, 3, 6)
+    await ledger.flush()
+    assert list(store.rows) == [f"r{n}" for n in range(6)]
+    assert len(counted) == 6
+    assert (ledger.written, ledger.dropped) == (6, 1)
 
 
 async def test_rows_that_the_store_refuses_wait_on_disk_and_are_written_when_it_takes_them(
