@@ -246,6 +246,7 @@ async def outage(folder: Path, seconds: float, rate: float, *, freeze: bool = Fa
                 "seconds": seconds,
                 "requests": sum(load.statuses.values()),
                 "not answered with 200": sum(load.statuses.values()) - load.statuses[200],
+                "statuses": dict(load.statuses),
                 "an unknown key got": unknown,
                 "administration got": admin,
                 "seconds until unknown keys got 401 again": round(recovered - up, 2),
@@ -291,8 +292,9 @@ async def _is(url: str, status: int) -> bool:
 
 
 async def _known(url: str, key: str) -> bool:
-    """Whether every worker knows a key."""
-    return all([await _unknown(url, key) != 401 for _ in range(10)])
+    """Whether every worker knows a key. One alone would take the connections of a few who ask one after the other."""
+    rounds = [await asyncio.gather(*(_unknown(url, key) for _ in range(20))) for _ in range(3)]
+    return not any(401 in statuses for statuses in rounds)
 
 
 async def _unknown(url: str, key: str = "lw-nobody-knows") -> int:
