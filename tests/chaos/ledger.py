@@ -220,7 +220,7 @@ async def outage(folder: Path, seconds: float, rate: float, *, freeze: bool = Fa
                 # A key that lives in the database that goes away, not in the file.
                 made = gateway.admin("POST", "/v1/api-keys/workspace/service", {"name": "k", "scopes": ["inference"]})
                 key = made.json()["key"]
-                await _until(lambda: _known(gateway.url, key))
+                await _known(gateway, key)
                 load = Load(gateway.url, int(rate * (2 * lead + seconds)), rate, key)
                 began = monotonic()
                 running = asyncio.create_task(load.run())
@@ -291,10 +291,22 @@ async def _is(url: str, status: int) -> bool:
     return await _unknown(url) == status
 
 
-async def _known(url: str, key: str) -> bool:
-    """Whether every worker knows a key. One alone would take the connections of a few who ask one after the other."""
-    rounds = [await asyncio.gather(*(_unknown(url, key) for _ in range(20))) for _ in range(3)]
-    return not any(401 in statuses for statuses in rounds)
+async def _known(gateway: Gateway, key: str) -> None:
+    """Waits until each worker knows a key: asks one while the others stand still, for one alone may take all
+    connections."""
+    for pid in gateway.workers():
+        others = [other for other in gateway.workers() if other != pid]
+        try:
+            for other in others:
+                os.kill(other, signal.SIGSTOP)
+            await _until(lambda: _is_not(gateway.url, key, 401))
+        finally:
+            for other in others:
+                os.kill(other, signal.SIGCONT)
+
+
+async def _is_not(url: str, key: str, status: int) -> bool:
+    return await _unknown(url, key) != status
 
 
 async def _unknown(url: str, key: str = "lw-nobody-knows") -> int:

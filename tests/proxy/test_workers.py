@@ -164,6 +164,8 @@ def test_a_fork_that_cannot_become_the_new_program_ends_and_touches_no_worker(
     supervisor.reexec()
     fork = supervisor.reexec_pid
     assert fork != 0
+    wait = os.waitpid
+    monkeypatch.setattr(os, "waitpid", lambda pid, options: wait(fork, options))  # no other test's children
     with caplog.at_level(logging.ERROR, "loopway"):
         give_up = time.monotonic() + 30
         while supervisor.reexec_pid and time.monotonic() < give_up:
