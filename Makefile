@@ -10,9 +10,9 @@ CLIS  := tests/e2e/clis
 # so one is preferred when it is there: deploy/python.sh looks, PYTHON=... decides.
 PYTHON ?= $(shell sh deploy/python.sh)
 
-# Test processes at once: one more than there are cores, as some always wait for something. A file's tests stay together.
+# Test processes at once, as many as there are cores. A file's tests stay together.
 # `make test JOBS=0` runs them one after the other.
-JOBS ?= $(shell expr $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) + 1)
+JOBS ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 

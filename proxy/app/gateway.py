@@ -281,6 +281,7 @@ class Gateway:
 
     async def stop(self, drain: float) -> None:
         """Lets requests in flight finish within `drain` seconds, then writes what is counted and closes."""
+        self.edge.discourage()  # first, so that nobody who is answered from here on asks once more
         for server in self._servers[:1]:
             server.close()
         # What was accepted before that is told to its door in the loop's next turn.
