@@ -191,10 +191,10 @@ def _closed(node: Any) -> bool:
         return True
     properties = node.get("properties")
     if isinstance(properties, dict) or node.get("type") == "object":
-        required = node.get("required") or []
-        if node.get("additionalProperties") is not False or not isinstance(required, list):
+        required, properties = node.get("required") or [], properties or {}
+        if not isinstance(required, list) or not isinstance(properties, dict):
             return False
-        if any(name not in required for name in properties or ()):
+        if node.get("additionalProperties") is not False or any(name not in required for name in properties):
             return False
     return all(map(_closed, node.values()))
 

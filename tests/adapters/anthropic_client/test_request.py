@@ -287,7 +287,13 @@ def test_tools_keep_their_whole_schema() -> None:
 
 def test_strict_is_kept_where_the_schema_allows_it() -> None:
     closed = {"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}
-    for schema, strict in ((closed, True), ({**closed, "required": []}, None), ({"type": "object"}, None)):
+    no_schema = {**closed, "properties": 3}
+    for schema, strict in (
+        (closed, True),
+        ({**closed, "required": []}, None),
+        ({"type": "object"}, None),
+        (no_schema, None),
+    ):
         made, dropped = outbound({"messages": HELLO, "tools": [{"name": "f", "input_schema": schema, "strict": True}]})
         assert made["tools"][0]["function"].get("strict") is strict
         assert dropped == (() if strict else ("tools[].strict",))
