@@ -21,7 +21,7 @@ from msgspec import Raw
 from adapters.anthropic import plain, tools
 from adapters.anthropic.models import FOREIGN, traits
 from adapters.anthropic.parts import text
-from adapters.anthropic.turns import Conversation
+from adapters.anthropic.turns import MESSAGES, Conversation
 from adapters.anthropic.wire import JSON_TOOL
 from adapters.chat import fields
 from adapters.chat.request import read, read_all, stops_of
@@ -236,8 +236,7 @@ def thorough(call: Call, top: Mapping[str, Raw]) -> Outbound:
 
 
 def _messages(build: _Build, name: str, raw: Raw) -> None:
-    build.conversation = Conversation(build.dropped)
-    build.conversation.add_all(raw)
+    build.conversation = MESSAGES.tell(raw, Conversation(build.dropped))
 
 
 def _forward(build: _Build, name: str, raw: Raw) -> None:

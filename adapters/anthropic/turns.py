@@ -8,7 +8,6 @@ A plain string stays the JSON text it came in; nothing of it is decoded.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -16,52 +15,40 @@ from msgspec import Raw
 
 from adapters.anthropic import parts
 from adapters.anthropic.parts import Block
-from adapters.anthropic.wire import FunctionCall, LenientMessage, Message, Turn, Typed
-from adapters.chat.request import input_of, messages_of
-from adapters.chat.wire import EMPTY_STRING, NULL
-from adapters.errors import InvalidRequest
+from adapters.anthropic.wire import Message, Turn, Typed
+from adapters.chat import turns
+from adapters.chat.request import input_of
+from adapters.chat.turns import Messages, no_content
+from adapters.chat.wire import EMPTY_STRING, NULL, FunctionCall
 from adapters.pivot import QUOTE, first
 from adapters.reading import Dropped
 
-_decode_messages = msgspec.json.Decoder(list[Message]).decode
-_decode_lenient: Callable[[Raw], list[Message]] = msgspec.json.Decoder(list[LenientMessage]).decode  # type: ignore[assignment]
 _decode_types = msgspec.json.Decoder(list[Typed]).decode
 
-_KNOWN = frozenset(Message.__struct_fields__)
 _THINKING = ("thinking", "redacted_thinking")
 
 _clean_id = re.compile(r"[^a-zA-Z0-9_-]").sub
 """Anthropic refuses ids with other characters, which other providers' tool calls in a history may have."""
 
 
-class Conversation:
+class Conversation(turns.Conversation[Message]):
     """What a list of chat messages comes to.
 
     `thoughtless` is true when the last assistant turn calls tools and does not begin with its thinking: Anthropic then
     refuses a request that turns thinking on.
     """
 
-    __slots__ = ("_function_id", "dropped", "system", "thoughtless", "turns")
+    __slots__ = ("system", "thoughtless", "turns")
 
     blocks = staticmethod(parts.blocks)
     """Content parts → blocks; a dialect around Anthropic's blocks has its own."""
 
     def __init__(self, dropped: Dropped) -> None:
+        self.dropped = dropped
         self.system: list[Block] = []
         self.turns: list[Turn] = []
-        self.dropped = dropped
         self.thoughtless = False
-        self._function_id: str | None = None
-
-    def add_all(self, raw: Raw) -> None:
-        """Adds a JSON array of chat messages. Raises InvalidRequest with the path of the field at fault."""
-        for index, message in enumerate(messages_of(raw, self.dropped, _decode_messages, _decode_lenient, _KNOWN)):
-            add = _ROLES.get(message.role)
-            if add is None:
-                raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"messages[{index}].role")
-            add(self, message, index)
-            if message.name is not None and message.role != "function":
-                self.dropped.add("messages[].name")
+        self._function_id = None
 
     def _add(self, role: str, content: Raw | list[Block]) -> None:
         turns = self.turns
@@ -85,7 +72,8 @@ class Conversation:
         return self.blocks(content, f"messages[{index}].content", self.dropped)
 
     def _system(self, message: Message, index: int) -> None:
-        _need_content(message, index)
+        if message.content == NULL:
+            raise no_content(message, index)
         self.system += self._content(message, index)
 
     def _user(self, message: Message, index: int) -> None:
@@ -93,7 +81,8 @@ class Conversation:
         if message.cache_control == NULL and first(content) == QUOTE:
             self._add("user", content)
             return
-        _need_content(message, index)
+        if message.content == NULL:
+            raise no_content(message, index)
         self._add("user", self._content(message, index) or EMPTY_STRING)
 
     def _assistant(self, message: Message, index: int) -> None:
@@ -133,17 +122,7 @@ class Conversation:
             for number, call in enumerate(calls)
         ]
 
-    def _tool(self, message: Message, index: int) -> None:
-        if not message.tool_call_id:
-            raise InvalidRequest("A tool message needs `tool_call_id`.", f"messages[{index}].tool_call_id")
-        self._add_result(message.tool_call_id, message, index)
-
-    def _function(self, message: Message, index: int) -> None:
-        if self._function_id is None:
-            raise InvalidRequest("No function was called before this result.", f"messages[{index}].role")
-        self._add_result(self._function_id, message, index)
-
-    def _add_result(self, call_id: str, message: Message, index: int) -> None:
+    def _result(self, call_id: str, message: Message, index: int) -> None:
         block: dict[str, Any] = {"type": "tool_result", "tool_use_id": _clean_id("_", call_id)}
         content = message.content
         if first(content) == QUOTE:
@@ -155,19 +134,18 @@ class Conversation:
         self._add("user", [parts.cached(block, message.cache_control)])
 
 
-_ROLES: dict[str, Callable[[Conversation, Message, int], None]] = {
-    "system": Conversation._system,
-    "developer": Conversation._system,
-    "user": Conversation._user,
-    "assistant": Conversation._assistant,
-    "tool": Conversation._tool,
-    "function": Conversation._function,
-}
-
-
-def _need_content(message: Message, index: int) -> None:
-    if message.content == NULL:
-        raise InvalidRequest(f"A {message.role} message needs `content`.", f"messages[{index}].content")
+MESSAGES = Messages(
+    Message,
+    {
+        "system": Conversation._system,
+        "developer": Conversation._system,
+        "user": Conversation._user,
+        "assistant": Conversation._assistant,
+        "tool": Conversation._tool,
+        "function": Conversation._function,
+    },
+    cached=True,
+)
 
 
 def _as_blocks(content: Raw) -> list[Block]:

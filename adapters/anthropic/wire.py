@@ -9,7 +9,8 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from adapters.chat.wire import NULL
+from adapters.chat import wire as chat
+from adapters.chat.wire import NULL, File, FunctionCall
 from adapters.errors import Kind
 from adapters.pivot import ABSENT
 from adapters.types import Count, TierName, Usage
@@ -21,50 +22,23 @@ JSON_TOOL = "respond_with_json"
 # What the client sends.
 
 
-class FunctionCall(Struct, gc=False):
-    name: str
-    arguments: str | None = None
-
-
 class ToolCall(Struct, gc=False):
     id: str
     function: FunctionCall
     cache_control: Raw = NULL
 
 
-class Message(Struct, forbid_unknown_fields=True, gc=False):
-    """A message with the fields that OpenAI, and this gateway's own answers, give it."""
+class Message(chat.Message):
+    """A message, with its calls."""
 
-    role: str
-    content: Raw = NULL
-    name: str | None = None
     tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
     function_call: FunctionCall | None = None
-    content_blocks: Raw = NULL
-    cache_control: Raw = NULL
-    is_error: bool | None = None
     refusal: str | None = None
-    audio: Raw = NULL
-    # Came with an answer and says nothing that `content` does not say.
-    annotations: Raw = NULL
-
-
-class LenientMessage(Message, forbid_unknown_fields=False):
-    """The same, whatever else is in it."""
 
 
 class ImageUrl(Struct, gc=False):
     url: str
     detail: str | None = None
-
-
-class File(Struct, gc=False):
-    file_url: str | None = None
-    file_data: str | None = None
-    file_id: str | None = None
-    filename: str | None = None
-    mime_type: str | None = None
 
 
 class Part(Struct, gc=False):

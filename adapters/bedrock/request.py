@@ -17,6 +17,7 @@ from msgspec import Raw
 from adapters.anthropic import tools
 from adapters.anthropic.models import traits
 from adapters.anthropic.request import BUDGETS, HARMLESS, budget_within, own_system
+from adapters.anthropic.turns import MESSAGES, Conversation
 from adapters.anthropic.wire import JSON_TOOL
 from adapters.bedrock.blocks import CACHE_POINT, Blocks, Turns
 from adapters.bedrock.models import family
@@ -72,7 +73,7 @@ class _Build:
         self.config: dict[str, Any] = {}
         self.more: dict[str, Any] = {}
         self.dropped = Dropped()
-        self.conversation: Turns | None = None
+        self.conversation: Conversation | None = None
         self.system: str | list[Raw] | None = None
         self.tools: list[tools.Tool] = []
         self.tool_choice = tools.Choice()
@@ -103,7 +104,7 @@ class _Build:
             out["additionalModelRequestFields"] = self.more
         return _encode(out)
 
-    def _system(self, conversation: Turns, blocks: Blocks) -> list[dict[str, Any]]:
+    def _system(self, conversation: Conversation, blocks: Blocks) -> list[dict[str, Any]]:
         own = self.system
         found = [{"text": own}] if isinstance(own, str) else blocks.all(own, "system") if own else []
         return found + blocks.all(conversation.system, "system")
@@ -258,8 +259,7 @@ def translate(call: Call) -> Outbound:
 
 
 def _messages(build: _Build, name: str, raw: Raw) -> None:
-    build.conversation = Turns(build.dropped)
-    build.conversation.add_all(raw)
+    build.conversation = MESSAGES.tell(raw, Turns(build.dropped))
 
 
 def _max_tokens(build: _Build, name: str, raw: Raw) -> None:

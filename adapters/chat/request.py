@@ -23,7 +23,6 @@ _T = TypeVar("_T")
 _decode_stop = msgspec.json.Decoder(str | list[str]).decode
 _decode_str = msgspec.json.Decoder(str).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _decode_format = msgspec.json.Decoder(ResponseFormat).decode
 
 _ABSENT = (NULL, Raw(msgspec.json.encode(peek.DEFAULT)))
@@ -94,27 +93,6 @@ def format_of(raw: Raw, path: str) -> tuple[bool, JsonSchema | None]:
     if first(wanted.json_schema.schema) != BRACE:
         raise InvalidRequest("The schema must be an object.", f"{path}.json_schema.schema")
     return False, wanted.json_schema
-
-
-def messages_of(
-    raw: Raw,
-    dropped: Dropped,
-    strict: Callable[[Raw], list[_T]],
-    lenient: Callable[[Raw], list[_T]],
-    known: frozenset[str],
-) -> list[_T]:
-    """The messages, read by a decoder that refuses unknown fields, or else by one that passes them over: then those
-    are named."""
-    try:
-        return strict(raw)
-    except UNREADABLE:
-        # Either a field is wrong, which this reports, or one is unknown, which is noted below.
-        messages = read(lenient, raw, "messages")
-    for fields in _decode_objects(raw):
-        for name, value in fields.items():
-            if name not in known and value != NULL:
-                dropped.add(f"messages[].{name}")
-    return messages
 
 
 def input_of(arguments: str | None, path: str) -> Raw:

@@ -20,6 +20,37 @@ EMPTY_OBJECT = Raw(b"{}")
 # What the client sends.
 
 
+class FunctionCall(Struct, gc=False):
+    """The function that an assistant called, and with what."""
+
+    name: str
+    arguments: str | None = None
+
+
+class Message(Struct, forbid_unknown_fields=True, gc=False):
+    """A message with the fields that OpenAI, and this gateway's own answers, give it. Calls and refusals, which the
+    dialects read differently, are added by theirs."""
+
+    role: str
+    content: Raw = NULL
+    name: str | None = None
+    tool_call_id: str | None = None
+    content_blocks: Raw = NULL
+    cache_control: Raw = NULL
+    is_error: bool | None = None
+    audio: Raw = NULL
+    # Came with an answer and says nothing that `content` does not say.
+    annotations: Raw = NULL
+
+
+class File(Struct, gc=False):
+    file_url: str | None = None
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+    mime_type: str | None = None
+
+
 class JsonSchema(Struct, gc=False):
     name: str | None = None
     schema: Raw = NULL

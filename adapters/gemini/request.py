@@ -21,7 +21,7 @@ from adapters.errors import InvalidRequest
 from adapters.gemini.models import traits
 from adapters.gemini.schema import normalized
 from adapters.gemini.tools import Choice, Tools
-from adapters.gemini.turns import Conversation
+from adapters.gemini.turns import MESSAGES, Conversation
 from adapters.gemini.wire import AudioWish, ImageConfig, Thinking
 from adapters.peek import text_fields
 from adapters.pivot import NULL, first
@@ -111,7 +111,7 @@ class Build:
             config["maxOutputTokens"] = limit
         self._think()
         system = conversation.system + self._json()
-        body: dict[str, Any] = {"contents": conversation.turns}
+        body: dict[str, Any] = {"contents": conversation.contents()}
         if system:
             body["systemInstruction"] = {"parts": system}
         self.tools.settle(body, self.tool_choice, mixed=self.traits.signed)
@@ -182,8 +182,7 @@ def translate(call: Call) -> Outbound:
 
 
 def _messages(build: Build, name: str, raw: Raw) -> None:
-    build.conversation = Conversation(build.traits, build.dropped, build.call.file_names)
-    build.conversation.add_all(raw)
+    build.conversation = MESSAGES.tell(raw, Conversation(build.traits, build.dropped, build.call.file_names))
 
 
 def _max_tokens(build: Build, name: str, raw: Raw) -> None:

@@ -6,13 +6,13 @@ role become one content: Gemini wants the results of parallel calls together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import input_of, messages_of
+from adapters.chat import turns
+from adapters.chat.request import input_of
+from adapters.chat.turns import Messages, no_content
 from adapters.chat.wire import EMPTY_STRING
 from adapters.errors import InvalidRequest
 from adapters.gemini.models import Traits
@@ -20,7 +20,6 @@ from adapters.gemini.parts import Made, Parts
 from adapters.gemini.wire import (
     UNSIGNED,
     FunctionCall,
-    LenientMessage,
     Message,
     ToolCall,
     Turn,
@@ -28,42 +27,30 @@ from adapters.gemini.wire import (
 from adapters.pivot import BRACKET, NULL, QUOTE, first, joined
 from adapters.reading import Dropped
 
-_decode_messages = msgspec.json.Decoder(list[Message]).decode
-_decode_lenient: Callable[[Raw], list[Message]] = msgspec.json.Decoder(list[LenientMessage]).decode  # type: ignore[assignment]
-
-_KNOWN = frozenset(Message.__struct_fields__)
 _LINE = b"\\n"
 
 
-class Conversation:
+class Conversation(turns.Conversation[Message]):
     """What a list of chat messages comes to."""
 
-    __slots__ = ("_function", "_named", "_names", "_traits", "dropped", "system", "turns")
+    __slots__ = ("_called", "_named", "_names", "_traits", "system", "turns")
 
     def __init__(self, traits: Traits, dropped: Dropped, named: bool = False) -> None:
+        self.dropped = dropped
         self.system: list[Made] = []
         self.turns: list[Turn] = []
-        self.dropped = dropped
         self._traits = traits
         self._named = named
         self._names: dict[str, str] = {}
         """Which function each call's id means: Gemini's results go by the function's name."""
-        self._function: str | None = None
+        self._called: str | None = None
+        """The name of the last `function_call`."""
 
-    def add_all(self, raw: Raw) -> None:
-        """Adds a JSON array of chat messages. Raises InvalidRequest with the path of the field at fault."""
-        for index, message in enumerate(messages_of(raw, self.dropped, _decode_messages, _decode_lenient, _KNOWN)):
-            add = _ROLES.get(message.role)
-            if add is None:
-                raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"messages[{index}].role")
-            add(self, message, f"messages[{index}]")
-            if message.name is not None and message.role not in ("function", "tool"):
-                self.dropped.add("messages[].name")
-            if first(message.cache_control) != NULL:
-                self.dropped.add("cache_control")
+    def contents(self) -> list[Turn]:
+        """The turns, of which there is one at least: Gemini answers no system instruction alone."""
         if not self.turns:
-            # Gemini answers no system instruction alone.
             self._add("user", [])
+        return self.turns
 
     def _add(self, role: str, parts: list[Made]) -> None:
         made = parts or [{"text": ""}]
@@ -73,48 +60,50 @@ class Conversation:
         else:
             self.turns.append(Turn(role, made))
 
-    def _content(self, message: Message, path: str) -> Parts:
+    def _content(self, message: Message, index: int) -> Parts:
         parts = Parts(self.dropped, self._named)
         content = message.content
         kind = first(content)
         if kind == QUOTE:
             parts.add_text(content)
         elif kind == BRACKET:
-            parts.add_all(content, f"{path}.content")
+            parts.add_all(content, f"messages[{index}].content")
         elif kind != NULL:
-            raise InvalidRequest("Expected a string or a list of content parts.", f"{path}.content")
+            raise InvalidRequest("Expected a string or a list of content parts.", f"messages[{index}].content")
         return parts
 
-    def _system(self, message: Message, path: str) -> None:
-        _need_content(message, path)
-        self.system += self._content(message, path).made
+    def _system(self, message: Message, index: int) -> None:
+        if first(message.content) == NULL:
+            raise no_content(message, index)
+        self.system += self._content(message, index).made
 
-    def _user(self, message: Message, path: str) -> None:
-        _need_content(message, path)
-        self._add("user", self._content(message, path).made)
+    def _user(self, message: Message, index: int) -> None:
+        if first(message.content) == NULL:
+            raise no_content(message, index)
+        self._add("user", self._content(message, index).made)
 
-    def _assistant(self, message: Message, path: str) -> None:
+    def _assistant(self, message: Message, index: int) -> None:
         if message.audio and first(message.audio) != NULL:
             self.dropped.add("messages[].audio")
-        parts = self._said(message, path)
+        parts = self._said(message, index)
         if message.function_call is not None:
-            self._function = message.function_call.name
-            parts.made.append(self._call(message.function_call, f"{path}.function_call"))
+            self._called = message.function_call.name
+            parts.made.append(self._call(message.function_call, f"messages[{index}].function_call"))
         for number, call in enumerate(message.tool_calls or ()):
-            self._tool_call(call, number, parts, f"{path}.tool_calls[{number}]")
+            self._tool_call(call, number, parts, f"messages[{index}].tool_calls[{number}]")
         parts.close()
         self._add("model", parts.made)
 
-    def _said(self, message: Message, path: str) -> Parts:
+    def _said(self, message: Message, index: int) -> Parts:
         if first(message.content_blocks) != BRACKET:
-            parts = self._content(message, path)
+            parts = self._content(message, index)
         else:
             parts = Parts(self.dropped, self._named)
-            parts.add_all(message.content_blocks, f"{path}.content_blocks")
+            parts.add_all(message.content_blocks, f"messages[{index}].content_blocks")
             if not parts.texts:
                 # The blocks of an answer hold its text too; a client that kept only the thinking sends it in `content`.
                 waiting, parts.pending = parts.pending, []
-                parts.made += self._content(message, path).made
+                parts.made += self._content(message, index).made
                 parts.pending = waiting
         if not parts.texts and first(message.refusal) == QUOTE:
             parts.add_text(message.refusal)
@@ -141,24 +130,21 @@ class Conversation:
     def _call(self, function: FunctionCall, path: str) -> dict[str, Any]:
         return {"functionCall": {"name": function.name, "args": input_of(function.arguments, path)}}
 
-    def _tool(self, message: Message, path: str) -> None:
-        if not message.tool_call_id:
-            raise InvalidRequest("A tool message needs `tool_call_id`.", f"{path}.tool_call_id")
-        name = self._names.get(message.tool_call_id) or message.name
+    def _result(self, call_id: str, message: Message, index: int) -> None:
+        name = self._names.get(call_id) or message.name
         if name is None:
-            raise InvalidRequest(
-                f"No tool call before this message has the id `{message.tool_call_id[:80]}`.", f"{path}.tool_call_id"
-            )
-        self._result({"id": message.tool_call_id, "name": name}, message, path)
+            path = f"messages[{index}].tool_call_id"
+            raise InvalidRequest(f"No tool call before this message has the id `{call_id[:80]}`.", path)
+        self._respond({"id": call_id, "name": name}, message, index)
 
-    def _of_function(self, message: Message, path: str) -> None:
-        name = message.name or self._function
+    def _function(self, message: Message, index: int) -> None:
+        name = message.name or self._called
         if name is None:
-            raise InvalidRequest("No function was called before this result.", f"{path}.role")
-        self._result({"name": name}, message, path)
+            raise InvalidRequest("No function was called before this result.", f"messages[{index}].role")
+        self._respond({"name": name}, message, index)
 
-    def _result(self, response: dict[str, Any], message: Message, path: str) -> None:
-        parts = self._content(message, path).made
+    def _respond(self, response: dict[str, Any], message: Message, index: int) -> None:
+        parts = self._content(message, index).made
         texts = [part["text"] for part in parts if isinstance(part, dict) and "text" in part]
         shown = [part for part in parts if isinstance(part, Raw) or "text" not in part]
         told = joined(texts, _LINE) if texts else EMPTY_STRING
@@ -173,16 +159,15 @@ class Conversation:
         self._add("user", made)
 
 
-_ROLES: dict[str, Callable[[Conversation, Message, str], None]] = {
-    "system": Conversation._system,
-    "developer": Conversation._system,
-    "user": Conversation._user,
-    "assistant": Conversation._assistant,
-    "tool": Conversation._tool,
-    "function": Conversation._of_function,
-}
-
-
-def _need_content(message: Message, path: str) -> None:
-    if first(message.content) == NULL:
-        raise InvalidRequest(f"A {message.role} message needs `content`.", f"{path}.content")
+MESSAGES = Messages(
+    Message,
+    {
+        "system": Conversation._system,
+        "developer": Conversation._system,
+        "user": Conversation._user,
+        "assistant": Conversation._assistant,
+        "tool": Conversation._tool,
+        "function": Conversation._function,
+    },
+    named=("function", "tool"),
+)

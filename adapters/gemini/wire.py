@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters.chat.wire import Choice
+from adapters.chat import wire as chat
+from adapters.chat.wire import Choice, File
 from adapters.google_usage import Tokens
 from adapters.pivot import ABSENT
 
@@ -35,9 +36,7 @@ class ExtraContent(Struct, gc=False):
     google: GoogleExtra | None = None
 
 
-class FunctionCall(Struct, gc=False):
-    name: str
-    arguments: str | None = None
+class FunctionCall(chat.FunctionCall):
     thought_signature: str | None = None
 
 
@@ -55,39 +54,17 @@ class ToolCall(Struct, gc=False):
         return given if given or extra is None or extra.google is None else extra.google.thought_signature
 
 
-class Message(Struct, forbid_unknown_fields=True):
-    """A message with the fields that OpenAI, and this gateway's own answers, give it."""
+class Message(chat.Message):
+    """A message, with its calls."""
 
-    role: str
-    content: Raw = ABSENT
-    name: str | None = None
     tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
     function_call: FunctionCall | None = None
-    content_blocks: Raw = ABSENT
-    cache_control: Raw = ABSENT
-    is_error: bool | None = None
     refusal: Raw = ABSENT
-    audio: Raw = ABSENT
-    # Came with an answer and says nothing that `content` does not say.
-    annotations: Raw = ABSENT
-
-
-class LenientMessage(Message, forbid_unknown_fields=False):
-    """The same, whatever else is in it."""
 
 
 class Url(Struct, gc=False):
     url: str
     detail: str | None = None
-    mime_type: str | None = None
-
-
-class File(Struct, gc=False):
-    file_url: str | None = None
-    file_data: str | None = None
-    file_id: str | None = None
-    filename: str | None = None
     mime_type: str | None = None
 
 

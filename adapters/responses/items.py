@@ -12,17 +12,17 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import messages_of, read
-from adapters.chat.wire import EMPTY_STRING, NULL
+from adapters.chat import turns
+from adapters.chat.request import read
+from adapters.chat.turns import Messages, no_content
+from adapters.chat.wire import EMPTY_STRING, NULL, FunctionCall
 from adapters.errors import InvalidRequest
 from adapters.packing import OPENAI_ITEM
 from adapters.pivot import BRACE, QUOTE, first, joined
 from adapters.reading import Dropped
 from adapters.responses.wire import (
     File,
-    FunctionCall,
     ImageUrl,
-    LenientMessage,
     Message,
     Part,
     ToolCall,
@@ -33,12 +33,9 @@ Item = dict[str, Any]
 Placed = tuple[int | None, Item | Raw]
 """An item of an assistant's turn, and how many of the turn's calls come before it (None: nobody says)."""
 
-_decode_messages = msgspec.json.Decoder(list[Message]).decode
-_decode_lenient: Callable[[Raw], list[Message]] = msgspec.json.Decoder(list[LenientMessage]).decode  # type: ignore[assignment]
 _decode_parts = msgspec.json.Decoder(list[Part]).decode
 _decode_image = msgspec.json.Decoder(ImageUrl).decode
 
-_KNOWN = frozenset(Message.__struct_fields__)
 _ERROR = Raw(b'"Error:"')
 _LINE = b"\\n"
 _PDF = b'"data:application/pdf;'
@@ -46,38 +43,26 @@ _FILE_NAME = "document.pdf"
 """What a file is called whose data came without a name, which OpenAI insists on."""
 
 
-class Conversation:
+class Conversation(turns.Conversation[Message]):
     """What a list of chat messages comes to. `instructions` is the first of them, where it is a system's plain text."""
 
-    __slots__ = ("_custom", "_function_id", "_phase", "_turn", "dropped", "instructions", "items")
+    __slots__ = ("_custom", "_phase", "_turn", "instructions", "items")
 
     def __init__(self, dropped: Dropped) -> None:
         self.dropped = dropped
         self.instructions: Raw | None = None
         self.items: list[Item | Raw] = []
         self._custom: set[str] = set()
-        self._function_id: str | None = None
+        self._function_id = None
         self._phase = NULL
         self._turn: list[Placed] = []
-
-    def add_all(self, raw: Raw) -> None:
-        """Adds a JSON array of chat messages. Raises InvalidRequest with the path of the field at fault."""
-        for index, message in enumerate(messages_of(raw, self.dropped, _decode_messages, _decode_lenient, _KNOWN)):
-            add = _ROLES.get(message.role)
-            if add is None:
-                raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"messages[{index}].role")
-            add(self, message, index)
-            if message.name is not None and message.role != "function":
-                self.dropped.add("messages[].name")
-            if message.cache_control != NULL:
-                self.dropped.add("cache_control")
 
     # -- what users and systems say
 
     def _asked(self, message: Message, index: int) -> None:
         content = message.content
         if content == NULL:
-            raise InvalidRequest(f"A {message.role} message needs `content`.", f"messages[{index}].content")
+            raise no_content(message, index)
         if message.role == "system" and index == 0 and first(content) == QUOTE and content != EMPTY_STRING:
             self.instructions = content
             return
@@ -198,16 +183,6 @@ class Conversation:
 
     # -- results
 
-    def _tool(self, message: Message, index: int) -> None:
-        if not message.tool_call_id:
-            raise InvalidRequest("A tool message needs `tool_call_id`.", f"messages[{index}].tool_call_id")
-        self._result(message.tool_call_id, message, index)
-
-    def _function(self, message: Message, index: int) -> None:
-        if self._function_id is None:
-            raise InvalidRequest("No function was called before this result.", f"messages[{index}].role")
-        self._result(self._function_id, message, index)
-
     def _result(self, call_id: str, message: Message, index: int) -> None:
         content = message.content
         told: Raw | list[Item]
@@ -227,14 +202,17 @@ class Conversation:
         self.items.append({"type": kind, "call_id": call_id, "output": told or EMPTY_STRING})
 
 
-_ROLES: Mapping[str, Callable[[Conversation, Message, int], None]] = {
-    "system": Conversation._asked,
-    "developer": Conversation._asked,
-    "user": Conversation._asked,
-    "assistant": Conversation._assistant,
-    "tool": Conversation._tool,
-    "function": Conversation._function,
-}
+MESSAGES = Messages(
+    Message,
+    {
+        "system": Conversation._asked,
+        "developer": Conversation._asked,
+        "user": Conversation._asked,
+        "assistant": Conversation._assistant,
+        "tool": Conversation._tool,
+        "function": Conversation._function,
+    },
+)
 
 _BLOCKS: Mapping[str, Callable[[Conversation, Part, str], None]] = {
     "text": Conversation._text,

@@ -25,7 +25,7 @@ from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.pivot import BRACE, first
 from adapters.reading import Dropped
-from adapters.responses.items import Conversation
+from adapters.responses.items import MESSAGES, Conversation
 from adapters.responses.tools import Tools
 from adapters.responses.wire import reasons
 from adapters.responses_client.request import ENCRYPTED, LOGPROBS
@@ -129,8 +129,7 @@ def translate(call: Call) -> Outbound:
 
 
 def _messages(build: _Build, name: str, raw: Raw) -> None:
-    build.conversation = Conversation(build.dropped)
-    build.conversation.add_all(raw)
+    build.conversation = MESSAGES.tell(raw, Conversation(build.dropped))
 
 
 def _same(decode: Callable[[Raw], Any]) -> Callable[[_Build, str, Raw], None]:

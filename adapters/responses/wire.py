@@ -11,16 +11,12 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters.chat.wire import NULL
+from adapters.chat import wire as chat
+from adapters.chat.wire import NULL, FunctionCall
 from adapters.pivot import ABSENT
 from adapters.responses_client.output import INCOMPLETE
 
 # What the client sends.
-
-
-class FunctionCall(Struct, gc=False):
-    name: str
-    arguments: str | None = None
 
 
 class CustomCall(Struct, gc=False):
@@ -35,26 +31,12 @@ class ToolCall(Struct, gc=False):
     cache_control: Raw = NULL
 
 
-class Message(Struct, forbid_unknown_fields=True):
-    """A message with the fields that OpenAI, and this gateway's own answers, give it."""
+class Message(chat.Message):
+    """A message, with its calls."""
 
-    role: str
-    content: Raw = NULL
-    name: str | None = None
     tool_calls: list[ToolCall] | None = None
-    tool_call_id: str | None = None
     function_call: FunctionCall | None = None
-    content_blocks: Raw = NULL
-    cache_control: Raw = NULL
-    is_error: bool | None = None
     refusal: Raw = NULL
-    audio: Raw = NULL
-    # Came with an answer and says nothing that `content` does not say.
-    annotations: Raw = NULL
-
-
-class LenientMessage(Message, forbid_unknown_fields=False):
-    """The same, whatever else is in it."""
 
 
 class ImageUrl(Struct, gc=False):

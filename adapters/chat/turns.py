@@ -1,0 +1,107 @@
+"""Walking the messages of a chat request, for codecs that turn each into something of their dialect's.
+
+A dialect names the fields that matter to it in a subclass of `wire.Message`, has a subclass of `Conversation` with a
+method for each role, and brings them together in one `Messages`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import GenericAlias
+from typing import Generic, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from adapters.chat.request import read
+from adapters.chat.wire import NULL, Message
+from adapters.errors import InvalidRequest
+from adapters.pivot import UNREADABLE
+from adapters.reading import Dropped
+
+_M = TypeVar("_M", bound=Message)
+_C = TypeVar("_C", bound="Conversation")  # type: ignore[type-arg]
+
+_decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+
+
+class Conversation(Generic[_M]):
+    """What a list of chat messages comes to in another dialect."""
+
+    __slots__ = ("_function_id", "dropped")
+
+    dropped: Dropped
+    _function_id: str | None
+    """The id that the last `function_call` was given, which came without one."""
+
+    def _tool(self, message: _M, index: int) -> None:
+        if not message.tool_call_id:
+            raise InvalidRequest("A tool message needs `tool_call_id`.", f"messages[{index}].tool_call_id")
+        self._result(message.tool_call_id, message, index)
+
+    def _function(self, message: _M, index: int) -> None:
+        if self._function_id is None:
+            raise InvalidRequest("No function was called before this result.", f"messages[{index}].role")
+        self._result(self._function_id, message, index)
+
+    def _result(self, call_id: str, message: _M, index: int) -> None:
+        """Adds what a tool or function gave back."""
+        raise NotImplementedError
+
+
+class Messages(Generic[_C, _M]):
+    """How a dialect reads a chat's messages."""
+
+    __slots__ = ("_cached", "_known", "_lenient", "_named", "_roles", "_strict")
+
+    def __init__(
+        self,
+        type: type[_M],
+        roles: Mapping[str, Callable[[_C, _M, int], None]],
+        named: tuple[str, ...] = ("function",),
+        cached: bool = False,
+    ) -> None:
+        """`roles` are the methods that take a message of each role and its index. `named` are the roles whose `name` is
+        read, `cached` says that marks of caching are; elsewhere they are dropped by name."""
+        lenient = msgspec.defstruct("Lenient", (), bases=(type,), forbid_unknown_fields=False)
+        self._strict: Callable[[Raw], list[_M]] = msgspec.json.Decoder(GenericAlias(list, type)).decode
+        self._lenient: Callable[[Raw], list[_M]] = msgspec.json.Decoder(GenericAlias(list, lenient)).decode
+        self._known = frozenset(type.__struct_fields__)
+        self._roles = roles
+        self._named = named
+        self._cached = cached
+
+    def tell(self, raw: Raw, conversation: _C) -> _C:
+        """Hands each message of a JSON array to its role's method; returns the conversation. Raises InvalidRequest with
+        the path of the field at fault."""
+        dropped, roles, unread = conversation.dropped, self._roles, not self._cached
+        try:
+            messages = self._strict(raw)
+        except UNREADABLE:
+            messages = self._of_strangers(raw, dropped)
+        for index, message in enumerate(messages):
+            try:
+                add = roles[message.role]
+            except KeyError:
+                path = f"messages[{index}].role"
+                raise InvalidRequest(f"There is no role `{message.role[:40]}`.", path) from None
+            add(conversation, message, index)
+            if message.name is not None and message.role not in self._named:
+                dropped.add("messages[].name")
+            if unread and message.cache_control != NULL:
+                dropped.add("cache_control")
+        return conversation
+
+    def _of_strangers(self, raw: Raw, dropped: Dropped) -> list[_M]:
+        """The messages, where either a field is wrong, which this reports, or one is unknown, which is named."""
+        messages = read(self._lenient, raw, "messages")
+        for fields in _decode_objects(raw):
+            for name, value in fields.items():
+                if name not in self._known and value != NULL:
+                    dropped.add(f"messages[].{name}")
+        return messages
+
+
+def no_content(message: Message, index: int) -> InvalidRequest:
+    """The error for a message that has no content and must have some."""
+    return InvalidRequest(f"A {message.role} message needs `content`.", f"messages[{index}].content")
