@@ -239,6 +239,8 @@ def _responses_seen(response: Any) -> Seen:
             thinking += "".join(part.text for part in item.summary)
             thinking += "".join(part.text for part in item.content or ()) if not item.summary else ""
     stop = "tool_calls" if calls else "stop"
+    if response.status in ("queued", "in_progress"):
+        stop = response.status
     if response.status == "incomplete":
         stop = {"max_output_tokens": "length"}.get(response.incomplete_details.reason, "content_filter")
     usage = response.usage
@@ -300,7 +302,13 @@ def _messages_request(model: str) -> dict[str, Any]:
 
 def ask_messages(url: str, key: str, slug: str, model: str, streamed: bool) -> Seen | Failed:
     """anthropic's SDK, Messages."""
-    client = _anthropic_client(url, key, slug)
+    return messages_seen(_anthropic_client(url, key, slug), model, streamed)
+
+
+def messages_seen(
+    client: anthropic.Anthropic | anthropic.AnthropicBedrock, model: str, streamed: bool
+) -> Seen | Failed:
+    """What a client of anthropic's SDK reads."""
     request = _messages_request(model)
     try:
         if streamed:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import anthropic
 import boto3
 import cohere
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from tests.matrix import clients
 from tests.matrix.cases import Failed, Seen
@@ -47,7 +49,13 @@ def _aws(url: str) -> Any:
 
 
 def _converse(url: str, model: str, streamed: bool) -> Seen | Failed:
-    client = _aws(url)
+    try:
+        return _conversed(_aws(url), model, streamed)
+    except ClientError as error:
+        return Failed(error.response["ResponseMetadata"]["HTTPStatusCode"], error.response["Error"]["Message"])
+
+
+def _conversed(client: Any, model: str, streamed: bool) -> Seen:
     request: Any = {"modelId": model, "messages": [{"role": "user", "content": [{"text": "hello"}]}]}
     if not streamed:
         whole = client.converse(**request)
@@ -84,6 +92,17 @@ def _converse_seen(content: list[dict[str, Any]], stop: str, usage: dict[str, An
     return Seen(text, calls, "", clients.stop_of(stop), read, usage["outputTokens"], cached)
 
 
+def _invoke(url: str, model: str, streamed: bool) -> Seen | Failed:
+    client = anthropic.AnthropicBedrock(
+        base_url=url,
+        aws_region="us-east-1",
+        aws_access_key="AKIA0000000000000000",
+        aws_secret_key="not-a-secret",
+        max_retries=0,
+    )
+    return clients.messages_seen(client, model, streamed)
+
+
 def _cohere(url: str, model: str, streamed: bool) -> Seen | Failed:
     client = cohere.ClientV2(api_key="sk-1", base_url=url)
     assert not streamed, "no stream is recorded"
@@ -97,11 +116,14 @@ def _cohere(url: str, model: str, streamed: bool) -> Seen | Failed:
     return Seen(text, calls, "", stop, int(tokens.input_tokens), int(tokens.output_tokens))
 
 
+INVOKE = "Anthropic on Bedrock"
+
 NATIVES: dict[str, Read] = {
     "OpenAI chat": _openai,
     "OpenAI Responses": _responses,
     "Anthropic Messages": _anthropic,
     "Gemini": _gemini,
     "Bedrock Converse": _converse,
+    INVOKE: _invoke,
     "Cohere v2": _cohere,
 }

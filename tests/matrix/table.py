@@ -5,10 +5,12 @@ python -m tests.matrix.table > docs/compatibility.md
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from tests.matrix.cases import CASES
 from tests.matrix.clients import CLIENTS, SDKS
+from tests.matrix.explained import ALIKE, EXPLAINED, READ, RECORDED, Reason
 
 UPSTREAMS: dict[str, tuple[str, str]] = {
     "OpenAI chat": ("m-openai", "deepseek-reasoner"),
@@ -66,7 +68,28 @@ def page() -> str:
         lines += [f"| {upstream} | " + " | ".join(marks) + " |" for upstream in UPSTREAMS]
         reasons = {reason: case for case in CASES if (reason := absent(client, case))}
         lines += ["", *(f"–: {reason}." for reason in reasons), *([""] if reasons else [])]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join([*lines, *_replayed()]).rstrip() + "\n"
+
+
+def _replayed() -> Iterator[str]:
+    """What comes of real providers' answers."""
+    yield "## Real answers"
+    yield ""
+    yield from textwrap.wrap(
+        f"`python -m tests.matrix.replay` serves {RECORDED} recorded chat answers of real providers as the upstream, "
+        "whole, streamed and refused. Each is read by its own SDK without the gateway, and through the gateway by the "
+        "SDKs of all other dialects that have a place for it; these must read the same text, tool calls, stop reason "
+        f"and usage, or the same status and message. **{ALIKE} of {READ}** do. The others, by recording:",
+        112,
+    )
+    yield ""
+    names: dict[Reason, list[str]] = {}
+    for (name, _), reason in EXPLAINED.items():
+        names.setdefault(reason, []).append(name)
+    for reason, recordings in names.items():
+        spared = f" ({', '.join(reason.spares)} need not.)" if reason.spares else ""
+        yield from textwrap.wrap(reason.words + spared, 112, initial_indent="- ", subsequent_indent="  ")
+        yield from (f"  - `{name}`" for name in recordings)
 
 
 if __name__ == "__main__":
