@@ -8,10 +8,10 @@ who invents models: beyond so many of one API key they are summed up as one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any
 
-from proxy.store import sums
+from proxy.store import bulk, sums
 from proxy.store.engine import Connection, parts
 from proxy.usage_columns import COLUMNS
 
@@ -25,6 +25,7 @@ UNFACETED = "faceted IS NULL AND outcome <> 'pending'"
 OPEN = "open"
 """The content of a closed day whose rows are to be read."""
 _KEY = "key:"  # before an API key in the place of a facet: how many of those sets it has
+_SET = ("day", "value", *sums.KEYS)
 _FIELDS = "*"  # in the place of a field's name: how many fields there are
 _COUNT = (
     "INSERT INTO usage_facet_days (day, facet, kept) VALUES (?, ?, ?) "
@@ -66,14 +67,13 @@ def fold(connection: Connection, days: Days, found: Facets) -> tuple[Days, Facet
 def _absent(connection: Connection, keys: list[sums.Facet]) -> list[sums.Facet]:
     """Those that have no sums by status yet."""
     there: set[tuple[Any, ...]] = set()
-    for part in parts(keys):
+    for query, values in bulk.given(connection, _SET, [key[1:] for key in keys]):
+        names = ", ".join(_SET)
         rows = connection.execute(
-            "SELECT day, value, api_key, virtual_key, provider, model FROM usage_facets WHERE facet = 'status' "  # noqa: S608
-            "AND (day, value, api_key, virtual_key, provider, model) IN "
-            f"(VALUES {', '.join(['(CAST(? AS BIGINT), ?, ?, ?, ?, ?)'] * len(part))})",
-            list(chain.from_iterable(key[1:] for key in part)),
+            f"SELECT {names} FROM usage_facets WHERE facet = '{sums.KEYED}' AND ({names}) IN ({query})",  # noqa: S608
+            values,
         ).fetchall()
-        there.update(tuple(row[name] for name in ("day", "value", *sums.KEYS)) for row in rows)
+        there.update(tuple(row[name] for name in _SET) for row in rows)
     return [key for key in keys if key[1:] not in there]
 
 
@@ -118,10 +118,9 @@ def _kept(connection: Connection, days: Iterable[int]) -> dict[int, dict[str, in
 def _there(connection: Connection, day: int, facet: str, values: list[str]) -> int:
     """How many of these values have sums."""
     count = 0
-    for part in parts(values):
+    for query, part in bulk.given(connection, ("value",), [(value,) for value in values]):
         row = connection.execute(
-            "SELECT COUNT(*) AS n FROM usage_facets WHERE facet = ? AND day = ? "  # noqa: S608
-            f"AND value IN ({', '.join('?' * len(part))})",
+            f"SELECT COUNT(*) AS n FROM usage_facets WHERE facet = ? AND day = ? AND value IN ({query})",  # noqa: S608
             (facet, day, *part),
         ).fetchone()
         count += int(row["n"])

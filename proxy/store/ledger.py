@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
-from proxy.store import facets, newrows, records, sums
+from proxy.store import bulk, facets, newrows, records, sums
 from proxy.store.engine import Connection, parts
 from proxy.usage_columns import COLUMNS, PENDING
 
@@ -80,10 +79,8 @@ def _add(connection: Connection, rows: list[Row]) -> list[Row]:
     """Adds rows of requests that may have one; returns those that were not skipped."""
     taken: list[Row] = []
     given = {row[0]: row for row in rows}
-    for part in parts(rows):
-        found = connection.execute(
-            records.add_usage(len(part)), list(chain.from_iterable(map(_stored, part)))
-        ).fetchall()
+    for query, values in bulk.given(connection, records.STORED, list(map(_stored, rows))):
+        found = connection.execute(records.add_usage(query), values).fetchall()
         taken += [given[each["request_id"]] for each in found]
     return taken
 

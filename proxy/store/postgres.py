@@ -12,7 +12,7 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from time import monotonic
 from typing import Any, Literal, LiteralString
 
@@ -29,7 +29,7 @@ _NAMED = re.compile(r"(?<![:\w]):([a-z_]\w*)")
 _UNDONE = frozenset(("40001", "40P01"))  # serialisation failure, deadlock: rolled back, and worth another try
 
 
-@cache
+@lru_cache(512)
 def _translated(statement: str) -> LiteralString:
     """A statement with psycopg's marks for parameters."""
     return _NAMED.sub(r"%(\1)s", statement.replace("%", "%%")).replace("?", "%s")

@@ -140,17 +140,17 @@ def find_usage(rows: int) -> str:
     return f"SELECT request_id FROM usage WHERE request_id IN ({', '.join('?' * rows)})"  # noqa: S608
 
 
-@lru_cache(3)
-def add_usage(rows: int) -> str:
-    """The statement that adds so many ledger rows at once, no two for one request. A request that is there already is
-    skipped, unless it was still pending. Gives the ids of those that were not."""
-    row = f"({', '.join('?' * len(STORED))})"
-    changes = ", ".join(f"{name} = excluded.{name}" for name in STORED[1:])
-    return (
-        f"INSERT INTO usage ({', '.join(STORED)}) VALUES {', '.join([row] * rows)} "  # noqa: S608 - names are ours
-        f"ON CONFLICT (request_id) DO UPDATE SET {changes} WHERE usage.outcome = '{PENDING}' "
-        "RETURNING request_id"
-    )
+_CHANGES = ", ".join(f"{name} = excluded.{name}" for name in STORED[1:])
+_ADD = f"INSERT INTO usage ({', '.join(STORED)}) "
+_UNLESS_THERE = (
+    f" ON CONFLICT (request_id) DO UPDATE SET {_CHANGES} WHERE usage.outcome = '{PENDING}' RETURNING request_id"
+)
+
+
+def add_usage(query: str) -> str:
+    """The statement that adds the ledger rows that a query gives, no two for one request. A request that is there
+    already is skipped, unless it was still pending. Gives the ids of those that were not."""
+    return f"{_ADD}{query}{_UNLESS_THERE}"
 
 
 _limits = msgspec.json.Decoder(Limits)

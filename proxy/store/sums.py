@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 import msgspec
 
-from proxy.store.engine import Connection, parts
+from proxy.store import bulk
+from proxy.store.engine import Connection
 from proxy.usage_columns import COLUMNS
 
 DAY = 86_400_000  # milliseconds
@@ -138,20 +137,20 @@ def _added(columns: list[tuple[Any, ...]], status: int, outcome: str | None, cac
 def write(connection: Connection, table: str, found: dict[Any, Added]) -> None:
     """Adds to the sums of a table, in an order that is the same in every process: two that write the same days at once
     must not wait for each other in a circle. In a transaction that writes."""
-    for part in parts(sorted(found.items())):
-        values = chain.from_iterable(chain(key, sums) for key, sums in part)
-        connection.execute(_writing(table, len(part)), list(values))
+    before, names, after = _TABLES[table]
+    for query, values in bulk.given(connection, names, [(*key, *sums) for key, sums in sorted(found.items())]):
+        connection.execute(f"{before}{query}{after}", values)
 
 
-_TABLES = {"usage_days": ("day", *KEYS), "usage_facets": ("facet", "day", "value", *KEYS)}
+def _writing(table: str, *keys: str) -> tuple[str, tuple[str, ...], str]:
+    """What stands before the rows, their columns, and what stands behind them."""
+    names = (*keys, *NAMES)
+    changes = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in NAMES)
+    before = f"INSERT INTO {table} ({', '.join(names)}) "
+    return before, names, f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {changes}"
 
 
-@lru_cache(8)
-def _writing(table: str, rows: int) -> str:
-    keys = _TABLES[table]
-    row = f"({', '.join('?' * (len(keys) + len(NAMES)))})"
-    return (
-        f"INSERT INTO {table} ({', '.join((*keys, *NAMES))}) VALUES {', '.join([row] * rows)} "  # noqa: S608 - our names
-        f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET "
-        + ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in NAMES)
-    )
+_TABLES = {
+    "usage_days": _writing("usage_days", "day", *KEYS),
+    "usage_facets": _writing("usage_facets", "facet", "day", "value", *KEYS),
+}
