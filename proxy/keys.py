@@ -8,7 +8,7 @@ from time import time
 from adapters.errors import Kind
 from proxy.config.snapshot import Key
 from proxy.errors import Refused
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, Proof
 
 # In the order in which they are asked. Every SDK finds its own place for a key.
 CREDENTIAL_HEADERS: tuple[bytes, ...] = (
@@ -26,7 +26,7 @@ def token_of(headers: dict[bytes, bytes]) -> tuple[bytes, bytes] | None:
     for name in CREDENTIAL_HEADERS:
         value = headers.get(name)
         if value:
-            return (bare(value), name)
+            return (value[7:].strip() if value[:7].lower() == b"bearer " else value), name
     return None
 
 
@@ -38,28 +38,32 @@ def bare(value: bytes) -> bytes:
 def authenticate(x: Exchange) -> Key:
     """The key that a request carries. Raises Refused (401; 503 for an unknown one while the store does not answer);
     unknown and expired take the same work."""
-    found = token_of(x.headers)
-    if found is None:
-        raise _refused(
-            "Missing API key: send it as x-portkey-api-key, as Authorization: Bearer, or where your SDK puts its key"
-        )
-    token, proof = found[0], x.proof
-    if proof is None or len(token) > _LONGEST_KEPT:
-        digest = sha256(token).digest()
-    else:
-        if proof.token != token:
-            proof.token, proof.digest = token, sha256(token).digest()
-        digest = proof.digest
+    digest = digest_of(x.headers, x.proof)
+    if digest is None:
+        raise missing()
     key = x.snapshot.keys.get(digest)
     if key is None:
         if x.snapshot.unsure:
             # It may be a good one that was made a moment ago: only the store could tell.
             message = "The gateway cannot reach its store and does not know this key; try again shortly."
             raise Refused(Kind.OVERLOADED, message, code="store_unavailable", retry_after=2)
-        raise _refused("Invalid API Key")
+        raise unknown()
     if key.until is not None and key.until <= time():
         raise _refused("The API key has expired", code="01")
     return key
+
+
+def digest_of(headers: dict[bytes, bytes], proof: Proof | None) -> bytes | None:
+    """The SHA-256 of a request's token, which its connection may have shown before; None: there is no token."""
+    found = token_of(headers)
+    if found is None:
+        return None
+    token = found[0]
+    if proof is None or len(token) > _LONGEST_KEPT:
+        return sha256(token).digest()
+    if proof.token != token:
+        proof.token, proof.digest = token, sha256(token).digest()
+    return proof.digest
 
 
 def authorize(key: Key, scope: str) -> None:
@@ -67,6 +71,18 @@ def authorize(key: Key, scope: str) -> None:
     if scope not in key.scopes:
         message = f"Portkey Error: Forbidden! This API key lacks the scope {scope}. Error Code: 033"
         raise Refused(Kind.FORBIDDEN, message, code="033")
+
+
+def missing() -> Refused:
+    """There is no key in a request."""
+    return _refused(
+        "Missing API key: send it as x-portkey-api-key, as Authorization: Bearer, or where your SDK puts its key"
+    )
+
+
+def unknown() -> Refused:
+    """Nobody has this key."""
+    return _refused("Invalid API Key")
 
 
 def _refused(what: str, code: str = "03") -> Refused:

@@ -118,6 +118,15 @@ class Metrics:
         for (provider, dialect, status), group in alike.items():
             self._count(provider or "none", dialect, status, group)
 
+    def turned_away(self, dialect: str, status: int, count: int) -> None:
+        """Counts requests that were refused at once, and of which there is nothing else."""
+        labels = ("none", dialect, status)
+        if labels in self.requests or len(self.requests) < _MAX_STATUSES:
+            self.requests[labels] += count
+        else:
+            self.folded += count
+        self.cells["none"].duration.counts[0] += count
+
     def _count(self, provider: str, dialect: str, status: int, group: list[Settled]) -> None:
         labels = (provider, dialect, status)
         if labels in self.requests or len(self.requests) < _MAX_STATUSES:

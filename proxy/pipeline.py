@@ -37,6 +37,8 @@ class Pipeline:
         reserve: Callable[[Exchange], None] | None = None,
     ) -> None:
         """`reserve` is called before any provider hears of a request, and may refuse it; None: nobody need know."""
+        self.on_refused: Callable[[Exchange], None] | None = None
+        """Told of each request that was refused before a target was chosen."""
         self._forwarder = forwarder
         self._settle = settle
         self._reserve = reserve
@@ -68,6 +70,8 @@ class Pipeline:
                 permit.leave(x.usage, bool(x.attempts) and 200 <= x.status < 300)
         except Refused as refused:
             refuse(x, refused)
+            if self.on_refused is not None and x.leaf is None:
+                self.on_refused(x)
         except asyncio.CancelledError:
             x.kind = Kind.CANCELLED
             x.status = x.status or 499
@@ -159,12 +163,17 @@ def refuse(x: Exchange, refused: Refused) -> None:
     x.status = refused.status
     if refused.close:
         client.hang_up()
+    client.respond(refused.status, *told(refused, x.dialect.family))
+
+
+def told(refused: Refused, family: str) -> tuple[bytes, bytes]:
+    """The header lines and the body of such an answer, as clients of that family of dialects read it."""
     lines = ["content-type: application/json\r\n"]
     if refused.retry_after is not None:
         lines.append(f"retry-after: {max(1, round(refused.retry_after))}\r\n")
     lines += [f"{name}: {value}\r\n" for name, value in refused.headers]
     body = errors.body(
-        x.dialect.family,
+        family,
         refused.kind,
         refused.message,
         type=refused.type,
@@ -175,4 +184,4 @@ def refuse(x: Exchange, refused: Refused) -> None:
     )
     if refused.errors:
         body = body[:-1] + b',"errors":' + msgspec.json.encode(refused.errors) + b"}"
-    client.respond(refused.status, "".join(lines).encode("latin-1", "replace"), body)
+    return "".join(lines).encode("latin-1", "replace"), body

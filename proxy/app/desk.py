@@ -73,7 +73,7 @@ class Desk:
         self._id_count += 1
         request_id = f"{self._id_prefix}{self._id_count:016x}"
         trace = found.get(b"x-portkey-trace-id") or found.get(b"traceparent")
-        trace_id = request_id if trace is None else _trace_id(found, request_id)
+        trace_id = request_id if trace is None else trace_of(found, request_id)
         door.trace = b"x-portkey-trace-id: %b\r\n" % trace_id.encode()
         x = Exchange(
             door,
@@ -177,7 +177,7 @@ class Desk:
         )
 
 
-def _trace_id(found: dict[bytes, bytes], request_id: str) -> str:
+def trace_of(found: dict[bytes, bytes], request_id: str) -> str:
     """The client's own trace id, else the one in its `traceparent` (W3C), else the request's id."""
     asked = found.get(b"x-portkey-trace-id")
     if asked:

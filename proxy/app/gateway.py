@@ -24,6 +24,7 @@ from proxy.app.container import Container
 from proxy.app.desk import Desk
 from proxy.app.overload import Shedder
 from proxy.app.probes import PROBES
+from proxy.app.turnstile import Turnstile
 from proxy.bodies import Bodies, Recorder
 from proxy.budgets import Budgets
 from proxy.cache.answers import AnswerCache
@@ -88,7 +89,7 @@ class Gateway:
         self._open_ways_out(file.server.upstream)
         self._open_books(file)
         self._open_doors(file)
-        self._pulse = gauges.Pulse(loop, self.metrics.lag, self.shedder.beat)
+        self._pulse = gauges.Pulse(loop, self.metrics.lag, self._beat)
         self._own_edge: Edge | None = None
         self._servers: list[asyncio.AbstractServer] = []
         self._exporter: Exporter | None = None
@@ -164,6 +165,14 @@ class Gateway:
             Container.find() if server.overload.memory else None,
             loop,
         )
+
+        self.turnstile = Turnstile(self.edge, self.desk, self.live, self.metrics, self.notes, self.shedder)
+        self.pipeline.on_refused = self.shedder.on_refused = self.turnstile.noted
+
+    def _beat(self, late: float) -> None:
+        """Ten times a second; the loop's timer came so many seconds late."""
+        self.shedder.beat(late)
+        self.turnstile.beat()
 
     def _share(self, url: str, *, strict: bool) -> None:
         # Loaded for those who have Redis only: its client is a tenth of a worker's memory.
@@ -335,6 +344,7 @@ class Gateway:
     def samples(self) -> dict[str, float]:
         """This worker's counters and gauges."""
         self.ledger.pump()
+        self.turnstile.settle()
         return self.metrics.samples() | gauges.read(self)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from time import monotonic, thread_time
 
 from adapters import errors
@@ -28,6 +28,7 @@ from proxy.metrics import SHED, Metrics
 from proxy.pipeline import refuse
 from proxy.routes import Route
 from proxy.server import Edge
+from proxy.server.door import STATUS_LINES
 from proxy.usage import Notes
 
 _SUSTAINED = 2.0  # seconds without a punctual beat, after which a loop is overloaded: a burst is over by then
@@ -37,6 +38,8 @@ _TELL_EVERY = 10.0
 _OWN_FILES = 64  # descriptors of a worker that no request has
 # Those refused are told to come back in 1 to 3 seconds, so that they do not come all at once.
 _HEADS = tuple(b"content-type: application/json\r\nretry-after: %d\r\n" % seconds for seconds in (1, 2, 3))
+Framed = tuple[bytes, bytes]
+"""An answer but for its trace id: what stands before that, and after it."""
 _log = logging.getLogger("loopway")
 
 IN_FLIGHT, LAG, MEMORY = SHED
@@ -80,6 +83,9 @@ class Shedder:
         self._beats = 0
         self._tell_at = 0.0
         self._bodies: dict[tuple[str, str], bytes] = {}
+        self._answers: dict[tuple[str, str, int], Framed] = {}
+        self.on_refused: Callable[[Exchange], None] = _nobody
+        """Told of each request that was refused."""
         if self._most:
             edge.crowd = self._most
             edge.on_crowd = self._guard
@@ -192,16 +198,33 @@ class Shedder:
             refuse(x, refused)
             self._notes.request(x, "unknown")
             return
-        self._metrics.shed[why] += 1
-        count = self._metrics.shed[why]
+        count = self._count(why)
         x.kind, x.status = Kind.OVERLOADED, 503
         x.client.respond(503, _HEADS[count % len(_HEADS)], self._body(x.dialect.family, why))
         self._notes.request(x, "shed")
+        self.on_refused(x)
+
+    def answer(self, family: str) -> Framed | None:
+        """The answer to a request that has shown its key, if there is too much to do; nothing else is made of it."""
+        why = self._why()
+        if why is None:
+            return None
+        turn = self._count(why) % len(_HEADS)
+        answer = self._answers.get((family, why, turn))
+        if answer is None:
+            answer = self._answers[family, why, turn] = framed(503, _HEADS[turn], self._body(family, why))
+        return answer
+
+    def _count(self, why: str) -> int:
+        """One more is refused: which, for this reason."""
+        self._metrics.shed[why] += 1
+        count = self._metrics.shed[why]
         now = monotonic()
         self._calm_at = now + _CALM
         if now >= self._tell_at:
             self._tell_at = now + _TELL_EVERY
             _log.warning("requests are refused (503), %s: %s; %d so far", why, _SAYS[why], count)
+        return count
 
     def _body(self, family: str, why: str) -> bytes:
         """What a client of this family of dialects is told: the same each time, so it is made once."""
@@ -211,6 +234,18 @@ class Shedder:
             body = errors.body(family, Kind.OVERLOADED, message, code="gateway_overloaded", status=503)
             self._bodies[family, why] = body
         return body
+
+
+def framed(status: int, lines: bytes, body: bytes) -> Framed:
+    """A whole answer, on a connection that is kept, but for its trace id."""
+    return (
+        b"%b%bx-portkey-trace-id: " % (STATUS_LINES[status], lines),
+        b"\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body),
+    )
+
+
+def _nobody(x: Exchange) -> None:
+    """Whom a refusal does not concern."""
 
 
 def most(settings: OverloadSettings) -> int:

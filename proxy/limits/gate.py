@@ -97,6 +97,17 @@ class Gate:
             return False
         return sum(memory.u32s(row.used)) < (self.capacity if self._host.shared else self.limit)
 
+    def shut(self, flow: str) -> bool:
+        """Whether a newcomer would find no permit and no place to wait, not even another flow's."""
+        memory, row = self._memory, self.row
+        if self.limit is None or self._host.shared or sum(memory.u32s(row.used)) < self.limit:
+            return False
+        if not self.size:
+            return True
+        if sum(memory.u32s(row.waiting)) < self.size:
+            return False
+        return max(self.queue.longest, *memory.u32s(row.longest)) <= self.queue.waiting(flow) + 1
+
     def _take(self) -> bool:
         if not self._locks.acquire(self.row.at):
             return False

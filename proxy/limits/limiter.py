@@ -200,7 +200,7 @@ class Limiter:
                     self._drop(self._address)
                     return Permit(self)
                 self._drop(self._address)
-                raise self._full()
+                raise self.full()
             return None
         permit = self._enter(x, model, beside)
         if permit is not None and self.models:
@@ -224,7 +224,7 @@ class Limiter:
             held, _, amount = self._reserves(self.meter, x, model)
             await self.lease(self.meter, held, amount)
         if not await self._in_turn(x):
-            raise refusals.unreachable() if self.gate.closed else self._full()
+            raise refusals.unreachable() if self.gate.closed else self.full()
         try:
             permit = self._admitted(x, model)
         except BaseException:
@@ -250,9 +250,32 @@ class Limiter:
         if self.gate.closed:
             raise refusals.unreachable()
         if not self.gate.waits:
-            raise self._full()
+            raise self.full()
 
-    def _full(self) -> Refused:
+    def shut(self, flow: str) -> bool:
+        """Whether a request of this flow, whatever it asks for, would be refused at once because all places are taken:
+        those in flight, and those in the queue. Looks, and changes nothing."""
+        if self.plain:
+            memory = self._memory
+            held: int = sum(memory.sums[self._i64[WIDTH]](memory.map, self._used_at))
+            return held >= self._limit
+        return self.gate.shut(flow)
+
+    def closed(self) -> Refused | None:
+        """What any request, however little it asks for, would be told because rates or the budget are used up. Looks,
+        and changes nothing. None also where other hosts may have something to spare."""
+        meter = self.meter
+        if meter is None or meter.shared:
+            return None
+        try:
+            with self.locked():
+                self.check(meter, NO_NEED, 0)
+        except Refused as refused:
+            return refused
+        return None
+
+    def full(self) -> Refused:
+        """What such a request is told."""
         limit = self.limits.concurrency or 0
         return refusals.full(self.what, self.name, limit, self.model, self.gate.waits)
 

@@ -24,7 +24,7 @@ from proxy.server.check import HEAD_LIMIT, bad_body, check, check_address, check
 from proxy.server.messages import Messages
 
 if TYPE_CHECKING:
-    from proxy.server.edge import Edge
+    from proxy.server.edge import Edge, Turnstile
 
 _LINGER = 2.0
 _SEND_STALL = 60.0
@@ -134,11 +134,43 @@ class Door(Messages):
         if messages:
             self._messages.extend(messages)
             waiter = self._waiter
-            if waiter is not None:
+            if waiter is not None and (self._edge.turnstile is None or not self._turned_away(self._edge.turnstile)):
                 self._edge.turns.open(waiter)  # last, because the request is served inside
         elif not self._serving and not self._reading_head:
             self._reading_head = True
             self.deadline = self._loop.time() + self._edge.settings.header_timeout
+
+    def _turned_away(self, turnstile: Turnstile) -> bool:
+        """Whether the request that has just come was refused at once. Only one that came whole and leaves nothing to
+        decide about its connection is; no task wakes for it."""
+        message, payload = self._messages[0]
+        transport = self.transport
+        if (
+            len(self._messages) > 1
+            or not (isinstance(payload, bytes) or payload.is_eof())
+            or message.should_close
+            or message.chunked
+            or message.version != HttpVersion11
+            or transport is None
+            or self._paused
+            or self._edge.draining
+        ):
+            return False
+        now = self._loop.time()
+        try:
+            answer = turnstile(message.method, message.path, self._in_order(message), self.proof, now)
+        except Refused:
+            return False  # for what it is malformed in, it is told where all are
+        if answer is None:
+            return False
+        self._messages.clear()
+        if not self._quick and self._parser is not None:
+            self._parser.message_consumed()
+        self._reading_head = False
+        self._fed = 0
+        self.deadline = now + self._edge.idle_time
+        transport.write(answer)
+        return True
 
     def _unreadable(self, error: HttpProcessingError) -> None:
         if self._serving or self._messages:
@@ -223,14 +255,7 @@ class Door(Messages):
         self._head_only = message.method == "HEAD"
         self.trace = b""
         try:
-            found = headers.read(message.raw_headers)
-            check(message, found)
-            host, path = found.get(b"host"), message.path
-            if path != self._path or host != self._host or host is None:
-                check_address(path, host, message.version)
-                self._path, self._host = path, host
-            if self._fed > HEAD_LIMIT:
-                check_size(message)
+            found = self._in_order(message)
             self._declared = found.get(b"content-length")
             self._expects = b"expect" in found and message.version == HttpVersion11
             return self._edge.begin(self, message, found)
@@ -238,6 +263,18 @@ class Door(Messages):
             self._refuse(refused)
             self._keep = False
             return None
+
+    def _in_order(self, message: RawRequestMessage) -> dict[bytes, bytes]:
+        """The fields of a message that the gateway reads. Raises Refused for one that it must not guess about."""
+        found = headers.read(message.raw_headers)
+        check(message, found)
+        host, path = found.get(b"host"), message.path
+        if path != self._path or host != self._host or host is None:
+            check_address(path, host, message.version)
+            self._path, self._host = path, host
+        if self._fed > HEAD_LIMIT:
+            check_size(message)
+        return found
 
     async def _close_kindly(self) -> None:
         """Closing with unread input resets the connection, and the client may lose the answer just written. So the

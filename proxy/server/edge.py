@@ -13,7 +13,7 @@ from aiohttp.web_response import StreamResponse
 from aiohttp.web_server import Server  # not aiohttp.web, which is 0.5 MB more that nothing here uses
 
 from proxy.errors import Refused
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, Proof
 from proxy.server.door import Door
 from proxy.turns import Turns
 
@@ -22,6 +22,9 @@ _CUT_GRACE = 1.0
 
 Handle = Callable[[Exchange], Awaitable[None]]
 Begin = Callable[[Door, RawRequestMessage, dict[bytes, bytes]], Exchange]
+Turnstile = Callable[[str, str, dict[bytes, bytes], Proof, float], bytes | None]
+"""Gives the whole answer to a request that is refused: of its method, target and fields, what its connection has shown
+before, and the loop's time. None: it goes its usual way."""
 
 
 class EdgeSettings:
@@ -54,6 +57,8 @@ class Edge(Server):
         self.idle_time = settings.keepalive_timeout
         self.on_refused: Callable[[Refused, bytes], None] | None = None
         """Told of what is refused before it becomes an exchange, with the line of the trace id."""
+        self.turnstile: Turnstile | None = None
+        """Asked of each request before anything is made of it, while many are refused."""
         self.crowd: float = inf
         self.on_crowd: Callable[[], None] = _nobody
         """Told of each new connection while there are `crowd` of them or more."""

@@ -22,7 +22,8 @@ _log = logging.getLogger("loopway")
 
 class Note(msgspec.Struct, omit_defaults=True, gc=False):
     """One line. `kind` is admin, probe, unknown (no such path, or no key), shed (refused because there was too much to
-    do) or malformed; `suppressed` is how many lines before it were left out. No body, no query, no credential."""
+    do), malformed, or refused: those of a second that are in no other line. `suppressed` is how many requests or lines
+    before it were left out. No body, no query, no credential."""
 
     time: float
     request_id: str
@@ -64,6 +65,11 @@ class Notes:
         if self._log is not None:
             id = trace.partition(b": ")[2].strip().decode("ascii", "replace")
             self._write(Note(round(time(), 3), id, "malformed", refused.status, error=refused.message), limited=True)
+
+    def turned_away(self, key: str | None, status: int, count: int) -> None:
+        """How many requests of a key, or of callers without one, were refused at once in the last second."""
+        if self._log is not None:
+            self._write(Note(round(time(), 3), "", "refused", status, key=key, suppressed=count), limited=False)
 
     def _write(self, note: Note, *, limited: bool) -> None:
         assert self._log is not None

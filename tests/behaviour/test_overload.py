@@ -167,20 +167,44 @@ async def test_a_full_container_takes_one_request_at_a_time(monkeypatch: pytest.
         await rig.until(lambda: not shedder.guarding)
 
 
-async def test_a_refusal_costs_less_than_half_of_a_served_request() -> None:
-    rig = await micro.Rig.start()
-    sent, reply = micro.request("openai", "gpt-4o-mini"), micro.answer("openai")
+UNKNOWN = micro.request("openai", "gpt-4o-mini").replace(micro.TOKEN.encode(), b"lw-nobody")
+LIMITED = "limits: {concurrency: 1}"
+REFUSED: dict[str, tuple[str, bytes, bytes]] = {
+    "a full key": (LIMITED, micro.request("openai", "gpt-4o-mini"), b"api_key_concurrency_limit"),
+    "an unknown key": ("", UNKNOWN, b"Invalid API Key"),
+    "a used up rate": ("limits: {requests: {per_day: 1}}", micro.request("openai", "gpt-4o-mini"), b"Rate limit"),
+    "too much to do": ("", micro.request("openai", "gpt-4o-mini"), b"gateway_overloaded"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_one_of_many_refusals_costs_a_quarter_of_a_served_request(name: str) -> None:
+    limits, sent, code = REFUSED[name]
+    ample = await micro.Rig.start()
+    served = await bytecodes_of(lambda: ample.exchange(micro.request("openai", "gpt-4o-mini"), micro.answer("openai")))
+    await ample.stop()
+    rig = await micro.Rig.start(
+        micro.CONFIG.replace("[inference], limits: {concurrency: 8192}", f"[inference], {limits}")
+    )
 
     async def refused() -> None:
         rig.door.data_received(sent)
         for _ in range(3):
             await asyncio.sleep(0)
 
-    served = await bytecodes_of(lambda: rig.exchange(sent, reply))
-    rig.gateway.edge.handle = rig.gateway.shedder.handle
-    rig.gateway.shedder._tight, rig.gateway.metrics.in_flight = True, 1
-    assert await bytecodes_of(refused) < 0.4 * served
-    assert b"gateway_overloaded" in rig.down.written[-1]
+    if name == "a used up rate":
+        await rig.exchange(sent, micro.answer("openai"))
+    (key,) = rig.gateway.live.snapshot.keys.values()
+    if name == "a full key":
+        assert key.limiter is not None
+        rig.gateway.host.memory.u32[key.limiter.gate.row.my_used] += 1
+    if name == "too much to do":
+        rig.gateway.edge.handle = rig.gateway.shedder.handle
+        rig.gateway.shedder._tight, rig.gateway.metrics.in_flight = True, 1
+    for _ in range(40):
+        await refused()
+    assert await bytecodes_of(refused, 40) < 0.27 * served
+    assert code in rig.down.written[-1]
     await rig.stop()
 
 
