@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from proxy.limits import Permit
     from proxy.limits.need import Need
 
+NO_HEADERS: dict[bytes, bytes] = {}
+"""Those of a request that needs them no more: one for all, which nobody writes to."""
 _SMALL_PROMPT = 1 << 15  # bytes of a prompt that a stream may hold on to as long as it lasts
 
 
@@ -158,7 +160,7 @@ class Exchange(msgspec.Struct, eq=False):
         if self.streamed:
             self._keep_prompt()
         self.body = b""
-        self.headers = {}
+        self.headers = NO_HEADERS
         self.raw_headers = ()
 
     async def queue(self, waiting: Awaitable[Permit]) -> Permit:
@@ -175,10 +177,21 @@ class Exchange(msgspec.Struct, eq=False):
         if len(self.body) <= _SMALL_PROMPT:
             self.prompt = self.body
         elif self.leaf is not None and self.leaf.target.vendor != "anthropic":
-            try:
-                self.prompt_tokens = estimate.input_tokens(self.body)
-            except InvalidRequest:
-                pass  # then it was no chat, and nobody will ask
+            self._count_prompt(self.body)
+
+    def _count_prompt(self, body: bytes) -> None:
+        try:
+            self.prompt_tokens = estimate.input_tokens(body)
+        except InvalidRequest:
+            pass  # then it was no chat, and nobody will ask
+
+    def lighten(self) -> int:
+        """Called while an answer lasts: a prompt that was kept becomes the number of its tokens. Most streams end
+        before that, or with the provider's own count. Returns the prompt's bytes."""
+        prompt, self.prompt = self.prompt, b""
+        if prompt:
+            self._count_prompt(prompt)
+        return len(prompt)
 
     @property
     def metadata(self) -> dict[str, str]:

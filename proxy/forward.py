@@ -192,7 +192,8 @@ class Forwarder:
         x.first_byte = monotonic()
         relay = outcome.relay
         if relay is not None:
-            return self._relay(x, outcome, relay, head, after)
+            outcome.head = head
+            return self._relay(x, outcome, relay, after)
         body = outcome.body
         if body is None:
             assert outcome.reply is not None
@@ -203,14 +204,11 @@ class Forwarder:
         x.client.respond(outcome.status, head, body)
         return None
 
-    async def _relay(
-        self, x: Exchange, outcome: Outcome, relay: Relay, head: bytes, after: Mapping[Leaf, tuple[Leaf, ...]]
-    ) -> None:
+    async def _relay(self, x: Exchange, outcome: Outcome, relay: Relay, after: Mapping[Leaf, tuple[Leaf, ...]]) -> None:
         """Sends an answer whose body follows, to its last byte."""
         leaf, reply = outcome.leaf, outcome.reply
         if outcome.shown is not None:
             x.status = outcome.shown
-        outcome.head = b""
         following = after.get(leaf, ()) if after and leaf is not None else ()
         continued = isinstance(relay, Events) and resume.possible(x, following, relay)
         if not continued:
@@ -218,9 +216,11 @@ class Forwarder:
         expiry = None if leaf is None or leaf.total is None else self._expire(x, leaf.total, reply)
         try:
             if continued and isinstance(relay, Events):
-                await resume.deliver(x, relay, x.status, head, following, self._attempts)
+                await resume.deliver(x, relay, x.status, outcome.head, following, self._attempts)
             else:
-                await relay.deliver(x.status, head)
+                over = relay.deliver(x.status, outcome.head)
+                outcome.head = b""  # an answer may last; half a kilobyte of its head need not
+                await over
         finally:
             outcome.usage = relay.usage
             if not continued:

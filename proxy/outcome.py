@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Protocol
@@ -27,8 +28,8 @@ _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.,\[\]-]")
 class Relay(Protocol):
     """A body that follows: see `proxy.relay`."""
 
-    async def deliver(self, status: int, head: bytes) -> None:
-        """Sends head and body, and returns after the last byte."""
+    def deliver(self, status: int, head: bytes) -> Awaitable[None]:
+        """Sends head and body; what it gives is done after the last byte."""
 
     @property
     def usage(self) -> Usage | None:

@@ -84,41 +84,47 @@ class Events(msgspec.Struct, eq=False):
         """Whether the stream failed before it said anything: nothing is lost by trying elsewhere."""
         return self.error is not None and not self._begun
 
-    async def deliver(self, status: int, head: bytes) -> None:
-        """Sends the head and everything, and returns after the last byte. The client's going away cancels it."""
+    def deliver(self, status: int, head: bytes) -> asyncio.Future[None]:
+        """Sends the head and everything; what it gives is done after the last byte. The client's going away cancels
+        it."""
+        # No coroutine: its frame would hold the head and the first event for as long as the stream lasts.
         x = self._x
         x.committed = True
         x.client.begin(status, head, None)
         self._reply.raw_headers, self._reply.shape = (), NO_SHAPE  # a stream may last; its head need not
-        await self._flow()
+        return self._flow()
 
     def keep(self, transcript: Transcript) -> None:
         """Asks for a transcript of what the client reads, so that another stream may go on from it."""
         self._keeps = transcript
 
-    async def carry_on(self, transcript: Transcript, seam: Seam, mark: bytes) -> None:
+    def carry_on(self, transcript: Transcript, seam: Seam, mark: bytes) -> asyncio.Future[None]:
         """Goes on with a stream that broke off, after a `mark`: what `deliver` does for a stream of its own."""
         self._keeps = transcript
         self._seam = seam
         self._x.client.write(mark)
-        await self._flow()
+        return self._flow()
 
     def give_up(self) -> None:
         """Nobody goes on: the error event ends the stream."""
         self._keeps = None
         self._finish(b"")
 
-    async def _flow(self) -> None:
+    def _flow(self) -> asyncio.Future[None]:
         ready, self._ready = self._ready, b""
         self._live = True
+        over = self._wait()
         if self._ended:
             self._finish(ready)
-            return
-        self._passing = self._decoder is None and self._keeps is None and not self._held
+            over.set_result(None)
+            return over
+        if self._decoder is None:
+            self._passing = self._keeps is None and not self._held
+            self._sample = b""  # its tap has more
         self._x.client.write(self._shown(ready))
         self._reply.resume()
         self._x.client.feed_from(self._reply)
-        await self._wait()
+        return over
 
     def _shown(self, out: bytes) -> bytes:
         """What the client gets for whole events."""

@@ -19,6 +19,7 @@ from proxy.turns import Turns
 
 _SWEEP = 1.0  # seconds between two looks at the deadlines; limits fire that much late at most
 _CUT_GRACE = 1.0
+_PROMPTS = 1 << 20  # bytes of prompts that are looked at in one sweep, about 2.5 ms
 
 Handle = Callable[[Exchange], Awaitable[None]]
 Begin = Callable[[Door, RawRequestMessage, dict[bytes, bytes]], Exchange]
@@ -79,9 +80,12 @@ class Edge(Server):
 
     def _sweep(self) -> None:
         now = self.loop.time()
+        room = _PROMPTS
         for door in self.doors:
             if door.deadline < now:
                 door.expire()
+            elif room > 0:
+                room -= door.lighten()
         self._sweeper = self.loop.call_later(_SWEEP, self._sweep)
 
     def discourage(self) -> None:

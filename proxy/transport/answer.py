@@ -19,14 +19,14 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from proxy.headers import NO_SHAPE, Shape, shape_of
 from proxy.seams import Lines
-from proxy.transport.body import NOTHING, Arrived, Held
+from proxy.transport.body import NOTHING, Arrived, Held, shed
 
 _PARSE_LIMIT = 1 << 18  # above uvloop's largest read, so that one read never pauses the parser
 _EMPTY_STATUS = frozenset((204, 304))
 _WITH_BODY = frozenset(range(200, 600)) - _EMPTY_STATUS
 _MAX_INFORMATIONAL = 8
 _NO_MESSAGES: deque[Any] = deque()
-_CHUNKS_FOLLOW = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+_CHUNKS_FOLLOW = b"HTTP/1.1 200\r\ntransfer-encoding: chunked\r\n\r\n"
 _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,7})\r\n")
 
 
@@ -210,6 +210,7 @@ class Answer(ResponseHandler):
         body.__class__ = Arrived
         body._buffer = self._body._buffer
         body._http_chunk_splits = None
+        shed(body)
         self._body, self._parser = body, parser
 
 

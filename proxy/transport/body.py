@@ -35,6 +35,12 @@ class Arrived(StreamReader):
     def end_http_chunk_receiving(self) -> None: ...
 
 
+def shed(body: Any) -> None:
+    """Takes from a body that may last what nobody asks it for: 300 bytes of marks, timers and callbacks."""
+    body._timer = body._eof_callbacks = None
+    body._low_water = body._high_water = body._low_water_chunks = body._high_water_chunks = 0
+
+
 class Held(msgspec.Struct, eq=False, gc=False):
     """A body that came at once."""
 

@@ -104,15 +104,10 @@ class Scene:
 
     def live(self) -> None:
         """Goes through `deliver` as far as it goes without the loop."""
-        delivering = self.relay.deliver(200, b"")
-        try:
-            delivering.send(None)
-        except StopIteration:
-            pass
-        self._delivering = delivering
+        self._delivering = self.relay.deliver(200, b"")
 
     def close(self) -> None:
-        self._delivering.close()
+        self._delivering.cancel()
         self.loop.close()
 
 

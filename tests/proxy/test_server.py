@@ -141,6 +141,33 @@ async def test_a_head_that_is_too_large_is_told_what_of_it_is(rig: Rig, path: st
     assert await line.end() == b""
 
 
+async def test_an_answer_that_lasts_takes_nothing_from_the_next_request(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it lasts, a connection lets go of its parser and of the prompt."""
+    monkeypatch.setattr(edge, "_SWEEP", 0.01)
+    body = {**CHAT, "stream": True, "messages": [{"role": "user", "content": "some more words " * 100}]}
+    slow = {**body, "model": steered("gpt-4o", gap=20, chunks=8)}
+    async with Rig(openai=provider.url) as rig:
+        line = await connect(rig.port)
+        for _ in range(2):
+            line.send(chat(rig, body=slow))
+            assert (await line.answer()).body.endswith(b"data: [DONE]\n\n")
+            line.send(chat(rig, body={**CHAT, "model": steered("gpt-4o", latency=50)}))
+            assert (await line.answer()).status == 200
+        raw = chat(rig, body={**body, "model": steered("gpt-4o", chunks=8)})
+        for byte in raw:
+            line.send(bytes([byte]))
+            await asyncio.sleep(0)
+        assert (await line.answer()).status == 200
+        assert provider.last.body == raw.partition(b"\r\n\r\n")[2]
+        line.leave()
+        streams = [row for row in await rig.usage() if row["streamed"]]
+    assert [row["estimated"] for row in streams] == [1, 1, 1]
+    assert len({row["input_tokens"] for row in streams}) == 1
+    assert streams[0]["input_tokens"] > 300
+
+
 async def test_a_second_request_before_the_first_is_answered_is_never_read(rig: Rig, provider: Provider) -> None:
     line = await connect(rig.port)
     line.send(chat(rig, body={**CHAT, "model": steered("gpt-4o", latency=100)}))
