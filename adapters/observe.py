@@ -280,11 +280,12 @@ class GeminiTap(Tap):
 
     def feed(self, data: bytes) -> None:
         """As the other's."""
-        super().feed(data)
+        Tap.feed(self, data)
+        self.events += data.count(b"\r\n\r\n")  # so Google's own end
         seam = self._seam + data
         if _GEMINI_FINISH in seam:
             self._finished = True
-        self._seam = seam[-len(_GEMINI_FINISH) :]
+        self._seam = seam[_GEMINI_SEAM:]
 
     def usage(self) -> Usage | None:
         """The last count that came whole."""
@@ -307,6 +308,7 @@ class GeminiTap(Tap):
 
 
 _GEMINI_FINISH = b'"finishReason"'
+_GEMINI_SEAM = -len(_GEMINI_FINISH)
 _GEMINI_USAGE = b'"usageMetadata"'
 
 

@@ -30,7 +30,7 @@ NOTHING = Opening()
 BEGUN = Opening(True)
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
-_BLANK = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r)+")
+_BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2,}")
 _LINE = re.compile(rb"\r\n|\n|\r")
 
 
@@ -41,7 +41,7 @@ def look(dialect: Dialect, events: bytes) -> Opening:
         if b'"error"' not in events:
             return BEGUN if events.strip() else NOTHING
         empty = _never
-    for name, data in _events(events):
+    for name, data in events_in(events):
         if data == b"[DONE]":
             return BEGUN
         try:
@@ -50,21 +50,22 @@ def look(dialect: Dialect, events: bytes) -> Opening:
             return BEGUN
         if name == b"error" or value.get("error") or value.get("type") == "error":
             found = openai_errors.read_event(data)
-            return BEGUN if found is None else Opening(True, _of(dialect, found))
+            return BEGUN if found is None else Opening(True, in_dialect(dialect, found))
         if not empty(value):
             return BEGUN
     return NOTHING
 
 
-def _of(dialect: Dialect, error: UpstreamError) -> UpstreamError:
+def in_dialect(dialect: Dialect, error: UpstreamError) -> UpstreamError:
+    """The error with what its type means to the dialect's provider."""
     if dialect.family == "anthropic" and error.type in ERRORS:
         kind, status = ERRORS[error.type]
         return msgspec.structs.replace(error, kind=kind, status=status)
     return error
 
 
-def _events(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The name and data of each event; comments are none."""
+def events_in(text: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The name and data of each event of a piece of a stream; comments are none."""
     for block in _BLANK.split(text):
         name, data = b"", []
         for line in _LINE.split(block):

@@ -65,7 +65,7 @@ class Attempts:
     ) -> None:
         """`count_streams`: verbatim streams of OpenAI's are asked for their usage, whatever the client asked for."""
         self._transport = transport
-        self._clock = clock
+        self.clock = clock
         self._count_streams = count_streams
         self._credentials = credentials
         self._timeouts = timeouts
@@ -76,7 +76,7 @@ class Attempts:
         """One try at one target, kept in the exchange's attempts however it ends. Raises Refused."""
         x.leaf = leaf
         target = leaf.target
-        began = self._clock()
+        began = self.clock()
         status, kind, model, usage = 499, Kind.CANCELLED, x.model or "", None
         try:
             model = outbound.admit(x, leaf)
@@ -87,7 +87,7 @@ class Attempts:
             status, kind = refused.status, refused.kind
             raise
         finally:
-            took = self._clock() - began
+            took = self.clock() - began
             x.attempts.append(
                 Attempt(
                     target.name, leaf.where, status, kind, took, reason, waited,
@@ -107,16 +107,16 @@ class Attempts:
             permit = spender.enter(limiter, x, model)
             if permit is None:
                 permit = await x.queue(spender.wait(limiter, x, model))
-                began = self._clock()
+                began = self.clock()
         elif limiter is not None:
             permit = limiter.enter(x, model)
             if permit is None:
                 permit = await x.queue(limiter.wait(x, model))
-                began = self._clock()
+                began = self.clock()
         visit = None
         if target.health is not None:
             speed = None if leaf.track is None else leaf.track.speed(x.streamed)
-            visit = enter(target.health, leaf.circuit, speed, self._clock, began, reason == "retry")
+            visit = enter(target.health, leaf.circuit, speed, self.clock, began, reason == "retry")
         outcome: Outcome | None = None
         try:
             passing = x.dialect is Dialect.PASSTHROUGH

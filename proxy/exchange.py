@@ -27,7 +27,7 @@ _SMALL_PROMPT = 1 << 15  # bytes of a prompt that a stream may hold on to as lon
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
-    """One try at one target and how it ended. `duration` is in seconds.
+    """One try at one target and how it ended. `duration` is in seconds, until its answer began, or broke off.
 
     `reason` is why it was made: `first`, `retry`, `fallback`, `hedge` or `continued`; `wait` are the seconds that were
     waited before it. A target that the gateway refused (not allowed, limit reached) counts with the refusal's status.

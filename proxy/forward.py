@@ -223,12 +223,12 @@ class Forwarder:
                 await over
         finally:
             outcome.usage = relay.usage
+            if relay.fault is not None:
+                outcome.broke(x, relay.fault, self._clock())
             if not continued:
                 x.usage = outcome.usage
             if expiry is not None:
                 expiry.cancel()
-            if outcome.visit is not None and x.kind is Kind.BAD_UPSTREAM:
-                outcome.visit.broke()
 
     def _expire(self, x: Exchange, total: float, reply: Reply | None) -> asyncio.TimerHandle:
         """Ends an answer that is still on its way when its request's whole time is over."""

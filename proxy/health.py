@@ -297,7 +297,7 @@ class Health:
         """A request is over that nobody watches: it is only counted."""
         self.in_flight -= 1
 
-    def broke(self) -> None:
+    def broke(self, status: int) -> None:
         """Its answer broke off, which then is nothing to anybody."""
 
     def answered(self, status: int, retry_after: float | None) -> None:
@@ -343,10 +343,10 @@ class Visit(msgspec.Struct, eq=False):
             if retry_after and status in (429, 503, 529) and self.health is not None:
                 self.health.put_aside(retry_after, now)
 
-    def broke(self) -> None:
-        """The answer broke off after it had begun."""
+    def broke(self, status: int) -> None:
+        """The answer failed after it had begun, as one with this status would."""
         if self.circuit is not None:
-            self.circuit.record(502, self.began, self.clock())
+            self.circuit.record(status, self.began, self.clock())
 
     def leave(self) -> None:
         """It is over; idempotent. Who leaves without an answer was given up: at least that slow, and no verdict."""

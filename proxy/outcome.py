@@ -35,6 +35,10 @@ class Relay(Protocol):
     def usage(self) -> Usage | None:
         """What the provider counted, as far as it came."""
 
+    @property
+    def fault(self) -> UpstreamError | None:
+        """What went wrong after the answer had begun."""
+
 
 class Outcome(msgspec.Struct, eq=False):
     """How an attempt ended: a status to decide by, and an answer: `body`, else `relay`, else what `reply` holds whole.
@@ -62,6 +66,17 @@ class Outcome(msgspec.Struct, eq=False):
 
     def __repr__(self) -> str:
         return f"Outcome({self.status} {self.kind or 'ok'})"
+
+    def broke(self, x: Exchange, fault: UpstreamError, now: float) -> None:
+        """Says that the answer failed after it had begun, to those who took it for a good one: the target's health and
+        the exchange's attempts. `now` is of the clock that attempts begin by."""
+        if self.visit is not None and fault.kind is not Kind.TIMEOUT:  # whose limit it was is not known here
+            self.visit.broke(fault.status)
+        where = None if self.leaf is None else self.leaf.where
+        for at, tried in reversed(list(enumerate(x.attempts))):
+            if tried.where == where and tried.kind is None:
+                x.attempts[at] = msgspec.structs.replace(tried, kind=fault.kind, duration=now - tried.began)
+                return
 
     def close(self) -> None:
         """Gives everything back; idempotent."""

@@ -14,7 +14,7 @@ from bisect import bisect_left
 
 import msgspec
 
-from adapters import errors, estimate
+from adapters import closing, errors, estimate
 from adapters.continuing import Seam, Transcript
 from adapters.errors import InvalidRequest, Kind, UpstreamError
 from adapters.observe import Tap, tap
@@ -36,7 +36,8 @@ class Events(msgspec.Struct, eq=False):
 
     `error` is how it failed. `early` is the provider's own error event, where it comes before anything else: a failure,
     to be tried again or elsewhere; but who wants no such thing gets the provider's own bytes. `broken`: it broke off
-    with a transcript kept, and the client waits for the rest, or for `give_up`.
+    with a transcript kept, and the client waits for the rest, or for `give_up`. `fault` is what went wrong after it had
+    begun, unless it was the gateway that ended it.
 
     A Struct for the reason that an `Exchange` is one: filling its slots costs a tenth of what `__init__` would.
     """
@@ -66,6 +67,7 @@ class Events(msgspec.Struct, eq=False):
     error: UpstreamError | None = None
     early: UpstreamError | None = None
     broken: bool = False
+    fault: UpstreamError | None = None
 
     def __post_init__(self) -> None:
         if self._decoder is None:
@@ -145,7 +147,9 @@ class Events(msgspec.Struct, eq=False):
         decoder, tap = self._decoder, self._tap
         if decoder is None:
             counted, events, sample = tap.usage(), tap.events, tap.tail()
-            whole = tap.ended()
+            if self.early is not None:
+                return counted  # it said nothing else
+            whole = self.fault is None and tap.ended()
         else:
             counted, events, sample = decoder.usage, self._events, self._sample
             whole = self._ended and self.error is None
@@ -180,6 +184,7 @@ class Events(msgspec.Struct, eq=False):
         if not self._begun and out:
             out = self._opening(out)
         if end or self.error is not None:
+            self.fault = self.error or self.fault
             self._end(out)
         elif out:
             self._sample = out
@@ -197,7 +202,8 @@ class Events(msgspec.Struct, eq=False):
         if self._ended:
             return
         if not self._said_all():
-            self.error = UpstreamError(failure.kind, errors.TRAITS[failure.kind].status, failure.message)
+            self.error = _as_error(failure)
+            self.fault = self.error if _is_its(failure) else None
         self._end(b"")
 
     # -- inside
@@ -262,8 +268,16 @@ class Events(msgspec.Struct, eq=False):
         """Whether the end marker has passed: what breaks after it, broke nothing."""
         decoder = self._decoder
         if decoder is None:
-            return not self._held and self._tap.ended()
+            return not self._held and (self._has_failed() or self._tap.ended())
         return not decoder.close() and decoder.error is None
+
+    def _has_failed(self) -> bool:
+        """Whether a verbatim stream's last word is its provider's error, which then is the fault unless it was the
+        first word too."""
+        if self.early is not None:
+            return True
+        self.fault = closing.failure(self._x.dialect, self._tap)
+        return self.fault is not None
 
     def _whole_events(self, data: bytes, end: bool) -> bytes:
         """What may pass of a verbatim stream: everything up to the end of its last whole event."""
@@ -273,10 +287,11 @@ class Events(msgspec.Struct, eq=False):
             out = b"".join((*self._held, data))
             self._held = []
             whole = _events_end(out)
-            if not _is_event(out[whole:]) or not (tap.ended() or (self._reply.framed and tap.finished())):
+            if not _is_event(out[whole:]):
+                self.error = closing.remark(self._x.dialect, out[whole:]) or _EARLY
+            elif not self._has_failed() and not tap.ended() and not (self._reply.framed and tap.finished()):
                 self.error = _EARLY
-                return out[:whole]
-            return out
+            return out if self.error is None else out[:whole]
         return self._cut(data)
 
     def _cut(self, data: bytes) -> bytes:
@@ -315,17 +330,17 @@ class Events(msgspec.Struct, eq=False):
     def _finish(self, out: bytes) -> None:
         client = self._x.client
         out = self._shown(out)
-        if self.error is not None and self._keeps is not None and self._keeps.resumable:
+        error = self.error
+        if error is not None and self._keeps is not None and self._keeps.resumable:
             self.broken = True
             client.write(out)
             return
-        if self.error is None:
-            if self._decoder is None and self._tap.failed():
-                self._x.kind = Kind.BAD_UPSTREAM
+        if error is None:
+            if self.fault is not None:
+                self._x.kind = self.fault.kind
             client.write(out, end=True)
             return
-        self._x.kind = self.error.kind
-        error = self.error
+        self._x.kind = error.kind
         client.hang_up()
         client.write(
             out
@@ -358,6 +373,15 @@ def _guess(x: Exchange, counted: Usage | None, said: int) -> Usage:
     return Usage(taken, said, estimated=True)
 
 
+def _as_error(failure: UpstreamFailure) -> UpstreamError:
+    return UpstreamError(failure.kind, errors.TRAITS[failure.kind].status, failure.message)
+
+
+def _is_its(failure: UpstreamFailure) -> bool:
+    """Whether the provider failed: it knows nothing of a gateway that shuts down."""
+    return failure.kind is not Kind.OVERLOADED
+
+
 _EARLY = UpstreamError(Kind.BAD_UPSTREAM, 502, "The provider ended the stream early.")
 
 
@@ -385,7 +409,7 @@ def _events_end(data: bytes) -> int:
 class Body:
     """Any other verbatim body, relayed as it comes. First `prime` until there is something to send; then `deliver`."""
 
-    __slots__ = ("_ended", "_failure", "_live", "_loop", "_ready", "_reply", "_tap", "_waiter", "_x")
+    __slots__ = ("_ended", "_failure", "_live", "_loop", "_ready", "_reply", "_tap", "_waiter", "_x", "fault")
 
     def __init__(self, x: Exchange, reply: Reply, loop: asyncio.AbstractEventLoop) -> None:
         self._x = x
@@ -397,6 +421,7 @@ class Body:
         self._ended = False
         self._failure: UpstreamFailure | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self.fault: UpstreamError | None = None
 
     async def prime(self) -> None:
         """Waits for the first bytes. Raises UpstreamFailure when the body breaks off before them."""
@@ -456,6 +481,7 @@ class Body:
 
     def _cut(self, failure: UpstreamFailure) -> None:
         self._x.kind = failure.kind
+        self.fault = _as_error(failure) if _is_its(failure) else None
         self._x.client.abort()
 
     def _wake(self) -> None:

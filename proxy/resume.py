@@ -47,6 +47,8 @@ async def deliver(
                 await further.carry_on(transcript, Seam(transcript, how.echoes), mark)
             finally:
                 outcome.usage = relay.usage
+                if relay.fault is not None:
+                    outcome.broke(x, relay.fault, attempts.clock())
                 outcome.close()
         if relay.broken:
             relay.give_up()

@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from adapters import errors
+from adapters.errors import UpstreamError
 from adapters.types import Usage
 from proxy.errors import UpstreamFailure
 from proxy.exchange import Exchange
@@ -68,6 +69,7 @@ class Follower:
     """One asker of a flight. Once `outcome` is there it is that outcome's relay: see `proxy.relay`."""
 
     __slots__ = ("_at", "_done", "_ending", "_flight", "_live", "_paused", "outcome", "x")
+    fault: UpstreamError | None = None  # nothing went wrong that the call itself has not told
 
     def __init__(self, flight: Flight, x: Exchange, loop: asyncio.AbstractEventLoop) -> None:
         self.x = x

@@ -80,7 +80,7 @@ class Scene:
         await self.rig.__aenter__()
         forwarder = self.rig.gateway.pipeline._forwarder
         forwarder._sleep = self.clock
-        forwarder._clock = forwarder._attempts._clock = self.clock.time
+        forwarder._clock = forwarder._attempts.clock = self.clock.time
         return self
 
     async def __aexit__(self, *error: Any) -> None:

@@ -224,7 +224,7 @@ def test_a_request_that_nobody_watches_is_only_counted() -> None:
     visit = enter(health, None, None, lambda: 1.0, 1.0)
     assert (visit, health.in_flight, health.budget.requests) == (health, 1, {1: 1})
     visit.answered(500, 9.0)
-    visit.broke()
+    visit.broke(502)
     visit.leave()
     assert (health.in_flight, health.aside) == (0, 0.0)
 
