@@ -364,9 +364,7 @@ def _more(build: _Build, name: str, raw: Raw) -> None:
 
 
 _FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
-    "model": fields.ignored,
-    "stream": fields.ignored,
-    "stream_options": fields.ignored,
+    **fields.READERS,
     "messages": _messages,
     "max_tokens": _max_tokens,
     "max_completion_tokens": _max_tokens,
@@ -380,10 +378,6 @@ _FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
     "metadata": _metadata,
     "tools": _tools,
     "functions": _functions,
-    "tool_choice": fields.tool_choice,
-    "function_call": fields.tool_choice,
-    "parallel_tool_calls": fields.parallel,
-    "response_format": fields.response_format,
     "reasoning_effort": fields.effort(BUDGETS),
     "service_tier": _tier,
     # Anthropic's own, for its models.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -63,3 +63,15 @@ def effort(known: Iterable[str]) -> Callable[[Build, str, Raw], None]:
         build.effort = effort_of(raw, name, known)
 
     return put
+
+
+READERS: Mapping[str, Callable[[Build, str, Raw], None]] = {
+    "model": ignored,
+    "stream": ignored,
+    "stream_options": ignored,
+    "tool_choice": tool_choice,
+    "function_call": tool_choice,
+    "parallel_tool_calls": parallel,
+    "response_format": response_format,
+}
+"""The rows that codecs' tables of fields have in common."""

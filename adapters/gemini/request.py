@@ -290,9 +290,7 @@ def _service_tier(build: Build, name: str, raw: Raw) -> None:
 
 
 _FIELDS: dict[str, Callable[[Build, str, Raw], None]] = {
-    "model": fields.ignored,
-    "stream": fields.ignored,
-    "stream_options": fields.ignored,
+    **fields.READERS,
     "messages": _messages,
     "max_tokens": _max_tokens,
     "max_completion_tokens": _max_tokens,
@@ -308,11 +306,7 @@ _FIELDS: dict[str, Callable[[Build, str, Raw], None]] = {
     "top_logprobs": _top_logprobs,
     "tools": _tools,
     "functions": _functions,
-    "tool_choice": fields.tool_choice,
-    "function_call": fields.tool_choice,
-    "parallel_tool_calls": fields.parallel,
     "web_search_options": _web_search,
-    "response_format": fields.response_format,
     "reasoning_effort": fields.effort(_BUDGETS),
     "thinking": _thinking,
     "modalities": _modalities,
