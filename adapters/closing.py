@@ -17,6 +17,7 @@ from adapters.errors import Kind, UpstreamError
 from adapters.observe import Tap
 from adapters.opening import events_in, in_dialect
 from adapters.types import Dialect
+from adapters.values import UNREADABLE
 
 _LAST = 3  # events that are looked at: usage or an empty one may follow an error
 
@@ -50,7 +51,7 @@ def _error(name: bytes, data: bytes) -> UpstreamError | None:
         return None
     try:
         value = _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None  # the rest of an event whose beginning is gone, or none of this language
     if value.get("type") == "response.failed":
         response = value.get("response")

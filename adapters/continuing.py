@@ -18,6 +18,7 @@ import msgspec
 from adapters import peek
 from adapters.quirks import Prefill, Quirks
 from adapters.types import Dialect
+from adapters.values import UNREADABLE
 
 CLIENTS = frozenset((Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES))
 """Whose streams can be put together from two."""
@@ -267,5 +268,5 @@ def _events(text: bytes) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
         data = b"".join(line[5:].strip() for line in block.splitlines() if line.startswith(b"data:"))
         try:
             yield block, _decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             yield block, None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from adapters.pivot import BRACE, first
+from adapters.values import BRACE, UNREADABLE, first
 
 _STEPS = ((1024, "low"), (4096, "medium"))
 """Thinking tokens up to which a budget counts as this effort; what is above counts as high."""
@@ -34,6 +34,6 @@ def implied(thinking: Raw) -> str | None:
         return None
     try:
         found = _decode(thinking)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     return of_budget(found.budget_tokens or 0) if found.type == "enabled" else None

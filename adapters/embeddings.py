@@ -18,6 +18,7 @@ from adapters import observe, openai_errors, peek
 from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
 from adapters.types import Call, Outbound, Reply, StreamDecoder, Usage
+from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 _decode_any = msgspec.json.Decoder().decode
@@ -25,7 +26,6 @@ _decode_str = msgspec.json.Decoder(str).decode
 _decode_int = msgspec.json.Decoder(int).decode
 
 _NULL = Raw(b"null")
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -106,14 +106,14 @@ def _value(fields: dict[str, Raw], name: str, decode: Any) -> Any:
         return None
     try:
         return decode(raw)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"{peek.malformed(error, whole=False).message}", name) from error
 
 
 def _any(raw: Raw) -> Any:
     try:
         return _decode_any(raw)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise peek.malformed(error) from error
 
 
@@ -188,7 +188,7 @@ class ToFloats:
         """Raises BadAnswer when the body holds no vectors."""
         try:
             found = _decode_vectors(body).data
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise BadAnswer("The provider's answer holds no embeddings.") from error
         if not _wants_base64(call):
             return Reply(body, observe.usage_of(body))
@@ -207,7 +207,7 @@ class ToFloats:
 def _wants_base64(call: Call) -> bool:
     try:
         return _decode_encoding(call.body).encoding_format == "base64"
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from adapters.peek import malformed
+from adapters.values import UNREADABLE
 
 _BYTES_PER_TOKEN = 4
 _PER_MESSAGE = 3
@@ -22,7 +23,7 @@ def input_tokens(body: bytes) -> int:
     flat price for each image or document. Raises InvalidRequest when the body is not a JSON object."""
     try:
         request = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise malformed(error) from error
     inner = request.get("generateContentRequest")
     request = {**request, **inner} if isinstance(inner, dict) else request
@@ -51,7 +52,7 @@ def _said(event: bytes) -> int | None:
         if line.startswith(b"data:"):
             try:
                 return _text(_decode(line[5:]))
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            except UNREADABLE:
                 return None
     return None
 

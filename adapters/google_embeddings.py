@@ -19,9 +19,9 @@ from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
 from adapters.gemini_client.names import camel
 from adapters.reading import Dropped
 from adapters.types import Call, CountAsFloat, Outbound, Reply, StreamDecoder, Usage
+from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _TASKS = ("task_type", "taskType")
 MOST = 250
@@ -131,7 +131,7 @@ class ToBatch(_AtGoogle):
         """The answer. Raises BadAnswer."""
         try:
             found = _batch(body)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise BadAnswer("The provider's answer holds no embeddings.") from error
         tokens = found.usage_metadata
         usage = None if tokens is None else google_usage.counted(tokens)
@@ -189,7 +189,7 @@ class ToPredict(_AtGoogle):
         """One answer of the answers to all calls, in their order. Raises BadAnswer."""
         try:
             found = [each for body in bodies for each in _predictions(body).predictions]
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise BadAnswer("The provider's answer holds no predictions.") from error
         vectors: list[list[float]] = []
         tokens = 0
@@ -250,7 +250,7 @@ _raw_requests = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 def _read(decode: Any, raw: Any, path: str) -> Any:
     try:
         return decode(raw)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         found = peek.malformed(error, whole=False)
         raise InvalidRequest(found.message, f"{path}{found.param or ''}" or None, found.code) from error
 
@@ -284,7 +284,7 @@ class GeminiToEmbeddings:
         """The answer. Raises BadAnswer."""
         try:
             data = sorted(_vectors(body).data, key=lambda each: each.index)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise BadAnswer("The provider's answer holds no embeddings.") from error
         vectors = [
             {"values": embeddings.unpacked(each.embedding) if isinstance(each.embedding, str) else each.embedding}

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from adapters import openai_errors
 from adapters.errors import TRAITS, Kind, UpstreamError, kind_of
+from adapters.values import UNREADABLE
 
 
 class Detail(Struct, gc=False, rename="camel"):
@@ -79,7 +80,7 @@ def _parse(body: bytes) -> Error | None:
     found: Body | list[Body]
     try:
         found = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     if isinstance(found, list):
         return found[0].error if found else None

@@ -13,8 +13,8 @@ import msgspec
 from adapters import embeddings, openai_errors
 from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, UpstreamError
-from adapters.pivot import UNREADABLE
 from adapters.types import Call, Count, Outbound, Reply, StreamDecoder, Usage
+from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 

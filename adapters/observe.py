@@ -13,6 +13,7 @@ import msgspec
 
 from adapters import google_usage
 from adapters.types import Count, CountAsFloat, Dialect, TierName, Usage
+from adapters.values import UNREADABLE
 
 _HEAD = 2048
 _KEPT = 4096
@@ -76,7 +77,7 @@ def usage_of(body: bytes) -> Usage | None:
     """The usage object of a whole JSON answer, or None where there is none."""
     try:
         answer = _decode_body(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     tokens = answer.usage
     if tokens is not None:
@@ -297,7 +298,7 @@ class GeminiTap(Tap):
             if end != -1:
                 try:
                     return google_usage.counted(google_usage.decode(tail[start:end]))
-                except (msgspec.MsgspecError, UnicodeDecodeError):
+                except UNREADABLE:
                     return None
             at = tail.rfind(_GEMINI_USAGE, 0, at)
         return None
@@ -334,7 +335,7 @@ _decode_numbered = msgspec.json.Decoder(_Numbered).decode
 def _number_of(event: bytes) -> int | None:
     try:
         return _decode_numbered(event).sequence_number
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 
@@ -362,7 +363,7 @@ def _tokens_in(text: bytes, *, last: bool) -> _Tokens | None:
             if end != -1:
                 try:
                     return _decode_tokens(text[start:end])
-                except (msgspec.MsgspecError, UnicodeDecodeError):
+                except UNREADABLE:
                     return None
         at = text.rfind(b'"usage"', 0, at) if last else text.find(b'"usage"', at + 7)
     return None

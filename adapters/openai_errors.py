@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from adapters.errors import TRAITS, Kind, UpstreamError, kind_of
+from adapters.values import UNREADABLE
 
 _LONGEST = 2000
 """Characters of a provider's message that are passed on."""
@@ -98,7 +99,7 @@ def _status(code: str | None) -> int | None:
 def _parse(body: bytes) -> Any:
     try:
         return _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

@@ -17,6 +17,7 @@ from adapters import openai_errors
 from adapters.anthropic.wire import ERRORS
 from adapters.errors import UpstreamError
 from adapters.types import Dialect
+from adapters.values import UNREADABLE
 
 
 class Opening(NamedTuple):
@@ -46,7 +47,7 @@ def look(dialect: Dialect, events: bytes) -> Opening:
             return BEGUN
         try:
             value = _decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return BEGUN
         if name == b"error" or value.get("error") or value.get("type") == "error":
             found = openai_errors.read_event(data)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from adapters.peek import fields, malformed
+from adapters.values import UNREADABLE
 
 PATH = r"[^\s.\[\]]+(?:\[(?:\d{1,6}|\*)\])*(?:\.[^\s.\[\]]+(?:\[(?:\d{1,6}|\*)\])*)*"
 """The form of a path: `a.b`, `a[0].b`, `a[*].b`."""
@@ -59,7 +60,7 @@ def edited(body: bytes, default: Mapping[str, object], override: Mapping[str, ob
     if drops:
         try:
             left = _object(top, drops)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise malformed(error) from error
         if left is not None:
             top, changed = left, True

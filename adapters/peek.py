@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from adapters.errors import InvalidRequest
+from adapters.values import UNREADABLE
 
 DEFAULT = "portkey-default"
 """What the Portkey SDKs send for a parameter the user left out; it means the provider's or key's own default."""
@@ -37,7 +38,7 @@ def peek(body: bytes) -> Peek:
     """Reads the routed fields of a JSON object. Raises InvalidRequest when the body is not one."""
     try:
         return _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise malformed(error, body=body) from error
 
 
@@ -71,7 +72,7 @@ def fields(body: bytes) -> dict[str, msgspec.Raw]:
     """The top level of a JSON object, every value left as the bytes it came in."""
     try:
         return _decode_fields(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise malformed(error, body=body) from error
 
 
@@ -82,7 +83,7 @@ def text_fields(body: bytes) -> dict[str, msgspec.Raw]:
         if not body.isascii():
             body.decode()
         return _decode_fields(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise malformed(error) from error
 
 

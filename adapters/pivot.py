@@ -17,29 +17,7 @@ from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
 from adapters.reasoning import Details
 from adapters.types import Call, bodiless
-
-ABSENT = Raw(b"")
-
-QUOTE, BRACE, BRACKET, NULL = b'"{[n'
-"""First bytes of JSON strings, objects, arrays and null."""
-
-
-def first(raw: Raw) -> int:
-    """The first byte of a value, which tells its JSON type; NULL for an absent one."""
-    return memoryview(raw)[0] if raw else NULL
-
-
-def joined(texts: list[Raw], separator: bytes = b"") -> Raw:
-    """One JSON string made of several, none of them decoded. `separator` is the inside of a JSON string."""
-    if len(texts) == 1:
-        return texts[0]
-    return Raw(b'"%b"' % separator.join([memoryview(text)[1:-1] for text in texts]))
-
-
-def on_one_line(raw: Raw) -> bytes:
-    """A JSON value that an upstream may have spread over several lines, as an event can hold it."""
-    text = bytes(raw)
-    return msgspec.json.format(text, indent=-1) if b"\n" in text or b"\r" in text else text
+from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, UNREADABLE, first, joined
 
 
 class FunctionPart(Struct, gc=False):
@@ -152,9 +130,6 @@ _SILENT = Said()
 _HAS_DETAILS = b'"reasoning_details"'
 _DETAILS_LIMIT = 32 << 20
 """Bytes of `reasoning_details`: an upstream that never stops must not fill the memory."""
-
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What reading an answer that is not of the dialect raises."""
 
 
 def read_completion(body: bytes) -> Completion:

@@ -16,6 +16,7 @@ import msgspec
 
 from adapters.errors import InvalidRequest
 from adapters.types import Call, Dialect, Outbound, in_words
+from adapters.values import UNREADABLE
 
 Translate = Callable[[Call], Outbound]
 
@@ -49,7 +50,7 @@ def in_client(error: InvalidRequest, call: Call, chat: Outbound, translate: Tran
         try:
             body = msgspec.json.decode(call.body)
             named = _existing(body, _located(error.param, named, call, body, translate, chat)) or named
-        except (msgspec.MsgspecError, InvalidRequest, RecursionError, UnicodeDecodeError):
+        except (InvalidRequest, *UNREADABLE):
             # A part of a request may be wrong where the whole is not; the field's name is told all the same.
             pass
     return InvalidRequest(error.message, named, error.code)

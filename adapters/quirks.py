@@ -14,6 +14,7 @@ import msgspec
 from adapters import peek
 from adapters.errors import InvalidRequest
 from adapters.types import Call
+from adapters.values import UNREADABLE
 
 Fields = dict[str, msgspec.Raw]
 Patch = Callable[[Fields], tuple[str, ...]]
@@ -95,7 +96,7 @@ class Quirks(msgspec.Struct, frozen=True):
         if self.patch is not None and any(name in fields for name in self.touches):
             try:
                 dropped += self.patch(fields)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            except UNREADABLE as error:
                 raise InvalidRequest("A parameter of the request is malformed.") from error
             changed = True
         return (msgspec.json.encode(fields) if changed else body), dropped

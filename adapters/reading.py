@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
-import msgspec
 from msgspec import Raw, Struct
 
 from adapters import peek
 from adapters.errors import InvalidRequest
 from adapters.packing import FINAL_ANSWER
-from adapters.pivot import ABSENT, BRACKET, NULL, QUOTE, first, joined
+from adapters.values import ABSENT, BRACKET, NULL, QUOTE, UNREADABLE, first, joined
 
 _T = TypeVar("_T")
 
@@ -22,20 +21,20 @@ _MOST_NAMES = 32
 _NONE = Raw(b"[]")
 
 
-def read(decode: Callable[[Raw], _T], value: Raw) -> _T:
-    """The decoded value. Raises InvalidRequest with the path below it."""
+def read(decode: Callable[[Raw], _T], value: Raw, path: str = "") -> _T:
+    """The decoded value. Raises InvalidRequest with the path of what is wrong in it; `path` is the value's own, for
+    callers that do not add it themselves."""
     try:
         return decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise peek.malformed(error, whole=False) from error
+    except UNREADABLE as error:
+        raise under(path, peek.malformed(error, whole=False)) from error
 
 
 def under(path: str, error: InvalidRequest) -> InvalidRequest:
     """The same error seen from the value that holds the one at fault."""
-    inner = error.param
-    if inner:
-        path += inner if inner.startswith("[") else f".{inner}"
-    return InvalidRequest(error.message, path, error.code)
+    inner = error.param or ""
+    joint = "." if path and inner and not inner.startswith("[") else ""
+    return InvalidRequest(error.message, f"{path}{joint}{inner}" or None, error.code)
 
 
 class _Request(Protocol):

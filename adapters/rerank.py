@@ -16,8 +16,8 @@ from msgspec import Raw, Struct
 from adapters import openai_errors, peek
 from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
-from adapters.pivot import NULL, UNREADABLE, first
 from adapters.types import Call, Count, Outbound, Reply, StreamDecoder, Usage
+from adapters.values import NULL, UNREADABLE, first
 
 _encode = msgspec.json.Encoder().encode
 

@@ -28,6 +28,7 @@ from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
 from adapters.quirks import Fields, Quirks
 from adapters.types import Call, Outbound, Reply, StreamDecoder
+from adapters.values import UNREADABLE
 
 VERSION = "vertex-2023-10-16"
 
@@ -37,7 +38,6 @@ _decode_start = msgspec.json.Decoder(MessageStart).decode
 _decode_delta = msgspec.json.Decoder(MessageDelta).decode
 _decode_error = msgspec.json.Decoder(ErrorBody).decode
 _decode_str = msgspec.json.Decoder(str).decode
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _PUBLISHERS = ("google", "anthropic", "meta", "mistralai", "endpoints")
 
@@ -121,7 +121,7 @@ class MessagesToRaw(_OnVertex):
         """The body as it is. Raises BadAnswer when it is no message."""
         try:
             kind = _decode_type(body).type
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise BadAnswer("The answer is not an Anthropic message.") from error
         if kind != "message":
             raise BadAnswer("The answer is not an Anthropic message.")

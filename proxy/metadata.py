@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 import msgspec
 
+from adapters.values import UNREADABLE
+
 VALUE_LENGTH = 128
 """Characters of a value at most; the rest is cut off."""
 
@@ -19,7 +21,6 @@ _MAX_PAIRS = 256
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_text = msgspec.json.Decoder(str).decode
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def read(headers: Mapping[bytes, bytes], own: Mapping[str, str], user: bytes = b"") -> dict[str, str]:
@@ -40,7 +41,7 @@ def read(headers: Mapping[bytes, bytes], own: Mapping[str, str], user: bytes = b
 def _object(text: bytes) -> Iterator[tuple[str, str]]:
     try:
         given = _decode(text)
-    except _UNREADABLE:
+    except UNREADABLE:
         return
     for name, value in list(given.items())[:_MAX_PAIRS]:
         if isinstance(value, str):
@@ -58,6 +59,6 @@ def _pairs(baggage: bytes) -> Iterator[tuple[str, str]]:
 def _user(text: bytes) -> dict[str, str]:
     try:
         user = _decode_text(text)
-    except _UNREADABLE:
+    except UNREADABLE:
         return {}
     return {"_user": user[:VALUE_LENGTH]} if user else {}

@@ -11,6 +11,7 @@ import msgspec
 
 from adapters.errors import Kind
 from adapters.types import Dialect
+from adapters.values import UNREADABLE
 from proxy.config.target import Target
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
@@ -86,7 +87,7 @@ class Catalog:
                     names, lasts = last or [], _FAILED
             finally:
                 reply.finish()
-        except (UpstreamFailure, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (UpstreamFailure, *UNREADABLE) as error:
             logging.getLogger("loopway").warning("no model list from %s: %s", target.name, error)
             names, lasts = last or [], _FAILED
         self._known[target.name] = (monotonic() + lasts, target, names)

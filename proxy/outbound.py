@@ -13,6 +13,7 @@ from adapters.betas import Known, sift
 from adapters.errors import InvalidRequest, Kind
 from adapters.quirks import Quirks
 from adapters.types import Call, Dialect, Outbound
+from adapters.values import UNREADABLE
 from proxy import headers
 from proxy.config.leaf import Leaf
 from proxy.config.target import Target
@@ -148,7 +149,7 @@ def counted(body: bytes) -> bytes:
         options = {} if given is None else msgspec.json.decode(given, type=dict[str, Any] | None) or {}
     except InvalidRequest as error:
         raise invalid(error) from error
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return body  # the provider says what is wrong with it
     if options.get("include_usage") is True:
         return body

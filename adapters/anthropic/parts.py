@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.wire import Part
-from adapters.chat.request import data_url, read
+from adapters.chat.request import data_url
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
 
 Block: TypeAlias = Raw | dict[str, Any]
 Make: TypeAlias = Callable[[Part, Raw, str, Dropped], Block | None]

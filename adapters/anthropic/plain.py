@@ -15,8 +15,8 @@ from msgspec import Raw, Struct
 
 from adapters.anthropic.models import traits
 from adapters.chat.wire import EMPTY_STRING
-from adapters.pivot import QUOTE, UNREADABLE
 from adapters.types import Call
+from adapters.values import QUOTE, UNREADABLE
 
 
 class Plain(Struct, forbid_unknown_fields=True, gc=False):

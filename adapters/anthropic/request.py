@@ -24,12 +24,12 @@ from adapters.anthropic.parts import text
 from adapters.anthropic.turns import MESSAGES, Conversation
 from adapters.anthropic.wire import JSON_TOOL
 from adapters.chat import fields
-from adapters.chat.request import read, read_all, stops_of
+from adapters.chat.request import read_all, stops_of
 from adapters.chat.wire import NULL, JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.peek import text_fields
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode

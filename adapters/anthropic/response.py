@@ -32,6 +32,7 @@ from adapters.chat.wire import (
 )
 from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError, kind_of
 from adapters.types import Call, Reply
+from adapters.values import UNREADABLE
 
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_raws = msgspec.json.Decoder(RawContent).decode
@@ -57,7 +58,7 @@ def translate(call: Call, body: bytes) -> Reply:
         strict = call.strict
         shows = call.blocks or not strict
         blocks = _decode_raws(body).content if shows else None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadAnswer(f"The answer is not an Anthropic message: {_reason(error)}.") from error
     said = answer.content
     if len(said) == 1 and said[0].type == "text" and not said[0].citations:
@@ -133,7 +134,7 @@ def error(status: int, body: bytes) -> UpstreamError:
     """Reads an error answer. Takes any body and never raises; the provider's status is kept."""
     try:
         detail = _decode_error(body).error
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return UpstreamError(kind_of(status), status, f"The provider answered with status {status}{_shown(body)}")
     kind, _ = ERRORS.get(detail.type) or (kind_of(status), status)
     message = detail.message or f"The provider answered with status {status} and no message."

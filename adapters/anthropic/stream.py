@@ -34,8 +34,8 @@ from adapters.anthropic.wire import (
 from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice
 from adapters.framing.sse import Event
-from adapters.pivot import ABSENT, on_one_line
 from adapters.types import Call
+from adapters.values import ABSENT, on_one_line
 
 _encode = msgspec.json.Encoder().encode
 _decode_block = msgspec.json.Decoder(Block).decode

@@ -20,10 +20,10 @@ from adapters import peek
 from adapters.errors import InvalidRequest
 from adapters.gemini import wire as gemini
 from adapters.packing import PREFIX
-from adapters.pivot import BRACKET, first
 from adapters.quirks import Quirks
 from adapters.responses import wire as responses
 from adapters.types import Dialect
+from adapters.values import BRACKET, UNREADABLE, first
 
 _FOREIGN = (PREFIX, gemini.SIGNED, responses.SIGNED)
 _SIGNED = re.compile(rf'"signature"\s*:\s*"(?:"|{gemini.SIGNED}|{responses.SIGNED})'.encode())
@@ -60,7 +60,7 @@ def own_alone(body: bytes) -> tuple[bytes, tuple[str, ...]]:
         fields = peek.fields(body)
         messages = _raws(fields.get("messages", b"[]"))
         kept = [each for raw in messages if (each := _mended(raw, lost)) is not None]
-    except (msgspec.MsgspecError, InvalidRequest, UnicodeDecodeError, RecursionError):
+    except (InvalidRequest, *UNREADABLE):
         # Not ours to refuse: the provider says what is wrong with it.
         return body, ()
     if not lost:

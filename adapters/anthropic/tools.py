@@ -8,11 +8,10 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.wire import Function
-from adapters.chat.request import read
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
-from adapters.pivot import BRACE, first
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
+from adapters.values import BRACE, first
 
 Tool: TypeAlias = dict[str, Any] | Raw
 

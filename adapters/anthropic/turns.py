@@ -20,8 +20,8 @@ from adapters.chat import turns
 from adapters.chat.request import input_of
 from adapters.chat.turns import Messages, no_content
 from adapters.chat.wire import EMPTY_STRING, NULL, FunctionCall
-from adapters.pivot import QUOTE, first
 from adapters.reading import Dropped
+from adapters.values import QUOTE, first
 
 _decode_types = msgspec.json.Decoder(list[Typed]).decode
 

@@ -12,8 +12,8 @@ from msgspec import Raw, Struct
 from adapters.chat import wire as chat
 from adapters.chat.wire import NULL, File, FunctionCall
 from adapters.errors import Kind
-from adapters.pivot import ABSENT
 from adapters.types import Count, TierName, Usage
+from adapters.values import ABSENT
 
 JSON_TOOL = "respond_with_json"
 """The tool an older model is made to call when the client asked for a JSON schema; its input is the answer."""

@@ -31,9 +31,9 @@ from adapters.anthropic_client.wire import (
 )
 from adapters.errors import InvalidRequest
 from adapters.packing import CALL_SIGNATURE, read_head, unpack
-from adapters.pivot import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 from adapters.reading import Dropped, missing, read, string, under
 from adapters.reasoning import opened
+from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode

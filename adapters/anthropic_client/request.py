@@ -33,9 +33,9 @@ from adapters.anthropic_client.wire import (
 from adapters.anthropic_client.words import WORDS
 from adapters.effort import of_budget
 from adapters.errors import InvalidRequest
-from adapters.pivot import ABSENT, BRACE, NULL, first
 from adapters.reading import Dropped, member, missing, read, read_all, string, under
 from adapters.types import Call, Outbound
+from adapters.values import ABSENT, BRACE, NULL, first
 
 _encode = msgspec.json.Encoder().encode
 _any = msgspec.json.Decoder().decode

@@ -23,32 +23,27 @@ from adapters.anthropic_client.wire import (
 from adapters.errors import BadAnswer
 from adapters.packing import FINAL_ANSWER, OPENAI_ITEM, pack, pack_phase, pack_signature, read_head
 from adapters.pivot import (
-    BRACE,
-    BRACKET,
     CITATION,
     FOREIGN,
     FOREIGN_INPUT,
     PHASE,
-    QUOTE,
     REDACTED,
     REFUSAL,
     SIGNATURE,
     TEXT,
     THINKING,
     THOUGHT,
-    UNREADABLE,
     Annotation,
     FunctionPart,
     Piece,
     Said,
     bad_answer,
     calls_of,
-    first,
-    joined,
     pieces,
     read_completion,
 )
 from adapters.types import Call, Reply, Usage
+from adapters.values import BRACE, BRACKET, QUOTE, UNREADABLE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode

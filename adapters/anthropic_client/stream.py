@@ -27,12 +27,10 @@ from adapters.anthropic_client.response import (
 from adapters.anthropic_client.wire import MessageAnswer, MessageDelta, MessageStart, RedactedBlock, Stop, ToolUse
 from adapters.packing import FINAL_ANSWER
 from adapters.pivot import (
-    BRACE,
     CITATION,
     FOREIGN,
     FOREIGN_INPUT,
     PHASE,
-    QUOTE,
     REDACTED,
     REFUSAL,
     SIGNATURE,
@@ -46,13 +44,11 @@ from adapters.pivot import (
     Head,
     Piece,
     calls_of,
-    first,
     is_complete,
-    joined,
-    on_one_line,
     same_call,
 )
 from adapters.types import Call
+from adapters.values import BRACE, QUOTE, first, joined, on_one_line
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from adapters.pivot import ABSENT
+from adapters.values import ABSENT
 
 # What the client sends.
 

@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Raw
 
 from adapters import peek
-from adapters.chat.request import read
 from adapters.errors import InvalidRequest
+from adapters.reading import read
 from adapters.types import Call, Outbound
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"

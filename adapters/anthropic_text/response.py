@@ -8,6 +8,7 @@ from adapters.anthropic import response as messages
 from adapters.anthropic_text.wire import Answer, Choice, Completion, NamedCompletion, finish_of
 from adapters.errors import BadAnswer
 from adapters.types import Call, Reply
+from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(Answer).decode
@@ -19,7 +20,7 @@ def translate(call: Call, body: bytes) -> Reply:
     """The text completion for Anthropic's answer. Raises BadAnswer when the body is not one. Its usage is unknown."""
     try:
         answer = _decode_answer(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BadAnswer("The answer is not a text completion of Anthropic's.") from error
     make = Completion if call.strict else NamedCompletion
     completion = make(

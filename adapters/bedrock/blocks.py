@@ -16,11 +16,10 @@ from adapters.anthropic.parts import Make
 from adapters.anthropic.turns import Conversation
 from adapters.anthropic.wire import Part
 from adapters.bedrock.wire import closed
-from adapters.chat.request import read
 from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
-from adapters.pivot import QUOTE, first
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
+from adapters.values import QUOTE, first
 
 CACHE_POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
 

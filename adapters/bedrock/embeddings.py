@@ -16,8 +16,8 @@ from adapters.bedrock import response
 from adapters.chain import Verbatim
 from adapters.embeddings import Item, Wish
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
-from adapters.pivot import UNREADABLE
 from adapters.types import Call, Count, Outbound, Reply, StreamDecoder, Usage
+from adapters.values import UNREADABLE
 
 MOST = 96
 """Inputs of one request: what Cohere takes at once, and as many calls as one request to Titan may become."""

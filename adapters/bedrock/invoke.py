@@ -25,8 +25,8 @@ from adapters.errors import BadAnswer, UpstreamError
 from adapters.framing.eventstream import FAILED, Frames
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
-from adapters.pivot import UNREADABLE
 from adapters.types import Call, Outbound, Reply, StreamDecoder
+from adapters.values import UNREADABLE
 
 VERSION = "bedrock-2023-05-31"
 _COUNTED_LIMIT = 1024

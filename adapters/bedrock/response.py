@@ -14,8 +14,8 @@ from adapters.bedrock.wire import ERRORS, Answer, Block, Told, counted, opened
 from adapters.chat.response import completion, message_of, wants_schema, wish_of
 from adapters.chat.wire import NULL, CalledFunction, Choice, OutMessage, OutToolCall, Wish, told
 from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError, kind_of
-from adapters.pivot import UNREADABLE
 from adapters.types import Call, Reply, Usage
+from adapters.values import UNREADABLE
 
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_told = msgspec.json.Decoder(Told).decode

@@ -7,8 +7,8 @@ from binascii import Error, a2b_base64, b2a_base64
 from msgspec import Raw, Struct
 
 from adapters.errors import Kind
-from adapters.pivot import ABSENT
 from adapters.types import Count, TierName, Usage
+from adapters.values import ABSENT
 
 
 class Tokens(Struct, rename="camel", gc=False):

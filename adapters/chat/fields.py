@@ -8,8 +8,9 @@ from typing import Protocol
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import effort_of, format_of, read
+from adapters.chat.request import effort_of, format_of
 from adapters.chat.wire import JsonSchema
+from adapters.reading import read
 
 _decode_bool = msgspec.json.Decoder(bool).decode
 

@@ -15,8 +15,8 @@ from msgspec import Raw
 from adapters import peek
 from adapters.chat.wire import EMPTY_OBJECT, NULL, JsonSchema, ResponseFormat
 from adapters.errors import InvalidRequest
-from adapters.pivot import BRACE, UNREADABLE, first
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
+from adapters.values import BRACE, UNREADABLE, first
 
 _T = TypeVar("_T")
 
@@ -33,17 +33,6 @@ class _Build(Protocol):
 
 
 _B = TypeVar("_B", bound=_Build)
-
-
-def read(decode: Callable[[Raw], _T], raw: Raw, path: str) -> _T:
-    """Decodes one value of the request. Raises InvalidRequest with the path of what is wrong in it."""
-    try:
-        return decode(raw)
-    except UNREADABLE as error:
-        found = peek.malformed(error, whole=False)
-        rest = found.param or ""
-        joint = "" if not rest or rest.startswith("[") else "."
-        raise InvalidRequest(found.message, f"{path}{joint}{rest}", found.code) from error
 
 
 def read_all(

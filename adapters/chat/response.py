@@ -9,8 +9,8 @@ import msgspec
 
 from adapters import peek
 from adapters.chat.wire import Choice, Completion, OutMessage, OutToolCall, OutUsage, ResponseFormat, Wish
-from adapters.pivot import BRACE, UNREADABLE, first
 from adapters.types import Call
+from adapters.values import BRACE, UNREADABLE, first
 
 _encode = msgspec.json.Encoder().encode
 _wish = msgspec.json.Decoder(Wish).decode

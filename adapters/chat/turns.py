@@ -13,11 +13,10 @@ from typing import Generic, TypeVar
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import read
 from adapters.chat.wire import NULL, Message
 from adapters.errors import InvalidRequest
-from adapters.pivot import UNREADABLE
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
+from adapters.values import UNREADABLE
 
 _M = TypeVar("_M", bound=Message)
 _C = TypeVar("_C", bound="Conversation")  # type: ignore[type-arg]

@@ -10,8 +10,8 @@ from msgspec import Raw, Struct
 from adapters import embeddings
 from adapters.embeddings import Item
 from adapters.errors import BadAnswer, InvalidRequest
-from adapters.pivot import UNREADABLE
 from adapters.types import Call, CountAsFloat, Outbound, Reply, Usage
+from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 

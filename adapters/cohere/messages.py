@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from adapters.errors import InvalidRequest
-from adapters.pivot import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 from adapters.reading import Dropped, missing, read, string, under
+from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 
 _LINE = b"\\n"
 _ERROR = Raw(b'"Error:"')

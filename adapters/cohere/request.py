@@ -11,9 +11,9 @@ from msgspec import Raw
 from adapters.cohere.messages import translate as messages_of
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
-from adapters.pivot import ABSENT, BRACE, NULL, QUOTE, first
 from adapters.reading import Dropped, member, missing, read, read_all, under
 from adapters.types import Call, Outbound
+from adapters.values import ABSENT, BRACE, NULL, QUOTE, first
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode

@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from adapters import rerank
 from adapters.errors import BadAnswer
-from adapters.pivot import UNREADABLE
 from adapters.rerank import Result
 from adapters.types import Call, CountAsFloat, Outbound, Reply, Usage
+from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 

@@ -11,8 +11,8 @@ from adapters.chat.response import completion
 from adapters.chat.wire import Choice, told
 from adapters.cohere.wire import FINISH, Answer, Citation, Content, Counted, Message
 from adapters.errors import BadAnswer
-from adapters.pivot import ABSENT, BRACKET, QUOTE, UNREADABLE, first
 from adapters.types import Call, Reply, Usage
+from adapters.values import ABSENT, BRACKET, QUOTE, UNREADABLE, first
 
 encode = msgspec.json.Encoder().encode
 

@@ -15,8 +15,8 @@ from adapters.cohere.response import annotations_of, encode, finish_of, usage_of
 from adapters.cohere.wire import CohereEvent, Delta, Said, ToolCall
 from adapters.errors import TRAITS, Kind, UpstreamError
 from adapters.framing.sse import Event
-from adapters.pivot import BRACE, first, on_one_line
 from adapters.types import Call, Usage
+from adapters.values import BRACE, first, on_one_line
 
 _event = msgspec.json.Decoder(CohereEvent).decode
 _NOTHING = Said()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec import Raw, Struct
 
-from adapters.pivot import ABSENT
 from adapters.types import CountAsFloat
+from adapters.values import ABSENT
 
 # A whole answer.
 

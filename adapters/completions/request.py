@@ -9,8 +9,8 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.errors import InvalidRequest
-from adapters.pivot import BRACKET, NULL, QUOTE, first
 from adapters.types import Call, Outbound
+from adapters.values import BRACKET, NULL, QUOTE, first
 
 _encode = msgspec.json.Encoder().encode
 _items = msgspec.json.Decoder(list[Raw]).decode

@@ -7,20 +7,9 @@ from msgspec import Raw
 
 from adapters import observe
 from adapters.completions.wire import TextChoice, TextCompletion
-from adapters.pivot import (
-    BRACE,
-    REFUSAL,
-    TEXT,
-    UNREADABLE,
-    Choice,
-    Said,
-    bad_answer,
-    first,
-    joined,
-    pieces,
-    read_completion,
-)
+from adapters.pivot import REFUSAL, TEXT, Choice, Said, bad_answer, pieces, read_completion
 from adapters.types import Call, Reply
+from adapters.values import BRACE, UNREADABLE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 

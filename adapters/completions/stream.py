@@ -6,8 +6,9 @@ import msgspec
 
 from adapters.completions.response import said_text
 from adapters.completions.wire import Wanted
-from adapters.pivot import UNREADABLE, ChatStream, Choice, Head
+from adapters.pivot import ChatStream, Choice, Head
 from adapters.types import Call
+from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 _wanted = msgspec.json.Decoder(Wanted).decode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Raw, Struct
 
-from adapters.pivot import ABSENT
+from adapters.values import ABSENT
 
 
 class StreamOptions(Struct, gc=False):

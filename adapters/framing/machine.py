@@ -6,13 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
 from adapters.errors import TRAITS, Kind, UpstreamError
 from adapters.framing.sse import Event, Events
 from adapters.types import Usage
-
-_JUNK = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+from adapters.values import UNREADABLE
 
 
 class Framing(Protocol):
@@ -61,7 +58,7 @@ class Machine:
         events = self._events
         try:
             self._take(events.feed(data), out)
-        except _JUNK:
+        except UNREADABLE:
             self._fail("The provider sent an event that is not of its dialect.")
         if events.overflow:
             self._fail(events.fault)
@@ -74,7 +71,7 @@ class Machine:
         out: list[bytes] = []
         try:
             self._take(self._events.close(), out)
-        except _JUNK:
+        except UNREADABLE:
             # Half an event: the stream was cut, which is said below.
             pass
         self._fail("The upstream ended the stream early.")

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from adapters.chat.wire import EMPTY_STRING
 from adapters.gemini.wire import SIGNED, AnswerPart
-from adapters.pivot import joined, on_one_line
+from adapters.values import joined, on_one_line
 
 _encode = msgspec.json.Encoder().encode
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters.pivot import BRACE, first
+from adapters.values import BRACE, first
 
 
 class Web(Struct, gc=False):

@@ -12,7 +12,7 @@ import re
 import msgspec
 
 from adapters.gemini.wire import PartialArg
-from adapters.pivot import NULL, QUOTE, first
+from adapters.values import NULL, QUOTE, first
 
 Step = str | int
 

@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import data_url, read
+from adapters.chat.request import data_url
 from adapters.chat.wire import EMPTY_STRING
 from adapters.errors import InvalidRequest
 from adapters.gemini.wire import SIGNED, Part, Url
-from adapters.pivot import NULL, QUOTE, first
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
+from adapters.values import NULL, QUOTE, first
 
 Made: TypeAlias = dict[str, Any] | Raw
 

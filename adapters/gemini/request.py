@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.chat import fields
-from adapters.chat.request import read, read_all, stops_of
+from adapters.chat.request import read_all, stops_of
 from adapters.chat.wire import JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
@@ -24,9 +24,9 @@ from adapters.gemini.tools import Choice, Tools
 from adapters.gemini.turns import MESSAGES, Conversation
 from adapters.gemini.wire import AudioWish, ImageConfig, Thinking
 from adapters.peek import text_fields
-from adapters.pivot import NULL, first
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
 from adapters.types import Call, Outbound
+from adapters.values import NULL, first
 
 _encode = msgspec.json.Encoder().encode
 _decode_str = msgspec.json.Decoder(str).decode

@@ -12,8 +12,8 @@ from adapters.gemini.blocks import Blocks, folded
 from adapters.gemini.grounding import citations, logprobs
 from adapters.gemini.wire import FINISH, Answer, AnswerPart, Called, Candidate, OutChoice, RawAnswer
 from adapters.google_usage import Tokens, counted
-from adapters.pivot import BRACE, QUOTE, UNREADABLE, first, joined
 from adapters.types import Call, Reply
+from adapters.values import BRACE, QUOTE, UNREADABLE, first, joined
 
 _answer = msgspec.json.Decoder(Answer).decode
 _raws = msgspec.json.Decoder(RawAnswer).decode

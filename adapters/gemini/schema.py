@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.errors import InvalidRequest
+from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -38,7 +39,7 @@ def normalized(schema: Raw, path: str) -> Raw:
     try:
         whole = _decode(schema)
         made = _schema(whole, 0, path)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest("The schema is not a JSON object.", path) from error
     return schema if made == whole else Raw(_encode(made))
 

@@ -23,8 +23,8 @@ from adapters.gemini.partial import Arguments
 from adapters.gemini.response import arguments, blocked, call_id, finish
 from adapters.gemini.wire import Answer, AnswerPart, Called, Candidate, Inline, RawAnswer
 from adapters.google_usage import Tokens, counted
-from adapters.pivot import QUOTE, UNREADABLE, first
 from adapters.types import Call, Usage
+from adapters.values import QUOTE, UNREADABLE, first
 
 _encode = msgspec.json.Encoder().encode
 _answer = msgspec.json.Decoder(Answer).decode

@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import read
 from adapters.chat.wire import EMPTY_OBJECT
 from adapters.errors import InvalidRequest
 from adapters.gemini.schema import normalized
 from adapters.gemini.wire import Function
-from adapters.pivot import ABSENT, BRACE, NULL, first
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
+from adapters.values import ABSENT, BRACE, NULL, first
 
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode

@@ -24,8 +24,8 @@ from adapters.gemini.wire import (
     ToolCall,
     Turn,
 )
-from adapters.pivot import BRACKET, NULL, QUOTE, first, joined
 from adapters.reading import Dropped
+from adapters.values import BRACKET, NULL, QUOTE, first, joined
 
 _LINE = b"\\n"
 

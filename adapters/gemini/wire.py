@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from adapters.chat import wire as chat
 from adapters.chat.wire import Choice, File
 from adapters.google_usage import Tokens
-from adapters.pivot import ABSENT
+from adapters.values import ABSENT
 
 SIGNED = "google:"
 """Stands before the signature in a `thinking` block of ours: signatures of other makers, which Gemini would refuse, are

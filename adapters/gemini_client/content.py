@@ -30,9 +30,9 @@ from adapters.gemini_client.wire import (
     ToolCall,
     ToolText,
 )
-from adapters.pivot import BRACE, NULL, QUOTE, first, joined
 from adapters.reading import Dropped, missing, read, string, under
 from adapters.reasoning import details_of
+from adapters.values import BRACE, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 _contents = msgspec.json.Decoder(list[Content] | Content | str).decode

@@ -19,9 +19,9 @@ from adapters.gemini_client.names import camel
 from adapters.gemini_client.schema import json_schema
 from adapters.gemini_client.wire import CallingConfig, ChatRequest, Declaration, Text, ThinkingConfig
 from adapters.gemini_client.words import BY_BUDGET, WORDS
-from adapters.pivot import ABSENT, BRACE, NULL, first
 from adapters.reading import Dropped, read, under
 from adapters.types import Call, Outbound
+from adapters.values import ABSENT, BRACE, NULL, UNREADABLE, first
 
 _encode = msgspec.json.Encoder().encode
 _int = msgspec.json.Decoder(int).decode
@@ -49,7 +49,7 @@ def to_chat(call: Call) -> Outbound:
             # Values move undecoded, so nothing else would notice broken UTF-8 before the provider does.
             body.decode()
         body = camel(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise peek.malformed(error) from error
     request = _Request(call)
     for name, value in peek.fields(body).items():

@@ -13,17 +13,13 @@ from adapters.gemini_client import signatures
 from adapters.gemini_client.wire import FINISH, Answer, OutCandidate, OutContent, OutPart, OutUsage
 from adapters.packing import FINAL_ANSWER, OPENAI_ITEM
 from adapters.pivot import (
-    BRACE,
-    BRACKET,
     FOREIGN,
     PHASE,
-    QUOTE,
     REDACTED,
     REFUSAL,
     SIGNATURE,
     TEXT,
     THINKING,
-    UNREADABLE,
     Annotation,
     CallPart,
     Choice,
@@ -31,11 +27,11 @@ from adapters.pivot import (
     Piece,
     bad_answer,
     calls_of,
-    first,
     pieces,
     read_completion,
 )
 from adapters.types import Call, Reply, Usage
+from adapters.values import BRACE, BRACKET, QUOTE, UNREADABLE, first
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.errors import InvalidRequest
+from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -27,7 +28,7 @@ def json_schema(schema: Raw) -> Raw:
     """The same as JSON Schema. Raises InvalidRequest where it is no object or too deep."""
     try:
         return Raw(_encode(_schema(_decode(schema), 0)))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest("The schema is not a JSON object.") from error
 
 

@@ -22,23 +22,9 @@ from adapters.gemini_client.response import (
     usage_metadata,
 )
 from adapters.gemini_client.wire import OutCandidate, OutContent, OutPart
-from adapters.pivot import (
-    ABSENT,
-    BRACE,
-    QUOTE,
-    TEXT,
-    CallPart,
-    ChatStream,
-    Choice,
-    FunctionPart,
-    Head,
-    Said,
-    calls_of,
-    first,
-    joined,
-    pieces,
-)
+from adapters.pivot import TEXT, CallPart, ChatStream, Choice, FunctionPart, Head, Said, calls_of, pieces
 from adapters.types import Call
+from adapters.values import ABSENT, BRACE, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 

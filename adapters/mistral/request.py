@@ -13,9 +13,9 @@ from msgspec import Raw
 from adapters import peek
 from adapters.errors import InvalidRequest
 from adapters.mistral.wire import FIM_FIELDS, HARMLESS, MARKS, NOTHING, REFUSED, RENAMED
-from adapters.pivot import ABSENT, BRACKET, NULL, QUOTE, first
 from adapters.reading import Dropped, read
 from adapters.types import Call, Outbound
+from adapters.values import ABSENT, BRACKET, NULL, QUOTE, first
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
@@ -45,10 +45,10 @@ def chat(call: Call) -> Outbound:
             if renamed == name:
                 continue
         out[renamed] = value
-    if first(out.get("tool_choice", ABSENT)) == QUOTE and read(_str, out["tool_choice"]) == "required":
+    if first(out.get("tool_choice", ABSENT)) == QUOTE and read(_str, out["tool_choice"], "tool_choice") == "required":
         out["tool_choice"] = "any"
     if "messages" in out and any(mark in body for mark in MARKS):
-        out["messages"] = _mend(read(_messages, out["messages"]), dropped)
+        out["messages"] = _mend(read(_messages, out["messages"], "messages"), dropped)
     out["model"] = call.model
     return Outbound(_encode(out), dropped=dropped.names())
 
@@ -179,7 +179,7 @@ def fim(call: Call) -> Outbound:
         elif bytes(value) not in NOTHING.get(name, ()) and name != "stream_options":
             dropped.append(name)
     if first(out.get("prompt", ABSENT)) == BRACKET:
-        prompts = read(_prompts, out["prompt"])
+        prompts = read(_prompts, out["prompt"], "prompt")
         if len(prompts) != 1:
             raise InvalidRequest(f"Expected one prompt, got {len(prompts)}.", "prompt")
         out["prompt"] = prompts[0]

@@ -10,8 +10,8 @@ import msgspec
 from adapters import observe
 from adapters.errors import BadAnswer
 from adapters.mistral.wire import CACHED, Counted
-from adapters.pivot import UNREADABLE
 from adapters.types import Call, Usage
+from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode

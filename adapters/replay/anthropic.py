@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from adapters.replay.form import UNREADABLE, Assembled, Form, Json, cut, encode, grow, grown, read
+from adapters.replay.form import Assembled, Form, Json, cut, encode, grow, grown, read
 from adapters.types import Usage
+from adapters.values import UNREADABLE
 
 _ACTS = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
 _GROWS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from adapters.replay.form import (
-    UNREADABLE,
     Assembled,
     Form,
     Json,
@@ -21,6 +20,7 @@ from adapters.replay.form import (
     told,
 )
 from adapters.types import Usage
+from adapters.values import UNREADABLE
 
 _CALLS = ("tool_calls", "function_call")
 

@@ -10,6 +10,7 @@ from adapters import estimate
 from adapters.errors import InvalidRequest
 from adapters.framing.sse import Event, Events
 from adapters.types import Usage
+from adapters.values import UNREADABLE
 
 _STREAM_LIMIT = 64 << 20
 
@@ -17,9 +18,6 @@ Json = dict[str, Any]
 
 _decode = msgspec.json.Decoder(Json).decode
 encode = msgspec.json.Encoder().encode
-
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding strange bytes raises."""
 
 
 class Assembled(msgspec.Struct, frozen=True, gc=False):

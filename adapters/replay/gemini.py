@@ -13,20 +13,9 @@ from typing import Any
 import msgspec
 
 from adapters.gemini_client.response import usage_metadata
-from adapters.replay.form import (
-    UNREADABLE,
-    Assembled,
-    Form,
-    Json,
-    cut,
-    encode,
-    grow,
-    grown,
-    guessed_input,
-    guessed_output,
-    read,
-)
+from adapters.replay.form import Assembled, Form, Json, cut, encode, grow, grown, guessed_input, guessed_output, read
 from adapters.types import Usage
+from adapters.values import UNREADABLE
 
 _WORDS = frozenset(("text", "thought"))
 _KEPT_FIELDS = _WORDS | {"thoughtSignature", "inlineData"}

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from adapters.replay.form import UNREADABLE, Assembled, Form, Json, cut, encode, read
+from adapters.replay.form import Assembled, Form, Json, cut, encode, read
 from adapters.types import Usage
+from adapters.values import UNREADABLE
 
 _KEPT_ITEMS = frozenset(("message", "reasoning"))
 

@@ -6,7 +6,6 @@ import msgspec
 
 from adapters.replay.chat import event, wants_usage
 from adapters.replay.form import (
-    UNREADABLE,
     Assembled,
     Form,
     Json,
@@ -20,6 +19,7 @@ from adapters.replay.form import (
     told,
 )
 from adapters.types import Usage
+from adapters.values import UNREADABLE
 
 
 class _Choice(msgspec.Struct, gc=False):

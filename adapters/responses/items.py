@@ -13,13 +13,11 @@ import msgspec
 from msgspec import Raw
 
 from adapters.chat import turns
-from adapters.chat.request import read
 from adapters.chat.turns import Messages, no_content
 from adapters.chat.wire import EMPTY_STRING, NULL, FunctionCall
 from adapters.errors import InvalidRequest
 from adapters.packing import OPENAI_ITEM
-from adapters.pivot import BRACE, QUOTE, first, joined
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
 from adapters.responses.wire import (
     File,
     ImageUrl,
@@ -28,6 +26,7 @@ from adapters.responses.wire import (
     ToolCall,
     signature_of,
 )
+from adapters.values import BRACE, QUOTE, first, joined
 
 Item = dict[str, Any]
 Placed = tuple[int | None, Item | Raw]

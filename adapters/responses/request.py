@@ -19,17 +19,17 @@ from msgspec import Raw
 from adapters import peek
 from adapters.anthropic.request import HARMLESS
 from adapters.chat import fields
-from adapters.chat.request import format_of, read, read_all
+from adapters.chat.request import format_of, read_all
 from adapters.chat.wire import NULL
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
-from adapters.pivot import BRACE, first
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
 from adapters.responses.items import MESSAGES, Conversation
 from adapters.responses.tools import Tools
 from adapters.responses.wire import reasons
 from adapters.responses_client.request import ENCRYPTED, LOGPROBS
 from adapters.types import Call, Outbound
+from adapters.values import BRACE, first
 
 _encode = msgspec.json.Encoder().encode
 _decode_str = msgspec.json.Decoder(str).decode

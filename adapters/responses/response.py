@@ -22,7 +22,6 @@ from adapters.chat.wire import (
 )
 from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError
 from adapters.packing import OPENAI_ITEM
-from adapters.pivot import BRACKET, UNREADABLE, first
 from adapters.responses.wire import (
     FAILED,
     FINISH,
@@ -36,6 +35,7 @@ from adapters.responses.wire import (
     item_of,
 )
 from adapters.types import Call, Reply, Usage
+from adapters.values import BRACKET, UNREADABLE, first
 
 _encode = msgspec.json.Encoder().encode
 _decode_response = msgspec.json.Decoder(Response).decode

@@ -20,7 +20,6 @@ from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice, Tool
 from adapters.framing.sse import Event
 from adapters.packing import OPENAI_ITEM
-from adapters.pivot import BRACKET, QUOTE, first, on_one_line
 from adapters.responses.response import PARAGRAPH, call_id, cited, event_error, finish_of
 from adapters.responses.wire import (
     AnnotationEvent,
@@ -40,6 +39,7 @@ from adapters.responses.wire import (
     item_of,
 )
 from adapters.types import Call
+from adapters.values import BRACKET, QUOTE, first, on_one_line
 
 _encode = msgspec.json.Encoder().encode
 _decode_type = msgspec.json.Decoder(Typed).decode

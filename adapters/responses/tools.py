@@ -11,12 +11,11 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import read
 from adapters.chat.wire import EMPTY_OBJECT, NULL
 from adapters.errors import InvalidRequest
-from adapters.pivot import BRACE, first
-from adapters.reading import Dropped
+from adapters.reading import Dropped, read
 from adapters.responses_client.tools import NOTHING, SEARCHES
+from adapters.values import BRACE, first
 
 _decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode

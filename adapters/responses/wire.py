@@ -13,8 +13,8 @@ from msgspec import Raw, Struct
 
 from adapters.chat import wire as chat
 from adapters.chat.wire import NULL, FunctionCall
-from adapters.pivot import ABSENT
 from adapters.responses_client.output import INCOMPLETE
+from adapters.values import ABSENT
 
 # What the client sends.
 

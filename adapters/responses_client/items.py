@@ -15,9 +15,9 @@ from msgspec import Raw, Struct
 
 from adapters.errors import InvalidRequest
 from adapters.packing import CALL_SIGNATURE, read_head, unpack
-from adapters.pivot import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 from adapters.reading import Dropped, missing, read, string, under
 from adapters.reasoning import details_of
+from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 _raws = msgspec.json.Decoder(list[Raw]).decode

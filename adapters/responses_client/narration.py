@@ -16,31 +16,25 @@ from msgspec import Raw
 
 from adapters.packing import CALL_SIGNATURE
 from adapters.pivot import (
-    ABSENT,
-    BRACE,
-    BRACKET,
     CITATION,
     FOREIGN,
     FOREIGN_INPUT,
     PHASE,
-    QUOTE,
     REDACTED,
     REFUSAL,
     SIGNATURE,
     TEXT,
     THINKING,
     THOUGHT,
-    UNREADABLE,
     CallPart,
     FunctionPart,
-    first,
     is_complete,
-    joined,
     same_call,
 )
 from adapters.responses_client import output
 from adapters.responses_client.output import encode
 from adapters.types import Call
+from adapters.values import ABSENT, BRACE, BRACKET, QUOTE, UNREADABLE, first, joined
 
 _str = msgspec.json.Decoder(str).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -212,7 +206,7 @@ class Narration:
         live.parts.append(part)
 
     def annotate(self, annotations: Raw, out: list[bytes]) -> None:
-        """Takes the sources of the text before. Raises one of `pivot.UNREADABLE`."""
+        """Takes the sources of the text before. Raises one of `UNREADABLE`."""
         live = self._live
         if type(live) is not _Message or live.kind != TEXT:
             return

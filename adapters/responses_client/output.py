@@ -11,8 +11,9 @@ from msgspec import Raw
 from adapters import peek
 from adapters.errors import InvalidRequest
 from adapters.packing import pack
-from adapters.pivot import ABSENT, BRACKET, NULL, Annotation, first
+from adapters.pivot import Annotation
 from adapters.types import Call, Usage
+from adapters.values import ABSENT, BRACKET, NULL, first
 
 encode = msgspec.json.Encoder().encode
 _annotations = msgspec.json.Decoder(list[Annotation]).decode
@@ -104,7 +105,7 @@ def told(usage: Usage | None) -> dict[str, Any] | None:
 
 
 def annotations_of(raw: Raw) -> list[dict[str, Any]]:
-    """A chat answer's `annotations` as the flat ones of an output text. Raises one of `pivot.UNREADABLE`."""
+    """A chat answer's `annotations` as the flat ones of an output text. Raises one of `UNREADABLE`."""
     if first(raw) != BRACKET:
         return []
     cited = [each.url_citation for each in _annotations(raw)]

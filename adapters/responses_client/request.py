@@ -13,12 +13,12 @@ import msgspec
 from msgspec import Raw
 
 from adapters.errors import InvalidRequest
-from adapters.pivot import ABSENT, BRACE, NULL, QUOTE, first
 from adapters.reading import Dropped, member, missing, read, read_all
 from adapters.responses_client.items import Conversation
 from adapters.responses_client.tools import Tools
 from adapters.responses_client.words import WORDS
 from adapters.types import Call, Outbound
+from adapters.values import ABSENT, BRACE, NULL, QUOTE, first
 
 _encode = msgspec.json.Encoder().encode
 _bool = msgspec.json.Decoder(bool).decode

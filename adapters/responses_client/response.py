@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from adapters import observe
 from adapters.errors import BadAnswer
-from adapters.pivot import ABSENT, BRACE, UNREADABLE, Choice, bad_answer, calls_of, first, pieces, read_completion
+from adapters.pivot import Choice, bad_answer, calls_of, pieces, read_completion
 from adapters.responses_client import output
 from adapters.responses_client.narration import BadCall, Narration, TooLarge
 from adapters.responses_client.tools import custom_tools
 from adapters.types import Call, Reply
+from adapters.values import ABSENT, BRACE, UNREADABLE, first
 
 
 def to_response(call: Call, body: bytes) -> Reply:

@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Raw
 
 from adapters.errors import InvalidRequest
-from adapters.pivot import ABSENT, BRACE, NULL, QUOTE, first
 from adapters.reading import Dropped, member, missing, read, under
+from adapters.values import ABSENT, BRACE, NULL, QUOTE, UNREADABLE, first
 
 _str = msgspec.json.Decoder(str).decode
 _bool = msgspec.json.Decoder(bool).decode
@@ -50,7 +50,7 @@ def custom_tools(body: bytes) -> frozenset[str]:
     """The names of the custom tools in a request, whose calls have free text for their input."""
     try:
         tools = _decode_tooled(body).tools or ()
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         # The request was translated from this body, so this is a value of another type, which names none.
         return frozenset()
     return frozenset(each.name for each in tools if each.type == "custom")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from adapters.values import UNREADABLE
+
 if TYPE_CHECKING:
     from proxy.exchange import Exchange
 
@@ -59,7 +61,7 @@ class Facts(msgspec.Struct, eq=False):
         if found is None:
             try:
                 decoded = _decode(self.x.body) if self.x.body else None
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            except UNREADABLE:
                 decoded = None
             found = self._params = decoded if isinstance(decoded, dict) else {}
         return found

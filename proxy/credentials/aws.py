@@ -16,6 +16,7 @@ import msgspec
 
 from adapters import sigv4
 from adapters.errors import Kind
+from adapters.values import UNREADABLE
 from proxy.config.signing import AwsAssumed
 from proxy.credentials.azure import read_token
 from proxy.credentials.source import Fetched, TokenSource
@@ -182,7 +183,7 @@ def _of_json(host: str, answer: Issued, now: float) -> Fetched[Keys]:
         raise refusal(host, answer.status, "")
     try:
         role = msgspec.json.decode(answer.body, type=_Role)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise UpstreamFailure(Kind.BAD_UPSTREAM, f"{host} gave an answer without keys", sent=True) from error
     until = {"Expiration": role.expiration or ""}
     return _keys(host, role.access_key_id, role.secret_access_key, role.token, until, now)

@@ -8,6 +8,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from adapters.errors import Kind
+from adapters.values import UNREADABLE
 from proxy.errors import UpstreamFailure
 from proxy.seams import Origin, Timeouts, Transport
 
@@ -88,7 +89,7 @@ def oauth_token(host: str, answer: Issued, now: float = 0.0) -> tuple[str, float
             life = float(token.expires_on) - now
         else:
             life = float(3600 if token.expires_in is None else token.expires_in)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (ValueError, *UNREADABLE) as error:
         raise UpstreamFailure(Kind.BAD_UPSTREAM, f"{host} gave an answer without a token", sent=True) from error
     if not token.access_token.isascii() or not token.access_token.isprintable() or not 0 < life < 1e10:
         raise UpstreamFailure(Kind.BAD_UPSTREAM, f"{host} gave a token that cannot be used", sent=True)
@@ -98,7 +99,7 @@ def oauth_token(host: str, answer: Issued, now: float = 0.0) -> tuple[str, float
 def _words(body: bytes) -> str:
     try:
         said = msgspec.json.decode(body, type=_OAuthError)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return ""
     return ": ".join(word for word in (said.error, said.error_description.partition("\n")[0].strip()) if word)
 

@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from adapters.types import Dialect
+from adapters.values import UNREADABLE
 
 _BYTES_PER_TOKEN = 4
 _IMAGE = 1600  # tokens for each run of base64, whatever its size
@@ -54,7 +55,7 @@ def of(body: bytes, dialect: Dialect) -> Need:
         return Need(tokens, 0, True)
     try:
         given = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return Need(tokens, OUTPUT, False)
     limit = given.max_completion_tokens or given.max_tokens or given.max_output_tokens or given.max_tokens_to_sample
     if not limit and given.generationConfig is not None:

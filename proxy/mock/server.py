@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
+from adapters.values import UNREADABLE
 from proxy.errors import StartupError
 from proxy.mock import anthropic, azure, bedrock, cohere, gemini, modes, openai, openai_more, responses
 from proxy.mock.answer import Answer, Incoming, Pairs, Refusal, Route, Stream, Whole, encode
@@ -297,7 +298,7 @@ def _decode(body: bytes, size: int) -> dict[str, Any]:
         raise Refusal(413, f"The request has {size} bytes; {_MAX_JSON} are allowed.")
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise Refusal(400, f"We could not parse the JSON body of your request: {exc}") from None
 
 

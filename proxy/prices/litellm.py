@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from adapters.values import UNREADABLE
 from proxy.errors import PriceError
 from proxy.prices.rates import Entry
 from proxy.prices.table import Table
@@ -105,7 +106,7 @@ def unknown_prices(text: bytes) -> list[str]:
 def _listed(text: bytes) -> dict[str, dict[str, Any]]:
     try:
         return msgspec.json.decode(text, type=dict[str, dict[str, Any]])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise PriceError(f"not a list of prices: {error}") from error
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from adapters.values import UNREADABLE
 from proxy.errors import PriceError
 from proxy.prices.rates import Entry, Price
 
@@ -163,7 +164,7 @@ def decode_table(text: bytes) -> Table:
     """A table from its JSON, every entry checked. Raises PriceError that says where the first mistake is."""
     try:
         whole = msgspec.json.decode(text, type=_Whole)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise PriceError(f"not a table of prices: {error}") from error
     for provider, models in whole.providers.items():
         for model, entry in models.items():
@@ -178,7 +179,7 @@ def read_table(text: bytes) -> Table:
     """A table that was checked before, its entries still encoded. Raises PriceError."""
     try:
         read = msgspec.json.decode(text, type=_File)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise PriceError(f"not a table of prices: {error}") from error
     return Table(read.version, read.providers, read.source, read.date, read.licence)
 

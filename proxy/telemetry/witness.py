@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from adapters.values import UNREADABLE
 from proxy.bodies import Through
 from proxy.seams import Client, Lines
 from proxy.telemetry import names
@@ -88,7 +89,7 @@ def _fields(body: bytes) -> dict[str, msgspec.Raw]:
         return {}
     try:
         return _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return {}
 
 

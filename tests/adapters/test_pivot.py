@@ -7,18 +7,6 @@ from adapters import pivot
 from adapters.errors import BadAnswer
 
 
-def test_the_first_byte_tells_a_values_type() -> None:
-    kinds = [pivot.first(Raw(text)) for text in (b'"a"', b"{}", b"[]", b"null", b"")]
-    assert kinds == [pivot.QUOTE, pivot.BRACE, pivot.BRACKET, pivot.NULL, pivot.NULL]
-
-
-def test_strings_are_joined_without_being_decoded() -> None:
-    texts = [Raw(b'"a\\u00e9"'), Raw(b'""'), Raw(b'"\\n"')]
-    assert bytes(pivot.joined(texts)) == b'"a\\u00e9\\n"'
-    assert bytes(pivot.joined(texts, b"\\n")) == b'"a\\u00e9\\n\\n\\n"'
-    assert bytes(pivot.joined([])) == b'""'
-
-
 def test_prose_is_found_in_its_order() -> None:
     said = pivot.Said(content=Raw(b'"text"'), reasoning_content=Raw(b'"thought"'), refusal=Raw(b'"no"'))
     assert [(kind, bytes(text)) for kind, text in pivot.pieces(said)] == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import msgspec
+import pytest
 
 from adapters import observe
 from adapters.types import Dialect, Usage
@@ -71,3 +72,11 @@ def test_a_tier_inside_the_answers_text_is_no_tier() -> None:
     tap.feed(b"data: " + json.dumps(said).encode() + b"\n\n")
     tap.feed(b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n')
     assert tap.usage() == Usage(1, 2)
+
+
+@pytest.mark.parametrize("dialect", [Dialect.OPENAI_CHAT, Dialect.GEMINI_GENERATE])
+@pytest.mark.parametrize("count", [b"[" * 1900 + b"]" * 1900, b'"\xff"', b"9" * 400, b'"many"'], ids=range(4))
+def test_a_count_that_nobody_can_read_is_none(dialect: Dialect, count: bytes) -> None:
+    tap = observe.tap(dialect)
+    tap.feed(b'data: {"usage":{"prompt_tokens":%b},"usageMetadata":{"promptTokenCount":%b}}\n\n' % (count, count))
+    assert tap.usage() is None

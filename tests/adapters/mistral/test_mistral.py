@@ -219,3 +219,10 @@ def test_cached_tokens_count_by_either_name(details: dict[str, Any]) -> None:
     chunk = {**body, "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}]}
     machine.feed(b"data: " + json.dumps(chunk).encode() + b"\n\ndata: [DONE]\n\n")
     assert machine.usage == Usage(50, 3, 32)
+
+
+@pytest.mark.parametrize(("messages", "path"), [({"is_error": 1}, "messages"), (["is_error"], "messages[0]")])
+def test_what_cannot_be_read_is_told_with_its_path(messages: Any, path: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        sent(messages=messages)
+    assert caught.value.param == path

@@ -1,0 +1,33 @@
+"""JSON values as they came: what tells their type, what stands for an absent one, how strings are joined, and what
+decoding raises. None is decoded here."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding strange bytes raises."""
+
+ABSENT = Raw(b"")
+
+QUOTE, BRACE, BRACKET, NULL = b'"{[n'
+"""First bytes of JSON strings, objects, arrays and null."""
+
+
+def first(raw: Raw) -> int:
+    """The first byte of a value, which tells its JSON type; NULL for an absent one."""
+    return memoryview(raw)[0] if raw else NULL
+
+
+def joined(texts: list[Raw], separator: bytes = b"") -> Raw:
+    """One JSON string made of several, none of them decoded. `separator` is the inside of a JSON string."""
+    if len(texts) == 1:
+        return texts[0]
+    return Raw(b'"%b"' % separator.join([memoryview(text)[1:-1] for text in texts]))
+
+
+def on_one_line(raw: Raw) -> bytes:
+    """A JSON value that an upstream may have spread over several lines, as an event can hold it."""
+    text = bytes(raw)
+    return msgspec.json.format(text, indent=-1) if b"\n" in text or b"\r" in text else text
