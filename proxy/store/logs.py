@@ -16,7 +16,6 @@ BODIES = "bodies"
 _SHOWN = ", ".join(COLUMNS)
 _MOST_COUNTED = 10_000
 _MOST_FEEDBACK = 1_000
-_PURGED_AT_ONCE = 1_000
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,14 +136,16 @@ def entry(connection: Connection, id: str) -> dict[str, Any] | None:
     return None if found is None else dict(found)
 
 
-def purge(connection: Connection, before: int) -> int:
-    """Deletes bodies, entries and exports from before then, some of them; returns how many."""
+def purge(connection: Connection, before: int, most: int = 1000) -> int:
+    """Deletes bodies, entries and exports from before then (Unix milliseconds), so many of each; returns how many."""
     gone = 0
+    skip = " FOR UPDATE SKIP LOCKED" if connection.kind == "postgresql" else ""
     with connection.writing():
         for table, id in (("bodies", "request_id"), ("log_entries", "id"), ("log_exports", "id")):
             gone += connection.execute(
-                f"DELETE FROM {table} WHERE {id} IN (SELECT {id} FROM {table} WHERE at < :before LIMIT :some)",  # noqa: S608
-                {"before": before, "some": _PURGED_AT_ONCE},
+                f"DELETE FROM {table} WHERE {id} IN "  # noqa: S608
+                f"(SELECT {id} FROM {table} WHERE at < :before LIMIT :most{skip})",
+                {"before": before, "most": most},
             ).rowcount
     return gone
 

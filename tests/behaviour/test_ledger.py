@@ -190,11 +190,11 @@ async def test_old_rows_are_deleted_where_the_operator_wants_it(provider: Provid
     async with Rig(openai=provider.url, store=store) as rig:
         await rig.chat()
         await rig.gateway.ledger.flush()
-        await rig.gateway.chores.forget_old()
+        await rig.gateway.chores.upkeep.forget_old()
         assert len(rows_in(database)) == 1
         settings = StoreSettings(retention=0.0)
         rig.gateway.live.file = msgspec.structs.replace(rig.gateway.live.file, store=settings)
-        await rig.gateway.chores.forget_old()
+        await rig.gateway.chores.upkeep.forget_old()
         assert rows_in(database) == []
 
 
