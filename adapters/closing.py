@@ -1,4 +1,4 @@
-"""How a stream that passed through untouched has ended: with an answer, or with its provider's error.
+"""How an answer that passed through untouched has ended: whole, cut short, or with its provider's error.
 
 Errors within a stream come last, so its tail tells, and it is looked at once, when the stream is over. OpenAI's
 imitators end theirs in several ways: with the error alone, with `[DONE]` behind it, or with a last chunk that has an
@@ -7,6 +7,7 @@ imitators end theirs in several ways: with the error alone, with `[DONE]` behind
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +47,32 @@ def remark(dialect: Dialect, rest: bytes) -> UpstreamError | None:
     return None if error is None else in_dialect(dialect, error)
 
 
+def item(dialect: Dialect, tail: bytes) -> UpstreamError | None:
+    """The provider's error as the last item of a stream that is one array; None where that is none. Never raises."""
+    starts = [found.start(1) for found in _ITEM.finditer(tail) if found[2] == b"error"]
+    return remark(dialect, tail[starts[-1] :].rstrip().removesuffix(b"]")) if starts else None
+
+
+def ends_array(tail: bytes) -> bool:
+    """Whether a stream that is one array ends with the array, as far as its tail can tell: from the beginning of an
+    item, if there is one in it, everything must be JSON."""
+    if not tail.rstrip().endswith(b"]"):
+        return False
+    starts = [found.start(1) for found in _ITEM.finditer(tail)]
+    return not starts or any(is_whole(b"[" + tail[start:]) for start in reversed(starts))
+
+
+def is_whole(document: bytes) -> bool:
+    """Whether a JSON document has come to its end."""
+    try:
+        msgspec.json.decode(document, type=msgspec.Raw)
+    except msgspec.MsgspecError:
+        return False
+    except (UnicodeDecodeError, RecursionError):
+        pass  # it is something else that is wrong with it
+    return True
+
+
 def _error(name: bytes, data: bytes) -> UpstreamError | None:
     if b"error" not in data and name != b"error":
         return None
@@ -62,4 +89,8 @@ def _error(name: bytes, data: bytes) -> UpstreamError | None:
     return None
 
 
+_ITEM = re.compile(
+    rb'[\[,]\s*(\{)\s*"(candidates|promptFeedback|usageMetadata|modelVersion|responseId|createTime|error)"\s*:'
+)
+"""How an item of Gemini's arrays begins. No text holds this: its quotation marks would be escaped."""
 _UNREAD = UpstreamError(Kind.BAD_UPSTREAM, 502, "The provider ended the stream with an error.")

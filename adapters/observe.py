@@ -304,11 +304,12 @@ class GeminiTap(Tap):
         return None
 
     def finished(self) -> bool:
-        """Whether a finish reason was seen."""
-        return self._finished
+        """Whether a finish reason was seen, or the reason why there is no answer that could have one."""
+        return self._finished or _GEMINI_BLOCKED in self.tail()
 
 
 _GEMINI_FINISH = b'"finishReason"'
+_GEMINI_BLOCKED = b'"blockReason"'
 _GEMINI_SEAM = -len(_GEMINI_FINISH)
 _GEMINI_USAGE = b'"usageMetadata"'
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from adapters import errors
+from adapters import closing, errors, observe
 from adapters.errors import BadAnswer, Kind
 from adapters.types import Call, Dialect, Outbound, Several, in_words
 from proxy import headers, outbound
@@ -48,6 +48,7 @@ _AT_ONCE = 8  # calls of one request that are under way at a time
 _FRAMES = b"application/vnd.amazon.eventstream"
 _EVENT_STREAM = b"text/event-stream"
 _HTML = b"text/html"
+_JSON = b"application/json"
 _EVENTS = b"content-type: text/event-stream\r\n"
 
 
@@ -201,6 +202,11 @@ class Attempts:
                 return await self._read(x, wire, call, reply, dropped)
             if kind[:9] == _HTML and reply.complete:
                 return await self._page(reply, dropped)
+            if reply.shape.length_at < 0 and kind[:16] == _JSON:
+                if x.dialect is Dialect.GEMINI_STREAM_ARRAY:
+                    return await self._verbatim(x, reply, dropped)
+                if not reply.framed:
+                    return await self._unframed(reply, dropped)
             return _whole(reply, dropped) if reply.complete else await self._verbatim(x, reply, dropped)
         except BaseException:
             reply.finish()
@@ -275,6 +281,7 @@ class Attempts:
         self, x: Exchange, leaf: Leaf, wire: Wire, call: Call | None, reply: Reply, head: bytes
     ) -> Outcome:
         """A stream, once its first event is here. `call` is None where both sides speak the same dialect."""
+        _refuse_packed(reply)
         relay = Events(x, reply, None if call is None else wire.codec.stream(call), self._loop)
         asked = monotonic()
         await relay.prime(leaf.holds or _TIMED in x.headers)
@@ -316,7 +323,17 @@ class Attempts:
             message = "The provider answered with an HTML page; is its address right?"
             raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
         outcome = _whole(reply, dropped)
-        outcome.body = raw
+        outcome.body, outcome.usage = raw, observe.usage_of(raw)
+        return outcome
+
+    async def _unframed(self, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
+        """A JSON answer that ends where its connection does: whether that is its own end, only the document tells."""
+        raw = await reply.gather(self._whole_limit)
+        _refuse_packed(reply)
+        if not closing.is_whole(raw):
+            raise UpstreamFailure(Kind.BAD_UPSTREAM, "The provider's answer broke off.", sent=True)
+        outcome = _whole(reply, dropped)
+        outcome.body, outcome.usage = raw, observe.usage_of(raw)
         return outcome
 
     async def _error(self, x: Exchange, leaf: Leaf, wire: Wire | None, reply: Reply) -> Outcome:
@@ -379,7 +396,7 @@ class Attempts:
     async def _verbatim(self, x: Exchange, reply: Reply, dropped: tuple[str, ...] = ()) -> Outcome:
         """An answer that passes as it is, once its first bytes are here: until then it may still be tried again."""
         outcome = _whole(reply, dropped)
-        if not reply.complete:
+        if not reply.complete or not reply.framed or x.dialect is Dialect.GEMINI_STREAM_ARRAY:
             outcome.relay = relay = Body(x, reply, self._loop)
             asked = monotonic()
             await relay.prime()
@@ -400,6 +417,13 @@ def _counted(call: Call, reply: Reply, field: bytes) -> Call:
     """The call with the tokens that the answer's head counts, if it does."""
     value = reply.shape.value(reply.raw_headers, field) or b""
     return msgspec.structs.replace(call, counted=int(value)) if value.isdigit() and len(value) < 10 else call
+
+
+def _refuse_packed(reply: Reply) -> None:
+    """Refuses what nobody here can tell the end of. Raises UpstreamFailure."""
+    if (reply.shape.value(reply.raw_headers, b"content-encoding") or b"identity") != b"identity":
+        message = "The provider compressed its answer, which it was asked not to do."
+        raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
 
 
 def _whole(reply: Reply, dropped: tuple[str, ...]) -> Outcome:

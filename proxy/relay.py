@@ -424,11 +424,11 @@ class Body:
         self.fault: UpstreamError | None = None
 
     async def prime(self) -> None:
-        """Waits for the first bytes. Raises UpstreamFailure when the body breaks off before them."""
+        """Waits for the first bytes. Raises UpstreamFailure when the body has broken off by then."""
         self._reply.pour(self)
         if not self._ready and not self._ended:
             await self._wait()
-        if self._failure is not None and not self._ready:
+        if self._failure is not None:
             raise self._failure
 
     async def deliver(self, status: int, head: bytes) -> None:
@@ -447,6 +447,8 @@ class Body:
             self._reply.resume()
             client.feed_from(self._reply)
             await self._wait()
+        if self.fault is not None:
+            x.kind = self.fault.kind
 
     def _wait(self) -> asyncio.Future[None]:
         self._waiter = self._loop.create_future()
@@ -460,15 +462,33 @@ class Body:
     def data(self, data: bytes, end: bool) -> None:
         """Takes bytes from upstream."""
         self._tap.feed(data)
+        short = end and self._is_short()
         self._ended = end
         if self._live:
-            self._x.client.write(data, end)
+            self._x.client.write(data, end and not short)
         else:
             self._ready += data
             if len(self._ready) > _ENOUGH and not end:
                 self._reply.pause()
-        if end or not self._live:
+        if short:
+            self.fail(UpstreamFailure(Kind.BAD_UPSTREAM, "The provider's answer broke off.", sent=True))
+        elif end or not self._live:
             self._wake()
+
+    def _is_short(self) -> bool:
+        """Whether a body that its connection's end or an array ends is JSON and stops before its own. Notes the
+        provider's error where that is an array's last item."""
+        reply, tap = self._reply, self._tap
+        if self._x.dialect is Dialect.GEMINI_STREAM_ARRAY:
+            tail = tap.tail()
+            self.fault = closing.item(self._x.dialect, tail)
+            return not closing.ends_array(tail) or not (tap.finished() or self.fault is not None)
+        if reply.framed:
+            return False
+        kind = reply.shape.value(reply.raw_headers, b"content-type") or b""
+        if kind[:16] != b"application/json" or reply.shape.value(reply.raw_headers, b"content-encoding") is not None:
+            return False
+        return tap.tail().rstrip()[-1:] not in (b"}", b"]", b"")
 
     def fail(self, failure: UpstreamFailure) -> None:
         """The upstream broke off."""

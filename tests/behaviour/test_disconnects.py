@@ -173,15 +173,22 @@ async def test_a_client_that_leaves_within_a_big_answer_takes_the_rest_of_it_alo
     assert provider.last.sent < 20_000_000
 
 
-async def test_a_client_that_only_stops_sending_has_left_too(rig: Rig, provider: Provider) -> None:
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_client_that_only_stops_sending_has_left_too(rig: Rig, provider: Provider, moment: str) -> None:
     """A FIN after the request is taken for leaving, as other proxies do: half-closed clients of HTTP are rare, and
     paying for the answers of those that are gone is not."""
-    line = await rig.open("/v1/chat/completions", {**CHAT, "model": steered("gpt-4o", latency=600_000)}, vk="openai")
+    mode, seen = MOMENTS[moment]
+    body = {**CHAT, "model": steered("gpt-4o", **mode), "stream": True}
+    line = await rig.open("/v1/chat/completions", body, vk="openai")
     await provider.until(lambda stats: stats["open"] == 1)
+    if seen:
+        await line.receive(seen)
     assert line.transport is not None
     line.transport.write_eof()
     await line.end()
     await settle(rig, provider)
+    assert provider.stats["aborted"] == 1
+    assert [row["outcome"] for row in await rig.usage()] == ["cancelled"]
 
 
 async def test_a_client_that_leaves_while_the_gateway_connects_leaves_nothing_behind() -> None:

@@ -4,7 +4,8 @@ whole."""
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,7 +14,7 @@ from adapters.errors import Kind
 from tests.behaviour.client import errors_in, events
 from tests.behaviour.rig import CHAT, MESSAGES, Rig
 from tests.behaviour.test_cuts import ANTHROPIC, OPENAI, chat_chunk, message_event
-from tests.fakes.upstream import LAST_CHUNK, SSE, Asked, Script, Scripted, chunk, head
+from tests.fakes.upstream import LAST_CHUNK, SSE, Asked, End, Script, Scripted, chunk, head
 
 GENERATE = {"contents": [{"parts": [{"text": "Hello there"}]}]}
 SAID = {"candidates": [{"content": {"parts": [{"text": "One,"}], "role": "model"}, "index": 0}]}
@@ -121,12 +122,13 @@ class Rigged:
 
     def __init__(self) -> None:
         self.script: Script = []
+        self.play_each: Iterator[Script] | None = None
         self.asked: list[Asked] = []
         self.rig: Rig
 
     def play(self, asked: Asked) -> Script:
         self.asked.append(asked)
-        return self.script
+        return self.script if self.play_each is None else next(self.play_each)
 
     async def ask(self, route: str, **headers: str) -> Any:
         path, body, slug = ROUTES[route]
@@ -205,3 +207,170 @@ async def test_streams_that_end_with_an_error_open_a_breaker(rigged: Rigged, nam
     for target in ("targets[0]", "targets[0]", "targets[1]"):
         answer = await rigged.rig.post(path, body, config=config)
         assert answer.headers["x-portkey-last-used-option-index"] == f"config.{target}"
+
+
+# -- whole answers, cut short
+
+COMPLETION = json.dumps(
+    {
+        "id": "c1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "gpt-4o",
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": 'Grüße, {"a": [1]} '}, "finish_reason": "stop"}
+        ],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 0}},
+    }
+).encode()
+MESSAGE = json.dumps(
+    {
+        "id": "m1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-4-5",
+        "content": [{"type": "text", "text": 'Grüße, {"a": [1]} '}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 9, "output_tokens": 7},
+    }
+).encode()
+WHOLE = {
+    "chat": ("/v1/chat/completions", CHAT, "openai", COMPLETION),
+    "messages": ("/v1/messages", MESSAGES, "anthropic", MESSAGE),
+    "chat to messages": ("/v1/chat/completions", {**CHAT, "model": "claude-sonnet-4-5"}, "anthropic", MESSAGE),
+}
+JSON = "application/json; charset=utf-8"
+
+
+def cut_answer(document: bytes, framing: str, at: int) -> Script:
+    """A whole answer that breaks off after so many bytes."""
+    if framing == "length":
+        return [head(content_type=JSON, content_length=str(len(document))) + document[:at], End.FIN]
+    if framing == "chunked":
+        framed = chunk(document[:at]) if at else b""
+        return [head(content_type=JSON, transfer_encoding="chunked") + framed, End.FIN]
+    plain = head(content_type=JSON) + document[:at]
+    return [plain.replace(b"HTTP/1.1", b"HTTP/1.0") if framing == "HTTP/1.0" else plain, End.FIN]
+
+
+@pytest.mark.parametrize("route", WHOLE)
+async def test_a_whole_answer_cut_anywhere_is_a_failure_and_never_looks_whole(rigged: Rigged, route: str) -> None:
+    path, body, slug, document = WHOLE[route]
+    for framing, step in (("close", 1), ("length", 7), ("chunked", 7), ("HTTP/1.0", 7)):
+        for at in range(0, len(document), step):
+            rigged.script = cut_answer(document, framing, at)
+            answer = await rigged.rig.post(path, body, vk=slug)
+            assert answer.status == 502 or not answer.whole, (framing, at, answer)
+    await rigged.rig.until(lambda: rigged.rig.quiet)
+    assert {row["outcome"] for row in await rigged.rig.usage()} == {"bad_upstream"}
+
+
+@pytest.mark.parametrize("framing", ["close", "HTTP/1.0"])
+async def test_an_answer_that_only_its_connection_ends_passes_as_it_is(rigged: Rigged, framing: str) -> None:
+    for route, size in (("chat", 1), ("messages", 1), ("chat", 300_000)):
+        path, body, slug, document = WHOLE[route]
+        document = document.replace(b"Gr", b"G" * size) + b"\n"
+        rigged.script = cut_answer(document, framing, len(document))
+        answer = await rigged.rig.post(path, body, vk=slug)
+        assert (answer.status, answer.body, answer.whole) == (200, document, True)
+        row = await rigged.last()
+        assert (row["outcome"], row["input_tokens"], row["output_tokens"]) == ("ok", 9, 7)
+
+
+async def test_an_answer_cut_short_is_tried_again(rigged: Rigged) -> None:
+    scripts = iter([cut_answer(COMPLETION, "close", at) for at in (200, len(COMPLETION))])
+    rigged.play_each = scripts
+    config = json.dumps({"virtual_key": "openai", "retry": {"attempts": 1, "on_status_codes": [502]}})
+    answer = await rigged.rig.post("/v1/chat/completions", CHAT, config=config)
+    assert (answer.status, answer.body) == (200, COMPLETION)
+
+
+async def test_json_of_any_other_path_that_stops_short_of_its_end_cuts_the_client_off(rigged: Rigged) -> None:
+    document = b'{"object": "list", "data": [{"id": "file-1"}, {"id": "file-2"}]}'
+    for at in range(1, len(document)):
+        rigged.script = cut_answer(document, "close", at)
+        answer = await rigged.rig.post("/v1/anything", {}, vk="openai")
+        cut = document[at - 1 : at] not in (b"}", b"]")  # what else a body's last byte says, only parsing could tell
+        assert (answer.status == 502 or not answer.whole) is cut, (at, answer)
+    for other in (b"", document, document + b"\n" + document + b"\n"):
+        rigged.script = cut_answer(other, "close", len(other))
+        answer = await rigged.rig.post("/v1/anything", {}, vk="openai")
+        assert (answer.status, answer.body, answer.whole) == (200, other, True)
+
+
+# -- streams without their end
+
+RESPONSES = [CREATED, DELTA, response_event("response.completed", sequence_number=2, response={"status": "completed"})]
+FINISHED = {"candidates": [{**SAID["candidates"][0], "finishReason": "STOP"}]}
+GOOGLES = [data(SAID, "\r\n"), data(FINISHED, "\r\n")]
+ENDLESS = {
+    "chat": OPENAI[:3],
+    "messages": ANTHROPIC[:-1],
+    "responses": RESPONSES[:-1],
+    "gemini": GOOGLES[:1],
+    "messages to chat": OPENAI[:3],
+    "chat to messages": ANTHROPIC[:-1],
+}
+
+
+@pytest.mark.parametrize("framing", ["terminated", "close", "HTTP/1.0"])
+@pytest.mark.parametrize("route", ENDLESS)
+async def test_a_stream_that_closes_in_order_without_its_end_is_an_error(
+    rigged: Rigged, route: str, framing: str
+) -> None:
+    stream = ENDLESS[route]
+    plain = head(content_type=SSE) + b"".join(stream)
+    rigged.script = {
+        "terminated": [streamed(stream), End.FIN],
+        "close": [plain, End.FIN],
+        "HTTP/1.0": [plain.replace(b"HTTP/1.1", b"HTTP/1.0"), End.FIN],
+    }[framing]
+    answer = await rigged.ask(route)
+    found = events(answer.body)
+    assert (answer.status, answer.whole) == (200, True)
+    assert len(errors := errors_in(found) or [each for each in found if each.name == "error"]) == 1
+    assert found[-1] is errors[0]
+    assert (await rigged.last())["outcome"] == "bad_upstream"
+
+
+@pytest.mark.parametrize("route", ENDLESS)
+async def test_a_stream_that_comes_compressed_is_refused_before_anything_is_sent(rigged: Rigged, route: str) -> None:
+    packed = zlib.compress(b"".join(ENDLESS[route]), wbits=31)
+    framed = head(content_type=SSE, content_encoding="gzip", transfer_encoding="chunked") + chunk(packed) + LAST_CHUNK
+    rigged.script = [framed]
+    answer = await rigged.ask(route)
+    assert answer.status == 502
+    assert "compressed" in answer.body.decode()
+    assert (await rigged.last())["outcome"] == "bad_upstream"
+
+
+async def test_a_prompt_that_gemini_blocks_is_an_answer_and_no_broken_stream(rigged: Rigged) -> None:
+    stream = [data({"promptFeedback": {"blockReason": "SAFETY"}}, "\r\n")]
+    rigged.script = [streamed(stream)]
+    answer = await rigged.ask("gemini")
+    assert answer.body == stream[0]
+    assert (await rigged.last())["outcome"] == "ok"
+
+
+ARRAY = "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
+
+
+async def test_a_stream_that_is_one_array_is_whole_only_with_its_end(rigged: Rigged) -> None:
+    call = {"functionCall": {"name": "f", "args": {"list": [{"error": 1}]}}}
+    last = {"candidates": [{"content": {"parts": [call]}, "finishReason": "STOP", "safetyRatings": []}]}
+    document = json.dumps([SAID, last], indent=1).encode()
+    for at in range(1, len(document) + 1):
+        rigged.script = [head(content_type=JSON, transfer_encoding="chunked") + chunk(document[:at]) + LAST_CHUNK]
+        answer = await rigged.rig.post(ARRAY, GENERATE, vk="google")
+        assert (answer.status == 200 and answer.whole) is (at == len(document)), at
+    await rigged.rig.until(lambda: rigged.rig.quiet)
+    assert [row["outcome"] for row in await rigged.rig.usage()].count("ok") == 1
+
+
+async def test_an_array_whose_last_item_is_an_error_is_a_failure(rigged: Rigged) -> None:
+    document = json.dumps([SAID, QUOTA], indent=2).encode() + b"\n"
+    rigged.script = [head(content_type=JSON, transfer_encoding="chunked") + chunk(document) + LAST_CHUNK]
+    answer = await rigged.rig.post(ARRAY, GENERATE, vk="google")
+    assert (answer.status, answer.body, answer.whole) == (200, document, True)
+    row = await rigged.last()
+    assert row["outcome"] == "rate_limited"
