@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from adapters.values import BRACE, UNREADABLE, first
+from adapters.values import BRACE, NULL, UNREADABLE, first
 
 _STEPS = ((1024, "low"), (4096, "medium"))
 """Thinking tokens up to which a budget counts as this effort; what is above counts as high."""
@@ -21,11 +21,19 @@ class _Thinking(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Thinking).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_PLAIN = frozenset(_Thinking.__struct_fields__)
 
 
 def of_budget(budget: int) -> str:
     """The effort that a budget of thinking tokens asks for."""
     return next((effort for limit, effort in _STEPS if budget <= limit), "high")
+
+
+def beside(thinking: Raw) -> dict[str, Raw]:
+    """What a chat request's `thinking`, a JSON object, says beside its type and budget: `display`, and whatever comes
+    to be."""
+    return {name: value for name, value in _fields(thinking).items() if name not in _PLAIN and first(value) != NULL}
 
 
 def implied(thinking: Raw) -> str | None:

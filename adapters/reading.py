@@ -118,6 +118,11 @@ class Dropped(Struct, gc=False):
         if first(value) != NULL and value != FINAL_ANSWER:
             self.add(name)
 
+    def signed(self, value: str | None) -> None:
+        """Adds the signature that Gemini gives with a tool call, and which nobody else has a use for."""
+        if value:
+            self.add("messages[].tool_calls[].function.thought_signature")
+
     def cited(self, value: Raw) -> None:
         """Adds the sources of a block of an assistant's text, which only Claude knows, where it has some."""
         if first(value) == BRACKET and value != _NONE:

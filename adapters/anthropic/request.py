@@ -24,7 +24,7 @@ from adapters.anthropic.parts import text
 from adapters.anthropic.turns import MESSAGES, Conversation
 from adapters.anthropic.wire import JSON_TOOL
 from adapters.chat import fields
-from adapters.chat.request import read_all, stops_of
+from adapters.chat.request import described, read_all, stops_of
 from adapters.chat.wire import NULL, JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
@@ -140,9 +140,13 @@ class _Build:
                 self.dropped.add(name)
 
     def _schema(self, wanted: JsonSchema) -> None:
+        schema = described(wanted, self.dropped)
         if self.traits.structured:
-            self._configure("format", {"type": "json_schema", "schema": wanted.schema})
+            self._configure("format", {"type": "json_schema", "schema": schema})
             return
+        if wanted.strict:
+            # A tool's input is asked for in this form, and not made sure of.
+            self.dropped.add("response_format.json_schema.strict")
         if any(tools.name_of(tool) == JSON_TOOL for tool in self.tools):
             raise InvalidRequest(f"A tool of the name `{JSON_TOOL}` cannot stand beside a response format.", "tools")
         self.tool_choice.need_answer(JSON_TOOL, bool(self.tools))
@@ -150,7 +154,7 @@ class _Build:
             {
                 "name": JSON_TOOL,
                 "description": "Gives the answer. Call it exactly once, with the whole answer as its input.",
-                "input_schema": wanted.schema,
+                "input_schema": schema,
             }
         )
 

@@ -26,6 +26,7 @@ _EXTRAS = ("cache_control", "defer_loading", "allowed_callers", "input_examples"
 
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 _EMPTY = Raw(b"{}")
+_TRUE = Raw(b"true")
 
 _CHOICES = {"auto": {"type": "auto"}, "required": {"type": "any"}, "none": {"type": "none"}}
 _OWN_CHOICES = ("auto", "any", "none", "tool")
@@ -136,7 +137,7 @@ class Choice:
             self._chosen = {"type": "tool", "name": name}
         elif kind in _OWN_CHOICES:
             self._chosen = {**choice, "type": kind}
-            self.single = self.single or self._chosen.pop("disable_parallel_tool_use", None) == b"true"
+            self.single = self.single or self._chosen.pop("disable_parallel_tool_use", None) == _TRUE
         else:
             raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", f"{path}.type")
 

@@ -117,6 +117,8 @@ class Conversation(turns.Conversation[Message]):
             path = f"messages[{index}].function_call"
             return [_tool_use(self._function_id, message.function_call, NULL, path)]
         calls = message.tool_calls or ()
+        for call in calls:
+            self.dropped.signed(call.function.thought_signature)
         return [
             _tool_use(call.id, call.function, call.cache_control, f"messages[{index}].tool_calls[{number}].function")
             for number, call in enumerate(calls)

@@ -135,9 +135,14 @@ def _image(turn: _Turn, block: Block) -> None:
     turn.parts.append(ImagePart(Url(url)))
 
 
-def _document(turn: _Turn, block: Block) -> None:
-    if block.citations and block.citations != _DISABLED:
+def _cite(turn: _Turn, block: Block) -> None:
+    """Names the wish that the model cites this source."""
+    if first(block.citations) != NULL and block.citations != _DISABLED:
         turn.dropped.add("messages[].content[].citations")
+
+
+def _document(turn: _Turn, block: Block) -> None:
+    _cite(turn, block)
     source = _source_of(block)
     read_source = _DOCUMENTS.get(source.type)
     if read_source is None:
@@ -175,6 +180,7 @@ _DOCUMENTS: Mapping[str, Callable[[_Turn, Block, Source], None]] = {
 
 
 def _search_result(turn: _Turn, block: Block) -> None:
+    _cite(turn, block)
     if first(block.source) == QUOTE:
         _describe(turn, block.title, read(_str, block.source))
     else:
@@ -340,8 +346,12 @@ def _assistant(content: Raw, dropped: Dropped) -> list[ChatMessage]:
             said.calls.append(_tool_call(block, dropped, at))
         elif block.type == "thinking" and dropped.thoughts:
             said.thoughts.append(string(block.thinking, f"[{at}].thinking"))
-            if dropped.details and first(block.signature) == QUOTE:
-                said.details += opened(read(_str, block.signature), read(_str, block.thinking))
+            signature = read(_str, block.signature) if first(block.signature) == QUOTE else ""
+            details = opened(signature, read(_str, block.thinking)) if dropped.details else []
+            said.details += details
+            if signature and not details:
+                # The text of a thought is all that such a model takes back.
+                dropped.add("messages[].content[].signature")
         elif block.type in _USER:
             raise InvalidRequest(f"`{block.type}` blocks belong in user messages.", f"[{at}].type")
         elif not (dropped.blocks and _unpacked(said, block)):

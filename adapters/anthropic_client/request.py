@@ -31,7 +31,7 @@ from adapters.anthropic_client.wire import (
     ToolChoice,
 )
 from adapters.anthropic_client.words import WORDS
-from adapters.effort import of_budget
+from adapters.effort import beside, of_budget
 from adapters.errors import InvalidRequest
 from adapters.reading import Dropped, member, missing, read, read_all, string, under
 from adapters.types import Call, Outbound
@@ -223,6 +223,9 @@ def _read_thinking(request: _Request, value: Raw) -> None:
     elif thinking.type == "disabled":
         # Models differ in how they are told not to think, and refuse the other's words.
         request.dropped.add("thinking")
+    if not request.dropped.blocks:
+        for name in beside(value):
+            request.dropped.add(f"thinking.{name}")
     if thinking.type == "enabled":
         request.effort = of_budget(thinking.budget_tokens or 0)
 

@@ -15,13 +15,15 @@ from adapters.anthropic import parts
 from adapters.anthropic.parts import Make
 from adapters.anthropic.turns import Conversation
 from adapters.anthropic.wire import Part
+from adapters.bedrock.models import Family
 from adapters.bedrock.wire import closed
 from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
 from adapters.reading import Dropped, read
 from adapters.values import QUOTE, first
 
-CACHE_POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
+_CACHE_POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
+_AN_HOUR = "1h"
 
 _FORMATS = {
     "text/plain": "txt",
@@ -77,7 +79,12 @@ class _Block(msgspec.Struct, gc=False):
     citations: Raw = NULL
 
 
+class _Mark(msgspec.Struct, gc=False):
+    ttl: str | None = None
+
+
 _encode = msgspec.json.Encoder().encode
+_decode_mark = msgspec.json.Decoder(_Mark).decode
 _decode_block = msgspec.json.Decoder(_Block).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 
@@ -85,11 +92,22 @@ _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 class Blocks:
     """Translates blocks. One per request: names of documents must differ within one."""
 
-    __slots__ = ("_names", "dropped")
+    __slots__ = ("_family", "_names", "dropped")
 
-    def __init__(self, dropped: Dropped) -> None:
+    def __init__(self, dropped: Dropped, of: Family) -> None:
         self.dropped = dropped
+        self._family = of
         self._names: set[str] = set()
+
+    def cache_point(self, mark: Raw, path: str) -> dict[str, Any]:
+        """The block that ends what is cached, for a `cache_control`. Five minutes are everybody's default; a lifetime
+        that the model cannot be told is named."""
+        ttl = read(_decode_mark, mark, path).ttl
+        if ttl == _AN_HOUR and self._family.lasting:
+            return {"cachePoint": {"type": "default", "ttl": ttl}}
+        if ttl not in (None, "5m"):
+            self.dropped.add("cache_control.ttl")
+        return _CACHE_POINT
 
     def all(self, content: Any, path: str) -> list[dict[str, Any]]:
         """Converse's blocks for the content of a turn: a JSON string, or a list of blocks."""
@@ -104,9 +122,13 @@ class Blocks:
             if make is None:
                 self.dropped.add(f"messages[].content[].{block.type[:40]}")
                 continue
+            if block.type == "thinking" and not block.signature and self._family.name == "anthropic":
+                # Claude refuses thoughts that it did not sign.
+                self.dropped.add("messages[].content_blocks[].thinking")
+                continue
             made.append(make(self, block, f"{path}[{index}]"))
             if block.cache_control != NULL:
-                made.append(CACHE_POINT)
+                made.append(self.cache_point(block.cache_control, f"{path}[{index}].cache_control"))
         return made
 
     def _text(self, block: _Block, path: str) -> dict[str, Any]:
@@ -148,7 +170,11 @@ class Blocks:
     def _tool_result(self, block: _Block, path: str) -> dict[str, Any]:
         content = block.content
         said = [] if content in (NULL, EMPTY_STRING) else self.all(content, f"{path}.content")
-        result: dict[str, Any] = {"toolUseId": block.tool_use_id, "content": [b for b in said if b is not CACHE_POINT]}
+        if block.cache_control == NULL and any("cachePoint" in each for each in said):
+            # There is no place for a mark in a result: it stands right behind.
+            block.cache_control = _mark_in(content)
+        shown = [each for each in said if "cachePoint" not in each]
+        result: dict[str, Any] = {"toolUseId": block.tool_use_id, "content": shown}
         if block.is_error:
             result["status"] = "error"
         return {"toolResult": result}
@@ -161,6 +187,12 @@ class Blocks:
 
     def _redacted(self, block: _Block, path: str) -> dict[str, Any]:
         return {"reasoningContent": {"redactedContent": closed(block.data)}}
+
+
+def _mark_in(content: Raw) -> Raw:
+    """The last mark of caching in the blocks of a result."""
+    marks = [block.cache_control for block in map(_decode_block, _decode_raws(content))]
+    return next(mark for mark in reversed(marks) if mark != NULL)
 
 
 _BLOCKS: dict[str, Callable[[Blocks, _Block, str], dict[str, Any]]] = {

@@ -11,12 +11,15 @@ from adapters.anthropic.models import traits
 
 class Family(NamedTuple):
     """`top_k` and `effort` are the paths in `additionalModelRequestFields`, None where there is no such thing.
-    `schema` is how a JSON schema is asked for: `native`ly, by a `tool` that must be called, or in a `prompt`."""
+    `schema` is how a JSON schema is asked for: `native`ly, by a `tool` that must be called, or in a `prompt`.
+    `lasting`: a cache may be told to last an hour
+    (https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html)."""
 
     name: str
     top_k: tuple[str, ...] | None = ("top_k",)
     effort: tuple[str, ...] | None = None
     schema: str = "native"
+    lasting: bool = False
 
 
 _ROWS = (
@@ -47,8 +50,10 @@ def family(model: str) -> Family:
 @lru_cache(maxsize=1024)
 def _family(model: str) -> Family:
     found = next((family for pattern, family in _FAMILIES if pattern.search(model)), _NEWEST)
-    if found.name == "anthropic" and not traits(model).structured:
-        return found._replace(schema="tool")
+    if found.name == "anthropic":
+        # Both came with the same generation.
+        newer = traits(model).structured
+        return found._replace(schema="native" if newer else "tool", lasting=newer)
     return found
 
 

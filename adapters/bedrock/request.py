@@ -19,10 +19,10 @@ from adapters.anthropic.models import traits
 from adapters.anthropic.request import BUDGETS, HARMLESS, budget_within, own_system
 from adapters.anthropic.turns import MESSAGES, Conversation
 from adapters.anthropic.wire import JSON_TOOL
-from adapters.bedrock.blocks import CACHE_POINT, Blocks, Turns
+from adapters.bedrock.blocks import Blocks, Turns
 from adapters.bedrock.models import family
 from adapters.chat import fields
-from adapters.chat.request import read_all, stops_of
+from adapters.chat.request import described, read_all, stops_of
 from adapters.chat.wire import NULL, JsonSchema
 from adapters.effort import implied
 from adapters.errors import InvalidRequest
@@ -41,6 +41,7 @@ _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_tool = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _TIERS = {"auto": "default", "default": "default", "flex": "flex", "priority": "priority", "reserved": "reserved"}
+_TRUE = Raw(b"true")
 _LABEL = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
 """What the service takes as request metadata."""
 
@@ -86,7 +87,7 @@ class _Build:
         conversation, out = self.conversation, self.out
         if conversation is None:
             raise InvalidRequest("The request needs `messages`.", "messages")
-        blocks = Blocks(self.dropped)
+        blocks = Blocks(self.dropped, self.family)
         lines = self._schema()
         system = self._system(conversation, blocks) + [{"text": line} for line in lines]
         if system:
@@ -97,7 +98,7 @@ class _Build:
         ]
         if self.effort is not None:
             self._reason(self.effort, conversation.thoughtless)
-        self._tool_config()
+        self._tool_config(blocks)
         if self.config:
             out["inferenceConfig"] = self.config
         if self.more:
@@ -120,21 +121,26 @@ class _Build:
         if how == "native":
             schema = bytes(wanted.schema).decode()
             structure = {"name": wanted.name or "answer", "schema": schema}
+            if wanted.description:
+                structure["description"] = wanted.description
             textual = {"type": "json_schema", "structure": {"jsonSchema": structure}}
             self.out["outputConfig"] = {"textFormat": textual}
             return []
+        described_schema = described(wanted, self.dropped)
         if how == "prompt":
             # The model is told, and nobody makes sure.
             self.dropped.add("response_format")
-            return [f"{_JSON_LINE} It must fit this JSON schema: {bytes(wanted.schema).decode()}"]
+            return [f"{_JSON_LINE} It must fit this JSON schema: {bytes(described_schema).decode()}"]
+        if wanted.strict:
+            self.dropped.add("response_format.json_schema.strict")
         if any(tools.name_of(tool) == JSON_TOOL for tool in self.tools):
             raise InvalidRequest(f"A tool of the name `{JSON_TOOL}` cannot stand beside a response format.", "tools")
         self.tool_choice.need_answer(JSON_TOOL, bool(self.tools))
         description = "Gives the answer. Call it exactly once, with the whole answer as its input."
-        self.tools.append({"name": JSON_TOOL, "description": description, "input_schema": wanted.schema})
+        self.tools.append({"name": JSON_TOOL, "description": description, "input_schema": described_schema})
         return []
 
-    def _tool_config(self) -> None:
+    def _tool_config(self, blocks: Blocks) -> None:
         choice = self.tool_choice.settle(bool(self.tools)) or {}
         kind = choice.get("type")
         if choice.get("disable_parallel_tool_use"):
@@ -146,7 +152,7 @@ class _Build:
             if "type" in given and "input_schema" not in given:
                 native.append(Raw(_encode(given)))
                 continue
-            specs += _spec(given, self.dropped)
+            specs += _spec(given, blocks)
         if native and self.family.name == "anthropic":
             self.more["tools"] = native
         elif native:
@@ -232,16 +238,17 @@ class _Build:
         more["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
 
-def _spec(given: dict[str, Raw], dropped: Dropped) -> list[dict[str, Any]]:
+def _spec(given: dict[str, Raw], blocks: Blocks) -> list[dict[str, Any]]:
     spec: dict[str, Any] = {"name": given["name"], "inputSchema": {"json": given["input_schema"]}}
     if "description" in given:
         spec["description"] = given["description"]
-    if given.get("strict", NULL) == b"true":
+    if given.get("strict", NULL) == _TRUE:
         spec["strict"] = True
     for name in given.keys() - {"name", "input_schema", "description", "strict", "cache_control", "type"}:
-        dropped.add(f"tools[].{name}")
-    cached = "cache_control" in given
-    return [{"toolSpec": spec}, CACHE_POINT] if cached else [{"toolSpec": spec}]
+        blocks.dropped.add(f"tools[].{name}")
+    if "cache_control" not in given:
+        return [{"toolSpec": spec}]
+    return [{"toolSpec": spec}, blocks.cache_point(given["cache_control"], "tools[].cache_control")]
 
 
 def _used(messages: list[dict[str, Any]]) -> list[str]:

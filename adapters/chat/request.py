@@ -20,6 +20,7 @@ from adapters.values import BRACE, UNREADABLE, first
 
 _T = TypeVar("_T")
 
+_encode = msgspec.json.Encoder().encode
 _decode_stop = msgspec.json.Decoder(str | list[str]).decode
 _decode_str = msgspec.json.Decoder(str).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -82,6 +83,17 @@ def format_of(raw: Raw, path: str) -> tuple[bool, JsonSchema | None]:
     if first(wanted.json_schema.schema) != BRACE:
         raise InvalidRequest("The schema must be an object.", f"{path}.json_schema.schema")
     return False, wanted.json_schema
+
+
+def described(wanted: JsonSchema, dropped: Dropped) -> Raw:
+    """The schema, with the description that stands beside it in it, where there is room for one; else it is named."""
+    if not wanted.description:
+        return wanted.schema
+    fields = _decode_object(wanted.schema)
+    if "description" in fields:
+        dropped.add("response_format.json_schema.description")
+        return wanted.schema
+    return Raw(_encode({**fields, "description": wanted.description}))
 
 
 def input_of(arguments: str | None, path: str) -> Raw:

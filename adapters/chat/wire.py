@@ -25,6 +25,7 @@ class FunctionCall(Struct, gc=False):
 
     name: str
     arguments: str | None = None
+    thought_signature: str | None = None
 
 
 class Message(Struct, forbid_unknown_fields=True, gc=False):
@@ -52,8 +53,12 @@ class File(Struct, gc=False):
 
 
 class JsonSchema(Struct, gc=False):
+    """`name` is a label that no model sees."""
+
     name: str | None = None
     schema: Raw = NULL
+    description: str | None = None
+    strict: bool | None = None
 
 
 class ResponseFormat(Struct, gc=False):

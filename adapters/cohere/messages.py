@@ -21,11 +21,13 @@ _NO_ARGUMENTS = Raw(b'"{}"')
 class Function(Struct, gc=False):
     name: str
     arguments: Raw = ABSENT
+    thought_signature: str | None = None
 
 
 class ToolCall(Struct, gc=False):
     id: str
     function: Function
+    cache_control: Raw = ABSENT
 
 
 class Message(Struct, gc=False):
@@ -39,9 +41,11 @@ class Message(Struct, gc=False):
     refusal: Raw = ABSENT
     audio: Raw = ABSENT
     function_call: Raw = ABSENT
+    cache_control: Raw = ABSENT
 
 
 _BREAKPOINT = "messages[].content[].prompt_cache_breakpoint"
+_SIGNATURE = "messages[].content_blocks[].thinking.signature"
 
 
 class Part(Struct, gc=False):
@@ -51,6 +55,7 @@ class Part(Struct, gc=False):
     image_url: Raw = ABSENT
     document: Raw = ABSENT
     thinking: Raw = ABSENT
+    signature: Raw = ABSENT
     phase: Raw = ABSENT
     citations: Raw = ABSENT
     cache_control: Raw = ABSENT
@@ -82,6 +87,11 @@ def translate(value: Raw, dropped: Dropped) -> list[Made]:
             raise under(f"[{at}]", error) from error
         if first(message.name) != NULL:
             dropped.add("messages[].name")
+        marked = [message.cache_control, *[call.cache_control for call in message.tool_calls or ()]]
+        if any(first(mark) != NULL for mark in marked):
+            dropped.add("cache_control")
+        for call in message.tool_calls or ():
+            dropped.signed(call.function.thought_signature)
     if shown:
         made.append({"role": "user", "content": shown})
     return made
@@ -186,8 +196,14 @@ def _thoughts(message: Message, dropped: Dropped) -> list[Made]:
     found = []
     for raw in message.content_blocks or ():
         block = read(_part, raw)
+        if first(block.cache_control) != NULL:
+            dropped.add("cache_control")
         if block.type == "thinking" and first(block.thinking) == QUOTE:
-            found.append({"type": "thinking", "thinking": block.thinking})
+            if block.thinking != _EMPTY:
+                found.append({"type": "thinking", "thinking": block.thinking})
+            if first(block.signature) == QUOTE and block.signature != _EMPTY:
+                # Cohere signs no thoughts: what another maker's model thought crosses as text.
+                dropped.add(_SIGNATURE)
         elif block.type == "text":
             dropped.phase(block.phase, "messages[].content_blocks[].phase")
             dropped.cited(block.citations)

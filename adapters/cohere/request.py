@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from adapters.chat.request import described
+from adapters.chat.wire import JsonSchema
 from adapters.cohere.messages import translate as messages_of
-from adapters.effort import implied
+from adapters.effort import beside, implied
 from adapters.errors import InvalidRequest
 from adapters.reading import Dropped, member, missing, read, read_all, under
 from adapters.types import Call, Outbound
@@ -23,6 +25,7 @@ _bool = msgspec.json.Decoder(bool).decode
 _stop = msgspec.json.Decoder(str | list[str]).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_json_schema = msgspec.json.Decoder(JsonSchema).decode
 
 _BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 """Thinking tokens for each `reasoning_effort`: Cohere takes a budget and no word."""
@@ -177,10 +180,11 @@ def _response_format(request: _Request, value: Raw) -> None:
         return
     if kind != "json_schema":
         raise InvalidRequest(f"There is no response format `{(kind or '')[:40]}`.", "type")
-    schema = (member(_object, fields, "json_schema") or {}).get("schema", ABSENT)
+    wanted = member(_json_schema, fields, "json_schema")
     made: dict[str, Any] = {"type": "json_object"}
-    if first(schema) == BRACE:
-        made["json_schema"] = schema
+    if wanted is not None and first(wanted.schema) == BRACE:
+        # Cohere holds the model to it, `strict` or not.
+        made["json_schema"] = described(wanted, request.dropped)
     request.out["response_format"] = made
 
 
@@ -201,6 +205,9 @@ def _thinking(request: _Request, value: Raw) -> None:
     budget = fields.get("token_budget", fields.get("budget_tokens", ABSENT))
     if first(budget) != NULL:
         made["token_budget"] = budget
+    for name in beside(value):
+        if name != "token_budget":
+            request.dropped.add(f"thinking.{name}")
     request.out["thinking"] = made
 
 

@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Raw
 
 from adapters.chat import fields
-from adapters.chat.request import read_all, stops_of
+from adapters.chat.request import described, read_all, stops_of
 from adapters.chat.wire import JsonSchema
-from adapters.effort import implied
+from adapters.effort import beside, implied
 from adapters.errors import InvalidRequest
 from adapters.gemini.models import traits
 from adapters.gemini.schema import normalized
@@ -56,6 +56,10 @@ _LEVELS = {
 
 _TIERS = {"auto": None, "default": None, "standard": "standard", "flex": "flex", "priority": "priority"}
 """OpenAI's service tiers in Google's words; None is what Google does anyway."""
+
+_OMITTED = Raw(b'"omitted"')
+_DISPLAYS = (_OMITTED, Raw(b'"summarized"'))
+"""What Anthropic's `thinking` may say of how thoughts are shown: Google's are summaries, or not told."""
 
 _JSON = "application/json"
 _JSON_LINE = "Answer with one valid JSON value and nothing else: no prose around it and no code fence."
@@ -160,7 +164,7 @@ class Build:
         """Asks for JSON: in the request's own words, or, where the model takes those beside no tools, in a prompt."""
         wanted, schema = self.format, None
         if wanted is not None:
-            schema = normalized(wanted.schema, "response_format.json_schema.schema")
+            schema = normalized(described(wanted, self.dropped), "response_format.json_schema.schema")
         elif not self.json_mode:
             return []
         if self.traits.json_with_tools or not (self.tools.declarations or self.tools.native):
@@ -253,7 +257,11 @@ def _thinking(build: Build, name: str, raw: Raw) -> None:
         build.effort = "none"
         return
     build.implied = implied(raw)
-    build.thinking = {"includeThoughts": True}
+    more = beside(raw)
+    build.thinking = {"includeThoughts": more.get("display") != _OMITTED}
+    for other, value in more.items():
+        if other != "display" or value not in _DISPLAYS:
+            build.dropped.add(f"{name}.{other}")
     if thinking.budget_tokens is not None:
         build.thinking["thinkingBudget"] = thinking.budget_tokens
 

@@ -46,8 +46,10 @@ NATIVE: dict[str, str] = {
 }
 """Google's own tools by the names that clients give them."""
 
-_FOREIGN_OPTIONS = frozenset(("web_search", "web_search_preview", "code_interpreter", "file_search"))
-"""Names of OpenAI's, whose options mean nothing to Google."""
+_FOREIGN_OPTIONS = frozenset(("web_search", "web_search_preview", "code_interpreter", "file_search", "code_execution"))
+"""Names of OpenAI's and Anthropic's, whose options mean nothing to Google."""
+_NOTHING_ASKED = (_NULL, Raw(b"false"), Raw(b'["direct"]'))
+"""Values of options that ask for nothing: anybody may call such a tool, by default, and nobody else."""
 
 _MODES = {"auto": "AUTO", "required": "ANY", "any": "ANY", "none": "NONE"}
 
@@ -141,8 +143,8 @@ class Tools:
             raise InvalidRequest(f"A tool of type `{kind[:40]}` cannot reach Google's models.", f"{path}.type")
         options = tool.get(kind, ABSENT)
         if kind not in tool and base in _FOREIGN_OPTIONS:
-            for name in tool:
-                if name not in ("type", "name", "cache_control"):
+            for name, value in tool.items():
+                if name not in ("type", "name", "cache_control") and value not in _NOTHING_ASKED:
                     self.dropped.add(f"tools[].{name}")
         self._own(NATIVE[base], options if first(options) == BRACE else EMPTY_OBJECT)
 

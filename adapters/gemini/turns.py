@@ -13,13 +13,12 @@ from msgspec import Raw
 from adapters.chat import turns
 from adapters.chat.request import input_of
 from adapters.chat.turns import Messages, no_content
-from adapters.chat.wire import EMPTY_STRING
+from adapters.chat.wire import EMPTY_STRING, FunctionCall
 from adapters.errors import InvalidRequest
 from adapters.gemini.models import Traits
 from adapters.gemini.parts import Made, Parts
 from adapters.gemini.wire import (
     UNSIGNED,
-    FunctionCall,
     Message,
     ToolCall,
     Turn,

@@ -36,13 +36,9 @@ class ExtraContent(Struct, gc=False):
     google: GoogleExtra | None = None
 
 
-class FunctionCall(chat.FunctionCall):
-    thought_signature: str | None = None
-
-
 class ToolCall(Struct, gc=False):
     id: str
-    function: FunctionCall
+    function: chat.FunctionCall
     extra_content: ExtraContent | None = None
     cache_control: Raw = ABSENT
 
@@ -58,7 +54,7 @@ class Message(chat.Message):
     """A message, with its calls."""
 
     tool_calls: list[ToolCall] | None = None
-    function_call: FunctionCall | None = None
+    function_call: chat.FunctionCall | None = None
     refusal: Raw = ABSENT
 
 

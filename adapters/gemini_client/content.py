@@ -30,6 +30,7 @@ from adapters.gemini_client.wire import (
     ToolCall,
     ToolText,
 )
+from adapters.known import read_known, shape_of
 from adapters.reading import Dropped, missing, read, string, under
 from adapters.reasoning import details_of
 from adapters.values import BRACE, NULL, QUOTE, first, joined
@@ -39,9 +40,14 @@ _contents = msgspec.json.Decoder(list[Content] | Content | str).decode
 _content = msgspec.json.Decoder(Content | str).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 
+_CONTENT = shape_of(Content)
+
 _EMPTY = Raw(b'""')
 _NULL = Raw(b"null")
 _LINE = b"\\n"
+_WENT_WELL = (None, "OUTCOME_OK", "OUTCOME_UNSPECIFIED")
+_FINE, _FAILED = Raw(b'"```\\n"'), Raw(b'"Error:\\n```\\n"')
+"""What stands before the output of code."""
 _SOUNDS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mp3": "mp3", "audio/mpeg": "mp3"}
 _NAME = "contents[].parts[].inlineData.displayName"
 _ANSWERS = ("output", "result", "error")
@@ -62,7 +68,7 @@ class Messages:
 
     def add_all(self, value: Raw) -> None:
         """Adds `contents`. Raises InvalidRequest with the path below it."""
-        contents = read(_contents, value)
+        contents = read_known(_contents, value, _CONTENT, self.dropped, "contents")
         for at, content in enumerate(contents if isinstance(contents, list) else [contents]):
             given = Content([Part(Raw(_encode(content)))]) if isinstance(content, str) else content
             role = given.role or "user"
@@ -94,6 +100,9 @@ class Messages:
             self.made.append(Text("user", made or _EMPTY))
 
     def _shown(self, part: Part) -> Iterator[dict[str, Any]]:
+        for name, value in (("thought", part.thought), ("thoughtSignature", part.thought_signature)):
+            if value:
+                self.dropped.add(f"contents[].parts[].{name}")
         if part.text:
             yield {"type": "text", "text": part.text}
         elif part.inline_data is not None:
@@ -110,6 +119,8 @@ class Messages:
             raise missing("name", "functionResponse.name")
         content, failed = _told(result.response)
         shown = [each for part in result.parts or () if (each := _picture(part, self.dropped)) is not None]
+        if len(shown) < len(result.parts or ()):
+            self.dropped.add("contents[].parts[].functionResponse.parts")
         made = ToolText(self._answered(result), [{"type": "text", "text": content}, *shown] if shown else content)
         if failed and self.dropped.blocks:
             made.is_error = True
@@ -159,7 +170,7 @@ class Messages:
 class _Said:
     """One content of the model under way."""
 
-    __slots__ = ("_blocks", "_details", "_dropped", "_texts", "_thoughts", "calls")
+    __slots__ = ("_blocks", "_details", "_dropped", "_texts", "_thoughts", "_unsigned", "_whole", "calls")
 
     def __init__(self, dropped: Dropped) -> None:
         self._dropped = dropped
@@ -167,11 +178,14 @@ class _Said:
         self._thoughts: list[Raw] = []
         self._details: list[dict[str, Any]] = []
         self._blocks: list[Any] = []
+        self._unsigned: list[Raw] = []
+        self._whole = False
+        """Whether what the model thought came packed in some signature, and the texts only show it again."""
         self.calls: list[ToolCall] = []
 
     def add(self, part: Part) -> None:
         if part.thought:
-            # What other makers' models thought comes whole with a signature; of Google's only the signature counts.
+            # What other makers' models thought comes whole with a signature, if they sign it.
             self._thought(part)
             return
         self.sign(part)
@@ -182,20 +196,33 @@ class _Said:
         elif part.executable_code is not None and first(part.executable_code.code) == QUOTE:
             self._texts.append(joined([Raw(b'"```python\\n"'), part.executable_code.code, Raw(b'"\\n```\\n"')]))
         elif part.code_execution_result is not None and first(part.code_execution_result.output) == QUOTE:
-            self._texts.append(joined([Raw(b'"```\\n"'), part.code_execution_result.output, Raw(b'"\\n```\\n"')]))
-        elif not part.thought_signature:
+            head = _FINE if part.code_execution_result.outcome in _WENT_WELL else _FAILED
+            self._texts.append(joined([head, part.code_execution_result.output, Raw(b'"\\n```\\n"')]))
+        elif not part.thought_signature or part.inline_data is not None or part.file_data is not None:
             self._dropped.add("contents[].parts[]")
 
     def _thought(self, part: Part) -> None:
+        if part.inline_data is not None or part.file_data is not None:
+            # A sketch on the way to a picture.
+            self._dropped.add("contents[].parts[].thought")
         if self._dropped.thoughts:
             self._thoughts += [part.text] if part.text else []
+            if part.thought_signature:
+                self.sign(part)
         elif not self._dropped.blocks:
             self._dropped.add("contents[].parts[].thought")
         elif part.thought_signature:
-            blocks, signature = signatures.read(part.thought_signature)
+            blocks, signature = self._unpacked(part.thought_signature)
             self._blocks += blocks
             if signature:
                 self._blocks.append(Block("thinking", thinking=part.text or _EMPTY, signature=SIGNED + signature))
+        elif part.text:
+            self._unsigned.append(part.text)
+
+    def _unpacked(self, signature: str) -> tuple[list[Raw], str]:
+        blocks, own = signatures.read(signature)
+        self._whole = self._whole or bool(blocks)
+        return blocks, own
 
     def sign(self, part: Part) -> None:
         """Takes what comes in the signature of a part: before the part, as it was when the model said it."""
@@ -208,10 +235,12 @@ class _Said:
         if not self._dropped.blocks:
             self._dropped.add("contents[].parts[].thoughtSignature")
             return
-        blocks, signature = signatures.read(part.thought_signature)
+        blocks, signature = self._unpacked(part.thought_signature)
         self._blocks += blocks
         if signature and part.function_call is None:
-            self._blocks.append(Block("thinking", thinking=_EMPTY, signature=SIGNED + signature))
+            thought = joined(self._unsigned) if self._unsigned else _EMPTY
+            self._unsigned = []
+            self._blocks.append(Block("thinking", thinking=thought, signature=SIGNED + signature))
 
     def message(self) -> Assistant:
         nothing = _NULL if self.calls else _EMPTY
@@ -221,6 +250,8 @@ class _Said:
             made.reasoning_details = self._details
         elif thought:
             setattr(made, self._dropped.thoughts, thought)
+        if self._unsigned and not self._whole:
+            self._blocks.insert(0, Block("thinking", thinking=joined(self._unsigned)))
         thoughtful = any(isinstance(each, Raw) or each.type != "text" for each in self._blocks)
         if self._dropped.blocks and thoughtful:
             made.content_blocks = self._blocks
@@ -235,9 +266,9 @@ _ROLES: dict[str, Callable[[Messages, list[Part]], None]] = {
 }
 
 
-def system_text(value: Raw) -> Raw:
+def system_text(value: Raw, dropped: Dropped) -> Raw:
     """A system instruction as one JSON string; its parts are joined by line ends."""
-    content = read(_content, value)
+    content = read_known(_content, value, _CONTENT, dropped, "systemInstruction")
     if isinstance(content, str):
         return value
     texts = [string(part.text, f"parts[{at}].text") for at, part in enumerate(content.parts or ())]

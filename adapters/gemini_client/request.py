@@ -19,6 +19,7 @@ from adapters.gemini_client.names import camel
 from adapters.gemini_client.schema import json_schema
 from adapters.gemini_client.wire import CallingConfig, ChatRequest, Declaration, Text, ThinkingConfig
 from adapters.gemini_client.words import BY_BUDGET, WORDS
+from adapters.known import read_known, shape_of
 from adapters.reading import Dropped, read, under
 from adapters.types import Call, Outbound
 from adapters.values import ABSENT, BRACE, NULL, UNREADABLE, first
@@ -34,6 +35,10 @@ _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _declarations = msgspec.json.Decoder(list[Declaration]).decode
 _calling = msgspec.json.Decoder(CallingConfig).decode
 _thinking = msgspec.json.Decoder(ThinkingConfig).decode
+
+_DECLARATION = shape_of(Declaration)
+_CALLING = shape_of(CallingConfig)
+_THINKING = shape_of(ThinkingConfig)
 
 _BUDGETS = ((0, "none"), (1024, "low"), (8192, "medium"))
 """Thinking tokens up to which a budget counts as this effort; what is above counts as high."""
@@ -97,7 +102,9 @@ class _Request:
         functions, mode, allowed = self.functions, self.mode, self.allowed
         if not functions:
             return
-        if allowed and mode in ("ANY", "VALIDATED"):
+        if allowed and mode not in ("ANY", "VALIDATED"):
+            self.dropped.add("toolConfig.functionCallingConfig.allowedFunctionNames")
+        elif allowed:
             # Only these may be called: OpenAI has no word for some of many, but what is not there cannot be.
             functions = [each for each in functions if each["name"] in allowed] or functions
             if functions is self.functions:
@@ -136,7 +143,7 @@ def _contents(request: _Request, value: Raw) -> None:
 
 
 def _system(request: _Request, value: Raw) -> None:
-    request.system = system_text(value)
+    request.system = system_text(value, request.dropped)
 
 
 def _tools(request: _Request, value: Raw) -> None:
@@ -146,7 +153,8 @@ def _tools(request: _Request, value: Raw) -> None:
                 request.dropped.add(f"tools[].{name}")
                 continue
             try:
-                request.functions += [_function(each) for each in read(_declarations, given)]
+                declared = read_known(_declarations, given, _DECLARATION, request.dropped, f"tools[].{name}")
+                request.functions += [_function(each) for each in declared]
             except InvalidRequest as error:
                 raise under(f"[{at}].functionDeclarations", error) from error
 
@@ -167,7 +175,7 @@ def _function(declared: Declaration) -> dict[str, Any]:
 def _tool_config(request: _Request, value: Raw) -> None:
     for name, given in read(_object, value).items():
         if name == "functionCallingConfig":
-            chosen = read(_calling, given)
+            chosen = read_known(_calling, given, _CALLING, request.dropped, f"toolConfig.{name}")
             request.mode, request.allowed = chosen.mode.upper(), chosen.allowed_function_names
         elif name != "includeServerSideToolInvocations":
             request.dropped.add(f"toolConfig.{name}")
@@ -206,7 +214,7 @@ def _top_k(request: _Request, value: Raw) -> None:
 
 
 def _thinks(request: _Request, value: Raw) -> None:
-    wanted = read(_thinking, value)
+    wanted = read_known(_thinking, value, _THINKING, request.dropped, "generationConfig.thinkingConfig")
     if wanted.thinking_level:
         request.out.reasoning_effort = wanted.thinking_level.lower()
     elif wanted.thinking_budget is not None and wanted.thinking_budget >= 0:

@@ -54,11 +54,20 @@ def _schema(node: Any, depth: int) -> Any:
             made[name] = int(value[:18])
         elif not (name == "format" and value == "enum"):
             made[name] = value
+    _order(made, node.get("propertyOrdering", node.get("property_ordering")))
     if made.get("type") == "type_unspecified":
         del made["type"]
     if node.get("nullable") is True:
         _allow_null(made)
     return made
+
+
+def _order(made: dict[str, Any], names: Any) -> None:
+    """Puts properties into the order that the answer's shall have: elsewhere they come as the schema lists them."""
+    properties = made.get("properties")
+    if isinstance(names, list) and isinstance(properties, dict):
+        first = [name for name in names if isinstance(name, str) and name in properties]
+        made["properties"] = {name: properties[name] for name in dict.fromkeys([*first, *properties])}
 
 
 def _allow_null(made: dict[str, Any]) -> None:

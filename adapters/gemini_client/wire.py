@@ -1,6 +1,7 @@
 """The types of both sides: the client's generateContent request and answer, the upstream's chat request.
 
-Only the fields that matter are named. `Raw` values keep the JSON they came in; an empty `Raw` means absent.
+Only the fields that matter are named; what else a client sends is for `adapters.known` to name as lost. `Raw` values
+keep the JSON they came in; an empty `Raw` means absent.
 """
 
 from __future__ import annotations
@@ -14,37 +15,42 @@ from adapters.values import ABSENT
 # What the client sends.
 
 
-class Blob(Struct, gc=False, rename="camel"):
+class Blob(Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     mime_type: str = ""
     data: Raw = ABSENT
     file_uri: Raw = ABSENT
     display_name: str | None = None
 
 
-class Called(Struct, gc=False):
+class Called(Struct, gc=False, forbid_unknown_fields=True):
     name: str = ""
     args: Raw = ABSENT
     id: str | None = None
 
 
-class Shown(Struct, gc=False, rename="camel"):
+class Shown(Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     inline_data: Blob | None = None
     file_data: Blob | None = None
 
 
-class Result(Struct, gc=False):
+class Result(Struct, gc=False, forbid_unknown_fields=True):
     name: str = ""
     response: Raw = ABSENT
     id: str | None = None
     parts: list[Shown] | None = None
 
 
-class Code(Struct, gc=False):
+class Code(Struct, gc=False, forbid_unknown_fields=True):
+    """Code that ran at Google, or what came of it. `language` can be Python's alone, and `id` is a label."""
+
     code: Raw = ABSENT
     output: Raw = ABSENT
+    outcome: str | None = None
+    language: Raw = ABSENT
+    id: Raw = ABSENT
 
 
-class Part(Struct, gc=False, rename="camel"):
+class Part(Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     """Any part: the union of the fields that some kind of it has."""
 
     text: Raw = ABSENT
@@ -58,24 +64,27 @@ class Part(Struct, gc=False, rename="camel"):
     code_execution_result: Code | None = None
 
 
-class Content(Struct, gc=False):
+class Content(Struct, gc=False, forbid_unknown_fields=True):
     parts: list[Part] | None = None
     role: str | None = None
 
 
-class Declaration(Struct, gc=False, rename="camel"):
+class Declaration(Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     name: str
     description: Raw = ABSENT
     parameters: Raw = ABSENT
     parameters_json_schema: Raw = ABSENT
 
 
-class CallingConfig(Struct, gc=False, rename="camel"):
+class CallingConfig(Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     mode: str = "AUTO"
     allowed_function_names: list[str] | None = None
 
 
-class ThinkingConfig(Struct, gc=False, rename="camel"):
+class ThinkingConfig(Struct, gc=False, rename="camel", forbid_unknown_fields=True):
+    """Thoughts are told whenever the model shows them, as parts that say what they are."""
+
+    include_thoughts: bool | None = None
     thinking_budget: int | None = None
     thinking_level: str | None = None
 

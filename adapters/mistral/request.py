@@ -20,6 +20,9 @@ from adapters.values import ABSENT, BRACKET, NULL, QUOTE, first
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
 _messages = msgspec.json.Decoder(list[dict[str, Any]]).decode
+_tools = msgspec.json.Decoder(list[dict[str, Any]]).decode
+
+_CACHED = b'"cache_control"'
 
 _FIT = re.compile(r"[A-Za-z0-9]{9}")
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -47,10 +50,19 @@ def chat(call: Call) -> Outbound:
         out[renamed] = value
     if first(out.get("tool_choice", ABSENT)) == QUOTE and read(_str, out["tool_choice"], "tool_choice") == "required":
         out["tool_choice"] = "any"
+    if "tools" in out and _CACHED in body:
+        out["tools"] = [_unmarked(tool, dropped) for tool in read(_tools, out["tools"])]
     if "messages" in out and any(mark in body for mark in MARKS):
         out["messages"] = _mend(read(_messages, out["messages"], "messages"), dropped)
     out["model"] = call.model
     return Outbound(_encode(out), dropped=dropped.names())
+
+
+def _unmarked(tool: dict[str, Any], dropped: Dropped) -> dict[str, Any]:
+    """The tool without marks of caching, of which Mistral has none."""
+    if tool.pop("cache_control", None) is not None:
+        dropped.add("cache_control")
+    return tool
 
 
 def _mend(messages: list[dict[str, Any]], dropped: Dropped) -> list[dict[str, Any]]:
@@ -70,14 +82,24 @@ def _mend(messages: list[dict[str, Any]], dropped: Dropped) -> list[dict[str, An
             said = [{"type": "text", "text": content}] if isinstance(content, str) and content else content or []
             content = [*thoughts, *said]
         one["content"] = content if content is not None else ""
+        for call in _calls(message):
+            if call.get("cache_control") is not None:
+                dropped.add("cache_control")
+            if isinstance(call.get("function"), dict) and call["function"].get("thought_signature"):
+                dropped.add("messages[].tool_calls[].function.thought_signature")
         for name, value in message.items():
             keep = _KEPT.get(name)
             if keep is not None and value is not None:
                 one[name] = keep(value)
             elif name not in _KNOWN and value is not None:
-                dropped.add(f"messages[].{name}")
+                dropped.add(name if name == "cache_control" else f"messages[].{name}")
         made.append(one)
     return made
+
+
+def _calls(message: dict[str, Any]) -> list[dict[str, Any]]:
+    calls = message.get("tool_calls")
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
 _MARKS = ("cache_control", "prompt_cache_breakpoint")
@@ -89,9 +111,15 @@ def _thoughts(blocks: Any, dropped: Dropped) -> list[dict[str, Any]]:
     found = []
     for block in blocks if isinstance(blocks, list) else ():
         kind = block.get("type") if isinstance(block, dict) else None
+        if kind is not None and block.get("cache_control") is not None:
+            dropped.add("cache_control")
         if kind == "thinking":
             words = [{"type": "text", "text": str(block.get("thinking", ""))}]
-            found.append({"type": "thinking", "thinking": words, "closed": True})
+            if words[0]["text"]:
+                found.append({"type": "thinking", "thinking": words, "closed": True})
+            if block.get("signature"):
+                # Mistral signs no thoughts: what another maker's model thought crosses as text.
+                dropped.add("messages[].content_blocks[].thinking.signature")
         elif kind != "text":
             dropped.add(f"messages[].content_blocks[].{kind}")
         else:
@@ -162,7 +190,7 @@ _KEPT: Mapping[str, Callable[[Any], Any]] = {
     "name": _same,
     "prefix": _same,
 }
-_KNOWN = frozenset(("role", "content", "content_blocks", "is_error", "refusal", "annotations", "audio", *_KEPT))
+_KNOWN = frozenset(("role", "content", "content_blocks", "is_error", "refusal", "annotations", *_KEPT))
 """Fields of messages that are read above, or say nothing that `content` does not say."""
 
 

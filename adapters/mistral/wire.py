@@ -31,7 +31,7 @@ HARMLESS: Mapping[str, tuple[bytes, ...] | None] = {
 
 MARKS = (
     b'"content_blocks"', b'"developer"', b'"tool_call_id"', b'"tool_calls"', b'"refusal"', b'"annotations"', b'"file"',
-    b'"input_audio"', b'"cache_control"', b'"prompt_cache_breakpoint"', b'"is_error"',
+    b'"input_audio"', b'"cache_control"', b'"prompt_cache_breakpoint"', b'"is_error"', b'"audio"',
 )  # fmt: skip
 """What in a body says that its messages must be looked into."""
 

@@ -121,6 +121,9 @@ class Conversation(turns.Conversation[Message]):
                 tell(self, block, f"{path}[{number}]")
             if block.cache_control != NULL:
                 self.dropped.add("cache_control")
+            if block.prompt_cache_breakpoint != NULL:
+                # Responses have them on what goes in alone.
+                self.dropped.add("messages[].content[].prompt_cache_breakpoint")
 
     def _text(self, block: Part, path: str) -> None:
         text = block.refusal if block.type == "refusal" else block.text
@@ -178,6 +181,7 @@ class Conversation(turns.Conversation[Message]):
             return {"type": "custom_tool_call", "call_id": call.id, **named}
         if call.function is None:
             raise InvalidRequest("A tool call needs `function`.", f"{path}.function")
+        self.dropped.signed(call.function.thought_signature)
         return _function_call(call.id, call.function)
 
     # -- results

@@ -21,7 +21,7 @@ from adapters.anthropic.request import HARMLESS
 from adapters.chat import fields
 from adapters.chat.request import format_of, read_all
 from adapters.chat.wire import NULL
-from adapters.effort import implied
+from adapters.effort import beside, implied
 from adapters.errors import InvalidRequest
 from adapters.reading import Dropped, read
 from adapters.responses.items import MESSAGES, Conversation
@@ -40,6 +40,8 @@ _decode_bool = msgspec.json.Decoder(bool).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _DISABLED = Raw(b'"disabled"')
+_OMITTED = Raw(b'"omitted"')
+_SUMMARIZED = Raw(b'"summarized"')
 _SCHEMA_NAME = "answer"
 """What a schema is called that came without a name, which OpenAI insists on."""
 
@@ -105,6 +107,8 @@ class _Build:
         if reasoning.get("effort") is not None and self.call.blocks and reasoning["effort"] != "none":
             # A client further on can show what the model thinks; OpenAI tells it to those who ask.
             reasoning.setdefault("summary", "auto")
+        if reasoning.get("summary") == _OMITTED:
+            del reasoning["summary"]
         if reasoning:
             self.out["reasoning"] = reasoning
         if reasons(self.call.model):
@@ -119,6 +123,12 @@ class _Build:
         elif read(_decode_object, self.thinking, "thinking").get("type") == _DISABLED:
             # Models differ in how they are told not to think, and refuse the other's words.
             self.dropped.add("thinking")
+            return
+        for name, value in beside(self.thinking).items():
+            if name == "display" and value in (_OMITTED, _SUMMARIZED):
+                self.reasoning.setdefault("summary", _OMITTED if value == _OMITTED else "auto")
+            else:
+                self.dropped.add(f"thinking.{name}")
 
 
 def translate(call: Call) -> Outbound:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from adapters.errors import InvalidRequest
 from adapters.packing import CALL_SIGNATURE, read_head, unpack
@@ -27,6 +27,7 @@ _EMPTY = Raw(b'""')
 _NULL = Raw(b"null")
 _LINE = b"\\n"
 _DIRECT = b'"direct"'
+_NOTHING = Raw(b"[]")
 
 Message = dict[str, Any]
 
@@ -48,6 +49,7 @@ class Item(Struct, gc=False):
     phase: Raw = ABSENT
     namespace: str | None = None
     caller: Raw = ABSENT
+    asynchronous: bool | None = field(default=None, name="async")
 
 
 class Part(Struct, gc=False):
@@ -151,6 +153,9 @@ class Conversation:
         if first(part.prompt_cache_breakpoint) != NULL:
             if self.dropped.blocks:
                 made["cache_control"] = {"type": "ephemeral"}
+                if b'"ttl"' in bytes(part.prompt_cache_breakpoint):
+                    # OpenAI's are other lifetimes than Anthropic's.
+                    self.dropped.add("input[].content[].prompt_cache_breakpoint.ttl")
             else:
                 self.dropped.add("input[].content[].prompt_cache_breakpoint")
         return made
@@ -169,19 +174,25 @@ class Conversation:
             self._blocks.append(Raw(b'{"type":"text","text":%b}' % text))
 
     def _reasoning(self, item: Item) -> None:
+        packed = unpack(item.encrypted_content) if item.encrypted_content else None
         if self.dropped.thoughts:
             told = item.content if first(item.content) == BRACKET else item.summary
             parts = read(_parts, told) if first(told) == BRACKET else []
             assistant = self._open_assistant()
             assistant["thoughts"] += [part.text for part in parts if first(part.text) == QUOTE]
-            if self.dropped.details and item.encrypted_content:
-                assistant["details"] += details_of(unpack(item.encrypted_content) or ())
+            details = details_of(packed or ()) if self.dropped.details else []
+            assistant["details"] += details
+            if item.encrypted_content and not details and (packed is None or any(map(_is_sealed, packed))):
+                self.dropped.add("input[].encrypted_content")
             return
-        packed = unpack(item.encrypted_content) if item.encrypted_content else None
         if packed is None or not self.dropped.blocks:
             if item.encrypted_content:
                 # Another maker's, or one that this upstream has no place for.
                 self.dropped.add("input[].encrypted_content")
+            else:
+                for name, told in (("content", item.content), ("summary", item.summary)):
+                    if first(told) == BRACKET and told != _NOTHING:
+                        self.dropped.add(f"input[].{name}")
             return
         self._open_assistant()
         for block in packed:
@@ -205,6 +216,8 @@ class Conversation:
                 raise missing(name)
         if item.namespace:
             self.dropped.add("input[].namespace")
+        if item.asynchronous:
+            self.dropped.add("input[].async")
         self._called(item)
         function = {"name": item.name, "arguments": _EMPTY_OBJECT if arguments == _EMPTY else arguments}
         call = {"id": item.call_id, "type": "function", "function": function}
@@ -267,6 +280,12 @@ class Conversation:
         if self._shown:
             self.messages.append({"role": "user", "content": self._shown})
             self._shown = []
+
+
+def _is_sealed(block: Raw) -> bool:
+    """Whether a block that came back packed says more than the text of a thought."""
+    head = read_head(block)
+    return head.type != "thinking" or bool(head.signature)
 
 
 _EMPTY_OBJECT = Raw(b'"{}"')

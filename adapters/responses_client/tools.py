@@ -30,7 +30,8 @@ _FREE_TEXT = {
 }
 NOTHING = Raw(b'{"type":"object","properties":{}}')
 _FUNCTION = frozenset(("type", "name", "description", "parameters", "strict"))
-_NOTHING_ASKED = (b"null", b"false")
+_CUSTOM = frozenset(("type", "name", "description", "format"))
+_NOTHING_ASKED = (b"null", b"false", b'["direct"]')
 SEARCHES = ("web_search", "web_search_preview")
 
 
@@ -104,12 +105,16 @@ class Tools:
         function["parameters"] = parameters if first(parameters) == BRACE else NOTHING
         if member(_bool, fields, "strict"):
             function["strict"] = True
-        for name in fields.keys() - _FUNCTION:
-            if bytes(fields[name]) not in _NOTHING_ASKED:
-                self.dropped.add(f"tools[].{name}")
+        self._name_others(fields, _FUNCTION)
         return {"type": "function", "function": function}
 
+    def _name_others(self, fields: Mapping[str, Raw], known: frozenset[str]) -> None:
+        for name in fields.keys() - known:
+            if bytes(fields[name]) not in _NOTHING_ASKED:
+                self.dropped.add(f"tools[].{name}")
+
     def _custom(self, fields: Mapping[str, Raw]) -> dict[str, Any]:
+        self._name_others(fields, _CUSTOM)
         description = member(_str, fields, "description") or ""
         form = member(_object, fields, "format") or {}
         if member(_str, form, "type") == "grammar":

@@ -291,10 +291,7 @@ _CLIENTS = (Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI_GENERATE, Dialect.OPENAI_
 
 
 def _as_kept(side: Side, item: Item) -> Item:
-    """Gemini's clients send back thoughts for their signatures, which is all that Google looks at. Clients of Responses
-    tell failures in words."""
-    if item[0] == "thought" and side.dialect is Dialect.GEMINI_GENERATE:
-        return ("thought", "", item[2])
+    """Clients of Responses tell failures in words."""
     if item[0] == "result" and item[3] and side.dialect is Dialect.OPENAI_RESPONSES:
         alone = len(item[2]) == 1
         told = [("text", f"Error:\n{item[2][0][1]}")] if alone else [("text", "Error:"), *item[2]]

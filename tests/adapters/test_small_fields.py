@@ -114,3 +114,125 @@ def test_a_refusal_in_a_history_is_said(upstream: Dialect) -> None:
     refused = {"role": "assistant", "content": None, "refusal": "I will not."}
     made, _ = said(CHAT, upstream, messages=[ASKED, refused, ASKED])
     assert made["messages"][1]["content"] == "I will not."
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
+def formatted(upstream: Dialect, model: str, schema: dict[str, Any], **more: Any) -> tuple[str, tuple[str, ...]]:
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, **more}}
+    body = json.dumps({"model": model, "messages": [ASKED], "response_format": wanted}).encode()
+    out = codec(CHAT, upstream).request(Call(CHAT, model, False, body, "0a1b", 1))
+    return out.body.decode(), out.dropped
+
+
+STRICT = [
+    (ANTHROPIC, "claude-sonnet-4-5", ()),
+    (ANTHROPIC, "claude-sonnet-4-0", ("response_format.json_schema.strict",)),
+    (GEMINI, "gemini-2.5-flash", ()),
+    (CONVERSE, "anthropic.claude-sonnet-4-5-20250929-v1:0", ()),
+    (CONVERSE, "amazon.nova-pro-v1:0", ("response_format.json_schema.strict",)),
+    (CONVERSE, "cohere.command-r-v1:0", ("response_format",)),
+    (COHERE, "command-a", ()),
+    (RESPONSES, "o3-pro", ()),
+]
+
+
+@pytest.mark.parametrize(("upstream", "model", "dropped"), STRICT)
+def test_a_schemas_strictness_is_named_where_nobody_holds_the_model_to_it(
+    upstream: Dialect, model: str, dropped: tuple[str, ...]
+) -> None:
+    assert formatted(upstream, model, SCHEMA, strict=True)[1] == dropped
+
+
+@pytest.mark.parametrize(("upstream", "model"), [each[:2] for each in STRICT])
+def test_a_schemas_description_comes_along(upstream: Dialect, model: str) -> None:
+    assert "Mark" in formatted(upstream, model, SCHEMA, description="Mark")[0]
+    made, dropped = formatted(upstream, model, {**SCHEMA, "description": "own"}, description="Mark")
+    assert "Mark" in made or "response_format.json_schema.description" in dropped
+    assert "own" in made
+
+
+@pytest.mark.parametrize(
+    ("model", "points", "dropped"),
+    [
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", {"type": "default", "ttl": "1h"}, ()),
+        ("amazon.nova-pro-v1:0", {"type": "default"}, ("cache_control.ttl",)),
+    ],
+)
+def test_an_hour_of_caching_is_told_to_those_who_know_it(
+    model: str, points: dict[str, Any], dropped: tuple[str, ...]
+) -> None:
+    hour = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    inner = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "x", **hour}]}
+    body = {
+        "model": model,
+        "max_tokens": 9,
+        "system": [{"type": "text", "text": "s", **hour}],
+        "tools": [{"name": "f", "input_schema": SCHEMA, **hour}],
+        "messages": [ASKED, {"role": "assistant", "content": [USE]}, {"role": "user", "content": [inner]}],
+    }
+    out = codec(ANTHROPIC, CONVERSE).request(Call(ANTHROPIC, model, False, json.dumps(body).encode(), "0a1b", 1))
+    made = json.loads(out.body)
+    point = {"cachePoint": points}
+    assert (made["system"][-1], made["toolConfig"]["tools"][-1]) == (point, point)
+    # In a result there is no place for it: it stands right behind.
+    result, mark = made["messages"][-1]["content"]
+    assert (result["toolResult"]["content"], mark) == ([{"text": "x"}], point)
+    assert out.dropped == dropped
+
+
+def test_strict_tools_reach_bedrock() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": SCHEMA, "strict": True}}
+    made, dropped = said(CHAT, CONVERSE, messages=[ASKED], tools=[tool])
+    assert made["toolConfig"]["tools"][0]["toolSpec"]["strict"] is True
+    assert dropped == ()
+
+
+def test_anthropics_own_choice_of_one_call_stays_one_call() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
+    choice = {"type": "auto", "disable_parallel_tool_use": True}
+    made, _ = said(CHAT, ANTHROPIC, messages=[ASKED], tools=[tool], tool_choice=choice)
+    assert made["tool_choice"] == choice
+
+
+@pytest.mark.parametrize("display", ["summarized", "omitted"])
+def test_how_thoughts_are_shown_is_told_or_named(display: str) -> None:
+    asked = {"messages": [ASKED], "thinking": {"type": "enabled", "budget_tokens": 1024, "display": display}}
+    made, dropped = said(ANTHROPIC, GEMINI, **asked)
+    assert made["generationConfig"]["thinkingConfig"]["includeThoughts"] is (display == "summarized")
+    assert "thinking.display" not in dropped
+    made, dropped = said(ANTHROPIC, RESPONSES, **asked)
+    assert made["reasoning"].get("summary") == ("auto" if display == "summarized" else None)
+    assert "thinking.display" not in dropped
+    for upstream in (COHERE, CHAT):
+        assert "thinking.display" in said(ANTHROPIC, upstream, **asked)[1]
+
+
+@pytest.mark.parametrize("upstream", [COHERE, MISTRAL])
+def test_a_thoughts_signature_is_named_where_there_are_none(upstream: Dialect) -> None:
+    thought = {"type": "thinking", "thinking": "Hm", "signature": "s"}
+    history = [ASKED, {"role": "assistant", "content": [thought, {"type": "text", "text": "a"}]}, ASKED]
+    made, dropped = said(ANTHROPIC, upstream, messages=history)
+    assert "Hm" in json.dumps(made["messages"][1])
+    assert dropped == ("messages[].content[].signature",)
+    thought["signature"] = ""
+    assert said(ANTHROPIC, upstream, messages=history)[1] == ()
+
+
+@pytest.mark.parametrize("upstream", [ANTHROPIC, CONVERSE, COHERE, MISTRAL, RESPONSES])
+def test_the_signature_of_geminis_call_is_named_to_everybody_else(upstream: Dialect) -> None:
+    call = {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln"}
+    turns = [{"role": "user", "parts": [{"text": "?"}]}, {"role": "model", "parts": [call]}]
+    body = json.dumps({"contents": turns}).encode()
+    out = codec(Dialect.GEMINI_GENERATE, upstream).request(Call(Dialect.GEMINI_GENERATE, "m", False, body, "0a1b", 1))
+    assert out.dropped == ("contents[].parts[].thoughtSignature",)
+
+
+def test_options_of_anthropics_code_execution_are_named_to_google() -> None:
+    tool = {"type": "code_execution_20260120", "name": "code_execution", "allowed_callers": ["direct"]}
+    assert said(ANTHROPIC, GEMINI, messages=[ASKED], tools=[tool])[1] == ()
+    tool["defer_loading"] = True
+    made, dropped = said(ANTHROPIC, GEMINI, messages=[ASKED], tools=[tool])
+    assert made["tools"] == [{"codeExecution": {}}]
+    assert dropped == ("tools[].defer_loading",)

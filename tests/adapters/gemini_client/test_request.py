@@ -172,7 +172,7 @@ def test_googles_signatures_go_on_to_google() -> None:
     )[0]
     assert made["content"] == "So."
     assert made["content_blocks"] == [
-        {"type": "thinking", "thinking": "", "signature": "google:s1"},
+        {"type": "thinking", "thinking": "Hm", "signature": "google:s1"},
         {"type": "text", "text": "So."},
     ]
     assert made["tool_calls"][0]["function"]["thought_signature"] == "s2"

@@ -1,0 +1,66 @@
+"""Reading what has fields that no codec knows: they are left out, and named.
+
+Where the structs of a request forbid unknown fields, a request without any costs nothing more. One that has some is
+read once more, without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import msgspec
+from msgspec import Raw, Struct
+
+from adapters.reading import Dropped, read
+from adapters.values import BRACE, BRACKET, NULL, first
+
+_T = TypeVar("_T")
+
+Shape = Mapping[str, Any]
+"""The fields that an object may have; each value is the shape of what it holds, itself or as the items of an array, or
+None for what is not looked into."""
+
+_encode = msgspec.json.Encoder().encode
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_items = msgspec.json.Decoder(list[Raw]).decode
+_FALSE = Raw(b"false")
+
+
+def shape_of(struct: type[Struct]) -> Shape:
+    """The shape that a struct decodes, with those of the structs in it."""
+    hints = get_type_hints(struct)
+    return {each.encode_name: _inner(hints[each.name]) for each in msgspec.structs.fields(struct)}
+
+
+def _inner(hint: Any) -> Shape | None:
+    if isinstance(hint, type) and issubclass(hint, Struct):
+        return shape_of(hint)
+    return next((found for each in get_args(hint) if (found := _inner(each)) is not None), None)
+
+
+def read_known(decode: Callable[[Raw], _T], value: Raw, shape: Shape, dropped: Dropped, path: str) -> _T:
+    """The decoded value, without fields that its `shape` does not have: those are named below `path`, unless they are
+    null or false. Raises InvalidRequest with the path of what else is wrong."""
+    try:
+        return decode(value)
+    except msgspec.ValidationError:
+        # Either a field is wrong, which is found again below, or one is unknown.
+        return read(decode, read(lambda raw: _without(raw, shape, dropped, path), value))
+
+
+def _without(value: Raw, shape: Shape, dropped: Dropped, path: str) -> Raw:
+    kind = first(value)
+    if kind == BRACKET:
+        return Raw(_encode([_without(item, shape, dropped, f"{path}[]") for item in _items(value)]))
+    if kind != BRACE:
+        return value
+    kept: dict[str, Raw] = {}
+    for name, each in _object(value).items():
+        if name not in shape:
+            if first(each) != NULL and each != _FALSE:
+                dropped.add(f"{path}.{name}")
+            continue
+        inner = shape[name]
+        kept[name] = each if inner is None else _without(each, inner, dropped, f"{path}.{name}")
+    return Raw(_encode(kept))
