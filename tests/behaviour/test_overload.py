@@ -16,6 +16,7 @@ from proxy.app import overload
 from proxy.app.container import Container
 from proxy.config.settings import OverloadSettings
 from tests.behaviour.client import ask, request
+from tests.behaviour.overload import good, provider, steps
 from tests.behaviour.rig import CHAT, MESSAGES, Rig, api_key
 from tests.fakes.upstream import SSE_HEAD, Scripted, chunk, ok
 
@@ -243,3 +244,13 @@ def test_the_innermost_limit_of_a_container_holds(tmp_path: Path, names: tuple[s
 
 def test_where_nothing_says_which_container_there_is_none(tmp_path: Path) -> None:
     assert Container.find(tmp_path, tmp_path / "missing") is None
+
+
+@pytest.mark.parametrize("by", ["key", "worker"])
+async def test_three_times_what_fits_is_served_as_far_as_it_fits_and_nothing_is_left(by: str) -> None:
+    async with provider() as upstream:
+        found = await steps(upstream, by, 0.4, places=8, connections=32)
+    assert good(found, by), found
+    assert found["3x"]["statuses"][200] > 0
+    assert sum(found["3x"]["statuses"].values()) > found["3x"]["statuses"][200]
+    assert found["3x"]["memory_mb"] < found["1x"]["memory_mb"] + 32
