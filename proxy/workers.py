@@ -23,6 +23,7 @@ from gunicorn.workers.base import Worker
 
 from proxy.config.file import FileConfig
 from proxy.config.hosts import in_url
+from proxy.datalock import DataLock
 from proxy.errors import LoopwayError, StartupError
 from proxy.limits import Memory
 from proxy.ports import ApiKeyRow
@@ -49,7 +50,9 @@ class Setup:
         store_url: str,
         bootstrap: tuple[ApiKeyRow, ...],
         memory: Memory | None = None,
+        lock: DataLock | None = None,
     ) -> None:
+        self.lock = lock
         self.file = file
         self.path = path
         self.load = load

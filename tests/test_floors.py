@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "budgets",
         "loglevel",
     ),  # policy: state, no sockets
-    ("transport", "store", "journal", "redis_link", "leases", "bodies"),  # bytes to providers and to disk
+    ("transport", "store", "journal", "redis_link", "leases", "bodies", "datalock"),  # bytes to providers and to disk
     ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "race", "resume", "cache", "forward"),
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin", "explain", "download"),  # the life of a request
     ("server",),  # the edge

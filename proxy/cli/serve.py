@@ -9,7 +9,8 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from time import time
@@ -21,12 +22,14 @@ import msgspec
 from proxy.cli import environment
 from proxy.config.file import FileConfig, load
 from proxy.config.hosts import in_url
+from proxy.datalock import DataLock
 from proxy.errors import StartupError
 from proxy.ports import ApiKeyRow, Secret, VirtualKeyRow
 from proxy.prices import vendored
 from proxy.store import migrate, open_store
 from proxy.vault import Vault
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _DEMO_TOKEN = "lw-demo-key"  # noqa: S105 - printed for everyone to try, for a provider that only echoes
 
 
@@ -105,7 +108,7 @@ def run(
     from proxy.limits import supervisor_memory
     from proxy.workers import Application, Setup, listeners, raise_descriptors
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDING:
         signal.signal(number, _leave)  # until the supervisor takes over
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     vendored()  # likewise
@@ -115,25 +118,26 @@ def run(
     _log_to_stderr(file.logs.level)
     for warning in file.warnings:
         logging.getLogger("loopway").warning("%s", warning)
-    _prepare(data)
+    lock = _prepare(data)
     url = environment.store_of(file, data)
     if file.redis.url is not None:
         from proxy.redis_link import check_url  # eight megabytes, for those who have one
 
         check_url(file.redis.url.reveal(), "redis.url")
     migrate(url)
-    bootstrap, made = _bootstrap(url, data, file)
-    if made is not None:  # said as soon as it is stored: whatever fails now, nothing could show it again
-        click.echo(f"The first start made an admin key. It is shown once:\n\n    {made}\n")
-        sys.stdout.flush()
-    setup = Setup(file, path, reader, data, url, bootstrap)
+    bootstrap = _bootstrap(url, data, file)
+    setup = Setup(file, path, reader, data, url, bootstrap, lock=lock)
     server = file.server
     bound = listeners(server.host, server.port, file.telemetry.metrics_port if file.telemetry.metrics else None)
     address = f"http://{in_url(server.host)}:{bound[0].getsockname()[1]}"
     click.echo(banner(address) if banner else f"Loopway listens on {address} with {setup.workers} worker(s).")
     sys.stdout.flush()
     setup.memory = supervisor_memory(setup.workers, data / "budgets")
-    Application(setup, bound).run()
+    try:
+        Application(setup, bound).run()
+    finally:
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)  # told once more while the interpreter ends, which has no handlers
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -148,17 +152,21 @@ def _has_telemetry() -> bool:
         return False
 
 
-def _prepare(data: Path) -> None:
-    """Makes the data directory if it is missing. Raises StartupError if this user cannot write there, which is how
-    containers fail whose volume belongs to somebody else."""
+def _prepare(data: Path) -> DataLock:
+    """Makes the data directory if it is missing, and takes it. Raises StartupError if another gateway has it, or if
+    this user cannot write there, which is how containers fail whose volume belongs to somebody else."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = DataLock(data)
+        if os.environ.get("GUNICORN_PID") != str(os.getppid()):  # else the supervisor does, when that one lets go of it
+            lock.claim()
         _clear(data / "run")
     except OSError as error:
         raise StartupError(
             f"cannot write to the data directory {data}: {error.strerror}; give it to user {os.geteuid()},"
             " or name another one with --data or LOOPWAY_DATA"
         ) from error
+    return lock
 
 
 def _clear(run: Path) -> None:
@@ -170,36 +178,48 @@ def _clear(run: Path) -> None:
             stale.unlink(missing_ok=True)
 
 
-def _bootstrap(url: str, data: Path, file: FileConfig) -> tuple[tuple[ApiKeyRow, ...], str | None]:
-    """The admin key: from the environment, or made by the first start and kept as a hash. Returns also what was made.
+@contextmanager
+def _not_to_be_ended() -> Iterator[None]:
+    """Who tells this process to stop is heard when it is over."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
+def _bootstrap(url: str, data: Path, file: FileConfig) -> tuple[ApiKeyRow, ...]:
+    """The admin key: from the environment, or made by the first start, told, and kept as a hash.
 
     Opening the store here also proves that the master key fits it, before anything listens.
     """
     vault = Vault.open(data, os.environ)
     store = open_store(url, vault)
 
-    async def first() -> str | None:
+    async def first() -> None:
         try:
-            token = os.environ.get("LOOPWAY_ADMIN_KEY")
-            if token or any("admin" in key.scopes for key in file.api_keys):
-                return None
+            if os.environ.get("LOOPWAY_ADMIN_KEY") or any("admin" in key.scopes for key in file.api_keys):
+                return
             if any("admin" in key.scopes for key in (await store.rows()).api_keys):
-                return None
+                return
             made = f"lw-{secrets.token_urlsafe(32)}"
             row = ApiKeyRow(id="admin", name="admin", digest=_digest(made), scopes=("admin",), created_at=int(time()))
-            await store.insert_api_key(row)
-            return made
+            # Said as soon as it is stored: whatever fails now, nothing could show it again.
+            with _not_to_be_ended():
+                await store.insert_api_key(row)
+                click.echo(f"The first start made an admin key. It is shown once:\n\n    {made}\n")
+                sys.stdout.flush()
         finally:
             await store.close()
 
-    made = asyncio.run(first())
+    asyncio.run(first())
     token = os.environ.get("LOOPWAY_ADMIN_KEY")
     if not token:
-        return (), made
+        return ()
     if len(token) < 16:
         raise StartupError("LOOPWAY_ADMIN_KEY is shorter than 16 characters; make a longer one")
     row = ApiKeyRow(id="bootstrap", name="LOOPWAY_ADMIN_KEY", digest=_digest(token), scopes=("admin",), origin="file")
-    return (row,), None
+    return (row,)
 
 
 def _digest(token: str) -> str:

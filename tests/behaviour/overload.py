@@ -262,6 +262,9 @@ async def provider() -> AsyncIterator[int]:
         yield port
     finally:
         procs.end(running)
+        for pipe in (running.stdin, running.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 async def takes(port: int, seconds: float) -> None:

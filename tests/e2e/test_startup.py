@@ -6,12 +6,14 @@ import base64
 import os
 import signal
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fakes.gateway import Gateway, Launch, Upstream, standard
+from tests.fakes.gateway import OPENAI_SLUG, Gateway, Launch, Upstream, standard
 
 
 @pytest.fixture
@@ -127,6 +129,55 @@ def test_told_to_stop_while_it_starts_it_exits_with_0(
     gateway.send(number)
     assert gateway.wait() == 0, gateway.log()
     assert "Traceback" not in gateway.log()
+
+
+def heeds_the_end(pid: int) -> bool:
+    """Whether a process has a handler for SIGTERM, as Python's first lines of it have set one."""
+    caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("later", [0.0, 0.15, 0.4])
+def test_told_to_stop_from_its_first_line_on_it_exits_with_0_and_leaves_nobody(later: float, tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, {}, workers=2)
+    gateway.spawn()
+    gateway.until(lambda: heeds_the_end(gateway.pid), "it can be told to end")
+    time.sleep(later)  # whatever it does by then
+    children = gateway.workers()
+    gateway.send(signal.SIGHUP)
+    gateway.send(signal.SIGTERM)
+    assert gateway.wait() == 0, gateway.log()
+    assert "Traceback" not in gateway.log()
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_second_gateway_in_one_data_directory_is_told_whose_it_is(launch: Launch, refused: Any) -> None:
+    gateway = launch({})
+    said = refused({}, data=gateway.data)
+    assert len(said.splitlines()) == 1
+    assert f"process {gateway.pid}" in said
+    assert str(gateway.data) in said
+    assert "--data" in said
+    assert gateway.get("/readyz").status_code == 200
+    gateway.upgrade()
+    gateway.until(
+        lambda: (gateway.data / "lock").read_text() == f"{gateway.pid}\n", "the new program has the directory"
+    )
+    assert f"process {gateway.pid}" in refused({}, data=gateway.data)
+
+
+def test_a_gateway_that_only_lets_requests_finish_keeps_no_other_from_its_directory(
+    launch: Launch, upstream: Upstream
+) -> None:
+    gateway = launch(standard(upstream.url))
+    with ThreadPoolExecutor(1) as pool:
+        slow = {"model": "gpt-4o::latency=1500", "messages": [{"role": "user", "content": "Hello"}]}
+        answer = pool.submit(gateway.post, "/v1/chat/completions", slow, headers={"x-portkey-virtual-key": OPENAI_SLUG})
+        upstream.until(lambda stats: stats["requests"] == 1)
+        gateway.send(signal.SIGTERM)
+        again = launch(standard(upstream.url), data=gateway.data)
+        assert again.get("/readyz").status_code == 200
+        assert answer.result().status_code == 200
 
 
 def test_what_is_not_configured_is_not_loaded(launch: Launch) -> None:
