@@ -18,6 +18,7 @@ VALUE_LENGTH = 128
 """Characters of a value at most; the rest is cut off."""
 
 _MAX_PAIRS = 256
+_NUL = rb"\u0000"  # as JSON has it
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_text = msgspec.json.Decoder(str).decode
@@ -26,16 +27,23 @@ _decode_text = msgspec.json.Decoder(str).decode
 def read(headers: Mapping[bytes, bytes], own: Mapping[str, str], user: bytes = b"") -> dict[str, str]:
     """The metadata of a request. `own` is the API key's, `user` the body's field `user` as JSON text."""
     found: dict[str, str] = {}
-    baggage = headers.get(b"baggage")
+    baggage = headers.get(b"baggage", b"")
     if baggage:
         found.update(_pairs(baggage))
-    given = headers.get(b"x-portkey-metadata")
+    given = headers.get(b"x-portkey-metadata", b"")
     if given:
         found.update(_object(given))
     found.update(own)
     if user and "_user" not in found:
         found.update(_user(user))
+    if _NUL in given or _NUL in user or b"%00" in baggage:
+        return {_storable(name): _storable(value) for name, value in found.items()}
     return found
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL has no text, and reads no JSON, with a NUL in it."""
+    return text.replace("\0", "\ufffd")
 
 
 def _object(text: bytes) -> Iterator[tuple[str, str]]:

@@ -358,8 +358,10 @@ def _metadata(connection: Connection, parameter: str, name: str, parameters: dic
     """The value of a metadata field. The name is a parameter, in a JSON path for SQLite."""
     if connection.kind == "postgresql":
         parameters[parameter] = name
-        return f"CAST(metadata AS json) ->> CAST(:{parameter} AS text)"
-    parameters[parameter] = '$."' + name.replace('"', "") + '"'
+        # Rows of earlier versions may have a NUL somewhere, and then PostgreSQL would read none of them.
+        readable = "CASE WHEN POSITION('\\u0000' IN metadata) = 0 THEN CAST(metadata AS json) END"
+        return f"({readable} ->> CAST(:{parameter} AS text))"
+    parameters[parameter] = '$."' + name.replace('"', "").replace("\0", "") + '"'
     return f"json_extract(metadata, :{parameter})"
 
 

@@ -37,6 +37,13 @@ def test_only_strings_are_values_and_long_ones_are_cut() -> None:
     assert read(given, {}) == {"s": "x" * VALUE_LENGTH}
 
 
+def test_no_name_and_no_value_has_a_nul() -> None:
+    headers = {**_sent({"a\0": "b\0", "c": "\\u0000"}), b"baggage": b"x%00=%00y"}
+    assert read(headers, {}, b'"u\\u0000"') == {
+        "a\ufffd": "b\ufffd", "c": "\\u0000", "x\ufffd": "\ufffdy", "_user": "u\ufffd"
+    }  # fmt: skip
+
+
 def test_the_bodys_user_is_the_user_unless_metadata_names_one() -> None:
     assert read({}, {}, b'"ada"') == {"_user": "ada"}
     assert read(_sent({"_user": "bob"}), {}, b'"ada"') == {"_user": "bob"}

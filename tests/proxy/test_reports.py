@@ -466,3 +466,14 @@ async def test_old_sums_are_deleted_a_day_at_a_time_and_old_feedback_with_old_ro
         left = await store.run("reports", sums, ("day",), Filter())
         assert {day: one["requests"] for (day,), one in left.items()} == dict(sorted(every.items())[gone:])
     assert await store.run("reports", ledger_jobs.forget_sums, before) == 0
+
+
+async def test_a_row_with_a_nul_in_its_metadata_hides_no_other(store: SqlStore) -> None:
+    odd = [{"te\0am": "x"}, {"team": "a", "user": "a\0b"}, {"team": "c"}]
+    rows = [ROWS[0] | {"request_id": f"odd{n}", "at": START, "metadata": json.dumps(one)} for n, one in enumerate(odd)]
+    await store.append_usage([tuple(row.values()) for row in rows])
+    for by in (("metadata:team", "key"), ("metadata:team", "day"), ("metadata:user",), ("metadata:te\0am", "model")):
+        found = await store.run("reports", sums, by, Filter(until=START + DAY // 2))
+        assert sum(one["requests"] for one in found.values()) >= 3
+    (counted,) = (await store.run("reports", sums, (), Filter(until=START + 1, metadata=(("team", "c"),)))).values()
+    assert counted["requests"] == 1
