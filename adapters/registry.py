@@ -43,7 +43,7 @@ IDENTITY = Identity(openai_errors.read)
 GEMINI_IDENTITY = Identity(google_errors.read)
 """The same between Gemini's clients and Google."""
 
-_CLIENTS: dict[Dialect, Codec] = {
+CLIENTS: dict[Dialect, Codec] = {
     Dialect.OPENAI_COMPLETIONS: COMPLETIONS_TO_CHAT,
     Dialect.OPENAI_RESPONSES: RESPONSES_TO_CHAT,
     Dialect.ANTHROPIC_MESSAGES: MESSAGES_TO_CHAT,
@@ -52,26 +52,27 @@ _CLIENTS: dict[Dialect, Codec] = {
 }
 """Clients' dialects on chat upstreams."""
 
-_UPSTREAMS: dict[Dialect, Codec] = {
+UPSTREAMS: dict[Dialect, Codec] = {
     Dialect.ANTHROPIC_MESSAGES: CHAT_TO_MESSAGES,
     Dialect.GEMINI_GENERATE: CHAT_TO_GEMINI,
-    Dialect.VERTEX_ANTHROPIC: CHAT_TO_RAW,
     Dialect.BEDROCK_CONVERSE: CHAT_TO_CONVERSE,
     Dialect.COHERE_CHAT: CHAT_TO_COHERE,
     Dialect.MISTRAL_CHAT: CHAT_TO_MISTRAL,
+    Dialect.VERTEX_ANTHROPIC: CHAT_TO_RAW,
     Dialect.OPENAI_RESPONSES: CHAT_TO_RESPONSES,
 }
-"""Upstreams' dialects for chat clients."""
+"""Upstreams' dialects for chat clients. Where a provider has several, the first serves, but that Responses come after
+whatever else there is."""
 
 _EMBEDDINGS = (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS)
-_CHATS = (Dialect.OPENAI_CHAT, Dialect.VERTEX_ENDPOINT, Dialect.VERTEX_OPENAPI)
+CHATS = (Dialect.OPENAI_CHAT, Dialect.VERTEX_ENDPOINT, Dialect.VERTEX_OPENAPI)
 """Upstreams that speak chat, at whatever address."""
 
 CODECS: dict[tuple[Dialect, Dialect], Codec] = {
-    **{(client, up): Chain(first, second) for client, first in _CLIENTS.items() for up, second in _UPSTREAMS.items()},
-    **{(client, up): first for client, first in _CLIENTS.items() for up in _CHATS},
-    **{(Dialect.OPENAI_CHAT, up): IDENTITY for up in _CHATS},
-    **{(Dialect.OPENAI_CHAT, up): second for up, second in _UPSTREAMS.items()},
+    **{(client, up): Chain(first, second) for client, first in CLIENTS.items() for up, second in UPSTREAMS.items()},
+    **{(client, up): first for client, first in CLIENTS.items() for up in CHATS},
+    **{(Dialect.OPENAI_CHAT, up): IDENTITY for up in CHATS},
+    **{(Dialect.OPENAI_CHAT, up): second for up, second in UPSTREAMS.items()},
     # What is shorter than by way of chat.
     **{(each, each): IDENTITY for each in Dialect if each is not Dialect.PASSTHROUGH},
     (Dialect.ANTHROPIC_MESSAGES, Dialect.BEDROCK_ANTHROPIC): MESSAGES_TO_INVOKE,

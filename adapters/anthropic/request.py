@@ -36,7 +36,6 @@ _encode = msgspec.json.Encoder().encode
 _decode_str = msgspec.json.Decoder(str).decode
 _decode_int = msgspec.json.Decoder(int).decode
 _decode_float = msgspec.json.Decoder(float).decode
-_decode_bool = msgspec.json.Decoder(bool).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_system = msgspec.json.Decoder(str | list[Raw]).decode
 

@@ -35,7 +35,6 @@ _decode_any = msgspec.json.Decoder().decode
 _decode_str = msgspec.json.Decoder(str).decode
 _decode_int = msgspec.json.Decoder(int).decode
 _decode_float = msgspec.json.Decoder(float).decode
-_decode_bool = msgspec.json.Decoder(bool).decode
 _decode_betas = msgspec.json.Decoder(str | list[str]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_tool = msgspec.json.Decoder(dict[str, Raw]).decode

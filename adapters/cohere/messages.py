@@ -65,7 +65,6 @@ class Part(Struct, gc=False):
 _messages = msgspec.json.Decoder(list[Message]).decode
 _parts = msgspec.json.Decoder(list[Part]).decode
 _part = msgspec.json.Decoder(Part).decode
-_url = msgspec.json.Decoder(Raw | dict[str, Raw]).decode
 
 Made = dict[str, Any]
 

@@ -20,8 +20,6 @@ from adapters.reasoning import details_of
 from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
-_raws = msgspec.json.Decoder(list[Raw]).decode
-_str = msgspec.json.Decoder(str).decode
 
 _EMPTY = Raw(b'""')
 _NULL = Raw(b"null")

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
+from adapters.registry import CHATS, UPSTREAMS
 from adapters.types import Dialect
 
-_CHATS = (
-    Dialect.OPENAI_CHAT,
-    Dialect.ANTHROPIC_MESSAGES,
-    Dialect.GEMINI_GENERATE,
-    Dialect.BEDROCK_CONVERSE,
-    Dialect.COHERE_CHAT,
-    Dialect.MISTRAL_CHAT,
-    Dialect.VERTEX_ANTHROPIC,
-    Dialect.VERTEX_ENDPOINT,
-    Dialect.VERTEX_OPENAPI,
-)
+_CHATS = (CHATS[0], *(each for each in UPSTREAMS if each is not Dialect.OPENAI_RESPONSES), *CHATS[1:])
 _ALL_CHATS = (*_CHATS, Dialect.OPENAI_RESPONSES)
 """Responses come last here: where there is chat as well, they are for the models that have nothing else."""
 SERVED_BY: dict[Dialect, tuple[Dialect, ...]] = {
