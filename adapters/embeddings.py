@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import observe, openai_errors, peek
+from adapters import counting, openai_errors, peek
 from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
 from adapters.types import Call, Outbound, Reply, StreamDecoder, Usage
@@ -191,9 +191,9 @@ class ToFloats:
         except UNREADABLE as error:
             raise BadAnswer("The provider's answer holds no embeddings.") from error
         if not _wants_base64(call):
-            return Reply(body, observe.usage_of(body))
+            return Reply(body, counting.usage_of(body))
         data = [{"object": "embedding", "index": each.index, "embedding": _as_base64(each.embedding)} for each in found]
-        return Reply(peek.with_params(body, {"data": data}), observe.usage_of(body))
+        return Reply(peek.with_params(body, {"data": data}), counting.usage_of(body))
 
     def stream(self, call: Call) -> StreamDecoder:
         """Embeddings are not streamed: a provider that does so all the same is passed on as it is."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters import embeddings, google_errors, google_usage, observe, openai_errors, peek
+from adapters import counting, embeddings, google_errors, google_usage, openai_errors, peek
 from adapters.chain import Verbatim
 from adapters.embeddings import Item
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
@@ -241,7 +241,7 @@ class Renamed(_AtGoogle):
 
     def response(self, call: Call, body: bytes) -> Reply:
         """The body as it is."""
-        return Reply(body, observe.usage_of(body))
+        return Reply(body, counting.usage_of(body))
 
 
 _raw_requests = msgspec.json.Decoder(list[dict[str, Raw]]).decode
@@ -293,7 +293,7 @@ class GeminiToEmbeddings:
         if not vectors:
             raise BadAnswer("The provider's answer holds no embeddings.")
         answer: dict[str, Any] = {"embeddings": vectors} if self._batch else {"embedding": vectors[0]}
-        return Reply(_encode(answer), observe.usage_of(body))
+        return Reply(_encode(answer), counting.usage_of(body))
 
     def stream(self, call: Call) -> StreamDecoder:
         """Embeddings do not stream."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from adapters.types import Count, TierName, Usage
+from adapters.types import Count, Rare, TierName, Usage
 
 
 class Modality(Struct, gc=False, rename="camel"):
@@ -35,6 +35,7 @@ decode = msgspec.json.Decoder(Tokens).decode
 def counted(tokens: Tokens) -> Usage:
     """What Google's own tools read counts as input, thoughts as output."""
     prompt, answer = tokens.prompt_tokens_details, tokens.candidates_tokens_details
+    seen, shown = _of(prompt, "VIDEO"), _of(answer, "VIDEO")
     return Usage(
         tokens.prompt_token_count + tokens.tool_use_prompt_token_count,
         tokens.candidates_token_count + tokens.thoughts_token_count,
@@ -47,6 +48,7 @@ def counted(tokens: Tokens) -> Usage:
         _of(prompt, "IMAGE"),
         _of(answer, "IMAGE"),
         tokens.service_tier,
+        rare=Rare(video_input=seen, video_output=shown) if seen or shown else None,
     )
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from adapters import google_usage
-from adapters.types import Count, CountAsFloat, Dialect, TierName, Usage
+from adapters import google_usage, pieces
+from adapters.counting import Tokens, decode_tokens, usage_from, usage_of, with_rare
+from adapters.types import Dialect, Rare, Usage
 from adapters.values import UNREADABLE
 
 _HEAD = 2048
@@ -20,132 +21,6 @@ _KEPT = 4096
 _SMALL = 128
 
 
-class _Prompt(msgspec.Struct, gc=False):
-    cached_tokens: Count | None = None
-    cache_write_tokens: Count | None = None
-    audio_tokens: Count | None = None
-    image_tokens: Count | None = None
-
-
-class _Completion(msgspec.Struct, gc=False):
-    reasoning_tokens: Count | None = None
-    thinking_tokens: Count | None = None
-    audio_tokens: Count | None = None
-    image_tokens: Count | None = None
-
-
-class _Written(msgspec.Struct, gc=False):
-    ephemeral_1h_input_tokens: Count | None = None
-
-
-class _Searched(msgspec.Struct, gc=False):
-    web_search_requests: Count | None = None
-
-
-class _Tokens(msgspec.Struct, gc=False):
-    # Both vendors' names side by side; which are set says whose they are.
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
-    total_tokens: Count | None = None  # all that some embeddings and rankings tell
-    prompt_tokens_details: _Prompt | None = None
-    completion_tokens_details: _Completion | None = None
-    input_tokens: Count | None = None
-    output_tokens: Count | None = None
-    cache_read_input_tokens: Count | None = None
-    cache_creation_input_tokens: Count | None = None
-    cache_creation: _Written | None = None
-    input_tokens_details: _Prompt | None = None
-    output_tokens_details: _Completion | None = None
-    service_tier: TierName | None = None
-    server_tool_use: _Searched | None = None
-    # OpenAI's transcriptions: their own name for the details, or no tokens at all.
-    input_token_details: _Prompt | None = None
-    seconds: CountAsFloat | None = None
-
-
-class _Body(msgspec.Struct, gc=False):
-    usage: _Tokens | None = None
-    service_tier: TierName | None = None
-    usageMetadata: google_usage.Tokens | None = None
-
-
-_decode_body = msgspec.json.Decoder(_Body).decode
-_decode_tokens = msgspec.json.Decoder(_Tokens).decode
-
-
-def usage_of(body: bytes) -> Usage | None:
-    """The usage object of a whole JSON answer, or None where there is none."""
-    try:
-        answer = _decode_body(body)
-    except UNREADABLE:
-        return None
-    tokens = answer.usage
-    if tokens is not None:
-        return _usage(tokens, answer.service_tier)
-    return None if answer.usageMetadata is None else google_usage.counted(answer.usageMetadata)
-
-
-def _usage(tokens: _Tokens, tier: str | None = None) -> Usage:
-    if tokens.prompt_tokens is not None:
-        taken, given = tokens.prompt_tokens_details, tokens.completion_tokens_details
-        if taken is None and given is None:
-            return Usage(tokens.prompt_tokens, tokens.completion_tokens or 0, tier=tier)
-        return _of_openai(tokens, tokens.prompt_tokens, tokens.completion_tokens, taken, given, tier)
-    taken = tokens.input_tokens_details or tokens.input_token_details
-    if taken is not None:
-        # OpenAI's Responses: other names, the same meaning.
-        given = tokens.output_tokens_details
-        return _of_openai(tokens, tokens.input_tokens or 0, tokens.output_tokens, taken, given, tier)
-    return _of_anthropic(tokens)
-
-
-def _of_openai(
-    tokens: _Tokens,
-    total: int,
-    output: int | None,
-    taken: _Prompt | None,
-    given: _Completion | None,
-    tier: str | None,
-) -> Usage:
-    taken, given = taken or _NO_PROMPT, given or _NO_COMPLETION
-    cached = taken.cached_tokens or 0
-    # Some hosts tell the same ones twice; this gateway's own answers have Anthropic's word for them.
-    written = taken.cache_write_tokens or tokens.cache_creation_input_tokens or 0
-    return Usage(
-        total,
-        output or 0,
-        cached,
-        min(written, max(0, total - cached)) if written else 0,
-        given.reasoning_tokens or 0,
-        0,
-        taken.audio_tokens or 0,
-        given.audio_tokens or 0,
-        taken.image_tokens or 0,
-        given.image_tokens or 0,
-        tier,
-    )
-
-
-def _of_anthropic(tokens: _Tokens) -> Usage:
-    read = tokens.cache_read_input_tokens or 0
-    written = tokens.cache_creation_input_tokens or 0
-    lasting, given = tokens.cache_creation, tokens.output_tokens_details
-    fresh = tokens.total_tokens if tokens.input_tokens is None and not tokens.output_tokens else tokens.input_tokens
-    return Usage(
-        (fresh or 0) + read + written,
-        tokens.output_tokens or 0,
-        read,
-        written,
-        0 if given is None else given.thinking_tokens or 0,
-        cache_write_1h=0 if lasting is None else lasting.ephemeral_1h_input_tokens or 0,
-        tier=tokens.service_tier,
-        searches=0 if tokens.server_tool_use is None else tokens.server_tool_use.web_search_requests or 0,
-        seconds=tokens.seconds or 0.0,
-    )
-
-
-_NO_PROMPT = _Prompt()
-_NO_COMPLETION = _Completion()
 _TIER = re.compile(rb'"service_tier"[ \t]*:[ \t]*"([a-z_-]{1,32})"')
 
 
@@ -191,14 +66,14 @@ class Tap:
             if last is None:
                 return None
             tier = _TIER.search(tail)
-            return _usage(last, None if tier is None else tier[1].decode())
+            return usage_from(last, None if tier is None else tier[1].decode())
         first = _tokens_in(self._head, last=False)
         if first is None:
-            return None if last is None else _usage(last)
+            return None if last is None else usage_from(last)
         if last is not None and last.output_tokens is not None:
             first.output_tokens = last.output_tokens
             first.server_tool_use = last.server_tool_use or first.server_tool_use
-        return _usage(first)
+        return usage_from(first)
 
     def ended(self) -> bool:
         """Whether the dialect's own end marker was seen, or its error event: without one of them even a clean close
@@ -227,22 +102,59 @@ class ResponsesTap(Tap):
     """The same for OpenAI's Responses, whose last event holds the whole answer again: its start is far from the
     stream's end, so it is looked for as it passes."""
 
-    __slots__ = ("_ended", "_failed", "_seam")
+    __slots__ = ("_called", "_end", "_ended", "_failed", "_seam")
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
         self._ended = self._failed = False
         self._seam = b"\n"
+        self._end: bytearray | None = None  # the last event, once it has begun
+        self._called: dict[str, int] | None = None  # calls of tools that are charged by the piece, as they pass
 
     def feed(self, data: bytes) -> None:
         """As the other's."""
         super().feed(data)
+        if self._end is not None and len(self._end) < _LAST_EVENT:
+            self._end += data
         seam = self._seam + data
-        found = _RESPONSES_END.search(seam)
-        if found is not None:
+        found = _RESPONSES_MARK.search(seam)
+        self._seam = seam[-_LONGEST_MARK:] if found is None else self._marked(seam)
+
+    def _marked(self, seam: bytes) -> bytes:
+        """Takes note of what passes; gives what may be the beginning of more."""
+        at = 0
+        for found in _RESPONSES_MARK.finditer(seam):
+            at = found.end()
+            called = found["call"]
+            if called is not None:
+                self._called = self._called or {}
+                name = called.decode()
+                self._called[name] = self._called.get(name, 0) + 1
+                continue
             self._ended = True
             self._failed = b"failed" in found[0] or b"error" in found[0]
-        self._seam = seam[-_LONGEST_END:]
+            if self._end is None:
+                self._end = bytearray(seam[found.start() :])
+        return seam[max(at, len(seam) - _LONGEST_MARK) :]
+
+    def usage(self) -> Usage | None:
+        """As the other's, and what tools were called for: as the last event has it, or as far as they passed."""
+        end = self._end
+        if end is not None and 0 < len(end) < _LAST_EVENT:
+            try:
+                return usage_of(bytes(_decode_ended(end[end.find(b"{") :].splitlines()[0]).response))
+            except (*UNREADABLE, IndexError):
+                pass  # it has not come to its end
+        usage, called = super().usage(), self._called
+        if called is None:
+            return usage
+        rare = Rare(
+            searches=called.get("web_search", 0),
+            files=called.get("file_search", 0),
+            sessions=min(1, called.get("code_interpreter", 0)),
+            uncounted="image_generation" in called,
+        )
+        return with_rare(usage or Usage(), rare)
 
     def ended(self) -> bool:
         """Whether the event came that ends the answer, for good or ill."""
@@ -272,24 +184,32 @@ class GeminiTap(Tap):
     """The same for Gemini, which has no end marker: a stream is whole when its finish reason has passed. What an answer
     rests on may follow that, and be longer than what is kept."""
 
-    __slots__ = ("_finished", "_seam")
+    __slots__ = ("_end", "_finished", "_seam")
 
     def __init__(self, dialect: Dialect) -> None:
         super().__init__(dialect)
         self._finished = False
         self._seam = b""
+        self._end = bytearray()
 
     def feed(self, data: bytes) -> None:
         """As the other's."""
         Tap.feed(self, data)
         self.events += data.count(b"\r\n\r\n")  # so Google's own end
         seam = self._seam + data
-        if _GEMINI_FINISH in seam:
+        if self._finished or _GEMINI_FINISH in seam:
+            # What it has searched stands beside the finish reason, or after it.
+            if len(self._end) < _LAST_EVENT:
+                self._end += data if self._finished else seam
             self._finished = True
         self._seam = seam[_GEMINI_SEAM:]
 
     def usage(self) -> Usage | None:
-        """The last count that came whole."""
+        """The last count that came whole, and what was searched."""
+        usage, rare = self._tokens(), pieces.of_grounding(bytes(self._end))
+        return usage if usage is None else with_rare(usage, rare)
+
+    def _tokens(self) -> Usage | None:
         tail = self.tail()
         at = tail.rfind(_GEMINI_USAGE)
         while at != -1:
@@ -308,6 +228,43 @@ class GeminiTap(Tap):
         return self._finished or _GEMINI_BLOCKED in self.tail()
 
 
+class Charged(Tap):
+    """Watches an answer, whole or not, on a path where something is charged by the piece: `kind` is a word of
+    `pieces.PAID`, `body` the request's. Where the answer tells usage, that counts."""
+
+    __slots__ = ("_asked", "_begin", "_drawn", "_kind", "_seam")
+
+    def __init__(self, kind: str, body: bytes) -> None:
+        super().__init__(Dialect.PASSTHROUGH)
+        self._kind = kind
+        self._asked = pieces.of_request(kind, body)
+        self._begin = bytearray()
+        self._drawn = 0
+        self._seam = b""
+
+    def feed(self, data: bytes) -> None:
+        """As the other's."""
+        super().feed(data)
+        if self._kind in ("sound", "pages") and len(self._begin) < _LAST_EVENT:
+            self._begin += data
+        if self._kind == "images":
+            seam = self._seam + data
+            found = list(_DRAWN.finditer(seam))
+            self._drawn += len(found)
+            self._seam = seam[max(found[-1].end() if found else 0, len(seam) - _LONGEST_MARK) :]
+
+    def usage(self) -> Usage | None:
+        """What the answer tells, or what it comes to in pieces: nothing that is charged counts as nothing."""
+        begin = bytes(self._begin)
+        counted = usage_of(begin) or super().usage()
+        if counted is not None and counted != Usage():
+            return counted
+        if self._drawn:
+            return Usage(rare=Rare(images=self._drawn))
+        return Usage(rare=self._asked or pieces.of_answer(self._kind, begin))
+
+
+_DRAWN = re.compile(rb'"(?:b64_json|url)"\s*:\s*"')
 _GEMINI_FINISH = b'"finishReason"'
 _GEMINI_BLOCKED = b'"blockReason"'
 _GEMINI_SEAM = -len(_GEMINI_FINISH)
@@ -326,6 +283,13 @@ _TAPS: dict[Dialect, type[Tap]] = {
 }
 
 
+class _EndedResponse(msgspec.Struct, gc=False):
+    response: msgspec.Raw
+
+
+_decode_ended = msgspec.json.Decoder(_EndedResponse).decode
+
+
 class _Numbered(msgspec.Struct, gc=False):
     sequence_number: int | None = None
 
@@ -340,11 +304,13 @@ def _number_of(event: bytes) -> int | None:
         return None
 
 
-_RESPONSES_END = re.compile(
+_RESPONSES_MARK = re.compile(
     rb"[\r\n](?:event: ?(?:response\.(?:completed|incomplete|failed)|error)|"
-    rb'data: ?\{"type": ?"(?:response\.(?:completed|incomplete|failed)|error)")'
+    rb'data: ?\{"type": ?"(?:response\.(?:completed|incomplete|failed|'
+    rb'(?P<call>web_search|file_search|code_interpreter|image_generation)_call\.completed)|error)")'
 )
-_LONGEST_END = 48
+_LONGEST_MARK = 64
+_LAST_EVENT = 1 << 20  # bytes of an answer's end that are kept while it passes
 _OPENAI_ENDS = (b"\ndata: [DONE]", b"\ndata:[DONE]", b'\ndata: {"error"', b'\ndata:{"error"', b"\nevent: error")
 _ANTHROPIC_ENDS = (
     *(b"\nevent: message_stop", b"\nevent:message_stop", b'\ndata: {"type":"message_stop"'),
@@ -353,7 +319,7 @@ _ANTHROPIC_ENDS = (
 _FINISHED = re.compile(rb'"finish_reason"[ \t]*:[ \t]*"')
 
 
-def _tokens_in(text: bytes, *, last: bool) -> _Tokens | None:
+def _tokens_in(text: bytes, *, last: bool) -> Tokens | None:
     """The first or last `"usage": {…}` in a piece of a stream that decodes."""
     find: Any = text.rfind if last else text.find
     at = find(b'"usage"')
@@ -363,7 +329,7 @@ def _tokens_in(text: bytes, *, last: bool) -> _Tokens | None:
             end = _object_end(text, start)
             if end != -1:
                 try:
-                    return _decode_tokens(text[start:end])
+                    return decode_tokens(text[start:end])
                 except UNREADABLE:
                     return None
         at = text.rfind(b'"usage"', 0, at) if last else text.find(b'"usage"', at + 7)

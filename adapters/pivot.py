@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters import observe, openai_errors
+from adapters import counting, openai_errors
 from adapters.errors import BadAnswer
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
@@ -350,7 +350,7 @@ class ChatStream(Machine):
         choices = chunk.choices
         if chunk.usage and first(chunk.usage) == BRACE:
             self.raw_usage = chunk.usage
-            self.usage = observe.usage_of(event) or self.usage
+            self.usage = counting.usage_of(event) or self.usage
         if choices is None or chunk.error:
             error = openai_errors.read_event(event)
             if error is not None:

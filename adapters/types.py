@@ -75,13 +75,39 @@ TierName = Annotated[str, Meta(max_length=64)]
 """The name of a service tier as a provider tells it."""
 
 
+class Rare(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What few answers have, and most is charged by the piece.
+
+    `video_input` and `video_output` are tokens, parts of the usage's `input` and `output`. `searches` are searches of
+    the web, or units of a ranking; `sources` pages that a provider charges in their place; `maps` answers that rest on
+    a map; `files` searches of stored files; `sessions` containers for code; `images` pictures that were drawn;
+    `seconds` of sound that was heard, `characters` of text that was read aloud, `pages` that were read. `size` is how
+    much context a search was to bring: `low`, `medium`, `high`. `uncounted`: there is more that is charged, and nobody
+    tells how much.
+    """
+
+    video_input: int = 0
+    video_output: int = 0
+    searches: int = 0
+    sources: int = 0
+    maps: int = 0
+    files: int = 0
+    sessions: int = 0
+    images: int = 0
+    characters: int = 0
+    pages: int = 0
+    seconds: float = 0.0
+    size: str | None = None
+    uncounted: bool = False
+
+
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one answer in OpenAI's meaning: `input` counts cached tokens too, `output` counts reasoning too.
 
     So all others are parts of those two: `cached`, `cache_write`, `audio_input` and `image_input` of `input`,
     `cache_write_1h` (written to a cache that lasts an hour) of `cache_write`, the rest of `output`. `tier` is the
     service tier that the provider names (`priority`, `flex`, `batch` …). `estimated`: nobody counted, it was guessed
-    from text. `searches` (of the web, or units of a ranking) and `seconds` of sound are charged by the piece.
+    from text. `rare` is None where there is nothing of it, as nearly always.
     """
 
     input: int = 0
@@ -96,8 +122,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     image_output: int = 0
     tier: str | None = None
     estimated: bool = False
-    searches: int = 0
-    seconds: float = 0.0
+    rare: Rare | None = None
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import google_errors, observe, peek
+from adapters import counting, google_errors, peek
 from adapters.anthropic import CHAT_TO_MESSAGES
 from adapters.anthropic.response import event_error
 from adapters.anthropic.thoughts import own_alone
@@ -125,7 +125,7 @@ class MessagesToRaw(_OnVertex):
             raise BadAnswer("The answer is not an Anthropic message.") from error
         if kind != "message":
             raise BadAnswer("The answer is not an Anthropic message.")
-        return Reply(body, observe.usage_of(body))
+        return Reply(body, counting.usage_of(body))
 
 
 class CountToRaw(_OnVertex):

@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-from adapters import closing, errors, observe
+from adapters import closing, errors, observe, pieces
 from adapters.errors import BadAnswer, Kind
+from adapters.observe import Charged, Tap
 from adapters.types import Call, Dialect, Outbound, Several, in_words
 from proxy import headers, outbound
 from proxy.config.leaf import Leaf
@@ -388,16 +389,31 @@ class Attempts:
         try:
             if reply.status >= 300:
                 return await self._error(x, leaf, None, reply)
+            if x.method == "POST" and (kind := pieces.paid(x.path)) is not None:
+                return await self._charged(x, reply, kind)
             return await self._verbatim(x, reply)
         except BaseException:
             reply.finish()
             raise
 
-    async def _verbatim(self, x: Exchange, reply: Reply, dropped: tuple[str, ...] = ()) -> Outcome:
-        """An answer that passes as it is, once its first bytes are here: until then it may still be tried again."""
+    async def _charged(self, x: Exchange, reply: Reply, kind: str) -> Outcome:
+        """The same where something is charged that the answer itself may not count."""
+        charged = Charged(kind, x.body)
+        outcome = await self._verbatim(x, reply, tap=charged)
+        if outcome.relay is None:
+            outcome.body = reply.take()
+            charged.feed(outcome.body)
+            outcome.usage = charged.usage()
+        return outcome
+
+    async def _verbatim(
+        self, x: Exchange, reply: Reply, dropped: tuple[str, ...] = (), tap: Tap | None = None
+    ) -> Outcome:
+        """An answer that passes as it is, once its first bytes are here: until then it may still be tried again. `tap`
+        is what counts in it, where that is not its dialect's."""
         outcome = _whole(reply, dropped)
         if not reply.complete or not reply.framed or x.dialect is Dialect.GEMINI_STREAM_ARRAY:
-            outcome.relay = relay = Body(x, reply, self._loop)
+            outcome.relay = relay = Body(x, reply, self._loop, tap)
             asked = monotonic()
             await relay.prime()
             x.upstream += monotonic() - asked

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 
-from adapters import observe
+from adapters import counting
 from adapters.errors import Kind
 from proxy import race, resume
 from proxy.attempt import Attempts
@@ -198,7 +198,7 @@ class Forwarder:
         if body is None:
             assert outcome.reply is not None
             body = outcome.reply.take()
-            outcome.usage = observe.usage_of(body) if len(body) < _SMALL else None
+            outcome.usage = counting.usage_of(body) if len(body) < _SMALL else None
         x.usage = outcome.usage
         x.committed = True
         x.client.respond(outcome.status, head, body)

@@ -78,7 +78,19 @@ class Histogram:
 class Cell:
     """What is counted of one provider's requests."""
 
-    __slots__ = ("cache_write", "cached", "cost", "duration", "first", "gaps", "input", "output", "pace", "reasoning")
+    __slots__ = (
+        "cache_write",
+        "cached",
+        "cost",
+        "duration",
+        "first",
+        "gaps",
+        "input",
+        "output",
+        "pace",
+        "reasoning",
+        "unpriced",
+    )
 
     def __init__(self) -> None:
         self.duration = Histogram(_SECONDS)
@@ -87,6 +99,7 @@ class Cell:
         self.gaps = Histogram(GAPS)
         self.input = self.output = self.cached = self.cache_write = self.reasoning = 0
         self.cost = 0.0
+        self.unpriced = 0
 
 
 class Metrics:
@@ -135,9 +148,15 @@ class Metrics:
             self.folded += len(group)
         cell = self.cells[provider]
         cell.duration.add_all([kept.duration for kept in group])
-        cell.cost += sum([kept.cost for kept in group if kept.cost])
+        costs = [kept.cost for kept in group if kept.cost is not None]
+        cell.cost += sum(costs)
         self.overhead.add_all([kept.overhead for kept in group if kept.overhead is not None])
-        _count_tokens(cell, [kept.usage for kept in group if kept.usage is not None])
+        counted = [kept.usage for kept in group if kept.usage is not None]
+        _count_tokens(cell, counted)
+        if len(counted) == len(group):
+            cell.unpriced += len(group) - len(costs)
+        else:
+            cell.unpriced += len([kept for kept in group if kept.cost is None and kept.usage is not None])
         well = 0
         for kept in group:
             if kept.streamed:
@@ -179,6 +198,7 @@ class Metrics:
             for direction in ("input", "output", "cached", "cache_write", "reasoning"):
                 out[f'loopway_tokens_total{{{label}direction="{direction}"}}'] = getattr(cell, direction)
             out[f'loopway_cost_usd_total{{provider="{provider}"}}'] = cell.cost
+            out[f'loopway_unpriced_requests_total{{provider="{provider}"}}'] = cell.unpriced
         for (provider, outcome), count in self.attempts.items():
             out[f'loopway_attempts_total{{provider="{provider}",outcome="{outcome}"}}'] = count
         for (provider, reason), count in self.reasons.items():
@@ -320,6 +340,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "loopway_event_loop_lag_seconds": ("histogram", "How much later than due a timer of the event loop came."),
     "loopway_tokens_total": ("counter", "Tokens as providers counted them; cached ones are among the input."),
     "loopway_cost_usd_total": ("counter", "What the tokens cost by the price table, in US dollars."),
+    "loopway_unpriced_requests_total": ("counter", "Requests that used something whose price is not known."),
     "loopway_attempts_total": ("counter", "Tries at targets, by how they ended."),
     "loopway_further_attempts_total": ("counter", "Tries after the first: retry, fallback, hedge, continued."),
     "loopway_retries_refused_total": ("counter", "Retries not made because an upstream's budget was spent."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from time import time
 from typing import Any
@@ -35,6 +36,7 @@ _BETAS = frozenset(
     )
 )
 _STORED = "/v1/responses/"
+_FORM_MODEL = re.compile(rb'name="model"\r\n(?:[^\r\n]+\r\n)?\r\n([!-~]{1,256})\r\n')
 _DEFAULTED = b'"portkey-default"'
 _NAME_NO_MODEL = ("/v1/files", "/v1/uploads")
 
@@ -306,7 +308,12 @@ def _below_version(path: str) -> str:
 async def _once(x: Exchange) -> AsyncIterator[bytes]:
     """The request's body as it comes. From its first piece on it cannot be sent again."""
     x.consumed = True
+    unread = x.model is None and x.headers.get(b"content-type", b"").startswith(b"multipart/form-data")
     async for piece in x.client.chunks():
+        if unread:
+            # For the account alone: nothing is decided by it, as what is further on may say something else.
+            unread, named = False, _FORM_MODEL.search(piece)
+            x.model = None if named is None else named[1].decode()
         yield piece
 
 

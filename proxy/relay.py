@@ -364,13 +364,14 @@ class Events(msgspec.Struct, eq=False):
 
 def _guess(x: Exchange, counted: Usage | None, said: int) -> Usage:
     """Usage of a stream that nobody counted to its end."""
-    if counted is not None:
+    rare = None if counted is None else counted.rare
+    if counted is not None and (counted.input or counted.output):
         return msgspec.structs.replace(counted, output=max(counted.output, said), estimated=True)
     try:
         taken = estimate.input_tokens(x.prompt) if x.prompt else x.prompt_tokens
     except InvalidRequest:
         taken = 0
-    return Usage(taken, said, estimated=True)
+    return Usage(taken, said, estimated=True, rare=rare)
 
 
 def _as_error(failure: UpstreamFailure) -> UpstreamError:
@@ -411,11 +412,11 @@ class Body:
 
     __slots__ = ("_ended", "_failure", "_live", "_loop", "_ready", "_reply", "_tap", "_waiter", "_x", "fault")
 
-    def __init__(self, x: Exchange, reply: Reply, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, x: Exchange, reply: Reply, loop: asyncio.AbstractEventLoop, counts: Tap | None = None) -> None:
         self._x = x
         self._reply = reply
         self._loop = loop
-        self._tap = tap(x.dialect)
+        self._tap = tap(x.dialect) if counts is None else counts
         self._ready = b""
         self._live = False
         self._ended = False

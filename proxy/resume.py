@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapters import pieces
 from adapters.continuing import CLIENTS, Seam, Transcript, prefilled, way
 from adapters.errors import InvalidRequest
 from adapters.providers import matches
@@ -97,5 +98,5 @@ def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
         one.cache_write + other.cache_write,
         one.reasoning + other.reasoning,
         estimated=one.estimated or other.estimated,
-        searches=one.searches + other.searches,
+        rare=pieces.added(one.rare, other.rare),
     )

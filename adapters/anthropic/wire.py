@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from adapters.chat import wire as chat
 from adapters.chat.wire import NULL, File, FunctionCall
 from adapters.errors import Kind
-from adapters.types import Count, TierName, Usage
+from adapters.types import Count, Rare, TierName, Usage
 from adapters.values import ABSENT
 
 JSON_TOOL = "respond_with_json"
@@ -201,7 +201,10 @@ def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
     read, written, created = tokens.cache_read_input_tokens, tokens.cache_creation_input_tokens, tokens.cache_creation
     details = tokens.output_tokens_details
     used = tokens.server_tool_use
-    searches = (0 if before is None else before.searches) if used is None else used.web_search_requests or 0
+    if used is None:
+        rare = None if before is None else before.rare
+    else:
+        rare = Rare(searches=used.web_search_requests) if used.web_search_requests else None
     if before is None:
         cached, cache_write = read or 0, written or 0
         return Usage(
@@ -212,7 +215,7 @@ def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
             (details.thinking_tokens or 0) if details is not None else 0,
             (created.ephemeral_1h_input_tokens or 0) if created is not None else 0,
             tier=tokens.service_tier,
-            searches=searches,
+            rare=rare,
         )
     cached = before.cached if read is None else read
     cache_write = before.cache_write if written is None else written
@@ -223,9 +226,7 @@ def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
     reasoning = before.reasoning if details is None else details.thinking_tokens or 0
     lasting = before.cache_write_1h if created is None else created.ephemeral_1h_input_tokens or 0
     tier = before.tier if tokens.service_tier is None else tokens.service_tier
-    return Usage(
-        fresh + cached + cache_write, output, cached, cache_write, reasoning, lasting, tier=tier, searches=searches
-    )
+    return Usage(fresh + cached + cache_write, output, cached, cache_write, reasoning, lasting, tier=tier, rare=rare)
 
 
 _NOTHING = Usage()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Raw
 
-from adapters import observe
+from adapters import counting
 from adapters.anthropic_client.wire import (
     ContentBlock,
     MessageAnswer,
@@ -72,7 +72,7 @@ def to_message(call: Call, body: bytes) -> Reply:
         content = _content(call, choice.message)
     except UNREADABLE as error:
         raise bad_answer(error) from error
-    usage = observe.usage_of(body)
+    usage = counting.usage_of(body)
     calls = any(type(block) is ToolUse for block in content)
     answer = MessageAnswer(
         message_id(call, completion.id),

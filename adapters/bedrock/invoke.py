@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from adapters import observe, peek
+from adapters import counting, peek
 from adapters.anthropic.thoughts import own_alone
 from adapters.anthropic.wire import MessageDelta, MessageStart, Typed, counted
 from adapters.bedrock import response
@@ -82,7 +82,7 @@ class MessagesToInvoke:
             raise BadAnswer("The answer is not an Anthropic message.") from error
         if typed.type != "message":
             raise BadAnswer("The answer is not an Anthropic message.")
-        return Reply(body, observe.usage_of(body))
+        return Reply(body, counting.usage_of(body))
 
     def stream(self, call: Call) -> StreamDecoder:
         """The machine that unwraps events."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 from adapters import rerank
 from adapters.errors import BadAnswer
 from adapters.rerank import Result
-from adapters.types import Call, CountAsFloat, Outbound, Reply, Usage
+from adapters.types import Call, CountAsFloat, Outbound, Rare, Reply, Usage
 from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
@@ -60,5 +60,7 @@ def from_cohere(call: Call, body: bytes) -> Reply:
         if units.input_tokens is not None:
             told["total_tokens"] = int(units.input_tokens)
         if told:
-            usage = Usage(told.get("total_tokens", 0), searches=told.get("search_units", 0))
+            ranked_units = told.get("search_units")
+            rare = Rare(searches=ranked_units) if ranked_units else None
+            usage = Usage(told.get("total_tokens", 0), rare=rare)
     return rerank.answer(call, rerank.read(call), ranked.results, told, usage, ranked.id)

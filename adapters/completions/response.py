@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from adapters import observe
+from adapters import counting
 from adapters.completions.wire import TextChoice, TextCompletion
 from adapters.pivot import REFUSAL, TEXT, Choice, Said, bad_answer, pieces, read_completion
 from adapters.types import Call, Reply
@@ -30,7 +30,7 @@ def to_completion(call: Call, body: bytes) -> Reply:
     )
     if first(completion.usage) == BRACE:
         answer.usage = completion.usage
-    return Reply(_encode(answer), observe.usage_of(body))
+    return Reply(_encode(answer), counting.usage_of(body))
 
 
 def text_choice(choice: Choice, said: Said | None) -> TextChoice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
+from adapters import counting, pieces
 from adapters.chat.response import completion, wish_of
 from adapters.chat.wire import EMPTY_STRING, NULL, AudioOut, CalledFunction, OutMessage, OutToolCall, told
 from adapters.errors import BadAnswer
@@ -39,6 +40,8 @@ def translate(call: Call, body: bytes) -> Reply:
         choices = [OutChoice(0, OutMessage("assistant", EMPTY_STRING, None), None, blocked(answer, call.strict))]
     tokens = answer.usage_metadata
     usage = counted(tokens or _NO_TOKENS)
+    if any(each.grounding_metadata for each in answer.candidates or ()):
+        usage = counting.with_rare(usage, pieces.of_grounding(body))
     made = completion(call, "google", choices, told(usage), answer.response_id, answer.model_version)
     return Reply(made, None if tokens is None else usage)
 

@@ -16,6 +16,7 @@ from adapters import google_errors
 from adapters.chat.response import wish_of
 from adapters.chat.stream import Chunks
 from adapters.chat.wire import EMPTY_STRING, CalledFunction, OutToolCall, OutUsage, told
+from adapters.counting import with_rare
 from adapters.framing.sse import Event
 from adapters.gemini.blocks import Blocks
 from adapters.gemini.grounding import citations, logprobs
@@ -23,6 +24,7 @@ from adapters.gemini.partial import Arguments
 from adapters.gemini.response import arguments, blocked, call_id, finish
 from adapters.gemini.wire import Answer, AnswerPart, Called, Candidate, Inline, RawAnswer
 from adapters.google_usage import Tokens, counted
+from adapters.pieces import of_grounding
 from adapters.types import Call, Usage
 from adapters.values import QUOTE, UNREADABLE, first
 
@@ -33,6 +35,7 @@ _str = msgspec.json.Decoder(str).decode
 
 _KEPT_LIMIT = 4 * 1024 * 1024
 """Bytes of text kept to turn places in it from bytes into characters; beyond that they stay bytes."""
+_MOST_GROUNDS = 1 << 18  # bytes of what an answer rests on that are kept
 _SEARCHES = (b"earch", b"ontext", b"aps")
 """Inside of names of tools whose answers say what they rest on."""
 
@@ -58,8 +61,9 @@ class _Choice:
 class GeminiStream(Chunks):
     """Translates one streamed answer. See `adapters.types.StreamDecoder`."""
 
-    __slots__ = ("_choices", "_keeps", "_tokens")
+    __slots__ = ("_choices", "_keeps", "_rests", "_tokens")
     _tokens: Tokens | None
+    _rests: bytes
 
     provider = b"google"
 
@@ -72,11 +76,11 @@ class GeminiStream(Chunks):
     @property
     def usage(self) -> Usage | None:
         """What the provider counted so far. Every event says it anew, so it is worked out only when asked for."""
-        return None if self._tokens is None else counted(self._tokens)
+        return None if self._tokens is None else with_rare(counted(self._tokens), of_grounding(self._rests))
 
     @usage.setter
     def usage(self, value: Usage | None) -> None:
-        self._tokens = None  # a machine is made without any
+        self._tokens, self._rests = None, b""  # a machine is made without any
 
     def close(self) -> bytes:
         """The rest: finish reasons, usage and `[DONE]` where every candidate came to its end; else sets `error`."""
@@ -155,6 +159,8 @@ class GeminiStream(Chunks):
             self._tell_logprobs(choice, candidate, out)
         if candidate.grounding_metadata or candidate.citation_metadata:
             self._cite(choice, candidate, out)
+            if len(self._rests) < _MOST_GROUNDS:
+                self._rests += bytes(candidate.grounding_metadata)
 
     def _say(self, choice: _Choice, part: AnswerPart, text: Raw, blocks: bytes, out: list[bytes]) -> None:
         if first(text) != QUOTE:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters import observe
+from adapters import counting
 from adapters.errors import BadAnswer
 from adapters.gemini_client import signatures
 from adapters.gemini_client.wire import FINISH, Answer, OutCandidate, OutContent, OutPart, OutUsage
@@ -100,7 +100,7 @@ class Thoughts:
 def to_answer(call: Call, body: bytes) -> Reply:
     """Builds the answer. Raises BadAnswer when `body` is no chat completion."""
     completion = read_completion(body)
-    usage = observe.usage_of(body)
+    usage = counting.usage_of(body)
     try:
         candidates = [_candidate(call, choice) for choice in completion.choices or ()]
     except UNREADABLE as error:

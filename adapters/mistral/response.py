@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from adapters import observe
+from adapters import counting
 from adapters.errors import BadAnswer
 from adapters.mistral.wire import CACHED, Counted
 from adapters.types import Call, Usage
@@ -22,7 +22,7 @@ marked = re.compile(rb'"content"\s*:\s*\[|"tool_calls"\s*:\s*\[|"model_length"')
 
 def usage_of(body: bytes) -> Usage | None:
     """What an answer or a chunk counted. Mistral tells cached tokens in a field of its own too, or there alone."""
-    usage = observe.usage_of(body)
+    usage = counting.usage_of(body)
     if usage is None or usage.cached or CACHED not in body:
         return usage
     return msgspec.structs.replace(usage, cached=_counted(body).usage.num_cached_tokens or 0)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import observe, openai_errors
+from adapters import counting, openai_errors
 from adapters.chat.response import completion, message_of, wish_of
 from adapters.chat.wire import (
     NULL,
@@ -64,7 +64,7 @@ def translate(call: Call, body: bytes) -> Reply:
     message = said.message(legacy)
     if call.shows_blocks:
         message.content_blocks = said.blocks
-    usage = observe.usage_of(body)
+    usage = counting.usage_of(body)
     finish = finish_of(answer.incomplete_details, bool(said.calls), legacy)
     choices = (Choice(0, message, logprobs, finish),)
     counted = told(usage or Usage(), call.shows_blocks)

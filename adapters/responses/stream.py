@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import observe
+from adapters import counting
 from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice, Tool
 from adapters.framing.sse import Event
@@ -254,7 +254,7 @@ class ResponsesStream(OneChoice):
             return
         for index in list(self._tools):
             self._end_call(index, out)
-        self.usage = observe.usage_of(bytes(event.response))
+        self.usage = counting.usage_of(bytes(event.response))
         self._tell_finish(finish_of(outcome.incomplete_details, self._calls > 0, self._legacy), out)
         self._tell_end(out)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters import observe
+from adapters import counting
 from adapters.errors import BadAnswer
 from adapters.pivot import Choice, bad_answer, calls_of, pieces, read_completion
 from adapters.responses_client import output
@@ -27,7 +27,7 @@ def to_response(call: Call, body: bytes) -> Reply:
         raise BadAnswer("The provider's answer is too large to translate.") from error
     except BadCall as error:
         raise BadAnswer(str(error)) from error
-    usage = observe.usage_of(body)
+    usage = counting.usage_of(body)
     model = completion.model or call.model
     made = output.response(call, output.echo(call), model, told.items, usage, choice.finish_reason)
     return Reply(made, usage)

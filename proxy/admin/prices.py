@@ -80,7 +80,9 @@ def _entry(raw: dict[str, Any]) -> Entry:
         raw = {ours: _dollars(theirs[name], name) for ours, name in _THEIRS.items() if name in theirs}
     entry = parse(raw, Entry)
     if not entry.complete:
-        raise bad("input", "is missing: US dollars for a million input tokens (or search, second: for one)")
+        raise bad(
+            "input", "is missing: US dollars for a million input tokens (or for one piece: search, image, character …)"
+        )
     return entry
 
 

@@ -342,11 +342,14 @@ class Limiter:
             return Permit(None)  # there was one when the request came
         held = x.need
         if held is None:
-            held = x.need = need.of(x.body, x.dialect)
+            held = x.need = need.of(x.body, x.dialect, x.path)
         price = None if x.leaf is None else x.leaf.target.prices.find(model)
         if price is None:
             price = self.price_of(x, model)
-        amount = 0 if price is None else price.at_most(held.input, held.output)
+        if price is None:
+            amount = 0
+        else:
+            amount = price.at_most(held.input, held.output) if held.asked is None else self._worst(held, price)
         if not meter.hold(amount):
             with self.locked():
                 if not self.check(meter, held, amount, attempt=True):
@@ -384,7 +387,7 @@ class Limiter:
             return _NOTHING_NEEDED
         held = x.need
         if held is None:
-            held = x.need = need.of(x.body, x.dialect)
+            held = x.need = need.of(x.body, x.dialect, x.path)
         if meter.priced:
             return self.costs(x, model)
         return held, None, held.input + held.output if meter.spends else 0
@@ -393,9 +396,21 @@ class Limiter:
         """The same for a budget in dollars. Raises Refused (412) where a price must be known."""
         held = x.need
         if held is None:
-            held = x.need = need.of(x.body, x.dialect)
+            held = x.need = need.of(x.body, x.dialect, x.path)
         price = self.price_of(x, model)
-        return held, price, 0 if price is None else price.at_most(held.input, held.output)
+        if price is None:
+            return held, None, 0
+        amount = price.at_most(held.input, held.output) if held.asked is None else self._worst(held, price)
+        return held, price, amount
+
+    def _worst(self, held: Need, price: Price) -> int:
+        """What a request may cost at most, in billionths of a US dollar. Raises Refused (412) where it asks for
+        something whose price must be known."""
+        asked, budget = held.asked, self.limits.budget
+        lacking = None if asked is None else price.lacking(asked)
+        if lacking is not None and budget is not None and budget.unknown_price == "refuse":
+            raise refusals.no_price(self.what, self.name, price.id.partition(":")[2], lacking)
+        return price.at_most(held.input, held.output, asked)
 
     def price_of(self, x: Exchange, model: str | None) -> Price | None:
         """The price of a model at the target that is being tried. Raises Refused (412) where there must be one."""

@@ -6,7 +6,8 @@ import re
 
 import msgspec
 
-from adapters.types import Dialect
+from adapters.pieces import asked_for
+from adapters.types import Dialect, Rare
 from adapters.values import UNREADABLE
 
 _BYTES_PER_TOKEN = 4
@@ -36,33 +37,36 @@ _decode = msgspec.json.Decoder(_Limits).decode
 
 class Need(msgspec.Struct, frozen=True, gc=False):
     """Tokens: `input` from the body's length, `output` as limited by the request, or `OUTPUT` (`capped` False). `sure`
-    are both, where a rate that is not smaller takes just that; -1: it depends on the rate."""
+    are both, where a rate that is not smaller takes just that; -1: it depends on the rate. `asked` is what it may use
+    beside tokens; None: nothing."""
 
     input: int
     output: int
     capped: bool
     sure: int = -1
+    asked: Rare | None = None
 
 
-def of(body: bytes, dialect: Dialect) -> Need:
+def of(body: bytes, dialect: Dialect, path: str = "") -> Need:
     """What a request may use. Never raises: a body that cannot be read is refused elsewhere."""
     size = len(body)
     if size > 4096:
         runs = _BASE64.findall(body)
         size += sum(_IMAGE * _BYTES_PER_TOKEN - len(run) for run in runs)
     tokens = -(-size // _BYTES_PER_TOKEN)
+    asked = asked_for(body, dialect, path)
     if dialect in _NO_OUTPUT:
         return Need(tokens, 0, True)
     try:
         given = _decode(body)
     except UNREADABLE:
-        return Need(tokens, OUTPUT, False)
+        return Need(tokens, OUTPUT, False, -1, asked)
     limit = given.max_completion_tokens or given.max_tokens or given.max_output_tokens or given.max_tokens_to_sample
     if not limit and given.generationConfig is not None:
         limit = given.generationConfig.maxOutputTokens
     choices = given.n
     choices = 1 if choices is None or choices < 1 else min(choices, 128)
     if limit is None or limit < 0:
-        return Need(tokens, OUTPUT * choices, False)
+        return Need(tokens, OUTPUT * choices, False, -1, asked)
     output = (limit if limit < _MOST else _MOST) * choices
-    return Need(tokens, output, True, tokens + output)
+    return Need(tokens, output, True, tokens + output, asked)

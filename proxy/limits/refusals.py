@@ -63,11 +63,12 @@ def exhausted(what: str, name: str, limit: str) -> Refused:
     )
 
 
-def no_price(what: str, name: str, model: str | None) -> Refused:
-    """A budget in dollars, and a model whose price nobody knows."""
+def no_price(what: str, name: str, model: str | None, piece: str | None = None) -> Refused:
+    """A budget in dollars, and a model whose price nobody knows, or that of a piece which the request asks for."""
+    price = f"the price of the model {model or ''!r}" if piece is None else f"the rate {piece!r} of {model!r}"
     return Refused(
         Kind.QUOTA_EXCEEDED,
-        f"The {what} {name!r} has a budget in US dollars, and the price of the model {model or ''!r} is not known. "
+        f"The {what} {name!r} has a budget in US dollars, and {price} is not known. "
         "Name its price in the configuration (prices), or allow such models (budget.unknown_price: allow).",
         type="unknown_price_error",
         code="unknown_price",

@@ -9,10 +9,12 @@
 
 from __future__ import annotations
 
-from proxy.prices.rates import TIERS, Entry, Price, Rates, Tier
+from proxy.prices.entry import PIECES, TIERS, Entry, Rates, Tier
+from proxy.prices.rates import Price
 from proxy.prices.table import Book, Prices, Table, as_json, decode_table, read_table, table_of, vendored
 
 __all__ = [
+    "PIECES",
     "TIERS",
     "Book",
     "Entry",

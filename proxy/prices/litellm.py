@@ -1,6 +1,6 @@
 """Reading LiteLLM's list of prices (`model_prices_and_context_window.json`, MIT licence, BerriAI) into a table of ours.
 
-What is charged by the token comes along, and searches and seconds of sound, which answers tell of. Their providers are
+What is charged by the token comes along, and by the piece what answers or requests tell of. Their providers are
 called by our names, models by the provider's own. An entry whose prices are all nought is left out: it stands there for
 'not known' more often than for 'free'.
 """
@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from adapters.values import UNREADABLE
 from proxy.errors import PriceError
-from proxy.prices.rates import Entry
+from proxy.prices.entry import PIECES, Entry
 from proxy.prices.table import Table
 from proxy.prices.unread import LEAVES_OUT, strangers
 
@@ -82,19 +83,36 @@ _RATES = {
     "audio_output": "output_cost_per_audio_token",
     "image_input": "input_cost_per_image_token",
     "image_output": "output_cost_per_image_token",
+    "video_input": "input_cost_per_video_token",
+    "video_output": "output_cost_per_video_token",
 }
-# Charged by the piece: ours → theirs.
-_SEARCHES = ("search_context_cost_per_query", "input_cost_per_query")
-_SECONDS = ("input_cost_per_second", "output_cost_per_second")
-_HEARING = "audio_transcription"
+# Charged by the piece: ours → theirs, and the modes of the models of which it is a part of an answer's price.
+_PIECES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("search", ("search_context_cost_per_query", "input_cost_per_query"), ()),
+    ("request", ("input_cost_per_request",), ()),
+    ("maps", ("google_maps_grounding_cost_per_query",), ()),
+    ("image", ("output_cost_per_image",), ("image_generation",)),
+    ("second", ("input_cost_per_second", "output_cost_per_second"), ("audio_transcription",)),
+    ("character", ("input_cost_per_character",), ("audio_speech",)),
+    ("page", ("ocr_cost_per_page",), ("ocr",)),
+)
+_SIZES = ("search_context_size_low", "search_context_size_medium", "search_context_size_high")
+_ALWAYS = re.compile(r"sonar|.*-search-(preview|api)")
+"""Models that search for every answer, and charge it with none of them saying so."""
+_ONCE = re.compile(r"gemini-(1|2)\b|gemini-(1|2)\.|gemini-2-")
+"""Google's models that charge an answer that has searched, however often. Newer ones charge each search."""
+_CONTAINER, _SESSION = "container", "code_interpreter_cost_per_session"
+_FILES = {"openai": 0.0025, "azure-openai": 0.0025}
+"""US dollars for one search of stored files, as OpenAI's list of prices has it: LiteLLM's file has none."""
 _TIERS = {"batch": "_batches", "priority": "_priority", "flex": "_flex", "ultrafast": "_ultrafast"}
 _ABOVE = re.compile(r"_above_(\d+)k_tokens")
 READ: tuple[str, ...] = (
     *(rf"{key}(_above_\d+k_tokens)?({'|'.join(_TIERS.values())})?" for key in _RATES.values()),
-    *_SEARCHES,
-    *_SECONDS,
+    *(name for _, names, _ in _PIECES for name in names),
+    _SESSION,
 )
 """Patterns of the keys that are read; what else carries a price is in `proxy.prices.unread`."""
+_TALKING = frozenset(("chat", "responses"))
 _TEXTLESS = frozenset(("embedding", "rerank", "moderation"))
 
 
@@ -114,15 +132,18 @@ def convert(text: bytes, version: str, date: str = "") -> Table:
     """The table made of LiteLLM's file. Raises PriceError when it is not one."""
     listed = _listed(text)
     providers: dict[str, dict[str, Entry | msgspec.Raw]] = {}
+    sessions = _sessions(listed)
     for key, row in listed.items():
         meant = str(row.get("alias_of", key))
         found = listed.get(meant, {})
         provider = _provider(found)
         if provider is None or key == "sample_spec":
             continue
-        entry = _entry(found)
         name = _name(key, str(found["litellm_provider"]))
+        entry = None if name is None else _entry(name, found)
         if entry is not None and name is not None:
+            if entry.output is not None and found.get("mode") in _TALKING:
+                entry = replace(entry, session=sessions.get(provider), file_search=_FILES.get(provider))
             models = providers.setdefault(provider, {})
             if "/" in key or name not in models:
                 models[name] = entry
@@ -151,41 +172,60 @@ def _name(key: str, theirs: str) -> str | None:
     return name
 
 
-def _entry(row: Mapping[str, Any]) -> Entry | None:
-    """Our entry for one of their rows; None where tokens have no price."""
+def _sessions(listed: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """US dollars for a container in which code runs, by provider: listed as a model of its own."""
+    found = {_provider(row): row.get(_SESSION) for key, row in listed.items() if key.endswith("/" + _CONTAINER)}
+    return {name: price for name, price in found.items() if name is not None and price}
+
+
+def _entry(name: str, row: Mapping[str, Any]) -> Entry | None:
+    """Our entry for one of their rows; None where nothing that is counted has a price."""
     if any(row.get(key) for key in LEAVES_OUT):
         return None
-    built: dict[str, Any] = _tier(row, "") | _pieces(row)
+    built: dict[str, Any] = _tier(row, "") | _pieces(name, row)
     if not any(built[name] for name in built if name != "above"):
         return None
     if "input" not in built:
-        return msgspec.convert(built, Entry) if built.keys() <= {"search", "second"} else None
+        return msgspec.convert(built, Entry) if built.keys() <= PIECES.keys() else None
     if "output" not in built and row.get("mode") not in _TEXTLESS:
         if "image_output" not in built and "audio_output" not in built:
             return None
         built["output"] = built.get("image_output", built.get("audio_output"))
-    for name, suffix in _TIERS.items():
+    for each, suffix in _TIERS.items():
         tier = _tier(row, suffix)
         if tier:
-            built[name] = tier
+            built[each] = tier
     return msgspec.convert(built, Entry)
 
 
-def _pieces(row: Mapping[str, Any]) -> dict[str, float]:
-    """US dollars for one search and one second of sound. A search that costs more the more it brings costs the middle
-    of what is listed; seconds only count where sound is heard, as elsewhere they are a machine's."""
+def _pieces(name: str, row: Mapping[str, Any]) -> dict[str, float]:
+    """US dollars for one of each piece. A search that costs more the more it brings costs the middle of what is listed,
+    but where answers say how much that was."""
     found: dict[str, float] = {}
-    for key in _SEARCHES:
-        value = row.get(key)
-        if isinstance(value, dict):
-            value = value.get("search_context_size_medium")
-        if isinstance(value, int | float) and value > 0:
-            found.setdefault("search", round(float(value), 9))
-    for key in _SECONDS:
-        value = row.get(key)
-        if row.get("mode") == _HEARING and isinstance(value, int | float) and value > 0:
-            found.setdefault("second", round(float(value), 12))
+    for rate, keys, modes in _PIECES:
+        if modes and row.get("mode") not in modes:
+            continue
+        for key in keys:
+            sizes = _sized(row.get(key))
+            if sizes is None or rate in found:
+                continue
+            low, value, high = sizes
+            if rate == "search" and _ALWAYS.match(name):
+                rate = "request"
+                found |= {f"request_{size}": price for size, price in (("low", low), ("high", high)) if price != value}
+            elif rate == "search" and _ONCE.match(name):
+                rate = "searched"
+            found[rate] = value
+    if "image" in found and any(row.get(key) for key in ("output_cost_per_token", "output_cost_per_image_token")):
+        del found["image"]  # answers count those tokens
     return found
+
+
+def _sized(value: Any) -> tuple[float, float, float] | None:
+    """A price for little, some and much; the same where it is one price."""
+    told = [value.get(size) for size in _SIZES] if isinstance(value, dict) else [value] * 3
+    sizes = [round(float(each), 12) for each in told if isinstance(each, int | float) and each >= 0]
+    return (sizes[0], sizes[1], sizes[2]) if len(sizes) == 3 and any(sizes) else None
 
 
 def _tier(row: Mapping[str, Any], suffix: str) -> dict[str, Any]:

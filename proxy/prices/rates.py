@@ -8,60 +8,16 @@ have no relatives, an answer with some whose rate is not known has no known cost
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-import msgspec
+from adapters.types import Rare, Usage
+from proxy.prices import pieces
+from proxy.prices.entry import TIERS, Entry, Rates, Tier
 
-from adapters.types import Usage
-
-Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 _MILLION = 1_000_000.0
 _NANO = 1_000.0  # US dollars per million tokens to billionths of one per token
-
-
-TIERS = ("batch", "priority", "flex", "ultrafast")
-"""Service tiers with prices of their own."""
 _DEARER = frozenset(("priority", "ultrafast", "fast"))
 _APART = ("audio_input", "audio_output", "image_output")
-
-
-class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """US dollars per million tokens of each kind. `cache_write_1h` are tokens written to a cache that lasts an hour.
-    `search` and `second` are US dollars for one search (of the web, or unit of a ranking) and one second of sound."""
-
-    input: Rate | None = None
-    output: Rate | None = None
-    cache_read: Rate | None = None
-    cache_write: Rate | None = None
-    cache_write_1h: Rate | None = None
-    reasoning: Rate | None = None
-    audio_input: Rate | None = None
-    audio_output: Rate | None = None
-    image_input: Rate | None = None
-    image_output: Rate | None = None
-    search: Rate | None = None
-    second: Rate | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Whether it has a rate to begin with: of tokens, or of a piece."""
-        return self.input is not None or self.search is not None or self.second is not None
-
-
-class Tier(Rates, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Rates, and those for long prompts: `above` has them by the number of input tokens from which on they hold, for
-    the whole request."""
-
-    above: dict[Annotated[str, msgspec.Meta(pattern="^[1-9][0-9]{0,8}$")], Rates] = {}
-
-
-class Entry(Tier, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A model's prices. `batch`, `flex`, `priority` and `ultrafast` say only what differs."""
-
-    batch: Tier | None = None
-    priority: Tier | None = None
-    flex: Tier | None = None
-    ultrafast: Tier | None = None
 
 
 class Card(NamedTuple):
@@ -77,20 +33,23 @@ class Card(NamedTuple):
     audio_output: float
     image_input: float
     image_output: float
+    video_input: float
+    video_output: float
 
 
 class Price:
     """One model's prices, compiled. `id` says which entry of which version of which table they are."""
 
-    __slots__ = ("_base", "_by_token", "_flat", "_tiers", "entry", "id")
+    __slots__ = ("_base", "_by_token", "_flat", "_plain", "_tiers", "entry", "id")
 
     def __init__(self, id: str, entry: Entry) -> None:
         self.id = id
         self.entry = entry
         self._by_token = entry.input is not None
+        self._plain = self._by_token and entry.request is None
         self._base = _steps(entry)
         card = self._base[-1][1]
-        self._flat = (card.input * _NANO, card.output * _NANO) if len(self._base) == 1 else None
+        self._flat = (card.input * _NANO, card.output * _NANO) if len(self._base) == 1 and self._plain else None
         self._tiers = {name: _steps(tier, entry) for name in TIERS if (tier := getattr(entry, name)) is not None}
 
     def __repr__(self) -> str:
@@ -109,16 +68,15 @@ class Price:
         a part negative."""
         if self._lacks(usage):
             return None
-        if self._by_token and not usage.searches and not usage.seconds:
+        rare = usage.rare
+        if rare is None and self._plain:
             # What counted nothing is not known to have cost nothing.
             return self._tokens(usage) if usage.input or usage.output else None
-        entry, tokens = self.entry, bool(usage.input or usage.output)
-        unknown = (
-            (tokens and not self._by_token)
-            or (usage.searches and entry.search is None)
-            or (usage.seconds and not tokens and entry.second is None)
-        )
-        return None if unknown else self.known(usage)
+        tokens = bool(usage.input or usage.output)
+        if (tokens and not self._by_token) or not (tokens or rare):
+            return None
+        dollars, whole = pieces.cost(self.entry, usage, rare or pieces.NONE)
+        return self._tokens(usage) + dollars if whole else None
 
     def _lacks(self, usage: Usage) -> bool:
         """Whether a part has no rate, and what stands in for it is cheaper as a rule: sound, pictures that were drawn,
@@ -136,38 +94,43 @@ class Price:
         return getattr(self.entry, name) is None
 
     def known(self, usage: Usage) -> float:
-        """US dollars for what has a rate. Seconds that are told beside tokens are in those."""
+        """US dollars for what has a rate."""
         cost = self._tokens(usage)
-        if usage.searches:
-            cost += usage.searches * (self.entry.search or 0.0)
-        if usage.seconds and not (usage.input or usage.output):
-            cost += usage.seconds * (self.entry.second or 0.0)
+        if usage.rare is not None or not self._plain:
+            cost += pieces.cost(self.entry, usage, usage.rare or pieces.NONE)[0]
         return cost
 
     def nanos(self, usage: Usage) -> int:
         """The same in billionths of a US dollar, as budgets count."""
         flat = self._flat
-        if flat is None or usage.tier or usage.cached or usage.reasoning or usage.searches or usage.seconds:
+        if flat is None or usage.tier or usage.cached or usage.reasoning or usage.rare:
             return round(self.known(usage) * 1e9)
         if usage.cache_write or usage.audio_input or usage.audio_output or usage.image_input or usage.image_output:
             return round(self.known(usage) * 1e9)
         return int(usage.input * flat[0] + usage.output * flat[1] + 0.5)
 
-    def at_most(self, input: int, output: int) -> int:
-        """Billionths of a US dollar for so many tokens without any discount."""
+    def at_most(self, input: int, output: int, asked: Rare | None = None) -> int:
+        """Billionths of a US dollar for so many tokens without any discount, and for what else is asked for."""
         flat = self._flat
-        if flat is None:
-            return self.nanos(Usage(input=input, output=output))
+        if flat is None or asked is not None:
+            return self.nanos(Usage(input=input, output=output, rare=asked or pieces.DEAREST))
         return int(input * flat[0] + output * flat[1] + 0.5)
+
+    def lacking(self, asked: Rare) -> str | None:
+        """What a request asks for that has no rate, in the words of `Rates`; None: nothing."""
+        return pieces.lacking(self.entry, asked)
 
     def _tokens(self, usage: Usage) -> float:
         card = self.card(usage)
         special = usage.cached + usage.cache_write + usage.audio_input + usage.image_input
-        plain = max(0, usage.input - special)
         rare = usage.reasoning + usage.audio_output + usage.image_output
-        if not special and not rare:
-            return (plain * card.input + max(0, usage.output) * card.output) / _MILLION
-        said = max(0, usage.output - rare)
+        if not special and not rare and usage.rare is None:
+            return (max(0, usage.input) * card.input + max(0, usage.output) * card.output) / _MILLION
+        seen = shown = 0
+        if usage.rare is not None:
+            seen, shown = usage.rare.video_input, usage.rare.video_output
+        plain = max(0, usage.input - special - seen)
+        said = max(0, usage.output - rare - shown)
         hour = min(usage.cache_write_1h, usage.cache_write)
         return (
             plain * card.input
@@ -180,6 +143,8 @@ class Price:
             + usage.reasoning * card.reasoning
             + usage.audio_output * card.audio_output
             + usage.image_output * card.image_output
+            + seen * card.video_input
+            + shown * card.video_output
         ) / _MILLION
 
 
@@ -217,4 +182,6 @@ def _card(*layers: Rates) -> Card:
         rate("audio_output", "output"),
         rate("image_input", "input"),
         rate("image_output", "output"),
+        rate("video_input", "input"),
+        rate("video_output", "output"),
     )

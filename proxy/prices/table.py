@@ -16,10 +16,11 @@ import msgspec
 
 from adapters.values import UNREADABLE
 from proxy.errors import PriceError
-from proxy.prices.rates import Entry, Price
+from proxy.prices.entry import Entry
+from proxy.prices.rates import Price
 
 _VENDORED = Path(__file__).parent / "prices.json"
-_UNIT = "US dollars per million tokens; search and second: for one"
+_UNIT = "US dollars per million tokens; search and what is charged by the piece: for one"
 _KEPT = 4096  # prices found and remembered; names come from clients, so there is an end to it
 _DATED = re.compile(r"(?:-\d{4}-\d{2}-\d{2}|-\d{8}|@\d{8}|@default|@latest)\Z")
 _TUNED = re.compile(r"ft:([^:]+):.+")

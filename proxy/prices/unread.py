@@ -16,19 +16,18 @@ _PARTLY = "beside tokens, and no answer tells how much of it: docs/ledger.md say
 _LEFT_OUT = "models that have it are left out of the table"
 _NEVER = "no request can ask for it here: batches and commitments are billed elsewhere"
 
-LEAVES_OUT = ("input_cost_per_request", "citation_cost_per_token", "input_cost_per_text_message")
+LEAVES_OUT = ("citation_cost_per_token", "input_cost_per_text_message")
 """Charged beside every answer's tokens: a model with one of these has no price rather than a part of it."""
 
 UNREAD: dict[str, str] = {
-    r"(in|out)put_cost_per_(image|pixel|character|video_per_second|audio_per_second)(_above_\d+\w+)?": _COUNTED_NOWHERE,
+    r"input_cost_per_(image|pixel|video_per_second|audio_per_second)(_above_\d+\w+)?": _COUNTED_NOWHERE,
+    r"output_cost_per_(pixel|character|video_per_second)(_above_\d+\w+)?": _COUNTED_NOWHERE,
+    r"input_cost_per_character_above_\d+\w+": _COUNTED_NOWHERE,
     r"output_cost_per_image_(\d+|[\d.]+K)": _COUNTED_NOWHERE,
     r"output_cost_per_second_\d+[pk]": _COUNTED_NOWHERE,
-    r"(ocr|annotation)_cost_per_(page|credit)(_batches)?": _COUNTED_NOWHERE,
+    r"ocr_cost_per_(credit|page_batches)|annotation_cost_per_page(_batches)?": _COUNTED_NOWHERE,
     r"guardrail_cost_per_unit": _COUNTED_NOWHERE,
     r"cost_per_second": _NEVER,
-    r"code_interpreter_cost_per_session": _PARTLY,
-    r"google_maps_grounding_cost_per_query": _PARTLY,
-    r"(in|out)put_cost_per_video_token(_batches)?": _PARTLY,
     r"cache_creation_input_token_cost_above_12hr\w*": _PARTLY,
     r"cache_creation_input_audio_token_cost": _PARTLY,
     r"cache_read_input_(audio|image)_token_cost(_batches|_flex|_priority)?": _LESS,

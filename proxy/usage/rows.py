@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from adapters.types import Usage
+from adapters.types import Rare, Usage
 from proxy.exchange import Attempt, Exchange, Gaps
 from proxy.trace import Span
 from proxy.usage_columns import PENDING, POST
@@ -13,7 +13,6 @@ Record = tuple[object, ...]
 
 _encode = msgspec.json.Encoder().encode
 _NONE_RARE = (0, 0, 0, 0, 0)
-_NO_PIECES: tuple[int, float | None] = (0, None)
 _NO_COUNTS: tuple[int | None, ...] = (None, None, None, None, None)
 
 
@@ -32,8 +31,8 @@ class Try(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Details(msgspec.Struct, omit_defaults=True, gc=False):
-    """What few requests have: further counts of tokens, a service tier, a method that is not POST, searches, seconds of
-    sound."""
+    """What few requests have: further counts of tokens, a service tier, a method that is not POST. What is charged by
+    the piece (`adapters.types.Rare`) stands beside them, under its own names."""
 
     cache_write_1h: int = 0
     audio_input: int = 0
@@ -42,8 +41,6 @@ class Details(msgspec.Struct, omit_defaults=True, gc=False):
     image_output: int = 0
     tier: str | None = None
     method: str = POST
-    searches: int = 0
-    seconds: float | None = None
 
 
 class Settled(msgspec.Struct, gc=False, frozen=True):
@@ -204,8 +201,7 @@ def _is_plain(usage: Usage) -> bool:
         or usage.audio_output
         or usage.image_input
         or usage.image_output
-        or usage.searches
-        or usage.seconds
+        or usage.rare
     )
 
 
@@ -284,10 +280,17 @@ def _tries(x: Exchange) -> str | None:
 
 
 def _details(usage: Usage | None, method: str) -> str | None:
-    rare, tier, pieces = _NONE_RARE, None, _NO_PIECES
+    rare, tier, pieces = _NONE_RARE, None, None
     if usage is not None:
         rare = (usage.cache_write_1h, usage.audio_input, usage.audio_output, usage.image_input, usage.image_output)
-        tier, pieces = usage.tier, (usage.searches, usage.seconds or None)
-    if tier is None and method == POST and not any(rare) and not any(pieces):
+        tier, pieces = usage.tier, usage.rare
+    if tier is None and method == POST and not any(rare) and pieces is None:
         return None
-    return _encode(Details(*rare, tier, method, *pieces)).decode()
+    details = _encode(Details(*rare, tier, method))
+    return (details if pieces is None else _beside(details, pieces)).decode()
+
+
+def _beside(details: bytes, pieces: Rare) -> bytes:
+    """Both as one object."""
+    more = _encode(pieces)
+    return details if more == b"{}" else more if details == b"{}" else b"%b,%b" % (details[:-1], more[1:])

@@ -48,3 +48,10 @@ def exchanges(path_end: str) -> Iterator[Exchange]:
                     response["status"],
                     response.get("json", response.get("text")),
                 )
+
+
+def said_in(usage: dict[str, Any]) -> int:
+    """The tokens of an answer in OpenAI's meaning: xAI's chat tells what was thought beside what was said."""
+    said = int(usage["completion_tokens"])
+    thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    return said + (thought if usage.get("total_tokens") == usage["prompt_tokens"] + said + thought else 0)

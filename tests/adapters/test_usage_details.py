@@ -7,8 +7,8 @@ import json
 import msgspec
 import pytest
 
-from adapters import observe
-from adapters.types import Dialect, Usage
+from adapters import counting, observe
+from adapters.types import Dialect, Rare, Usage
 
 OPENAI = {
     "prompt_tokens": 100,
@@ -30,28 +30,28 @@ EXPECTED_ANTHROPIC = Usage(45, 7, 5, 30, cache_write_1h=20, tier="batch")
 
 def test_openais_details_and_tier_are_read() -> None:
     body = json.dumps({"id": "x", "usage": OPENAI, "service_tier": "flex"}).encode()
-    assert observe.usage_of(body) == EXPECTED_OPENAI
+    assert counting.usage_of(body) == EXPECTED_OPENAI
 
 
 def test_anthropics_details_and_tier_are_read() -> None:
-    assert observe.usage_of(json.dumps({"usage": ANTHROPIC}).encode()) == EXPECTED_ANTHROPIC
+    assert counting.usage_of(json.dumps({"usage": ANTHROPIC}).encode()) == EXPECTED_ANTHROPIC
 
 
 def test_what_is_charged_by_the_piece_is_read() -> None:
     searched = ANTHROPIC | {"server_tool_use": {"web_search_requests": 2}}
-    assert observe.usage_of(json.dumps({"usage": searched}).encode()) == msgspec.structs.replace(
-        EXPECTED_ANTHROPIC, searches=2
+    assert counting.usage_of(json.dumps({"usage": searched}).encode()) == msgspec.structs.replace(
+        EXPECTED_ANTHROPIC, rare=Rare(searches=2)
     )
     tap = observe.Tap(Dialect.ANTHROPIC_MESSAGES)
     start = {"type": "message_start", "message": {"usage": ANTHROPIC | {"output_tokens": 1}}}
     end = {"type": "message_delta", "usage": {"output_tokens": 7, "server_tool_use": {"web_search_requests": 2}}}
     for event in (start, end):
         tap.feed(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
-    assert tap.usage() == msgspec.structs.replace(EXPECTED_ANTHROPIC, searches=2)
+    assert tap.usage() == msgspec.structs.replace(EXPECTED_ANTHROPIC, rare=Rare(searches=2))
     heard = {"text": "hi", "usage": {"type": "duration", "seconds": 9}}
-    assert observe.usage_of(json.dumps(heard).encode()) == Usage(seconds=9)
+    assert counting.usage_of(json.dumps(heard).encode()) == Usage(rare=Rare(seconds=9))
     counted = {"input_tokens": 14, "output_tokens": 45, "input_token_details": {"text_tokens": 0, "audio_tokens": 14}}
-    assert observe.usage_of(json.dumps({"usage": counted}).encode()) == Usage(14, 45, audio_input=14)
+    assert counting.usage_of(json.dumps({"usage": counted}).encode()) == Usage(14, 45, audio_input=14)
 
 
 def test_a_stream_tells_the_same() -> None:

@@ -162,6 +162,84 @@ async def test_a_model_without_a_price_is_refused_or_allowed_as_the_budget_says(
             assert (await rig.chat()).status == 200
 
 
+SEARCHED = {
+    "status": "completed",
+    "output": [{"type": "web_search_call", "action": {"type": "search", "query": "a"}}] * 3,
+    "usage": {
+        "input_tokens": 0, "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 1, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 1,
+    },
+}  # fmt: skip
+
+
+def spent_by(rig: Rig, by: str) -> float:
+    meter = rig.gateway.live.limiters.all[("API key", "test") if by == "api key" else ("virtual key", "openai")].meter
+    assert meter is not None
+    assert meter.reserved == 0
+    return meter.spent / NANO
+
+
+@pytest.mark.parametrize("by", WHO)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_searches_are_reserved_and_paid_for_from_a_budget_in_dollars(by: str, streamed: bool) -> None:
+    # A search of gpt-5's costs a cent; a request that may make 20 of them reserves 20 cents.
+    event = b'event: response.completed\ndata: {"type":"response.completed","response":%b}\n\n'
+    body = event % json.dumps(SEARCHED).encode()
+    stream = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    whole = ok(json.dumps(SEARCHED).encode())
+    tools = [{"type": "web_search"}]
+    asked = {"model": "gpt-5", "input": "hi", "stream": streamed, "tools": tools, "max_output_tokens": 1}
+    limits = Limits(budget=Budget(usd=0.1, window="total"))
+    async with (
+        Scripted(play=lambda asked: [stream if streamed else whole]) as upstream,
+        limited(by, upstream.url, limits) as rig,
+    ):
+        many = asyncio.gather(*(rig.post("/v1/responses", {**asked, "max_tool_calls": 20}) for _ in range(5)))
+        assert sorted(each.status for each in await many) == [200, 412, 412, 412, 412]
+        assert spent_by(rig, by) == pytest.approx(0.03 + 0.00001)
+        (row,) = [row for row in await rig.usage() if row["status"] == 200]
+        assert row["cost"] == pytest.approx(0.03 + 0.00001)
+        assert json.loads(row["details"])["searches"] == 3
+        if by == "api key":
+            assert 'loopway_unpriced_requests_total{provider="openai"}' in rig.gateway.metrics.samples()
+
+
+@pytest.mark.parametrize("by", WHO)
+async def test_what_is_asked_for_without_a_price_is_refused_or_allowed_as_the_budget_says(by: str) -> None:
+    answer = ok(json.dumps({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 10}}).encode())
+    asked = {**SMALL, "search_parameters": {"mode": "on"}}
+    for policy, status in (("refuse", 412), ("allow", 200)):
+        budget = msgspec.convert({"usd": 1, "unknown_price": policy}, Budget)
+        async with (
+            Scripted(play=lambda asked: [answer]) as upstream,
+            limited(by, upstream.url, Limits(budget=budget)) as rig,
+        ):
+            told = await rig.post("/v1/chat/completions", asked)
+            assert told.status == status
+            if status == 412:
+                assert told.json()["error"]["code"] == "unknown_price"
+                assert "'source'" in told.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "answer", "cost"),
+    [
+        ("/v1/audio/speech", {"model": "tts-1", "input": "a" * 1000, "voice": "alloy"}, b"ID3\x00", 0.015),
+        ("/v1/audio/speech", {"model": "gpt-4o-mini-tts", "input": "a"}, b"ID3\x00", None),
+        ("/v1/images/generations", {"model": "dall-e-9", "prompt": "a"}, b'{"data":[{"url":"https://a"}]}', None),
+    ],
+)
+async def test_what_passes_through_has_its_cost_or_none_and_never_nought(
+    path: str, body: dict[str, Any], answer: bytes, cost: float | None
+) -> None:
+    async with Scripted(play=lambda asked: [ok(answer)]) as upstream, Rig(openai=upstream.url) as rig:
+        assert (await rig.post(path, body)).status == 200
+        (row,) = await rig.usage()
+        assert row["cost"] == (None if cost is None else pytest.approx(cost))
+        unpriced = rig.gateway.metrics.samples()['loopway_unpriced_requests_total{provider="openai"}']
+        assert unpriced == (1 if cost is None else 0)
+
+
 async def test_a_target_that_is_spent_is_passed_over(provider: Provider) -> None:
     spent = virtual_key("openai-a", provider.url, limits=Limits(requests=Rates(per_day=1)))
     async with Rig(virtual_keys=(spent, virtual_key("openai-b", provider.url))) as rig:

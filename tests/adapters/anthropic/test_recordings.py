@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.anthropic import CHAT_TO_MESSAGES
-from adapters.types import Usage
+from adapters.types import Rare, Usage
 from tests.adapters.anthropic.conversation import call, chunks, run, sse
 
 ROOT = Path(__file__).parents[4] / "shared" / "recordings"
@@ -79,9 +79,8 @@ class Read:
         said = count["output_tokens"]
         used: Any = self.tokens.get("server_tool_use")
         searches = (used or {}).get("web_search_requests") or 0
-        return Usage(
-            count["input_tokens"] + read + written, said, read, written, thought, hour, tier=tier, searches=searches
-        )
+        rare = Rare(searches=searches) if searches else None
+        return Usage(count["input_tokens"] + read + written, said, read, written, thought, hour, tier=tier, rare=rare)
 
     def count(self, tokens: dict[str, int]) -> None:
         self.tokens.update({name: value for name, value in tokens.items() if value is not None})

@@ -11,7 +11,7 @@ from adapters import embeddings
 from adapters.cohere import EMBEDDINGS_TO_EMBED, RERANK_TO_COHERE
 from adapters.errors import BadAnswer, InvalidRequest
 from adapters.rerank import RERANK_TO_VOYAGE
-from adapters.types import Call, Dialect, Usage
+from adapters.types import Call, Dialect, Rare, Usage
 
 
 def call(**body: Any) -> Call:
@@ -81,7 +81,7 @@ def test_a_ranking_by_cohere() -> None:
     body = {"id": "r1", "results": RESULTS, "meta": {"billed_units": {"search_units": 1}}}
     reply = RERANK_TO_COHERE.response(call(**ASK), json.dumps(body).encode())
     assert json.loads(reply.body) == {"id": "r1", "model": "m", "results": MADE, "usage": {"search_units": 1}}
-    assert reply.usage == Usage(searches=1)
+    assert reply.usage == Usage(rare=Rare(searches=1))
 
 
 def test_a_ranking_by_voyage() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from adapters.errors import BadAnswer, Kind
 from adapters.responses import CHAT_TO_RESPONSES
 from adapters.responses.stream import ResponsesStream
-from adapters.types import Call, Dialect, Usage
+from adapters.types import Call, Dialect, Rare, Usage
 from tests.adapters.responses.script import (
     CHANCES,
     CUSTOM,
@@ -154,7 +154,7 @@ def test_a_stream_tells_what_the_whole_answer_tells() -> None:
         ("function", "b", "now", "{}"),
         ("custom", "c", "sql", "SELECT 1"),
     ]
-    assert machine.usage == Usage(40, 12, 16, 0, 5, tier="default")
+    assert machine.usage == Usage(40, 12, 16, 0, 5, tier="default", rare=Rare(searches=1))
 
 
 def test_a_golden_stream() -> None:

@@ -15,6 +15,7 @@ from adapters.types import Call, Dialect
 from tests.adapters import recordings
 from tests.adapters.anthropic_client.script import sse
 from tests.adapters.anthropic_client.test_recordings import thoughts, words
+from tests.adapters.recordings import said_in
 from tests.adapters.responses_client.script import call, response, run
 
 STREAMS = recordings.chat_streams()
@@ -49,7 +50,7 @@ def compare(made: dict[str, Any], said: list[dict[str, Any]], finish: str | None
     assert made["status"] == ("incomplete" if finish in ("length", "content_filter") else "completed")
     if usage is not None:
         assert made["usage"]["input_tokens"] == usage["prompt_tokens"]
-        assert made["usage"]["output_tokens"] == usage["completion_tokens"]
+        assert made["usage"]["output_tokens"] == said_in(usage)
         cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
         assert made["usage"]["input_tokens_details"]["cached_tokens"] == cached
 

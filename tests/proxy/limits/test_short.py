@@ -32,6 +32,7 @@ def request() -> Any:
     """One that needs 6 tokens of input and 5 of output: 160,000 billionths of a dollar."""
     prices = SimpleNamespace(find=lambda model: PRICE)
     return SimpleNamespace(
+        path="/v1/chat/completions",
         body=b'{"max_tokens":5,"a":1}',
         dialect=Dialect.OPENAI_CHAT,
         key=None,

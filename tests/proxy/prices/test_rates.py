@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.types import Usage
+from adapters.types import Rare, Usage
 from proxy.prices import Entry, Price, Rates, Tier
 
 FULL = Entry(
@@ -97,15 +97,55 @@ def test_a_tier_says_only_what_differs() -> None:
 
 
 def test_pieces_are_charged_each_and_never_at_nothing() -> None:
-    searched = Usage(1_000_000, 0, searches=3)
+    searched = Usage(1_000_000, 0, rare=Rare(searches=3))
     assert cost(searched, input=2.0, search=0.01) == pytest.approx(2.03)
     assert cost(searched, input=2.0) is None
     assert Price("p", Entry(input=2.0)).known(searched) == 2.0
-    assert cost(Usage(searches=2), input=0.0, search=0.002) == pytest.approx(0.004)
-    assert cost(Usage(seconds=90.5), second=0.0001) == pytest.approx(0.00905)
-    assert cost(Usage(seconds=90.5), input=2.0) is None
-    assert cost(Usage(1_000_000, seconds=90.5), input=2.0, second=0.0001) == 2.0  # the same sound, told twice
+    assert cost(Usage(rare=Rare(searches=2)), input=0.0, search=0.002) == pytest.approx(0.004)
+    assert cost(Usage(rare=Rare(seconds=90.5)), second=0.0001) == pytest.approx(0.00905)
+    assert cost(Usage(rare=Rare(seconds=90.5)), input=2.0) is None
+    assert (
+        cost(Usage(1_000_000, rare=Rare(seconds=90.5)), input=2.0, second=0.0001) == 2.0
+    )  # the same sound, told twice
     assert cost(Usage(10, 10), second=0.0001) is None
+
+
+def test_an_answer_that_searched_is_charged_once_where_that_is_the_price() -> None:
+    searched = Usage(1_000_000, 0, rare=Rare(searches=3, maps=1))
+    assert cost(searched, input=2.0, searched=0.035, maps=0.025) == pytest.approx(2.06)
+    assert cost(searched, input=2.0, searched=0.035) is None
+
+
+@pytest.mark.parametrize(("size", "expected"), [(None, 0.008), ("medium", 0.008), ("low", 0.005), ("high", 0.012)])
+def test_models_that_always_search_charge_every_answer(size: str | None, expected: float) -> None:
+    entry = Entry(input=1.0, output=1.0, request=0.008, request_low=0.005, request_high=0.012)
+    usage = Usage(1_000_000, 0, rare=None if size is None else Rare(size=size))
+    price = Price("p", entry)
+    assert price.cost(usage) == pytest.approx(1.0 + expected)
+    assert price.nanos(usage) == round((1.0 + expected) * 1e9)
+    assert price.at_most(1_000_000, 0) == round(1.012 * 1e9)
+
+
+def test_what_nobody_counted_leaves_no_cost_and_a_budget_counts_the_rest() -> None:
+    usage = Usage(1_000_000, 0, rare=Rare(searches=1, uncounted=True))
+    price = Price("p", Entry(input=2.0, search=0.01))
+    assert price.cost(usage) is None
+    assert price.nanos(usage) == round(2.01 * 1e9)
+
+
+def test_video_is_charged_at_its_rate_and_what_is_drawn_has_no_other() -> None:
+    usage = Usage(1_000_000, 1_000_000, rare=Rare(video_input=500_000, video_output=250_000))
+    assert cost(usage, input=1.0, output=2.0, video_input=10.0, video_output=20.0) == pytest.approx(5.5 + 6.5)
+    assert cost(usage, input=1.0, output=2.0, video_output=20.0) == pytest.approx(1.0 + 6.5)
+    assert cost(usage, input=1.0, output=2.0) is None
+
+
+def test_a_reservation_has_what_may_be_searched_and_drawn() -> None:
+    price = Price("p", Entry(input=1.0, output=2.0, search=0.01, image=0.04))
+    assert price.at_most(0, 0, Rare(searches=5)) == 50_000_000
+    assert price.at_most(0, 0, Rare(images=4)) == 160_000_000
+    assert price.lacking(Rare(searches=5)) is None
+    assert price.lacking(Rare(files=5)) == "file_search"
 
 
 counts = st.integers(0, 3_000_000)

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.providers import PROVIDERS
-from adapters.types import Usage
+from adapters.types import Rare, Usage
 from proxy.errors import PriceError
-from proxy.prices import Entry, Prices, as_json, decode_table, table_of, vendored
+from proxy.prices import PIECES, Entry, Prices, as_json, decode_table, table_of, vendored
 from proxy.prices.litellm import READ, convert
 from proxy.prices.unread import LEAVES_OUT, UNREAD, strangers
 
@@ -64,22 +64,31 @@ def test_every_entry_of_the_shipped_table_is_sound_and_none_is_free() -> None:
     for provider, models in table.providers.items():
         for model, entry in models.items():
             assert isinstance(entry, Entry)
-            assert any((entry.input, entry.output, entry.search, entry.second)), (
-                f"{provider}/{model} would cost nothing"
-            )
+            rates = (entry.input, entry.output, *(getattr(entry, name) for name in PIECES))
+            assert any(rates), f"{provider}/{model} would cost nothing"
     assert len(table.providers.keys() & PROVIDERS.keys()) > 20
 
 
 @pytest.mark.parametrize(
     ("provider", "model", "usage", "expected"),
     [
-        ("anthropic", "claude-sonnet-4-5", Usage(searches=2), 0.02),
-        ("cohere", "rerank-v3.5", Usage(searches=1), 0.002),
-        ("openai", "whisper-1", Usage(seconds=60), 0.006),
+        ("anthropic", "claude-sonnet-4-5", Usage(rare=Rare(searches=2)), 0.02),
+        ("cohere", "rerank-v3.5", Usage(rare=Rare(searches=1)), 0.002),
+        ("openai", "whisper-1", Usage(rare=Rare(seconds=60)), 0.006),
         ("openai", "whisper-1", Usage(100, 100), None),
+        ("openai", "tts-1", Usage(rare=Rare(characters=1000)), 0.015),
+        ("openai", "gpt-4o-mini-tts", Usage(rare=Rare(characters=1000)), None),
+        ("openai", "gpt-5", Usage(rare=Rare(searches=2, files=1, sessions=1)), 0.0525),
+        ("openai", "gpt-4o-search-preview", Usage(1_000_000), 2.525),
+        ("perplexity-ai", "sonar-pro", Usage(1_000_000, rare=Rare(size="low")), 3.006),
+        ("google", "gemini-2.5-flash", Usage(1_000_000, rare=Rare(searches=3)), 0.335),
+        ("google", "gemini-3.1-flash-lite", Usage(1_000_000, rare=Rare(searches=3)), 0.292),
+        ("google", "gemini-2.5-flash", Usage(1_000_000, rare=Rare(maps=1)), 0.325),
+        ("mistral-ai", "mistral-ocr-latest", Usage(rare=Rare(pages=3)), 0.012),
+        ("x-ai", "grok-4.3", Usage(10, 10, rare=Rare(sources=3)), None),
     ],
 )
-def test_the_shipped_table_has_prices_of_searches_and_sound(
+def test_the_shipped_table_has_prices_of_pieces(
     provider: str, model: str, usage: Usage, expected: float | None
 ) -> None:
     price = SHIPPED.find(provider, model)
@@ -201,6 +210,10 @@ def test_every_price_of_litellms_list_is_read_or_left_for_a_reason() -> None:
     assert strangers({"model": {"input_cost_per_thought": 1.0, "mode": "chat"}}, READ) == ["input_cost_per_thought"]
 
 
+OF_ANOTHER_MODE = (
+    *("input_cost_per_second", "output_cost_per_second", "input_cost_per_character", "output_cost_per_image"),
+    *("ocr_cost_per_page", "code_interpreter_cost_per_session"),
+)
 BASE = {"litellm_provider": "openai", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6, "mode": "chat"}
 
 
@@ -210,7 +223,7 @@ def test_a_price_that_is_read_is_in_the_entry_and_no_other_changes_it(keys: list
         table = json.loads(as_json(convert(json.dumps({"m": row}).encode(), "v")))
         return table["providers"].get("openai", {}).get("m")
 
-    read = [key for key in keys if re.fullmatch("|".join(READ), key) and "per_second" not in key]
+    read = [key for key in keys if re.fullmatch("|".join(READ), key) and key not in OF_ANOTHER_MODE]
     found = entry({**BASE, **dict.fromkeys(keys, rate)})
     if any(key in LEAVES_OUT for key in keys):
         assert found is None
