@@ -197,12 +197,17 @@ class GeminiTap(Tap):
         Tap.feed(self, data)
         self.events += data.count(b"\r\n\r\n")  # so Google's own end
         seam = self._seam + data
-        if self._finished or _GEMINI_FINISH in seam:
-            # What it has searched stands beside the finish reason, or after it.
-            if len(self._end) < _LAST_EVENT:
-                self._end += data if self._finished else seam
-            self._finished = True
-        self._seam = seam[_GEMINI_SEAM:]
+        if _GEMINI_FINISH in seam:
+            self._rest(data if self._finished else seam)
+        else:
+            self._seam = seam[_GEMINI_SEAM:]
+
+    def _rest(self, data: bytes) -> None:
+        """Keeps what comes with the finish reason, and after it: what the answer has searched."""
+        self._finished = True
+        self._seam = _GEMINI_FINISH  # so that whatever follows comes here as well
+        if len(self._end) < _LAST_EVENT:
+            self._end += data
 
     def usage(self) -> Usage | None:
         """The last count that came whole, and what was searched."""
