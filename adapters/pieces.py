@@ -207,18 +207,15 @@ class _Asked(Struct, gc=False):
 
 
 _decode_asked = msgspec.json.Decoder(_Asked).decode
-_DRAWS = b"image_generation"
 _SOURCES = 20  # what xAI's live search brings without a limit of its own
 _OF_THE_WEB = ("web_search", "x_search", "browser_search")
 
 
 def asked_for(body: bytes, dialect: Dialect, path: str = "") -> Rare | None:
-    """What a request may use beside tokens, at most: its own limits, or what is usual. Never raises."""
-    kind = None
-    if dialect is Dialect.PASSTHROUGH:
-        kind = paid(path)
-    elif not (b"earch" in body or b"nterpreter" in body or b"aps" in body or b'"shell"' in body or _DRAWS in body):
-        return None
+    """What a request may use beside tokens, at most: its own limits, or what is usual. Of one that passes through it is
+    known by its path, of others only where one of `search`, `interpreter`, `maps`, `shell` and `image_generation` is a
+    part of a word in it. Never raises."""
+    kind = paid(path) if dialect is Dialect.PASSTHROUGH else None
     try:
         asked = _decode_asked(body)
     except UNREADABLE:
