@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from adapters import closing, errors, observe, pieces
+from adapters import closing, counting, errors, pieces
 from adapters.errors import BadAnswer, Kind
 from adapters.observe import Charged, Tap
 from adapters.types import Call, Dialect, Outbound, Several, in_words
@@ -324,7 +324,7 @@ class Attempts:
             message = "The provider answered with an HTML page; is its address right?"
             raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
         outcome = _whole(reply, dropped)
-        outcome.body, outcome.usage = raw, observe.usage_of(raw)
+        outcome.body, outcome.usage = raw, counting.usage_of(raw)
         return outcome
 
     async def _unframed(self, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
@@ -334,7 +334,7 @@ class Attempts:
         if not closing.is_whole(raw):
             raise UpstreamFailure(Kind.BAD_UPSTREAM, "The provider's answer broke off.", sent=True)
         outcome = _whole(reply, dropped)
-        outcome.body, outcome.usage = raw, observe.usage_of(raw)
+        outcome.body, outcome.usage = raw, counting.usage_of(raw)
         return outcome
 
     async def _error(self, x: Exchange, leaf: Leaf, wire: Wire | None, reply: Reply) -> Outcome:
