@@ -58,9 +58,8 @@ def of(body: bytes, dialect: Dialect, path: str = "") -> Need:
     tokens = -(-size // _BYTES_PER_TOKEN)
     asked = None
     # Words without one of which `asked_for` finds nothing, whatever their first letter is.
-    if b"earch" in body or b"nterpreter" in body or b"aps" in body or b'"shell"' in body or _DRAWS in body:
-        asked = asked_for(body, dialect, path)
-    elif dialect is _PASSES:
+    of_the_web = b"earch" in body or b"aps" in body
+    if of_the_web or b"nterpreter" in body or b'"shell"' in body or _DRAWS in body or dialect is _PASSES:
         asked = asked_for(body, dialect, path)
     if dialect in _NO_OUTPUT:
         return Need(tokens, 0, True)
