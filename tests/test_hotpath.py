@@ -102,10 +102,11 @@ _RATES = "requests: {per_minute: 100000}, tokens: {per_minute: 4000000000}"
 @pytest.mark.parametrize(
     ("limits", "ceiling"),
     [
-        # A look at whether a request asks for something that is charged by the piece is among these.
+        # A look at whether a request asks for something that is charged by the piece is among these (some 25), and the
+        # measure wobbles by ten.
         (_RATES, 800),
-        ("budget: {usd: 1000000}", 825),
-        (f"{_RATES}, budget: {{usd: 1000000}}", 1285),
+        ("budget: {usd: 1000000}", 835),
+        (f"{_RATES}, budget: {{usd: 1000000}}", 1300),
     ],
 )
 async def test_rates_and_budgets_of_both_keys_add_no_more_than_their_ceiling(
