@@ -87,6 +87,9 @@ class Messages:
         made: list[Any] = []
         for at, part in enumerate(parts):
             try:
+                for name, value in (("thought", part.thought), ("thoughtSignature", part.thought_signature)):
+                    if value:
+                        self.dropped.add(f"contents[].parts[].{name}")
                 if part.function_response is not None:
                     self.made.append(self._result(part.function_response))
                 else:
@@ -100,9 +103,6 @@ class Messages:
             self.made.append(Text("user", made or _EMPTY))
 
     def _shown(self, part: Part) -> Iterator[dict[str, Any]]:
-        for name, value in (("thought", part.thought), ("thoughtSignature", part.thought_signature)):
-            if value:
-                self.dropped.add(f"contents[].parts[].{name}")
         if part.text:
             yield {"type": "text", "text": part.text}
         elif part.inline_data is not None:
@@ -147,6 +147,8 @@ class Messages:
         for at, part in enumerate(parts):
             if part.function_call is not None:
                 said.sign(part)
+                if part.thought:
+                    self.dropped.add("contents[].parts[].thought")
                 said.calls.append(self._call(part, part.function_call, f"[{at}]"))
             else:
                 said.add(part)
@@ -202,8 +204,8 @@ class _Said:
             self._dropped.add("contents[].parts[]")
 
     def _thought(self, part: Part) -> None:
-        if part.inline_data is not None or part.file_data is not None:
-            # A sketch on the way to a picture.
+        if not part.text and not (part.thought_signature and part.inline_data is None):
+            # A sketch on the way to a picture, or code that was tried.
             self._dropped.add("contents[].parts[].thought")
         if self._dropped.thoughts:
             self._thoughts += [part.text] if part.text else []
