@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from time import monotonic
 from typing import Self, TypeVar
 
 import msgspec
@@ -27,7 +28,8 @@ from proxy.prices import Prices
 
 _WARNED = 10  # of what is odd about one config, as log lines at most
 _log = logging.getLogger("loopway")
-_IN_A_TURN = 200  # rows that are compiled before others get the loop: about two milliseconds
+_TURN = 0.002  # seconds of compiling before others get the loop: a new key takes ten times a known one
+_IN_A_LOOK = 16  # rows after which the clock is looked at
 _CACHED = 1024  # inline configs and ad-hoc credentials kept compiled per worker
 
 T = TypeVar("T")
@@ -136,10 +138,12 @@ class Snapshot:
     ) -> Self:
         """As the constructor, but requests go on in between: thousands of keys take tenths of a second."""
         made = cls(msgspec.structs.replace(rows, api_keys=(), virtual_keys=()), limiters, trusted, prices, healths)
+        began = monotonic()
         for number, row in enumerate(_compiled(rows), 1):
             made._add(row, limiters)
-            if number % _IN_A_TURN == 0:
+            if number % _IN_A_LOOK == 0 and monotonic() - began >= _TURN:
                 await asyncio.sleep(0)
+                began = monotonic()
         made.rows = rows
         return made
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy import live
+from proxy.config import snapshot
 from proxy.config.file import FileConfig
 from proxy.config.settings import StoreSettings
 from proxy.errors import ConfigError, StoreError
@@ -262,7 +263,10 @@ async def test_a_store_that_hangs_counts_as_away(tmp_path: Path, monkeypatch: py
         await scene.live.stop()
 
 
-async def test_thousands_of_keys_are_compiled_in_turns_and_put_in_force_together(scene: Scene) -> None:
+async def test_thousands_of_keys_are_compiled_in_turns_and_put_in_force_together(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "_TURN", 0.0)  # the longest that others wait, on however quick a machine
     many = tuple(virtual_key(f"v-{number}") for number in range(1000))
     scene.store.now = Rows(seq=2, virtual_keys=many)
     before = len(scene.live.snapshot.targets)
@@ -273,7 +277,7 @@ async def test_thousands_of_keys_are_compiled_in_turns_and_put_in_force_together
         seen.append(len(scene.live.snapshot.targets))
     await applying
     assert set(seen) == {before, 1001}
-    assert seen.count(before) >= 5, "others had the loop while it was compiled"
+    assert seen.count(before) >= 50, "others had the loop while it was compiled"
     assert scene.live.snapshot.rows.virtual_keys == (*FILE.virtual_keys, *many)
 
 
