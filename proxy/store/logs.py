@@ -39,10 +39,13 @@ def search(connection: Connection, wanted: Filter, limit: int, offset: int) -> t
     """The newest requests that fit, and how many fit in all (no more than ten thousand are counted)."""
     where, values = _where(wanted)
     with connection.reading():
-        found = connection.execute(
+        found: list[Any] = connection.execute(
             f"SELECT {_SHOWN} FROM usage{where} ORDER BY at DESC, request_id DESC LIMIT :limit OFFSET :offset",  # noqa: S608
             {**values, "limit": limit, "offset": offset},
         ).fetchall()
+        if len(found) < limit and (found or not offset):
+            # These are the last ones: to count them would be to look for them a second time.
+            return [dict(row) for row in found], min(offset + len(found), _MOST_COUNTED)
         counted = connection.execute(
             f"SELECT count(*) AS n FROM (SELECT 1 AS one FROM usage{where} LIMIT :most) AS fitting",  # noqa: S608
             {**values, "most": _MOST_COUNTED},

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +206,34 @@ def test_the_command_line_shows_a_table_and_the_sums(served: Gateway) -> None:
     assert lines[-1].split()[:2] == ["total", "6"]
     only = json.loads(command(served, "usage", "--by", "day", "--model", "gpt-unknown", "--format", "json"))
     assert [row["requests"] for row in only] == [2]
+
+
+def test_sdk_csv_and_command_line_agree_to_the_cent(analytics: Any, served: Gateway) -> None:
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    for since, until in (
+        (midnight - timedelta(days=9), midnight + timedelta(days=1)),
+        (midnight - timedelta(days=9, hours=-5), midnight + timedelta(hours=30)),
+        (midnight - timedelta(days=30), midnight - timedelta(days=20)),
+    ):
+        # A zone of its own: days are those of UTC whoever asks.
+        zone = timezone(timedelta(hours=5, minutes=30))
+        first, last = (moment.astimezone(zone).isoformat() for moment in (since, until))
+        times = {"time_of_generation_min": first, "time_of_generation_max": last}
+        graphs, groups = analytics.graphs, analytics.groups
+        sums = {(graphs.requests(**times).summary["total"], round(graphs.cost(**times).summary["total"], 2))}
+        pages = [groups.ai_models(**times, page_size=1, current_page=page).data for page in range(3)]
+        assert pages[2] == []
+        every = [
+            [row for page in pages for row in page],
+            groups.users(**times).data,
+            groups.metadata(metadata_key="team", **times).data,
+        ]
+        for by in ("day", "key,model,hour", "metadata:team"):
+            text = served.get("/v1/analytics/usage", key=ANALYST, params={"by": by, "format": "csv", **times}).text
+            every.append(list(csv.DictReader(io.StringIO(text))))
+        words = ("usage", "--by", "virtual_key,status", "--since", first, "--until", last, "--format", "json")
+        every.append(json.loads(command(served, *words)))
+        for rows in every:
+            cost = sum(float(row["cost"]) for row in rows)
+            sums.add((sum(int(row["requests"]) for row in rows), round(cost, 2)))
+        assert len(sums) == 1, sums

@@ -477,3 +477,11 @@ async def test_a_row_with_a_nul_in_its_metadata_hides_no_other(store: SqlStore) 
         assert sum(one["requests"] for one in found.values()) >= 3
     (counted,) = (await store.run("reports", sums, (), Filter(until=START + 1, metadata=(("team", "c"),)))).values()
     assert counted["requests"] == 1
+
+
+@pytest.mark.parametrize(("limit", "offset", "shown"), [(50, 0, 50), (1000, 0, 601), (50, 590, 11), (50, 700, 0)])
+async def test_the_log_says_how_many_requests_fit_on_every_page(
+    store: SqlStore, limit: int, offset: int, shown: int
+) -> None:
+    found, total = await store.run("reports", logs.search, logs.Filter(), limit, offset)
+    assert (len(found), total) == (shown, 601)
