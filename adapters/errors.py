@@ -99,6 +99,11 @@ class UpstreamError(msgspec.Struct, frozen=True):
     retry_after: float | None = None
 
 
+NO_THREADS = "thread_unsupported_request"
+"""Anthropic's own code for a conversation that the server cannot hold. Its SDKs look for it in `details.error_code`,
+and go on by sending the whole conversation."""
+
+
 class InvalidRequest(Exception):
     """The client's request is wrong or cannot be translated. `param` is the JSON path of the field, such as `stop`."""
 
@@ -107,6 +112,13 @@ class InvalidRequest(Exception):
         self.message = message
         self.param = param
         self.code = code
+
+
+def no_thread() -> InvalidRequest:
+    """What is said to `thread`, by which Anthropic's clients leave the conversation with the server."""
+    return InvalidRequest(
+        "Only Anthropic itself keeps conversations: send all `messages`, without `thread`.", "thread", NO_THREADS
+    )
 
 
 class BadAnswer(Exception):
@@ -145,6 +157,7 @@ class _AnthropicError(msgspec.Struct, omit_defaults=True):
     type: str
     message: str
     code: str | None = None  # Anthropic has none; the gateway's own errors do
+    details: dict[str, Any] | None = None
 
 
 class _AnthropicBody(msgspec.Struct):
@@ -186,7 +199,8 @@ def body(
     if findings:
         message = f"{message}: {'; '.join(findings)}"
     if family == "anthropic":
-        told = _AnthropicError(_anthropic_type(kind, type), _located(message, param), code)
+        details = {"error_code": code, "unsupported": [param]} if code == NO_THREADS else None
+        told = _AnthropicError(_anthropic_type(kind, type), _located(message, param), code, details)
         return _encode(_AnthropicBody(told, request_id=request_id))
     if family in ("gemini", "gemini_array"):
         return _encode(_google(kind, message, type, param, code, status))

@@ -23,7 +23,7 @@ from adapters.anthropic.thoughts import own_alone
 from adapters.anthropic.wire import ErrorBody, MessageDelta, MessageStart, Typed, counted
 from adapters.betas import VERTEX, sift
 from adapters.chain import Verbatim
-from adapters.errors import BadAnswer, UpstreamError
+from adapters.errors import BadAnswer, UpstreamError, no_thread
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
 from adapters.quirks import Fields, Quirks
@@ -86,6 +86,8 @@ PUBLISHED = Quirks(patch=_published, touches=("model",))
 def _wrapped(call: Call, body: bytes, *, model: bool = False) -> Outbound:
     """A Messages request as Vertex AI takes it: the version comes, the model goes unless it is asked for."""
     fields: dict[str, Any] = dict(peek.fields(body))
+    if "thread" in fields:
+        raise no_thread()
     fields.pop("model", None)
     if model:
         fields["model"] = bare(call.model)

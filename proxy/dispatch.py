@@ -37,6 +37,9 @@ class Router:
         segments = path.split("/")
         if len(segments) > 2 and segments[2] in _VERSIONS and segments[1] in _VERSIONS:
             raise Refused(Kind.NOT_FOUND, _TWICE.format(segments[1], segments[2], segments[1]))
+        if len(segments) > 3 and segments[1] == "v1beta" and segments[2][:1] == "@":
+            # Vercel's AI SDK takes a model with a slash in its name for a whole path, and leaves `models` out.
+            segments.insert(2, "models")
         local = method == "HEAD" or (segments[2:3] and segments[2] in self._own)
         wanted = "GET" if method == "HEAD" else method
         found = self._literal.get((wanted, path))
@@ -66,16 +69,21 @@ class Router:
                 code="method_not_allowed",
                 headers=(("allow", names),),
             )
+        if ("POST", f"/v1{path}") in self._literal or path == "/models":
+            return Refused(Kind.NOT_FOUND, _NONE.format("v1"))
+        if path.startswith("/models/") and ":" in segments[-1]:
+            return Refused(Kind.NOT_FOUND, _NONE.format("v1beta"))
         return Refused(Kind.NOT_FOUND, "There is nothing at this path; inference and administration are below /v1.")
 
 
 _VERSIONS = frozenset(("v1", "v1beta"))
 _TWICE = "There is nothing below /{}/{}: the base URL must end without /{}, for this client adds it itself."
-"""The commonest mistake with SDKs, which a provider would only call an unknown path."""
+_NONE = "There is nothing at this path: the base URL must end with /{}, for this client does not add it itself."
+"""The commonest mistakes with SDKs, which a provider would only call an unknown path."""
 
 
 def _versioned(path: str) -> bool:
-    return path.startswith("/v1/") and path != "/v1/models"
+    return path.startswith("/v1/") and path.split("/")[2] != "models"
 
 
 def _fit(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
@@ -84,7 +92,14 @@ def _fit(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
         if want[-2:] == "*}":
             if len(segments) <= index or not segments[index]:
                 return None
-            params[want[1:-2]] = "/".join(segments[index:])
+            before, _, name = want[:-2].partition("{")
+            rest = "/".join(segments[index:])
+            if before:
+                whole = unquote(rest)
+                if not whole.startswith(before):
+                    return None
+                rest = whole[len(before) :]
+            params[name] = rest
             return params
         if "*}:" in want:
             name, _, verb = want[1:].partition("*}:")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.types import Dialect
 from proxy.capabilities import ROUTES as CAPABILITIES
-from proxy.models import list_gemini_models, list_models, one_gemini_model
+from proxy.models import list_gemini_models, list_models, one_gemini_model, one_model
 from proxy.routes import Route
 
 
@@ -59,6 +59,14 @@ ROUTES: tuple[Route, ...] = (
         scope="models.list",
         summary="The models this key may use, as @slug/model",
         handler=list_models,
+        exchange=True,
+    ),
+    Route(
+        method="GET",
+        path="/v1/models/@{model*}",
+        scope="models.list",
+        summary="One of them",
+        handler=one_model,
         exchange=True,
     ),
     *CAPABILITIES,

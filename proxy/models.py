@@ -6,6 +6,7 @@ import asyncio
 import logging
 from time import monotonic
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -106,21 +107,14 @@ async def list_models(context: AdminContext, request: AdminRequest) -> Answer:
         return Answer(_anthropic(rows))
     if b"x-goog-api-key" in x.headers:
         return Answer({"models": [_gemini(*row) for row in rows]})
-    return Answer(
-        {
-            "object": "list",
-            "data": [
-                {
-                    "id": f"@{target.name}/{name}",
-                    "slug": name,
-                    "object": "model",
-                    "created": 0,
-                    "owned_by": target.provider.name,
-                }
-                for target, name in rows
-            ],
-        }
-    )
+    return Answer({"object": "list", "data": [_openai(*row) for row in rows]})
+
+
+async def one_model(context: AdminContext, request: AdminRequest) -> Answer:
+    """GET /v1/models/@slug/model: one of them. Raises Refused (404)."""
+    x = _asked_in(request)
+    told = _anthropic_model if b"anthropic-version" in x.headers else _openai
+    return Answer(told(*await _one(context, x, "@" + request.params["model"])))
 
 
 async def list_gemini_models(context: AdminContext, request: AdminRequest) -> Answer:
@@ -132,10 +126,13 @@ async def list_gemini_models(context: AdminContext, request: AdminRequest) -> An
 async def one_gemini_model(context: AdminContext, request: AdminRequest) -> Answer:
     """GET /v1beta/models/{model}: one of them. Raises Refused (404)."""
     x = _asked_in(request)
-    wanted = request.params["model"]
+    return Answer(_gemini(*await _one(context, x, unquote(request.params["model"]))))
+
+
+async def _one(context: AdminContext, x: Exchange, wanted: str) -> Row:
     for target, name in await _rows(context, x):
         if wanted in (f"@{target.name}/{name}", name):
-            return Answer(_gemini(target, name))
+            return target, name
     raise Refused(Kind.NOT_FOUND, f"The model {wanted[:200]!r} is not known here.", param="model")
 
 
@@ -156,6 +153,25 @@ async def _rows(context: AdminContext, x: Exchange) -> list[Row]:
     ]
 
 
+def _openai(target: Target, name: str) -> dict[str, Any]:
+    return {
+        "id": f"@{target.name}/{name}",
+        "slug": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": target.provider.name,
+    }
+
+
+def _anthropic_model(target: Target, name: str) -> dict[str, Any]:
+    return {
+        "type": "model",
+        "id": f"@{target.name}/{name}",
+        "display_name": name,
+        "created_at": "1970-01-01T00:00:00Z",
+    }
+
+
 def _gemini(target: Target, name: str) -> dict[str, Any]:
     return {
         "name": f"models/@{target.name}/{name}",
@@ -174,14 +190,6 @@ def _addressed(x: Exchange) -> list[Target]:
 
 
 def _anthropic(rows: list[Row]) -> dict[str, Any]:
-    data = [
-        {
-            "type": "model",
-            "id": f"@{target.name}/{name}",
-            "display_name": name,
-            "created_at": "1970-01-01T00:00:00Z",
-        }
-        for target, name in rows
-    ]
+    data = [_anthropic_model(*row) for row in rows]
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
     return {"data": data, "has_more": False, "first_id": first, "last_id": last}

@@ -2,7 +2,7 @@
 
 Dispatch, authentication, scopes, OpenAPI and the security tests all read this table, so a new route is covered the
 day it is added. Patterns are literal segments and `{names}`; `{rest*}` at the end takes any further segments,
-`{model*}:verb` those before a verb.
+`{model*}:verb` those before a verb, `@{model*}` any that begin so, decoded.
 """
 
 from __future__ import annotations

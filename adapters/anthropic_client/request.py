@@ -32,7 +32,7 @@ from adapters.anthropic_client.wire import (
 )
 from adapters.anthropic_client.words import WORDS
 from adapters.effort import beside, of_budget
-from adapters.errors import InvalidRequest
+from adapters.errors import InvalidRequest, no_thread
 from adapters.reading import Dropped, member, missing, read, read_all, string, under
 from adapters.types import Call, Outbound
 from adapters.values import ABSENT, BRACE, NULL, first
@@ -293,6 +293,10 @@ def _read_service_tier(request: _Request, value: Raw) -> None:
         request.dropped.add("service_tier")
 
 
+def _read_thread(request: _Request, value: Raw) -> None:
+    raise no_thread()
+
+
 _FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
     "model": _nothing,
     "stream": _nothing,
@@ -311,5 +315,6 @@ _FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
     "cache_control": _read_cache_control,
     "top_k": _read_top_k,
     "service_tier": _read_service_tier,
+    "thread": _read_thread,
 }
 """What is done with each field that is not null; all others are dropped by name."""

@@ -21,7 +21,7 @@ from adapters.anthropic.wire import MessageDelta, MessageStart, Typed, counted
 from adapters.bedrock import response
 from adapters.betas import BEDROCK, sift
 from adapters.chain import Verbatim
-from adapters.errors import BadAnswer, UpstreamError
+from adapters.errors import BadAnswer, UpstreamError, no_thread
 from adapters.framing.eventstream import FAILED, Frames
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
@@ -55,6 +55,8 @@ def _bare(call: Call) -> tuple[bytes, tuple[str, ...]]:
     body, lost = own_alone(call.body)
     body = peek.without(body, ("model", "stream"))
     present = peek.fields(body)
+    if "thread" in present:
+        raise no_thread()
     added: dict[str, object] = {}
     betas, dropped = ((), ()) if "anthropic_beta" in present else sift(call.betas, BEDROCK)
     if "anthropic_version" not in present:

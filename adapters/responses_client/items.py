@@ -108,8 +108,14 @@ class Conversation:
         self.dropped.add(f"input[].{item.type}")
 
     def _reference(self, item: Item) -> None:
+        if (item.id or "").startswith("rs_"):
+            # A thought that stays behind leaves the conversation whole; its signature is missed where one is due.
+            self.dropped.add("input[].item_reference")
+            return
         raise InvalidRequest(
-            "This model's provider stores no responses: send the items themselves instead of references.", "type"
+            "This model's provider stores no responses: send the items themselves instead of references, as clients do"
+            " when `store` is false.",
+            "type",
         )
 
     def _message(self, item: Item) -> None:

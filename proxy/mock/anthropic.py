@@ -74,7 +74,9 @@ def render(refusal: Refusal, digest: str) -> bytes:
     """The error body: `{"type": "error", "error": {type, message}, "request_id"}`."""
     default = "api_error" if refusal.status >= 500 else "invalid_request_error"
     type_ = refusal.type or _ERROR_TYPES.get(refusal.status, default)
-    error = {"type": type_, "message": refusal.message}
+    error: dict[str, Any] = {"type": type_, "message": refusal.message}
+    if refusal.code is not None:
+        error["details"] = {"error_code": refusal.code}
     return encode({"type": "error", "error": error, "request_id": f"req_{digest[:24]}"})
 
 
@@ -220,6 +222,9 @@ def _check(body: Mapping[str, Any]) -> None:
     if limit is None or limit < 0:
         raise Refusal(400, "max_tokens: Input should be greater than or equal to 0")
     _refuse_foreign(body)
+    if body.get("thread") is not None:
+        # Anthropic's own refusal of requests that its threads do not take; this one remembers nothing.
+        raise Refusal(400, "thread: this request cannot be threaded", code="thread_unsupported_request")
     temperature = body.get("temperature")
     if isinstance(temperature, int | float) and not 0 <= temperature <= 1:
         raise Refusal(400, "temperature: range: 0..1")

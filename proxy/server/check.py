@@ -73,7 +73,8 @@ def _check_target(target: str) -> None:
     if path[:1] != "/":
         raise _refusal("The request target must be a path.", 400)
     if _BAD_PATH.search(path):
-        raise _refusal("The path is malformed.", 400)
+        hint = " It has `//` in it: does the base URL end with a slash?" if "//" in path else ""
+        raise _refusal(f"The path is malformed.{hint}", 400)
     if _BAD_QUERY.search(query):
         raise _refusal("The query is malformed.", 400)
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from adapters.errors import BadAnswer, Kind
+from adapters.bedrock import MESSAGES_TO_INVOKE
+from adapters.errors import NO_THREADS, BadAnswer, InvalidRequest, Kind
 from adapters.providers import PROVIDERS
 from adapters.types import Call, Dialect, Usage
 from adapters.vertex import CHAT_TO_RAW, MESSAGES_TO_RAW, bare
@@ -27,6 +28,15 @@ START = event("message_start", message={"id": "m", "type": "message", "usage": {
 TEXT = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "ž"})
 DELTA = event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 7})
 STREAM = START + event("vertex_event", some="thing") + event("ping") + TEXT + DELTA + event("message_stop")
+
+
+def test_a_conversation_is_left_with_nobody_but_anthropic() -> None:
+    body = json.dumps({**BODY, "thread": {"type": "create"}}).encode()
+    asked = Call(Dialect.ANTHROPIC_MESSAGES, "anthropic.claude-x", True, body, "i", 1)
+    for codec in (MESSAGES_TO_RAW, MESSAGES_TO_INVOKE):
+        with pytest.raises(InvalidRequest) as refused:
+            codec.request(asked)
+        assert refused.value.code == NO_THREADS
 
 
 def test_a_request_loses_its_model_and_gains_the_version() -> None:

@@ -73,6 +73,15 @@ def test_the_models_of_one_virtual_key(portkey: Make) -> None:
     }
 
 
+def test_one_model_is_found_by_the_name_that_the_list_gave_it(openai_client: Make, anthropic_client: Make) -> None:
+    name = f"@{OPENAI_SLUG}/gpt-4o"
+    assert openai_client().models.retrieve(name).id == name
+    assert anthropic_client().models.retrieve(name).display_name == "gpt-4o"
+    for hidden in (f"@{OPENAI_SLUG}/other", "@other/gpt-4o"):
+        with pytest.raises(openai.NotFoundError):
+            openai_client(api_key="lw-narrow").models.retrieve(hidden)
+
+
 def test_anthropics_sdk_lists_models_too(anthropic_client: Make) -> None:
     page = anthropic_client().models.list()
     assert f"@{ANTHROPIC_SLUG}/claude-sonnet-4-5" in {model.id for model in page.data}

@@ -69,6 +69,19 @@ def test_a_version_that_comes_twice_is_told_from_an_unknown_path(
     assert upstream.requests() == []
 
 
+def test_anthropics_sdks_learn_that_a_conversation_is_not_kept(gateway: Gateway) -> None:
+    """By this code their tool runner knows to send all messages instead."""
+    body = {**CHAT, "max_tokens": 9, "thread": {"type": "create"}}
+    answer = gateway.post("/v1/messages", body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["details"]["error_code"] == "thread_unsupported_request"
+
+
+def test_a_slash_too_many_is_told_from_other_malformed_paths(gateway: Gateway) -> None:
+    answer = gateway.post("/v1//chat/completions", CHAT)
+    assert (answer.status_code, "`//`" in answer.json()["error"]["message"]) == (400, True)
+
+
 def test_the_wrong_content_type_is_400(gateway: Gateway) -> None:
     answer = gateway.post("/v1/chat/completions", b"a=b", headers={"content-type": "text/plain"})
     assert answer.status_code == 400

@@ -89,3 +89,31 @@ def test_a_model_may_be_any_part_of_the_path_before_its_verb(router: Router) -> 
         assert match.route.named
     assert not router.find("POST", "/v1beta/models/:generateContent").route.named
     assert not router.find("POST", "/v1beta/models/x:tuneModel").route.named
+
+
+def test_a_model_that_a_client_takes_for_a_whole_path_is_found_all_the_same(router: Router) -> None:
+    match = router.find("POST", "/v1beta/@slug/gemini-x:streamGenerateContent")
+    assert match.params == {"model": "@slug/gemini-x"}
+    assert match.route.named
+    assert router.find("POST", "/v1beta/tunedModels/x:generateContent").route.dialect is Dialect.PASSTHROUGH
+
+
+@pytest.mark.parametrize("path", ["/v1/models/@slug/a/b", "/v1/models/%40slug%2Fa%2Fb"])
+def test_a_model_with_a_slug_is_told_here_and_others_by_their_provider(router: Router, path: str) -> None:
+    assert router.find("GET", path).params == {"model": "slug/a/b"}
+    assert router.find("GET", "/v1/models/gpt-4o").route.dialect is Dialect.PASSTHROUGH
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "version"),
+    [
+        ("POST", "/chat/completions", "v1"),
+        ("POST", "/messages", "v1"),
+        ("GET", "/models", "v1"),
+        ("POST", "/models/@slug/x:generateContent", "v1beta"),
+    ],
+)
+def test_a_base_url_without_its_version_is_told_so(router: Router, method: str, path: str, version: str) -> None:
+    answer = refused(router, method, path)
+    assert answer.status == 404
+    assert f"must end with /{version}," in answer.message

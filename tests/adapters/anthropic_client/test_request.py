@@ -443,6 +443,8 @@ BAD: list[tuple[Any, str | None]] = [
     ({"messages": HELLO, "output_config": {"format": {"type": "text"}}}, "output_config.format.type"),
     ({"messages": HELLO, "output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema"),
     ({"messages": HELLO, "metadata": {"user_id": 5}}, "metadata.user_id"),
+    ({"messages": HELLO, "thread": {"type": "create"}}, "thread"),
+    ({"messages": HELLO, "thread": {"type": "continue", "previous_message_id": "msg_1"}}, "thread"),
 ]
 
 
