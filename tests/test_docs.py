@@ -191,7 +191,7 @@ def test_every_command_shows_an_example_of_itself(name: str, found: click.Comman
     "path", sorted({route.path for route in (*INFERENCE_ROUTES, *EXPLAIN_ROUTES, *ADMIN_ROUTES, *PROBES)})
 )
 def test_every_route_is_in_the_readme(path: str) -> None:
-    collection = re.sub(r"/\{.*", "", path)
+    collection = re.sub(r"/@?\{.*", "", path)
     if collection == "/v1":
         assert "any other `/v1/…`" in README
     else:

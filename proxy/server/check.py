@@ -35,7 +35,8 @@ def check(message: RawRequestMessage, found: dict[bytes, bytes]) -> None:
         raise _refusal("Only HTTP/1.0 and HTTP/1.1 are spoken here.", 505)
     if message.method not in _METHODS:
         raise _refusal("This method is not supported.", 501)
-    if message.upgrade or b"upgrade" in found:
+    if (message.upgrade or b"upgrade" in found) and found.get(b"upgrade", b"").lower() != b"h2c":
+        # Java's client offers HTTP/2 with every request, and reads an answer in HTTP/1.1 as that it is not wanted.
         raise _refusal("Upgrading the connection is not supported.", 400)
     encoding = found.get(b"transfer-encoding")
     if encoding is not None:

@@ -320,10 +320,15 @@ def _upgrades() -> Iterator[Vector]:
         b"Sec-WebSocket-Version: 13",
         b"Sec-WebSocket-Key: eA==",
     )
-    yield Vector("h2c", get(b"/v1/models", *h2c))
-    yield Vector("h2c with a body", message(*h2c, LENGTH, body=BODY))
-    yield Vector("h2c with a hidden request", message(*h2c, b"Content-Length: %d" % len(SMUGGLED), body=SMUGGLED))
-    yield Vector("h2c in chunks", message(*h2c, CHUNKED, body=CHUNKS))
+    # An offer that nobody takes up changes nothing: the bytes behind it are HTTP/1.1 as before.
+    yield Vector("h2c", get(b"/healthz", *h2c), ANSWERED)
+    yield Vector("h2c with a body", message(*h2c, LENGTH, body=BODY), SERVED)
+    yield Vector(
+        "h2c with a hidden request", message(*h2c, b"Content-Length: %d" % len(SMUGGLED), body=SMUGGLED), ANSWERED
+    )
+    yield Vector("h2c behind which a request hides", get(b"/healthz", *h2c) + SMUGGLED, ANSWERED)
+    yield Vector("h2c in chunks", message(*h2c, CHUNKED, body=CHUNKS), SERVED)
+    yield Vector("h2c and websocket", message(*h2c, b"Upgrade: websocket", LENGTH, body=BODY))
     yield Vector("websocket", get(b"/v1/models", *websocket))
     yield Vector("websocket with a body", message(*websocket, LENGTH, body=BODY))
     yield Vector("websocket on a pass-through path", get(b"/v1/realtime", *websocket))
