@@ -125,14 +125,16 @@ async def test_rates_and_budgets_of_both_keys_add_no_more_than_their_ceiling(
 @pytest.mark.parametrize(
     ("dialect", "model", "ceiling"),
     [
-        ("openai", "gpt", 225),
-        ("anthropic", "claude-3-5", 440),
-        ("google", "gemini-2.5-flash", 510),
-        ("bedrock", "anthropic.claude", 460),
+        ("openai", "gpt", 252),
+        ("anthropic", "claude-3-5", 468),
+        ("google", "gemini-2.5-flash", 540),
+        ("bedrock", "anthropic.claude", 486),
     ],
 )
 # Events are counted as they pass: the usage of a stream whose client leaves follows from them. And each asks the loop's
-# clock, for the distribution of gaps: 15 of these, 0.09 µs. (`find` is four more than `in`, and half its time.)
+# clock, for the distribution of gaps: 15 of these, 0.09 µs. (`find` is four more than `in`, and half its time.) In a
+# crowd, as here, all but the first wait for the end of the turn: 28 of these, 0.25 µs, for four in ten wake-ups of the
+# client that are saved, which cost 5 µs each.
 async def test_an_event_of_a_stream_stays_below_its_ceiling(rig: Rig, dialect: str, model: str, ceiling: int) -> None:
     head, text, last = stream_parts(dialect)
     await rig.exchange(request(dialect, model, stream=True), head)
@@ -146,7 +148,7 @@ async def test_an_event_of_a_stream_stays_below_its_ceiling(rig: Rig, dialect: s
 
 
 # Google's events end in CR LF CR LF and are counted like all others: else one that breaks off would have used nothing.
-@pytest.mark.parametrize(("dialect", "model", "ceiling"), [("google", "gemini-2.5-flash", 258), ("openai", "gpt", 520)])
+@pytest.mark.parametrize(("dialect", "model", "ceiling"), [("google", "gemini-2.5-flash", 288), ("openai", "gpt", 550)])
 async def test_an_event_for_a_gemini_client_stays_below_its_ceiling(
     rig: Rig, dialect: str, model: str, ceiling: int
 ) -> None:

@@ -67,6 +67,7 @@ class Door(Messages):
         "exchange",
         "proof",
         "trace",
+        "unsent",
     )
 
     def __init__(self, edge: Edge, loop: asyncio.AbstractEventLoop) -> None:
@@ -96,6 +97,8 @@ class Door(Messages):
         """What is under way on this connection."""
         self.deadline = loop.time() + edge.settings.header_timeout
         self.trace = b""
+        self.unsent = b""
+        """What was written in this turn and waits for its end."""
         self.proof = Proof()
 
     def __repr__(self) -> str:
@@ -286,6 +289,7 @@ class Door(Messages):
             return
         self._linger = True
         self.deadline = self._loop.time() + _LINGER
+        self.flush()
         if transport.can_write_eof():
             transport.write_eof()
         if self._payload.exception() is None and not self._payload.is_eof():
@@ -322,6 +326,7 @@ class Door(Messages):
 
     def force_close(self) -> None:
         """Closes once everything is written, and reads no more."""
+        self.flush()
         super().force_close()
         self.deadline = self._loop.time() + _SEND_STALL
 
@@ -407,6 +412,8 @@ class Door(Messages):
         transport = self.transport
         if transport is None:
             return
+        if self.unsent:
+            self.flush()
         if status in (204, 304):
             body, length = b"", b""
         else:
@@ -441,7 +448,21 @@ class Door(Messages):
         if self._head:
             data = self._head + data
             self._head = b""
-        if data:
+        if self.unsent:
+            self.unsent += data
+        elif data:
+            turns = self._edge.turns
+            if turns.first():
+                transport.write(data)
+            else:
+                self.unsent = data
+                turns.later(self)
+
+    def flush(self) -> None:
+        """Writes what waited for the end of the turn."""
+        data, self.unsent = self.unsent, b""
+        transport = self.transport
+        if data and transport is not None:
             transport.write(data)
 
     def hang_up(self) -> None:
@@ -451,6 +472,7 @@ class Door(Messages):
     def abort(self) -> None:
         """Cuts the connection."""
         self._keep = False
+        self.flush()
         if self._link is not None:
             self._link.abort()
 

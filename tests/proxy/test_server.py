@@ -168,6 +168,24 @@ async def test_an_answer_that_lasts_takes_nothing_from_the_next_request(
     assert streams[0]["input_tokens"] > 300
 
 
+async def test_streams_that_come_in_one_turn_mix_with_nothing(rig: Rig) -> None:
+    """What waits for the end of a turn is written before whatever ends the stream or follows it."""
+    lines = [await connect(rig.port) for _ in range(80)]
+    sizes = {}
+    for number, line in enumerate(lines):
+        prompt = {**CHAT, "stream": True, "model": steered("gpt-4o", gap=1 + number % 2, chunks=4 + number % 7)}
+        line.send(chat(rig, body=prompt))
+    for number, line in enumerate(lines):
+        answer = await line.answer()
+        assert answer.body.endswith(b"data: [DONE]\n\n")
+        assert sizes.setdefault(number % 7, answer.body.count(b"\n\n")) == answer.body.count(b"\n\n")
+        line.send(chat(rig))
+    for line in lines:
+        assert (await line.answer()).status == 200
+        line.leave()
+    assert len(set(sizes.values())) == 7
+
+
 async def test_a_second_request_before_the_first_is_answered_is_never_read(rig: Rig, provider: Provider) -> None:
     line = await connect(rig.port)
     line.send(chat(rig, body={**CHAT, "model": steered("gpt-4o", latency=100)}))

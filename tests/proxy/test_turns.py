@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -151,6 +152,59 @@ async def test_of_many_that_are_read_in_one_turn_the_first_goes_on_at_once() -> 
         await asyncio.gather(*tasks)
     assert seen == [[0], [0], [0]]
     assert gone == [0, 1, 2]
+
+
+class Writer:
+    """A writer whose transport is itself; writes come into a list that all share."""
+
+    def __init__(self, turns: Turns, name: bytes, said: list[bytes]) -> None:
+        self.turns = turns
+        self.name = name
+        self.said = said
+        self.unsent = b""
+        self.transport: Any = self
+
+    def write(self, data: bytes) -> None:
+        self.said.append(data)
+
+    def read(self, data: bytes) -> None:
+        """What a door does with bytes."""
+        if self.unsent:
+            self.unsent += data
+        elif self.turns.first():
+            self.write(self.name + data)
+        else:
+            self.unsent = self.name + data
+            self.turns.later(self)
+
+
+async def test_of_many_that_write_in_one_turn_the_first_does_at_once_and_the_others_at_its_end() -> None:
+    loop = asyncio.get_running_loop()
+    turns, said = Turns(loop), list[bytes]()
+    writers = [Writer(turns, b"%d:" % number, said) for number in range(4)]
+    writers[2].transport = None  # gone by then
+    with mock.patch.object(loop, "time", return_value=7.0):
+        for writer in writers:
+            writer.read(b"a")
+        writers[1].read(b"b")
+        assert said == [b"0:a"]
+        await asyncio.sleep(0)
+        assert said == [b"0:a", b"1:ab", b"3:a"]
+        assert not any(writer.unsent for writer in writers)
+    with mock.patch.object(loop, "time", return_value=8.0):
+        writers[3].read(b"c")
+    assert said[-1] == b"3:c"
+
+
+async def test_in_a_large_crowd_nobody_waits_for_more_than_a_few_others() -> None:
+    loop = asyncio.get_running_loop()
+    turns, said = Turns(loop), list[bytes]()
+    with mock.patch.object(loop, "time", return_value=7.0):
+        for number in range(100):
+            Writer(turns, b"%d:" % number, said).read(b"a")
+            assert len(said) > number - 32
+        await asyncio.sleep(0)
+    assert said == [b"%d:a" % number for number in range(100)]
 
 
 async def test_what_a_task_raises_afterwards_stays_in_the_task() -> None:
