@@ -38,10 +38,11 @@ from proxy.outcome import (
     of_upstream,
     retry_after,
 )
-from proxy.relay import Body, Events
+from proxy.relay import Events
 from proxy.retry import time_left, too_late
 from proxy.seams import Reply, Timeouts, Transport
 from proxy.trace import Span
+from proxy.verbatim import Body
 
 _ERROR_BODY = 1 << 20
 _TIMED = b"x-portkey-request-timeout"

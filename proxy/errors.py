@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.errors import TRAITS, Kind
+from adapters.errors import TRAITS, Kind, UpstreamError
 
 
 class LoopwayError(Exception):
@@ -65,6 +65,16 @@ class UpstreamFailure(LoopwayError):
         self.message = message
         self.sent = sent
         self.fresh = fresh
+
+    @property
+    def told(self) -> UpstreamError:
+        """The same as a provider would tell it."""
+        return UpstreamError(self.kind, TRAITS[self.kind].status, self.message)
+
+    @property
+    def fault(self) -> UpstreamError | None:
+        """The same as the target's fault; None where the gateway shuts down, of which no provider knows."""
+        return None if self.kind is Kind.OVERLOADED else self.told
 
 
 class StoreError(LoopwayError):

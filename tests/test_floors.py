@@ -44,7 +44,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "loglevel",
     ),  # policy: state, no sockets
     ("transport", "store", "journal", "redis_link", "leases", "bodies", "datalock"),  # bytes to providers and to disk
-    ("relay", "outcome", "outbound", "credentials", "attempt", "retry", "race", "resume", "cache", "forward"),
+    (
+        "relay",
+        "verbatim",
+        "outcome",
+        "outbound",
+        "credentials",
+        "attempt",
+        "retry",
+        "race",
+        "resume",
+        "cache",
+        "forward",
+    ),
     ("pipeline", "dispatch", "live", "openapi", "inference", "admin", "explain", "download"),  # the life of a request
     ("server",),  # the edge
     ("app", "telemetry", "gauges", "supervisor", "workers", "cli", "mock", "__main__"),  # assembly

@@ -17,7 +17,8 @@ from adapters.types import Call, Dialect
 from proxy.errors import UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.headers import shape_of
-from proxy.relay import Body, Events
+from proxy.relay import Events
+from proxy.verbatim import Body
 from tests.behaviour.client import errors_in, events, terminators_in
 from tests.behaviour.test_cuts import ANTHROPIC, OPENAI
 
@@ -117,6 +118,7 @@ DIALECTS = {
     "chat to anthropic": (Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES),
     "messages to openai": (Dialect.ANTHROPIC_MESSAGES, Dialect.OPENAI_CHAT),
     "verbatim responses": (Dialect.OPENAI_RESPONSES, Dialect.OPENAI_RESPONSES),
+    "verbatim gemini": (Dialect.GEMINI_GENERATE, Dialect.GEMINI_GENERATE),
 }
 STREAMS = {
     "verbatim": b"".join(OPENAI),
@@ -249,6 +251,75 @@ def test_a_providers_own_error_event_ends_its_stream_and_no_second_one_is_added(
         scene = run(kind, [start, event], framed=False)
         assert scene.client.said == start + event
         scene.close()
+
+
+TOLD = {
+    "verbatim": (b'data: {"choices":[]}\n\n', b'data: {"error":{"message":"no","type":"overloaded_error"}}\n\n'),
+    "verbatim messages": (
+        b'event: ping\ndata: {"type":"ping"}\n\n',
+        b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"no"}}\n\n',
+    ),
+    "verbatim responses": (
+        b'event: response.created\ndata: {"type":"response.created"}\n\n',
+        b'event: response.failed\ndata: {"type":"response.failed","response":{"error":{"code":"overloaded"}}}\n\n',
+    ),
+    "verbatim gemini": (
+        b'data: {"candidates":[]}\r\n\r\n',
+        b'data: {"error":{"code":503,"message":"no","status":"UNAVAILABLE"}}\r\n\r\n',
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_a_providers_own_error_is_the_fault_whatever_the_reads_and_cut_anywhere_it_is_still_one(kind: str) -> None:
+    begun, error = TOLD[kind]
+    data = begun + error
+    for at in range(len(begun), len(data)):
+        for framed in (True, False):
+            scene = run(kind, [data[:at], data[at:], b""], framed=framed)
+            assert scene.client.said == data, at
+            assert scene.relay.fault is not None
+            assert scene.x.kind is scene.relay.fault.kind is Kind.OVERLOADED, at
+            scene.close()
+        scene = run(kind, [begun, data[len(begun) : at], b""], framed=True)
+        assert scene.x.kind in (Kind.BAD_UPSTREAM, Kind.OVERLOADED), at
+        assert scene.relay.fault is not None
+        assert b"error" in scene.client.said
+        scene.close()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_breaks_after_a_providers_own_error_changes_nothing(broken: bool) -> None:
+    for kind, parts in TOLD.items():
+        scene = Scene(kind)
+        scene.live()
+        for part in parts:
+            scene.relay.data(part, False)
+        if broken:
+            scene.relay.fail(EARLY)
+        else:
+            scene.relay.data(b"", True)
+        assert scene.client.said == b"".join(parts), kind
+        assert scene.x.kind is Kind.OVERLOADED, kind
+        scene.close()
+
+
+def test_streams_of_responses_and_gemini_cut_at_any_byte_end_in_one_error_event() -> None:
+    completed = b'event: response.completed\ndata: {"type":"response.completed","response":{}}\n\n'
+    finished = b'data: {"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP"}]}\r\n\r\n'
+    for kind, end in (("verbatim responses", completed), ("verbatim gemini", finished)):
+        data = TOLD[kind][0] + end
+        for at in range(1, len(data) - 4):
+            for framed in (True, False):
+                scene = run(kind, [data[:at], b""], framed=framed)
+                found = [each for each in events(scene.client.said) if "error" in each.data]
+                assert len(found) == 1, (kind, at)
+                assert scene.x.kind is Kind.BAD_UPSTREAM
+                scene.close()
+        whole = run(kind, [data, b""])
+        assert whole.client.said == data
+        assert whole.x.kind is None
+        whole.close()
 
 
 def test_an_event_that_never_ends_is_refused_at_a_limit() -> None:
