@@ -11,11 +11,17 @@ from adapters.types import Count, TierName, Usage
 from adapters.values import ABSENT
 
 
+class CacheDetail(Struct, rename="camel", gc=False):
+    ttl: str | None = None
+    input_tokens: Count = 0
+
+
 class Tokens(Struct, rename="camel", gc=False):
     input_tokens: Count = 0
     output_tokens: Count = 0
     cache_read_input_tokens: Count = 0
     cache_write_input_tokens: Count = 0
+    cache_details: list[CacheDetail] | None = None
 
 
 class ReasoningText(Struct, gc=False):
@@ -141,9 +147,13 @@ def counted(tokens: Tokens, tier: Tier | None = None) -> Usage:
     """Bedrock's token counts in OpenAI's meaning: it counts what a cache gave or took beside the rest."""
     read, written = tokens.cache_read_input_tokens, tokens.cache_write_input_tokens
     name = None if tier is None or tier.type == "default" else tier.type
-    return Usage(tokens.input_tokens + read + written, tokens.output_tokens, read, written, tier=name)
+    lasting = sum(each.input_tokens for each in tokens.cache_details or () if each.ttl == _AN_HOUR)
+    return Usage(
+        tokens.input_tokens + read + written, tokens.output_tokens, read, written, cache_write_1h=lasting, tier=name
+    )
 
 
+_AN_HOUR = "1h"
 _OPAQUE = "bedrock:"
 
 

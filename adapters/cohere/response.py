@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from msgspec import Raw
 
 from adapters.chat.response import completion
 from adapters.chat.wire import Choice, told
-from adapters.cohere.wire import FINISH, Answer, Citation, Content, Counted, Message
+from adapters.cohere.wire import FINISH, Answer, Chance, Citation, Content, Counted, Message
 from adapters.errors import BadAnswer
 from adapters.types import Call, Reply, Usage
 from adapters.values import ABSENT, BRACKET, QUOTE, UNREADABLE, first
@@ -29,7 +30,7 @@ def translate(call: Call, body: bytes) -> Reply:
     except UNREADABLE as error:
         raise BadAnswer(f"The answer is not one of Cohere's: {str(error).replace('`', chr(39))}.") from error
     usage = usage_of(answer.usage)
-    choices = (Choice(0, message, None, finish_of(answer.finish_reason, call.strict)),)
+    choices = (Choice(0, message, chances_of(answer.logprobs or ()), finish_of(answer.finish_reason, call.strict)),)
     made = completion(call, "cohere", choices, None if usage is None else told(usage), answer.id, None)
     return Reply(made, usage)
 
@@ -37,6 +38,21 @@ def translate(call: Call, body: bytes) -> Reply:
 def finish_of(reason: str | None, strict: bool) -> str:
     """The finish reason a client gets."""
     return FINISH.get(reason or "", "stop") if strict or not reason else reason
+
+
+def chances_of(pieces: Iterable[Chance]) -> dict[str, Any] | None:
+    """The `logprobs` of a choice; None where nobody asked. A piece of several tokens is as likely as all of them."""
+    found = [
+        {
+            "token": each.text,
+            "logprob": sum(each.logprobs),
+            "bytes": list(each.text.encode("utf-8", "replace")),
+            "top_logprobs": [],
+        }
+        for each in pieces
+        if each.text and each.logprobs
+    ]
+    return {"content": found, "refusal": None} if found else None
 
 
 def usage_of(counted: Counted | None) -> Usage | None:

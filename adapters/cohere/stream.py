@@ -11,7 +11,7 @@ from adapters import openai_errors
 from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice, Tool
 from adapters.chat.wire import OutUsage, told
-from adapters.cohere.response import annotations_of, encode, finish_of, usage_of
+from adapters.cohere.response import annotations_of, chances_of, encode, finish_of, usage_of
 from adapters.cohere.wire import CohereEvent, Delta, Said, ToolCall
 from adapters.errors import TRAITS, Kind, UpstreamError
 from adapters.framing.sse import Event
@@ -64,11 +64,19 @@ class CohereStream(OneChoice):
             return
         for part in said.content if isinstance(said.content, list) else (said.content,):
             if part.text:
-                out += (self._text_head, encode(part.text), self._text_tail)
+                out += (self._text_head, encode(part.text), self._tail_of(event))
             if self._blocks and (part.thinking or part.type == "thinking"):
                 kind = b'"type":"thinking",' if part.type else b""
                 fields = b'{%b"thinking":%b}' % (kind, encode(part.thinking))
                 self._extend(event.index, fields, out)
+
+    def _tail_of(self, event: CohereEvent) -> bytes:
+        """What stands behind a text, with its chances where they were asked for."""
+        given = event.logprobs
+        if given is None:
+            return self._text_tail
+        told = chances_of(given if isinstance(given, list) else (given,))
+        return b'},"logprobs":%b%b' % (encode(told), self._tail)
 
     def _on_plan(self, event: CohereEvent, out: list[bytes]) -> None:
         said = self._said(event)

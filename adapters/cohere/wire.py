@@ -44,11 +44,19 @@ class Message(Struct, gc=False):
     citations: Raw = ABSENT
 
 
+class Chance(Struct, gc=False):
+    """A piece of the text, and the logarithm of the chance of each of its tokens."""
+
+    text: str | None = None
+    logprobs: list[float] | None = None
+
+
 class Answer(Struct, gc=False):
     message: Message
     finish_reason: str | None = None
     id: str | None = None
     usage: Counted | None = None
+    logprobs: list[Chance] | None = None
 
 
 class Source(Struct, gc=False):
@@ -84,6 +92,7 @@ class CohereEvent(Struct, gc=False):
     id: str | None = None
     delta: Delta | None = None
     message: str | None = None
+    logprobs: Chance | list[Chance] | None = None
 
 
 FINISH = {

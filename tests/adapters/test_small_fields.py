@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.registry import codec
-from adapters.types import Call, Dialect
+from adapters.types import Call, Dialect, Usage
 
 ANTHROPIC, GEMINI, CONVERSE = Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI_GENERATE, Dialect.BEDROCK_CONVERSE
 COHERE, MISTRAL, CHAT, RESPONSES = (
@@ -236,3 +236,11 @@ def test_options_of_anthropics_code_execution_are_named_to_google() -> None:
     made, dropped = said(ANTHROPIC, GEMINI, messages=[ASKED], tools=[tool])
     assert made["tools"] == [{"codeExecution": {}}]
     assert dropped == ("tools[].defer_loading",)
+
+
+def test_what_bedrock_keeps_for_an_hour_is_counted_apart() -> None:
+    usage = {"inputTokens": 1, "outputTokens": 2, "totalTokens": 13, "cacheWriteInputTokens": 10}
+    details = [{"ttl": "1h", "inputTokens": 6}, {"ttl": "5m", "inputTokens": 4}]
+    body = {"output": {"message": {"content": [{"text": "a"}]}}, "usage": {**usage, "cacheDetails": details}}
+    asked = Call(CHAT, "m", False, b'{"messages":[]}', "0a1b", 1)
+    assert codec(CHAT, CONVERSE).response(asked, json.dumps(body).encode()).usage == Usage(11, 2, 0, 10, 0, 6)

@@ -367,3 +367,21 @@ def test_recorded_streams_keep_every_word(path: Any) -> None:
     assert "".join(each["thinking"] for each in blocks) == thinking
     calls = [each["function"] for delta in deltas for each in delta.get("tool_calls", [])]
     assert "".join(each["arguments"] for each in calls) == arguments
+
+
+CHANCES = {"text": "Yes", "token_ids": [1, 2], "logprobs": [-0.5, -0.25]}
+LIKELY = {
+    "content": [{"token": "Yes", "logprob": -0.75, "bytes": [89, 101, 115], "top_logprobs": []}],
+    "refusal": None,
+}
+
+
+def test_chances_of_words_are_told_whole_and_streamed() -> None:
+    message = {"role": "assistant", "content": [{"type": "text", "text": "Yes"}]}
+    body = {"id": "c1", "finish_reason": "COMPLETE", "message": message, "logprobs": [CHANCES]}
+    reply = CHAT_TO_COHERE.response(call(logprobs=True), json.dumps(body).encode())
+    assert json.loads(reply.body)["choices"][0]["logprobs"] == LIKELY
+    said = event("content-delta", {"content": {"text": "Yes"}}, index=0, logprobs=CHANCES)
+    found, _ = run(event("message-start", id="c1") + said + ended(), call(True, logprobs=True))
+    choices = [each["choices"][0] for each in found]
+    assert [each.get("logprobs") for each in choices if each["delta"].get("content")] == [LIKELY]
