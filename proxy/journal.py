@@ -12,15 +12,19 @@ import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import msgspec
 
 _SUFFIX = ".journal"
 _encode = msgspec.json.Encoder().encode
-_decode_row = msgspec.json.Decoder(list[str | int | float | None]).decode
 
-Row = tuple[object, ...]
+Value = str | int | float | None
+Row = tuple[Any, ...]
+"""Values, the last of which may be more of them."""
+
+_decode_row = msgspec.json.Decoder(tuple[Value | tuple[Value, ...], ...]).decode
 
 
 class Journal:
@@ -148,6 +152,6 @@ def _row(line: bytes) -> Row | None:
     try:
         if int(mark, 16) != crc32(text):
             return None
-        return tuple(_decode_row(text))
+        return _decode_row(text)
     except (ValueError, msgspec.MsgspecError):
         return None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,14 +22,18 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.types import Usage
 from proxy.exchange import GAPS
-from proxy.usage import Settled
+from proxy.usage import Alike, Settled
+from proxy.usage_columns import OWN
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _FINE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _PER_TOKEN = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0)
 _MAX_STATUSES = 1000
+_COST, _INPUT, _OUTPUT, _CACHED, _WRITTEN, _REASONING = (
+    OWN.index(name)
+    for name in ("cost", *(f"{kind}_tokens" for kind in ("input", "output", "cached", "cache_write", "reasoning")))
+)
 SHED = ("in_flight", "lag", "memory")
 """Of what there was too much when a request was refused for it."""
 MAX_SERIES = 8000
@@ -52,11 +56,21 @@ class Histogram:
         self.counts[bisect_left(self.edges, value)] += 1
 
     def add_all(self, values: list[float]) -> None:
-        """Counts many."""
+        """Counts many, in the order of their size: most lie in the same few buckets."""
+        if not values:
+            return
         self.sum += sum(values)
         counts, edges = self.counts, self.edges
-        for value in values:
-            counts[bisect_left(edges, value)] += 1
+        first, last = bisect_left(edges, min(values)), bisect_left(edges, max(values))
+        if first == last:
+            counts[first] += len(values)
+            return
+        values, below = sorted(values), 0
+        for number in range(first, last):
+            upto = bisect_right(values, edges[number], below)
+            counts[number] += upto - below
+            below = upto
+        counts[last] += len(values) - below
 
     def add_many(self, counts: Iterable[int], total: float) -> None:
         """Counts observations that are in buckets already."""
@@ -120,16 +134,15 @@ class Metrics:
 
     def count(self, batch: Iterable[Settled]) -> None:
         """Counts finished requests: those that are alike together, which costs half as much as one by one."""
-        alike: dict[tuple[str | None, str, int], list[Settled]] = {}
+        kinds: dict[Alike, list[Settled]] = {}
         for kept in batch:
-            labels = (kept.provider, kept.dialect, kept.status)
-            group = alike.get(labels)
-            if group is None:
-                alike[labels] = [kept]
+            alike = kept.alike
+            if alike in kinds:
+                kinds[alike].append(kept)
             else:
-                group.append(kept)
-        for (provider, dialect, status), group in alike.items():
-            self._count(provider or "none", dialect, status, group)
+                kinds[alike] = [kept]
+        for alike, group in kinds.items():
+            self._count(alike, group)
 
     def turned_away(self, dialect: str, status: int, count: int) -> None:
         """Counts requests that were refused at once, and of which there is nothing else."""
@@ -140,37 +153,38 @@ class Metrics:
             self.folded += count
         self.cells["none"].duration.counts[0] += count
 
-    def _count(self, provider: str, dialect: str, status: int, group: list[Settled]) -> None:
-        labels = (provider, dialect, status)
+    def _count(self, alike: Alike, group: list[Settled]) -> None:
+        provider = alike.provider or "none"
+        labels = (provider, alike.dialect, alike.status)
         if labels in self.requests or len(self.requests) < _MAX_STATUSES:
             self.requests[labels] += len(group)
         else:
             self.folded += len(group)
         cell = self.cells[provider]
         cell.duration.add_all([kept.duration for kept in group])
-        costs = [kept.cost for kept in group if kept.cost is not None]
-        cell.cost += sum(costs)
         self.overhead.add_all([kept.overhead for kept in group if kept.overhead is not None])
-        counted = [kept.usage for kept in group if kept.usage is not None]
-        _count_tokens(cell, counted)
-        if len(counted) == len(group):
-            cell.unpriced += len(group) - len(costs)
-        else:
-            cell.unpriced += len([kept for kept in group if kept.cost is None and kept.usage is not None])
-        well = 0
-        for kept in group:
-            if kept.streamed:
-                _count_stream(cell, kept)
-            if kept.tries_json is not None:
+        columns = list(zip(*[kept.row for kept in group], strict=True))
+        cell.cost += sum(filter(None, columns[_COST]))
+        if None in columns[_COST]:
+            unknown = zip(columns[_COST], columns[_INPUT], strict=True)
+            cell.unpriced += sum([cost is None and used is not None for cost, used in unknown])
+        cell.input += sum(filter(None, columns[_INPUT]))
+        cell.output += sum(filter(None, columns[_OUTPUT]))
+        cell.cached += sum(filter(None, columns[_CACHED]))
+        cell.cache_write += sum(filter(None, columns[_WRITTEN]))
+        cell.reasoning += sum(filter(None, columns[_REASONING]))
+        for waited in [kept.queued for kept in group if kept.queued]:
+            self.queued.add(waited)
+        if alike.cache is not None:
+            self.cache[alike.cache] += len(group)
+        if alike.once:
+            self.attempts[(provider, "ok")] += len(group)
+        elif group[0].tries:
+            for kept in group:
                 self._count_tries(cell, kept)
-            elif kept.tries:
-                well += 1
-            if kept.queued:
-                self.queued.add(kept.queued)
-            if kept.cache is not None:
-                self.cache[kept.cache] += 1
-        if well:
-            self.attempts[(provider, "ok")] += well
+        if alike.streamed:
+            for kept in group:
+                _count_stream(cell, kept)
 
     def _count_tries(self, cell: Cell, kept: Settled) -> None:
         cell.cost += kept.wasted or 0.0
@@ -216,16 +230,6 @@ class Metrics:
             1  # this one's; those of workers that left are kept like their other counts
         )
         return out
-
-
-def _count_tokens(cell: Cell, used: list[Usage]) -> None:
-    cell.input += sum([usage.input for usage in used])
-    cell.output += sum([usage.output for usage in used])
-    for usage in used:
-        if usage.cached or usage.cache_write or usage.reasoning:
-            cell.cached += usage.cached
-            cell.cache_write += usage.cache_write
-            cell.reasoning += usage.reasoning
 
 
 def _count_stream(cell: Cell, kept: Settled) -> None:

@@ -244,7 +244,7 @@ class Store(Protocol):
         """All versions of one config, newest first."""
 
     async def append_usage(self, rows: list[tuple[object, ...]]) -> None:
-        """Adds ledger rows, in the order of `proxy.usage_columns.COLUMNS`; a request id already there is skipped."""
+        """Adds ledger rows, as `proxy.usage_columns` has them; a request id already there is skipped."""
 
     async def load_budgets(self) -> list[BudgetRow]:
         """What budgets have spent, as it was last written."""

@@ -1,13 +1,20 @@
-"""The columns of the usage ledger, in the order in which rows are given to `Store.append_usage`.
+"""The columns of the usage ledger.
+
+In memory a row is what a request has for itself, in the order of `OWN`, and then one tuple of the rest, in the order of
+`SHARED`: requests of a kind share it, so it is made, held and bound to a statement once for all of them. `flat` makes
+plain rows of such, in the order of `COLUMNS`, and `folded` the other way round.
 
 `at` is Unix milliseconds, durations are microseconds, flags are 0 or 1, costs are US dollars; what is not known is
 None. `model` is the one that the provider was asked for, `asked_model` the client's name for it. `target` is the JSON
 path of the target in its config. `cost` is what the delivered answer cost, by the prices of `price`; `wasted` what
 attempts cost that brought nothing; `saved` what a kept answer had cost. `metadata`, `tries` and `details` are JSON;
-`details` holds what few requests have (`proxy.usage.rows.Details`), a method that is not `POST` among it.
+`details` holds what few requests have (`proxy.usage.details.Details`), a method that is not `POST` among it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 PENDING = "pending"
 """The outcome of a request that has begun and not ended; what ends it takes the row's place."""
@@ -15,9 +22,21 @@ PENDING = "pending"
 POST = "POST"
 """The method of nearly all requests, which no row says."""
 
-COLUMNS: tuple[str, ...] = (
+OWN: tuple[str, ...] = (
     "request_id",
+    "trace_id",
     "at",
+    "duration_us",
+    "ttfb_us",
+    "cost",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
+
+SHARED: tuple[str, ...] = (
     "api_key",
     "virtual_key",
     "provider",
@@ -25,23 +44,14 @@ COLUMNS: tuple[str, ...] = (
     "dialect",
     "operation",
     "status",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
     "attempts",
     "streamed",
-    "duration_us",
-    "ttfb_us",
     "outcome",
-    "trace_id",
     "asked_model",
     "config",
     "target",
     "metadata",
     "cache",
-    "cost",
     "price",
     "wasted",
     "saved",
@@ -49,3 +59,18 @@ COLUMNS: tuple[str, ...] = (
     "details",
     "estimated",
 )
+
+COLUMNS = OWN + SHARED
+
+Row = tuple[Any, ...]
+
+
+def flat(row: Row) -> Row:
+    """The values of a row in the order of `COLUMNS`."""
+    shared: Row = row[-1]
+    return row[:-1] + shared
+
+
+def folded(values: Sequence[Any]) -> Row:
+    """The row with these values, which are in the order of `COLUMNS`."""
+    return (*values[: len(OWN)], tuple(values[len(OWN) :]))

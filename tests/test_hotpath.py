@@ -176,9 +176,9 @@ PHASES: dict[str, tuple[Callable[[Rig, Exchange], object], int]] = {
     ),
     "reading the usage": (lambda rig, x: counting.usage_of(b'{"usage":{"prompt_tokens":1}}'), 66),
     "keeping what ended": (lambda rig, x: rig.gateway.ledger.put(x, 1.0), 65),
-    "what it comes to": (lambda rig, x: settled(x, 1.0), 360),
-    "its line": (lambda rig, x: line_of(_RECORD), 120),
-    "counting 32 of a kind": (lambda rig, x: rig.gateway.metrics.count(_RECORDS), 7900),
+    "what it comes to": (lambda rig, x: settled(x, 1.0), 205),
+    "its line": (lambda rig, x: line_of(_RECORD), 110),
+    "counting 32 of a kind": (lambda rig, x: rig.gateway.metrics.count(_RECORDS), 5200),
 }
 
 

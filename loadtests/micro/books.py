@@ -26,7 +26,7 @@ from proxy.store import ledger as jobs
 from proxy.store.engine import Lane
 from proxy.store.migrate import migrate
 from proxy.store.sqlite import SqliteEngine
-from proxy.usage.rows import Record
+from proxy.usage_columns import Row
 
 _LIMITS = (",\n      limits: {concurrency: 8192}", ", limits: {concurrency: 8192}")
 
@@ -49,7 +49,7 @@ async def _with(folder: Path, log: IO[bytes]) -> Rig:
     migrate(folder / "loopway.db")
     lane = Lane(SqliteEngine(folder / "loopway.db"), "ledger")
 
-    async def append(rows: list[Record]) -> None:
+    async def append(rows: list[Row]) -> None:
         await lane.run(jobs.append, rows)
 
     made.gateway.host.start(asyncio.get_running_loop())

@@ -25,7 +25,7 @@ from proxy.store.engine import Connection, Lane
 from proxy.store.reports import Filter
 from proxy.store.store import engine_of
 from proxy.store.sums import DAY
-from proxy.usage_columns import COLUMNS
+from proxy.usage_columns import COLUMNS, folded
 
 _BATCH = 2000
 _FIRST = 20_000 * DAY
@@ -73,7 +73,7 @@ def rows(count: int, days: int) -> list[Row]:
             "estimated": 0,
         }
         known["trace_id"] = known["request_id"]
-        made.append(tuple(known.get(name) for name in COLUMNS))
+        made.append(folded([known.get(name) for name in COLUMNS]))
     return made
 
 

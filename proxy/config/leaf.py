@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 from adapters.params import Drops
 from proxy.config.facts import Facts
@@ -10,6 +11,9 @@ from proxy.config.nodes import Node, Retry
 from proxy.config.target import Target
 from proxy.config.verdict import State, Verdict
 from proxy.health import Circuit, Health, Healths, Track
+
+if TYPE_CHECKING:
+    from proxy.usage.alike import Alike
 
 RETRY_CODES = frozenset((429, 500, 502, 503, 504, 529))
 """What is tried again when a config asks for attempts and names no codes."""
@@ -49,6 +53,7 @@ class Leaf:
     attempt. `cache` is None where answers are not kept; `identity` names the config by its content."""
 
     __slots__ = (
+        "alike",
         "attempts",
         "base_wait",
         "cache",
@@ -106,6 +111,8 @@ class Leaf:
         self.cache = node.cache
         self.identity = node.identity.encode()
         self.plain = self.attempts == 0 and self.cache is None
+        self.alike: dict[tuple[object, ...], Alike] = {}
+        """What requests that came here had in common, by their kind: see `proxy.usage.alike`."""
         if self.cache is None:
             # Where answers are kept, the cache says itself what it did.
             self.info += _NOT_CACHED

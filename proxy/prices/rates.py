@@ -38,9 +38,10 @@ class Card(NamedTuple):
 
 
 class Price:
-    """One model's prices, compiled. `id` says which entry of which version of which table they are."""
+    """One model's prices, compiled. `id` says which entry of which version of which table they are. `rates` are US
+    dollars for a million tokens in and out, where nothing else is needed for an answer with no others."""
 
-    __slots__ = ("_base", "_by_token", "_flat", "_plain", "_tiers", "entry", "id")
+    __slots__ = ("_base", "_by_token", "_flat", "_plain", "_tiers", "entry", "id", "rates")
 
     def __init__(self, id: str, entry: Entry) -> None:
         self.id = id
@@ -49,7 +50,9 @@ class Price:
         self._plain = self._by_token and entry.request is None
         self._base = _steps(entry)
         card = self._base[-1][1]
-        self._flat = (card.input * _NANO, card.output * _NANO) if len(self._base) == 1 and self._plain else None
+        flat = len(self._base) == 1 and self._plain
+        self._flat = (card.input * _NANO, card.output * _NANO) if flat else None
+        self.rates = (card.input, card.output) if flat else None
         self._tiers = {name: _steps(tier, entry) for name in TIERS if (tier := getattr(entry, name)) is not None}
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from proxy.store import bulk, sums
 from proxy.store.engine import Connection, parts
-from proxy.usage_columns import COLUMNS
+from proxy.usage_columns import COLUMNS, folded
 
 VALUES, FIELDS = 3000, 100
 """How many values of a field, and how many fields, have sums in one day."""
@@ -181,7 +181,7 @@ def catch_up(connection: Connection, most: int = 1000) -> int:
         found: list[Any] = connection.execute(
             f"SELECT {columns} FROM usage WHERE {UNFACETED} ORDER BY at LIMIT {int(most)}{skip}"  # noqa: S608
         ).fetchall()
-        rows = [tuple(row[name] for name in COLUMNS) for row in found]
+        rows = [folded([row[name] for name in COLUMNS]) for row in found]
         for part in parts([row[0] for row in rows]):
             marks = ", ".join("?" * len(part))
             connection.execute(f"UPDATE usage SET faceted = 1 WHERE request_id IN ({marks})", part)  # noqa: S608

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from proxy.store import bulk, facets, newrows, records, sums
 from proxy.store.engine import Connection, parts
-from proxy.usage_columns import COLUMNS, PENDING
+from proxy.usage_columns import OWN, PENDING, SHARED, Row, flat
 
-_OUTCOME, _DURATION = COLUMNS.index("outcome"), COLUMNS.index("duration_us")
+_OUTCOME, _DURATION = SHARED.index("outcome"), OWN.index("duration_us")
 _QUICK = 300_000  # microseconds within which a request leaves no pending row, as a rule
-
-Row = tuple[Any, ...]
 
 
 def append(connection: Connection, rows: Sequence[Row]) -> None:
-    """Adds rows, in the order of `proxy.usage_columns.COLUMNS`, and what they add to their day, in one transaction. A
+    """Adds rows, as `proxy.usage_columns` has them, and what they add to their day, in one transaction. A
     request that is there already is skipped, unless its row was pending."""
     unique: dict[object, Row] = {row[0]: row for row in rows}
     if len(unique) < len(rows):
@@ -26,7 +23,7 @@ def append(connection: Connection, rows: Sequence[Row]) -> None:
     ordered = [unique[id] for id in sorted(map(str, unique))]
     with connection.writing():
         taken = _add_embedded(connection, ordered) if connection.kind == "sqlite" else _add(connection, ordered)
-        days, found = sums.added([row for row in taken if row[_OUTCOME] != PENDING])
+        days, found = sums.added([row for row in taken if row[-1][_OUTCOME] != PENDING])
         days, found = facets.fold(connection, days, found)
         sums.write(connection, "usage_days", days)
         facets.add(connection, found)
@@ -37,7 +34,7 @@ def _without_doubles(rows: Sequence[Row]) -> dict[object, Row]:
     unique: dict[object, Row] = {}
     for row in rows:
         known = unique.get(row[0])
-        if known is None or known[_OUTCOME] == PENDING:
+        if known is None or known[-1][_OUTCOME] == PENDING:
             unique[row[0]] = row
     return unique
 
@@ -57,14 +54,14 @@ def _add_embedded(connection: Connection, rows: list[Row]) -> list[Row]:
     taken = [row for row in quick if row[0] not in ids]
     there = _there(connection, [row[0] for row in rest])
     new = [row for row in rest if row[0] not in there]
-    newrows.add(connection, [row for row in new if row[_OUTCOME] == PENDING])
-    newrows.add(connection, [row for row in new if row[_OUTCOME] != PENDING])
+    newrows.add(connection, [row for row in new if row[-1][_OUTCOME] == PENDING])
+    newrows.add(connection, [row for row in new if row[-1][_OUTCOME] != PENDING])
     return taken + new + _add(connection, [row for row in rest if row[0] in there])
 
 
 def _stored(row: Row) -> Row:
     """A row as it is stored: with whether the sums of facets have it."""
-    return (*row, None if row[_OUTCOME] == PENDING else 1)
+    return (*flat(row), None if row[-1][_OUTCOME] == PENDING else 1)
 
 
 def _there(connection: Connection, ids: list[str]) -> set[str]:

@@ -145,7 +145,7 @@ class SqlStore:
         return await self.run("keys", entities.read_versions, slug, self._vault)
 
     async def append_usage(self, rows: list[tuple[object, ...]]) -> None:
-        """Adds ledger rows, in the order of `proxy.usage_columns.COLUMNS`; a request id already there is skipped."""
+        """Adds ledger rows, as `proxy.usage_columns` has them; a request id already there is skipped."""
         if rows:
             await self.run("ledger", ledger.append, rows)
 

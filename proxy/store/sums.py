@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from proxy.store import bulk
 from proxy.store.engine import Connection
-from proxy.usage_columns import COLUMNS
+from proxy.usage_columns import OWN, SHARED, Row
 
 DAY = 86_400_000  # milliseconds
 KEYS = ("api_key", "virtual_key", "provider", "model")
@@ -56,48 +58,59 @@ Facet = tuple[str, int, str, str, str, str, str]
 Added = Sequence[float]
 """What is added to each of the sums, in the order of `NAMES`."""
 
-_AT, *_KEYS = (COLUMNS.index(name) for name in ("at", *KEYS))
-_BESIDE = tuple(COLUMNS.index(name) for name in (*FACETS, "metadata"))
-_ATTEMPTS, _COST, _INPUT = (COLUMNS.index(name) for name in ("attempts", "cost", "input_tokens"))
+_AT = OWN.index("at")
+_at = itemgetter(_AT)
+_told = itemgetter(*(SHARED.index(name) for name in (*KEYS, *FACETS, "metadata")))
+_ATTEMPTS, _ESTIMATED, _WASTED, _SAVED = (SHARED.index(name) for name in ("attempts", "estimated", "wasted", "saved"))
+_COST, _DURATION, _INPUT, _OUTPUT, _CACHED, _REASONING = (
+    OWN.index(name)
+    for name in ("cost", "duration_us", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+)
 _HITS = frozenset(("HIT", "SEMANTIC HIT"))
-_PLAIN = tuple(COLUMNS.index(name) for name in NAMES[5:])
 _NO_KEYS = ("",) * len(KEYS)
 _metadata = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def added(rows: Sequence[tuple[Any, ...]]) -> tuple[dict[Key, Added], dict[Facet, Added]]:
+def added(rows: Sequence[Row]) -> tuple[dict[Key, Added], dict[Facet, Added]]:
     """What settled rows add: to the sums of each day and set of keys, and to those of each facet."""
     days: dict[Key, Added] = {}
     facets: dict[Facet, Added] = {}
-    for (day, *keys, status, outcome, cache, config, metadata), columns in _groups(rows):
-        sums = _added(columns, status or 0, outcome, cache)
-        a, b, c, d = (key or "" for key in keys)
-        join(days, (day, a, b, c, d), sums)
-        join(facets, ("", day, "", *_NO_KEYS), sums)
-        join(facets, (KEYED, day, "" if status is None else str(status), a, b, c, d), sums)
-        for facet, value in (("outcome", outcome), ("cache", cache), ("config", config), *_fields(metadata)):
-            join(facets, (facet, day, value or "", *_NO_KEYS), sums)
+    for day, part in _by_day(rows):
+        for (*keys, status, outcome, cache, config, metadata), groups in _told_apart(part).items():
+            sums = _added(groups, status or 0, outcome, cache)
+            a, b, c, d = (key or "" for key in keys)
+            join(days, (day, a, b, c, d), sums)
+            join(facets, ("", day, "", *_NO_KEYS), sums)
+            join(facets, (KEYED, day, "" if status is None else str(status), a, b, c, d), sums)
+            for facet, value in (("outcome", outcome), ("cache", cache), ("config", config), *_fields(metadata)):
+                join(facets, (facet, day, value or "", *_NO_KEYS), sums)
     return days, facets
 
 
-def _groups(rows: Sequence[tuple[Any, ...]]) -> Iterable[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
-    """Rows that add to the same sums: what they have in common (day, keys, and what is told apart beside), and their
-    columns."""
+def _by_day(rows: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
     if not rows:
-        return ()
-    columns = list(zip(*rows, strict=True))
-    days = [at // DAY for at in columns[_AT]]
-    told = [days, *(columns[index] for index in (*_KEYS, *_BESIDE))]
-    if all(column.count(column[0]) == len(rows) for column in told):
-        return ((tuple(column[0] for column in told), columns),)
-    groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    for key, row in zip(zip(*told, strict=True), rows, strict=True):
-        group = groups.get(key)
-        if group is None:
-            groups[key] = [row]
+        return
+    first, last = min(map(_at, rows)) // DAY, max(map(_at, rows)) // DAY
+    if first == last:
+        yield first, rows
+        return
+    for day in sorted({row[_AT] // DAY for row in rows}):
+        yield day, [row for row in rows if row[_AT] // DAY == day]
+
+
+def _told_apart(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[list[Row]]]:
+    """Rows by what they are told apart by, and of those that are not, by the object that they share."""
+    kinds: dict[int, list[Row]] = {}
+    for row in rows:
+        shared = id(row[-1])
+        if shared in kinds:
+            kinds[shared].append(row)
         else:
-            group.append(row)
-    return ((key, list(zip(*group, strict=True))) for key, group in groups.items())
+            kinds[shared] = [row]
+    found: dict[tuple[Any, ...], list[list[Row]]] = {}
+    for group in kinds.values():
+        found.setdefault(_told(group[0][-1]), []).append(group)
+    return found
 
 
 def join(found: dict[Any, Added], key: Any, sums: Added) -> None:
@@ -117,20 +130,24 @@ def _fields(metadata: str | None) -> list[tuple[str, str]]:
     return [(METADATA + name, value) for name, value in fields.items() if isinstance(value, str) and value]
 
 
-def _added(columns: list[tuple[Any, ...]], status: int, outcome: str | None, cache: str | None) -> list[float]:
-    """What the rows of one group add to each sum, column by column; the same as `_RAW` says in SQL."""
-    tries, costs = columns[_ATTEMPTS], columns[_COST]
+def _added(groups: list[list[Row]], status: int, outcome: str | None, cache: str | None) -> list[float]:
+    """What rows that are not told apart add to each sum, column by column; the same as `_RAW` says in SQL."""
+    columns = list(zip(*chain.from_iterable(groups), strict=True))
+    shared = [(len(group), group[0][-1]) for group in groups]
+    costs = columns[_COST]
     rows = len(costs)
-    rescued = 0 < status < 400 and tries.count(1) < rows
     return [
         rows,
         rows if status >= 400 or outcome != "ok" else 0,
-        sum([(each or 0) > 1 for each in tries]) if rescued else 0,
+        sum([count for count, each in shared if (each[_ATTEMPTS] or 0) > 1]) if 0 < status < 400 else 0,
         rows if cache in _HITS else 0,
         sum([cost is None and used is not None for cost, used in zip(costs, columns[_INPUT], strict=True)])
         if None in costs
         else 0,
-        *[sum(filter(None, columns[index])) for index in _PLAIN],
+        sum([count * (each[_ESTIMATED] or 0) for count, each in shared]),
+        *[sum(filter(None, columns[index])) for index in (_INPUT, _OUTPUT, _CACHED, _REASONING, _COST)],
+        *[sum([count * (each[index] or 0) for count, each in shared]) for index in (_WASTED, _SAVED)],
+        sum(filter(None, columns[_DURATION])),
     ]
 
 

@@ -144,17 +144,17 @@ class Exporter:
         self._failing = True
 
     def _measure(self, kept: Settled) -> None:
-        operation = names.operation(kept.dialect)
+        operation = names.operation(kept.alike.dialect)
         labels = {
             names.OPERATION: operation,
-            names.PROVIDER: names.provider(kept.provider),
-            names.REQUEST_MODEL: self._known(kept.sent_model),
+            names.PROVIDER: names.provider(kept.alike.provider),
+            names.REQUEST_MODEL: self._known(kept.alike.sent_model),
         }
         record = self._histograms
-        failed = labels if kept.outcome == "ok" else labels | {names.ERROR: kept.outcome}
+        failed = labels if kept.alike.outcome == "ok" else labels | {names.ERROR: kept.alike.outcome}
         record["gen_ai.server.request.duration"].record(kept.duration, failed)
         usage, ttfb = kept.usage, kept.ttfb
-        if kept.streamed and ttfb is not None:
+        if kept.alike.streamed and ttfb is not None:
             record["gen_ai.server.time_to_first_token"].record(ttfb, labels)
             if usage is not None and usage.output > 1:
                 pace = (kept.duration - ttfb) / (usage.output - 1)
@@ -186,10 +186,10 @@ class Exporter:
         own = _context(span, span.id, remote=False)
         parent = _context(span, span.parent, remote=True) if span.parent else None
         began, ended = _nanos(kept.at), _nanos(kept.at + kept.duration)
-        operation = names.operation(kept.dialect)
+        operation = names.operation(kept.alike.dialect)
         yield self._span(
-            f"{operation} {names.model(kept.model)}".strip(), own, parent, SpanKind.SERVER,
-            _about_request(kept, operation), kept.outcome, began, ended,
+            f"{operation} {names.model(kept.alike.model)}".strip(), own, parent, SpanKind.SERVER,
+            _about_request(kept, operation), kept.alike.outcome, began, ended,
         )  # fmt: skip
         tried: dict[str, int] = {}
         for number, attempt in enumerate(kept.tries):
@@ -251,33 +251,33 @@ def _counts(kept: Settled) -> Attributes:
 def _about_request(kept: Settled, operation: str) -> Attributes:
     out: Attributes = {
         names.OPERATION: operation,
-        names.PROVIDER: names.provider(kept.provider),
-        names.REQUEST_MODEL: names.model(kept.model),
-        names.METHOD: kept.method,
-        names.PATH: kept.path,
-        names.STATUS: kept.status,
+        names.PROVIDER: names.provider(kept.alike.provider),
+        names.REQUEST_MODEL: names.model(kept.alike.model),
+        names.METHOD: kept.alike.method,
+        names.PATH: kept.alike.path,
+        names.STATUS: kept.alike.status,
         "loopway.request_id": kept.request_id,
         "loopway.attempts": len(kept.tries),
         **_counts(kept),
     }
     more = {
         "loopway.trace_id": None if kept.trace_id == kept.request_id else kept.trace_id,
-        "loopway.api_key": kept.key,
-        "loopway.virtual_key": kept.target,
-        "loopway.config": kept.config,
-        "loopway.cache": kept.cache,
+        "loopway.api_key": kept.alike.key,
+        "loopway.virtual_key": kept.alike.target,
+        "loopway.config": kept.alike.config,
+        "loopway.cache": kept.alike.cache,
         "loopway.cost_usd": kept.cost,
-        names.TIME_TO_FIRST: kept.ttfb if kept.streamed else None,
-        names.ERROR: None if kept.outcome == "ok" else kept.outcome,
+        names.TIME_TO_FIRST: kept.ttfb if kept.alike.streamed else None,
+        names.ERROR: None if kept.alike.outcome == "ok" else kept.alike.outcome,
     }
     span = kept.span
     assert span is not None
     out |= {**span.asked, **about_address(span.host)}
     if span.size:
         out[names.SIZE] = span.size
-    if kept.outcome == "ok" and kept.status < 400:
+    if kept.alike.outcome == "ok" and kept.alike.status < 400:
         out |= about_answer(span)
-    if kept.streamed:
+    if kept.alike.streamed:
         out[names.REQUEST_STREAM] = True
     return out | {name: value for name, value in more.items() if value is not None}
 
@@ -295,7 +295,7 @@ def _about_attempt(
         "loopway.reason": attempt.reason,
     }
     if called is not None:
-        out |= {names.METHOD: kept.method, names.ADDRESS: called[0], names.PORT: called[1]}
+        out |= {names.METHOD: kept.alike.method, names.ADDRESS: called[0], names.PORT: called[1]}
     if number:
         out[names.RESENT] = number
     assert kept.span is not None

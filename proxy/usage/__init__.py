@@ -6,16 +6,17 @@ it; `lines` makes the access log's line.
 
 from __future__ import annotations
 
+from proxy.usage.alike import Alike
 from proxy.usage.ledger import Ledger, Unwritten
 from proxy.usage.lines import Line, line_of, stdout_log
 from proxy.usage.notes import Notes
-from proxy.usage.rows import Record, Settled, pending_of, settled
+from proxy.usage.rows import Settled, pending_of, settled
 
 __all__ = [
+    "Alike",
     "Ledger",
     "Line",
     "Notes",
-    "Record",
     "Settled",
     "Unwritten",
     "line_of",

@@ -24,7 +24,8 @@ import msgspec
 from proxy.errors import StoreError, UnfitError
 from proxy.exchange import Exchange
 from proxy.usage.lines import line_of
-from proxy.usage.rows import Record, Settled, pending_of, settled
+from proxy.usage.rows import Settled, pending_of, settled
+from proxy.usage_columns import Row
 
 _KEPT = 100_000  # rows that wait in memory at most; beyond that the oldest are dropped and counted
 _TOGETHER = 32  # exchanges that have ended become rows together
@@ -39,7 +40,7 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 _log = logging.getLogger("loopway")
 
 Sink = Callable[[list[Settled]], None]
-Append = Callable[[list[Record]], Awaitable[None]]
+Append = Callable[[list[Row]], Awaitable[None]]
 
 
 class Unwritten(Protocol):
@@ -48,7 +49,7 @@ class Unwritten(Protocol):
     lost: int
     """Rows that could not be read back."""
 
-    def add(self, rows: Sequence[Record]) -> None:
+    def add(self, rows: Sequence[Row]) -> None:
         """Keeps rows. Raises OSError when the disk does not take them, or when there are too many."""
 
     def close_segment(self) -> None:
@@ -57,7 +58,7 @@ class Unwritten(Protocol):
     def segments(self, *, foreign: bool) -> list[str]:
         """The finished segments, the oldest first; `foreign`: also those of workers that are gone."""
 
-    def read(self, segment: str) -> list[Record]:
+    def read(self, segment: str) -> list[Row]:
         """What is in a segment."""
 
     def remove(self, segment: str) -> None:
@@ -91,7 +92,7 @@ class Ledger:
         self._under_way = under_way
         self.strict = strict and journal is not None
         self._ended: list[Exchange] = []
-        self._unwritten: deque[Record] = deque(maxlen=_KEPT)
+        self._unwritten: deque[Row] = deque(maxlen=_KEPT)
         self._noted: Set[str] = frozenset()
         self._look_at = 0.0
         self._flushing = asyncio.Lock()
@@ -157,7 +158,7 @@ class Ledger:
             if self._writing is not None:
                 self._shelve(rows)
 
-    async def _write(self, rows: list[Record], done: list[str], *, foreign: bool) -> None:
+    async def _write(self, rows: list[Row], done: list[str], *, foreign: bool) -> None:
         """Gives rows to the store and then what journals hold; `done` are segments with nothing but these rows."""
         try:
             if rows:
@@ -186,7 +187,7 @@ class Ledger:
         finally:
             self._writing = None
 
-    async def _give(self, rows: list[Record]) -> None:
+    async def _give(self, rows: list[Row]) -> None:
         """Gives rows to the store. One that it can never keep is lost, and keeps none of the others from it. Raises
         StoreError."""
         try:
@@ -240,7 +241,7 @@ class Ledger:
             except OSError:
                 self._dropped += len(batch)
 
-    def _take(self) -> tuple[list[Record], list[str]]:
+    def _take(self) -> tuple[list[Row], list[str]]:
         """The rows of everything that has settled and of what has been under way for a while, and the segments of the
         journal that hold nothing else."""
         done: list[str] = []
@@ -255,7 +256,7 @@ class Ledger:
         self._unwritten.clear()
         return rows, done
 
-    def _pending(self) -> list[Record]:
+    def _pending(self) -> list[Row]:
         if self._under_way is None:
             return []
         before = monotonic() - _PENDING_AFTER
@@ -268,13 +269,13 @@ class Ledger:
         self._noted = noted.keys()
         return new
 
-    def _shelve(self, rows: list[Record]) -> None:
+    def _shelve(self, rows: list[Row]) -> None:
         """Keeps rows that the store did not take, or not yet."""
         self._behind = True
         if not self.strict:  # else they are in the journal already
             self._keep(rows)
 
-    def _keep(self, rows: list[Record]) -> None:
+    def _keep(self, rows: list[Row]) -> None:
         """Puts rows into the journal, or where that is not possible, into memory."""
         try:
             if self._journal is not None:
@@ -286,6 +287,6 @@ class Ledger:
                 _log.error("the ledger's journal cannot be written, rows wait in memory: %s", error.strerror or error)
         self._keep_in_memory(rows)
 
-    def _keep_in_memory(self, rows: list[Record]) -> None:
+    def _keep_in_memory(self, rows: list[Row]) -> None:
         self._dropped += max(0, len(self._unwritten) + len(rows) - _KEPT)
         self._unwritten.extend(rows)

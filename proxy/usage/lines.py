@@ -42,28 +42,29 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
 
 def line_of(kept: Settled) -> Line:
     """The line of a finished request."""
-    usage, ttfb = kept.usage, kept.ttfb
+    alike, tries = kept.alike, kept.tries_json
+    request_id, trace_id, at, took, ttfb, _, prompt, output, _, _, _, _ = kept.row
     return Line(
-        int(kept.at * 1000) / 1000,  # `round` would take longer than all the rest
-        kept.request_id,
-        kept.method,
-        kept.path,
-        kept.status,
-        int(kept.duration * 1e6) / 1000,
+        at / 1000,
+        request_id,
+        alike.method,
+        alike.path,
+        alike.status,
+        took / 1000,
         len(kept.tries),
-        None if kept.trace_id == kept.request_id else kept.trace_id,
-        None if ttfb is None else int(ttfb * 1e6) / 1000,
-        kept.key,
-        kept.target,
-        kept.provider,
-        kept.model,
-        kept.streamed,
-        None if usage is None else usage.input,
-        None if usage is None else usage.output,
-        None if kept.outcome == "ok" else kept.outcome,
-        kept.cache,
-        None if kept.where == "config" else kept.where,
-        None if kept.tries_json is None else msgspec.Raw(kept.tries_json.encode()),
+        None if trace_id == request_id else trace_id,
+        None if ttfb is None else ttfb / 1000,
+        alike.key,
+        alike.target,
+        alike.provider,
+        alike.model,
+        alike.streamed,
+        prompt,
+        output,
+        alike.error,
+        alike.cache,
+        None if alike.where == "config" else alike.where,
+        None if tries is None else msgspec.Raw(tries.encode()),
         kept.dropped,
     )
 

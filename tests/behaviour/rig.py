@@ -189,10 +189,10 @@ class Rig:
 
     async def usage(self) -> list[dict[str, Any]]:
         """The ledger's rows so far, as dictionaries; of each request its last, as a store has it."""
-        from proxy.usage_columns import COLUMNS
+        from proxy.usage_columns import COLUMNS, flat
 
         await self.gateway.ledger.flush()
-        rows = [dict(zip(COLUMNS, row, strict=True)) for row in self.store.usage]
+        rows = [dict(zip(COLUMNS, flat(row), strict=True)) for row in self.store.usage]
         return list({row["request_id"]: row for row in rows}.values())
 
     def replace(self, **changes: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from proxy.store import ledger
 from proxy.store.engine import Lane
 from proxy.store.store import engine_of
-from proxy.usage_columns import COLUMNS
+from proxy.usage_columns import COLUMNS, flat, folded
 from tests.e2e.conftest import Make
 from tests.fakes.gateway import OPENAI_SLUG, SEED_KEY, Gateway, Launch, Upstream, standard
 from tests.fakes.provider import HELLO
@@ -136,9 +136,9 @@ def test_an_export_is_its_keys_alone_and_shows_no_more_than_the_key_may_see(logg
 
 def fill(place: str, count: int) -> None:
     """Puts that many requests into the ledger, several in each millisecond."""
-    row = dict(zip(COLUMNS, usage("x"), strict=True)) | {"outcome": "ok", "provider": "openai"}
+    row = dict(zip(COLUMNS, flat(usage("x")), strict=True)) | {"outcome": "ok", "provider": "openai"}
     rows = [
-        tuple((row | {"request_id": f"r{number:06}", "at": 1_700_000_000_000 + number // 7}).values())
+        folded([*(row | {"request_id": f"r{number:06}", "at": 1_700_000_000_000 + number // 7}).values()])
         for number in range(count)
     ]
     lane = Lane(engine_of(place), "fill")

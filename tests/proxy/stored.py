@@ -9,7 +9,7 @@ import msgspec
 from proxy.ports import ApiKeyRow, Budget, ConfigRow, Limits, Queue, Rates, Secret, VirtualKeyRow
 from proxy.store.engine import Connection, Lane, Parameters
 from proxy.store.store import engine_of
-from proxy.usage_columns import COLUMNS
+from proxy.usage_columns import COLUMNS, folded
 
 CANARY = "sk-canary-4fd1c0de"
 
@@ -73,7 +73,7 @@ def replaced(row: Any, **values: Any) -> Any:
 
 def usage(request_id: str) -> tuple[object, ...]:
     known: dict[str, object] = {"request_id": request_id, "at": 1_700_000_000_000, "status": 200, "streamed": 1}
-    return tuple(known.get(column) for column in COLUMNS)
+    return folded([known.get(column) for column in COLUMNS])
 
 
 def ask(place: str, statement: str, parameters: Parameters = ()) -> list[tuple[Any, ...]]:

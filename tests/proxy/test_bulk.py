@@ -11,7 +11,7 @@ from proxy.errors import UnfitError
 from proxy.store import ledger, migrate
 from proxy.store.engine import Connection, Lane, Parameters
 from proxy.store.store import engine_of
-from proxy.usage_columns import COLUMNS, PENDING
+from proxy.usage_columns import COLUMNS, PENDING, folded
 from tests.proxy.stored import ask
 from tests.proxy.test_reports import place
 
@@ -22,7 +22,7 @@ ODD = ["plain", 'a "b" \\u0000 \\', "{a,b}", "NULL", "%s :at ?", "ä𝄞\u2028\u
 
 def row(id: str, **known: Any) -> tuple[Any, ...]:
     values = {"request_id": id, "at": 1_700_000_000_000, "outcome": "ok", "trace_id": id, "cost": 1e-9} | known
-    return tuple(values.get(name) for name in COLUMNS)
+    return folded([values.get(name) for name in COLUMNS])
 
 
 def put(place: str, *batches: list[tuple[Any, ...]]) -> list[str]:

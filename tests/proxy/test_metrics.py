@@ -172,7 +172,9 @@ def test_ten_thousand_keys_and_models_make_no_more_series_than_one(tmp_path: Pat
         tries = [Attempt(f"v-{number}", "config", 200, None, 0.1, provider=provider, model=f"m-{number}")]
         record = streamed(status=100 + number % 900, usage=Usage(1, 3), model=f"m-{number}", attempts=tries)
         more = {"provider": provider, "target": f"v-{number}", "key": f"k-{number}"}
-        return msgspec.structs.replace(record, dialect=tuple(Dialect)[number % len(Dialect)], **more)
+        dialect = tuple(Dialect)[number % len(Dialect)].value
+        alike = msgspec.structs.replace(record.alike, dialect=dialect, **more)
+        return msgspec.structs.replace(record, alike=alike)
 
     names = sorted(PROVIDERS)
     counted = Metrics()

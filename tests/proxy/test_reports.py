@@ -17,7 +17,7 @@ from proxy.store import SqlStore, closing, facets, logs, migrate, open_store, re
 from proxy.store import ledger as ledger_jobs
 from proxy.store.reports import Filter, distinct, latencies, sums
 from proxy.store.sums import DAY, NAMES
-from proxy.usage_columns import COLUMNS, PENDING
+from proxy.usage_columns import COLUMNS, PENDING, folded
 from proxy.vault import Vault
 from tests.proxy.stored import ask
 from tests.proxy.test_store import MASTER
@@ -78,9 +78,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def store(place: str) -> AsyncIterator[SqlStore]:
     migrate(place)
     opened = open_store(place, Vault.open("unused", MASTER))
-    raw = [tuple(row.values()) for row in ROWS]
-    pending = [tuple((row | {"outcome": PENDING, "status": None}).values()) for row in ROWS[:100]]
-    await opened.append_usage([*pending, tuple((ROWS[0] | {"request_id": "unfinished", "outcome": PENDING}).values())])
+    raw = [folded([*row.values()]) for row in ROWS]
+    pending = [folded([*(row | {"outcome": PENDING, "status": None}).values()]) for row in ROWS[:100]]
+    unfinished = ROWS[0] | {"request_id": "unfinished", "outcome": PENDING}
+    await opened.append_usage([*pending, folded([*unfinished.values()])])
     await opened.append_usage(raw[:400])
     await opened.append_usage(raw[300:])
     yield opened
@@ -293,7 +294,7 @@ async def test_fields_with_too_many_values_are_read_from_the_rows(
         for n, row in enumerate(ROWS)
     ]
     for start in range(0, len(fresh), 50):
-        await store.append_usage([tuple(row.values()) for row in fresh[start : start + 50]])
+        await store.append_usage([folded([*row.values()]) for row in fresh[start : start + 50]])
     for name in ("id", "team", "field 3", "field 8"):
         found = await store.run("reports", sums, (f"metadata:{name}", "day"), Filter())
         expected: dict[Any, int] = {}
@@ -326,7 +327,7 @@ async def test_models_that_clients_invent_are_summed_up_as_one(
     ]
     honest = [row | {"request_id": f"honest-{n}", "at": base + n} for n, row in enumerate(ROWS[:50])]
     for start in range(0, len(ROWS), 40):
-        await store.append_usage([tuple(row.values()) for row in (*invented[start : start + 40], *honest)])
+        await store.append_usage([folded([*row.values()]) for row in (*invented[start : start + 40], *honest)])
     wanted = Filter(since=base, until=base + 2 * DAY, keys=("hostile",))
     by_model = await store.run("reports", sums, ("model",), wanted)
     assert len(by_model) <= 2 * 25 + 1
@@ -403,7 +404,7 @@ async def test_closed_days_say_the_same_as_their_rows_and_outlive_them(place: st
 async def test_a_row_that_comes_late_opens_its_day_until_it_is_closed_again(place: str, store: SqlStore) -> None:
     await close(store)
     late = ROWS[0] | {"request_id": "late", "at": START + DAY + 1, "duration_us": 77, "metadata": '{"team":"a"}'}
-    await store.append_usage([tuple(late.values())])
+    await store.append_usage([folded([*late.values()])])
 
     async def told() -> tuple[float, bool]:
         found = await store.run("reports", sums, ("metadata:team", "model"), Filter())
@@ -471,7 +472,7 @@ async def test_old_sums_are_deleted_a_day_at_a_time_and_old_feedback_with_old_ro
 async def test_a_row_with_a_nul_in_its_metadata_hides_no_other(store: SqlStore) -> None:
     odd = [{"te\0am": "x"}, {"team": "a", "user": "a\0b"}, {"team": "c"}]
     rows = [ROWS[0] | {"request_id": f"odd{n}", "at": START, "metadata": json.dumps(one)} for n, one in enumerate(odd)]
-    await store.append_usage([tuple(row.values()) for row in rows])
+    await store.append_usage([folded([*row.values()]) for row in rows])
     for by in (("metadata:team", "key"), ("metadata:team", "day"), ("metadata:user",), ("metadata:te\0am", "model")):
         found = await store.run("reports", sums, by, Filter(until=START + DAY // 2))
         assert sum(one["requests"] for one in found.values()) >= 3

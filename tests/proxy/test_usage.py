@@ -25,7 +25,7 @@ from proxy.limits import Limiters
 from proxy.ports import Rows
 from proxy.prices import Entry, Prices, table_of
 from proxy.usage import Ledger, Settled, ledger, line_of, pending_of, settled
-from proxy.usage_columns import COLUMNS, PENDING
+from proxy.usage_columns import COLUMNS, PENDING, SHARED, flat
 
 PRICES = Prices(
     (table_of("v1", [("openai", "gpt-4o-mini", Entry(input=1, output=2)), ("openai", "gpt-4o", Entry(input=10))]),)
@@ -50,7 +50,7 @@ def tried(status: int = 200, kind: Kind | None = None, **more: Any) -> Attempt:
 
 
 def row(**fields: Any) -> dict[str, Any]:
-    return dict(zip(COLUMNS, settled(exchange(**fields), 101.5).row, strict=True))
+    return dict(zip(COLUMNS, flat(settled(exchange(**fields), 101.5).row), strict=True))
 
 
 # Rows
@@ -132,8 +132,55 @@ def test_an_answer_from_the_cache_cost_nothing_and_says_what_it_saved() -> None:
     assert (found["cost"], found["cache"], found["input_tokens"]) == (0.0, "HIT", None)
 
 
+def test_what_a_leaf_remembers_of_one_request_tells_nothing_wrong_about_another() -> None:
+    """Each differs from the first in one thing, and is what it would be if nobody had come before it."""
+    differences: list[dict[str, Any]] = [
+        {},
+        {"model": "slow"},
+        {"path": "/v1/responses"},
+        {"method": "PUT"},
+        {"status": 201},
+        {"dialect": Dialect.ANTHROPIC_MESSAGES},
+        {"kind": Kind.CANCELLED},
+        {"streamed": True},
+        {"config": "pc-b"},
+        {"cache": "MISS"},
+        {"tags": {"team": "a"}},
+        {"tags": {"team": "b"}},
+        {"user": b'"u"'},
+        {"usage": None},
+        {"usage": Usage(10, 20)},
+        {"usage": Usage(10, 20, cached=5, reasoning=3)},
+        {"usage": Usage(10, 20, tier="flex")},
+        {"usage": Usage(0, 0)},
+        {"usage": Usage(3, 0, estimated=True)},
+        {"saved": Usage(7, 7), "attempts": []},
+        {"attempts": [tried(model="gpt-4o")]},
+        {"attempts": [tried(500, Kind.BAD_UPSTREAM)]},
+        {"attempts": [tried(500, Kind.BAD_UPSTREAM), tried()]},
+    ]
+
+    def alone() -> Leaf:
+        return Leaf(LEAF.target, LEAF.where)
+
+    one, common = alone(), {"usage": Usage(1000, 500), "attempts": [tried()]}
+    for more in differences * 2:
+        known, fresh = (settled(exchange(**(common | more), leaf=leaf), 101.5) for leaf in (one, alone()))
+        assert known.row == fresh.row, more
+        assert msgspec.structs.asdict(known.alike) == msgspec.structs.asdict(fresh.alike) | {
+            "price": known.alike.price
+        }, more
+
+
+def test_a_leaf_remembers_a_bounded_number_of_kinds() -> None:
+    leaf = Leaf(LEAF.target, LEAF.where)
+    rows = [settled(exchange(leaf=leaf, model=f"m{n}"), 101.5).row for n in range(1000)]
+    assert len(leaf.alike) < 100
+    assert [flat(each)[COLUMNS.index("asked_model")] for each in rows] == [f"m{n}" for n in range(1000)]
+
+
 def test_a_pending_row_has_every_column_too() -> None:
-    found = dict(zip(COLUMNS, pending_of(exchange(leaf=LEAF, config="pc-a")), strict=True))
+    found = dict(zip(COLUMNS, flat(pending_of(exchange(leaf=LEAF, config="pc-a"))), strict=True))
     known = {"request_id": "r1", "virtual_key": "prod", "outcome": PENDING, "config": "pc-a", "status": None}
     assert found.items() >= known.items()
     assert found["cost"] is None
@@ -168,7 +215,7 @@ class Store:
             raise StoreError("full")
         for each in rows:
             known = self.rows.get(each[0])
-            if known is None or known[COLUMNS.index("outcome")] == PENDING:
+            if known is None or known[-1][SHARED.index("outcome")] == PENDING:
                 self.rows[each[0]] = each
 
 
@@ -360,12 +407,12 @@ async def test_a_request_that_lasts_leaves_a_row_which_its_end_completes() -> No
     kept = Ledger(store.append, None, under_way=lambda: [x])
     await kept.flush()
     await kept.flush()
-    outcome = COLUMNS.index("outcome")
-    assert store.rows["r1"][outcome] == PENDING
+    outcome = SHARED.index("outcome")
+    assert store.rows["r1"][-1][outcome] == PENDING
     assert store.batches == 1
     kept.put(x, 101.5)
     await kept.flush()
-    assert store.rows["r1"][outcome] == "ok"
+    assert store.rows["r1"][-1][outcome] == "ok"
 
 
 async def test_in_strict_mode_a_killed_worker_loses_no_request(open_journal: Open) -> None:
@@ -383,7 +430,7 @@ async def test_in_strict_mode_a_killed_worker_loses_no_request(open_journal: Ope
             await kept.flush()
     journal.close()  # killed: nothing else is left of it
     await Ledger(store.append, None, journal=open_journal("next")).flush(last=True)
-    outcomes = {id: each[COLUMNS.index("outcome")] for id, each in store.rows.items()}
+    outcomes = {id: each[-1][SHARED.index("outcome")] for id, each in store.rows.items()}
     assert outcomes == {f"r{n}": "ok" if n % 2 else PENDING for n in range(10)}
 
 
@@ -398,7 +445,7 @@ async def test_in_strict_mode_the_journal_goes_when_the_store_has_its_rows(open_
         await kept.flush()
         assert (journal.size > 0) == fails
     assert len(store.rows) == 4
-    assert {each[COLUMNS.index("outcome")] for each in store.rows.values()} == {"ok"}
+    assert {each[-1][SHARED.index("outcome")] for each in store.rows.values()} == {"ok"}
 
 
 async def test_in_strict_mode_a_journal_that_was_taken_up_stays_until_the_store_has_it(open_journal: Open) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from proxy.ports import Budget, Limits, Rates, Store
 from proxy.store import migrate, open_store
-from proxy.usage_columns import COLUMNS
+from proxy.usage_columns import COLUMNS, OWN
 from proxy.vault import Vault
 from tests.behaviour.rig import CHAT, MESSAGES, Rig
 from tests.fakes.upstream import Asked, Script, Scripted, ok
@@ -151,7 +151,7 @@ async def test_a_row_that_no_store_can_keep_costs_none_of_the_others(store: Stor
         taken, _ = rig.gateway.ledger._take()
         rows = list(taken)
         spoilt = list(rows[2])
-        spoilt[COLUMNS.index("input_tokens")] = 2**70
+        spoilt[OWN.index("input_tokens")] = 2**70
         rows[2] = tuple(spoilt)
         await rig.gateway.ledger._give(rows)
         assert len(await _rows(rig)) == 4
