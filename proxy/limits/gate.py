@@ -35,12 +35,13 @@ class Gate:
         "_locks",
         "_look",
         "_memory",
-        "_u32",
         "limit",
         "queue",
         "row",
         "size",
         "timeout",
+        "u32",
+        "used",
         "waits",
     )
 
@@ -48,9 +49,11 @@ class Gate:
         self._host = host
         self._memory = host.memory
         self._locks = host.memory.locks
-        self._u32 = host.memory.u32
+        self.u32 = host.memory.u32
         self._look: asyncio.TimerHandle | None = None
         self.row = row
+        self.used = row.my_used
+        """Which of the cells `u32` counts the permits that this process has given."""
         self.limit: int | None = None
         self.size = 0
         self.timeout = 1.0
@@ -114,27 +117,28 @@ class Gate:
         try:
             if not self.room(waiting=True):
                 return False
-            self._u32[self.row.my_used] += 1
+            self.u32[self.used] += 1
             return True
         finally:
             self._locks.release(self.row.at)
 
     def give(self) -> None:
         """Returns a permit, and wakes one of those who wait for it."""
-        self._u32[self.row.my_used] -= 1
+        self.u32[self.used] -= 1
         if self.waits:
-            self._pass_on()
+            self.pass_on()
 
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
+        """Wakes one of those who wait for a permit that was returned."""
         row, memory = self.row, self._memory
         weights = memory.u32s(row.weight)
         total = sum(weights)
         if not total:
             return
         turn = (row.at + Memory.TURN) // 4
-        point = self._u32[turn] % total
+        point = self.u32[turn] % total
         # Steps of one flow's weight: a worker with twice the weight waiting has twice the turns.
-        self._u32[turn] = (self._u32[turn] + min(weight for weight in weights if weight)) & 0xFFFFFFFF
+        self.u32[turn] = (self.u32[turn] + min(weight for weight in weights if weight)) & 0xFFFFFFFF
         slot = bisect_right(list(accumulate(weights)), point)
         if slot == memory.slot:
             self._admit()
@@ -189,7 +193,7 @@ class Gate:
             return False
         slot = longest.index(most)
         with memory.locked(row.at):
-            self._u32[row.evict // 4 + slot] += 1
+            self.u32[row.evict // 4 + slot] += 1
         self._host.ring(slot, row.at)
         return True
 
@@ -207,15 +211,15 @@ class Gate:
     def poke(self) -> None:
         """Looks anew: a permit came back, the limit or the lease changed, or there are too many here."""
         row = self.row
-        if self._u32[row.my_evict]:
+        if self.u32[row.my_evict]:
             with self._memory.locked(row.at):
-                count, self._u32[row.my_evict] = self._u32[row.my_evict], 0
+                count, self.u32[row.my_evict] = self.u32[row.my_evict], 0
             for _ in range(count):
                 self._evict()
         if self.queue:
             self._admit()
         elif self.waits:
-            self._pass_on()  # this worker was meant, but those who waited here have gone
+            self.pass_on()  # this worker was meant, but those who waited here have gone
 
     def _admit(self) -> None:
         """Gives permits to those who wait, as far as there are any."""
@@ -225,7 +229,7 @@ class Gate:
             waiter = queue.pop()
             changed = True
             if waiter.done():
-                self._u32[self.row.my_used] -= 1
+                self.u32[self.used] -= 1
             else:
                 waiter.set_result(True)
         if changed:
@@ -233,9 +237,9 @@ class Gate:
 
     def _publish(self) -> None:
         queue, row = self.queue, self.row
-        self._u32[row.my_waiting] = len(queue)
-        self._u32[row.my_weight] = queue.weight
-        self._u32[row.my_longest] = queue.longest
+        self.u32[row.my_waiting] = len(queue)
+        self.u32[row.my_weight] = queue.weight
+        self.u32[row.my_longest] = queue.longest
 
     def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
         self._look = None

@@ -50,8 +50,10 @@ class Limiter:
     __slots__ = (
         "_address",
         "_by_model",
+        "_column",
         "_drop",
         "_former",
+        "_free",
         "_host",
         "_i64",
         "_identity",
@@ -63,6 +65,7 @@ class Limiter:
         "_u32",
         "_used",
         "_used_at",
+        "_width",
         "gate",
         "limits",
         "meter",
@@ -102,6 +105,7 @@ class Limiter:
         self._used_at = row.used
         self._row_at = row.at
         self._used = row.my_used
+        self._width = 0
         self.gate = Gate(self._host, row)
 
     def set(self, name: str, limits: Limits, since: int = 0) -> None:
@@ -137,6 +141,7 @@ class Limiter:
         self._by_model = {}
         self.plain = self.meter is None and not self.models and not self.gate.waits and limits.concurrency is not None
         self._limit = limits.concurrency or 0
+        self._width = 0
 
     @property
     def held(self) -> int:
@@ -175,6 +180,13 @@ class Limiter:
             self._host.gates.pop(each._row_at, None)
             self._memory.let_go(row)
 
+    def _widen(self, width: int) -> None:
+        """There are more workers than when this was last looked at, or another limit, or another row."""
+        first = self._used_at // 4
+        self._column = self._u32[first : first + width]
+        self._free = self._limit - 2 * width
+        self._width = width
+
     # -- coming and going
 
     def enter(self, x: Exchange, model: str | None, beside: Permit | None = None) -> Permit | None:
@@ -182,20 +194,21 @@ class Limiter:
         not be found again. Raises Refused (412, 429)."""
         # A limit of concurrency alone, and no queue: the usual case, without a call that can be spared.
         if self.plain:
-            memory = self._memory
             width = self._i64[WIDTH]
+            if width != self._width:
+                self._widen(width)
             # Far from the limit no lock is needed. One's own is counted first, so that whoever looks later sees it,
             # however long this process is stopped in between. What a processor may still hide of the others' columns
             # is what each has counted in the last fraction of a microsecond, one at most; two are left for each.
-            free = self._limit - 2 * width
+            free = self._free
             if free > 0:
                 self._u32[self._used] += 1
-                if sum(memory.sums[width](memory.map, self._used_at)) <= free:
+                if sum(self._column) <= free:
                     return Permit(self)
                 self._u32[self._used] -= 1
             code = self._take(self._address)
             if not code or self._locks.insist(self._address, code):
-                if sum(memory.sums[width](memory.map, self._used_at)) < self._limit:
+                if sum(self._memory.u32s(self._used_at)) < self._limit:
                     self._u32[self._used] += 1
                     self._drop(self._address)
                     return Permit(self)

@@ -43,7 +43,7 @@ class Workers:
         gate = self.gates[worker]
         with gate._memory.locked(gate.row.at):
             if gate.room():
-                gate._u32[gate.row.my_used] += 1
+                gate.u32[gate.row.my_used] += 1
                 return True
         return await gate.wait(flow, weight)
 
