@@ -165,9 +165,11 @@ class Metrics:
         self.overhead.add_all([kept.overhead for kept in group if kept.overhead is not None])
         columns = list(zip(*[kept.row for kept in group], strict=True))
         cell.cost += sum(filter(None, columns[_COST]))
-        if None in columns[_COST]:
-            unknown = zip(columns[_COST], columns[_INPUT], strict=True)
-            cell.unpriced += sum([cost is None and used is not None for cost, used in unknown])
+        unpriced = columns[_COST].count(None)
+        if unpriced and None in columns[_INPUT]:  # a request that used nothing has no cost either
+            costs = zip(columns[_COST], columns[_INPUT], strict=True)
+            unpriced = sum([cost is None and used is not None for cost, used in costs])
+        cell.unpriced += unpriced
         cell.input += sum(filter(None, columns[_INPUT]))
         cell.output += sum(filter(None, columns[_OUTPUT]))
         cell.cached += sum(filter(None, columns[_CACHED]))
