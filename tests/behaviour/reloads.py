@@ -17,14 +17,13 @@ import argparse
 import asyncio
 import json
 import math
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from tests.behaviour.rolling import Load, until
-from tests.fakes.gateway import ROOT, Gateway, clean_environment, standard, virtual_key
+from tests.behaviour.stand import stand
+from tests.fakes.gateway import Gateway, standard, virtual_key
 
 _TAKEN, _REFUSED = "the configuration file was read again", "was changed but cannot be used"
 _BAD = 10  # every so many
@@ -119,22 +118,10 @@ def main() -> int:
     parser.add_argument("--keys", type=int, default=20)
     parser.add_argument("--calm", type=float, default=20.0, help="seconds before the first change")
     given = parser.parse_args()
-    provider = subprocess.Popen(
-        [sys.executable, "-m", "proxy", "mock", "--port", "0"],
-        cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert provider.stdout is not None
-        url = provider.stdout.readline().split()[-1]
-        with tempfile.TemporaryDirectory() as folder:
-            config = standard(url) | {"logs": {"level": "warning", "access": False}}
-            with Gateway(Path(folder), config, workers=given.workers) as gateway:
-                load = Load(gateway.port, given.rate, given.streams)
-                run = drive(gateway, url, given.times, given.workers, load, keys=given.keys, calm=given.calm)
-                found = asyncio.run(run)
-    finally:
-        provider.terminate()
-        provider.wait()
+    with stand(given.workers) as (gateway, url):
+        load = Load(gateway.port, given.rate, given.streams)
+        run = drive(gateway, url, given.times, given.workers, load, keys=given.keys, calm=given.calm)
+        found = asyncio.run(run)
     print(json.dumps(found))
     return int(found["failed"] > 0)
 

@@ -18,16 +18,15 @@ import math
 import os
 import re
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tests.behaviour.client import Line, connect, request
-from tests.fakes.gateway import ROOT, SEED_KEY, Gateway, clean_environment, standard
+from tests.behaviour.stand import stand
+from tests.fakes.gateway import SEED_KEY, Gateway
 
 MODEL = "@open-ai-key-6317bc/gpt-4o"
 HELLO = [{"role": "user", "content": "Hello there"}]
@@ -235,23 +234,11 @@ def main() -> int:
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    provider = subprocess.Popen(
-        [sys.executable, "-m", "proxy", "mock", "--port", "0"],
-        cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert provider.stdout is not None
-        url = provider.stdout.readline().split()[-1]
-        with tempfile.TemporaryDirectory() as folder:
-            config = standard(url) | {"logs": {"level": "warning", "access": False}}
-            with Gateway(Path(folder), config, workers=given.workers) as gateway:
-                load = Load(gateway.port, given.rate, given.streams)
-                found = asyncio.run(drive(gateway, given.how, given.times, given.every, given.workers, load))
-                if found["failed"]:
-                    print(gateway.log()[-3000:], file=sys.stderr)
-    finally:
-        provider.terminate()
-        provider.wait()
+    with stand(given.workers) as (gateway, _):
+        load = Load(gateway.port, given.rate, given.streams)
+        found = asyncio.run(drive(gateway, given.how, given.times, given.every, given.workers, load))
+        if found["failed"]:
+            print(gateway.log()[-3000:], file=sys.stderr)
     print(json.dumps(found))
     return int(found["failed"] > found.get("in_flight", 0))
 

@@ -15,9 +15,7 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -25,14 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.behaviour.client import Line, connect, request
+from tests.behaviour.stand import stand
 from tests.fakes.gateway import (
     ANTHROPIC_SLUG,
     OPENAI_SLUG,
-    ROOT,
     SEED_KEY,
     Gateway,
-    clean_environment,
-    standard,
 )
 
 HELLO = [{"role": "user", "content": "Hello there"}]
@@ -184,21 +180,9 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--clients", type=int, default=32)
     given = parser.parse_args()
-    provider = subprocess.Popen(
-        [sys.executable, "-m", "proxy", "mock", "--port", "0"],
-        cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert provider.stdout is not None
-        url = provider.stdout.readline().split()[-1]
-        with tempfile.TemporaryDirectory() as folder:
-            config = standard(url) | {"logs": {"level": "warning", "access": False}}
-            with Gateway(Path(folder), config, workers=1) as gateway:
-                soak = Soak(gateway.port, given.requests, given.clients)
-                found = asyncio.run(watch(gateway, soak, given.requests))
-    finally:
-        provider.terminate()
-        provider.wait()
+    with stand(workers=1) as (gateway, _):
+        soak = Soak(gateway.port, given.requests, given.clients)
+        found = asyncio.run(watch(gateway, soak, given.requests))
     print(json.dumps(found))
     return int(bool(found["odd"]) or not found["same_worker"])
 
