@@ -18,13 +18,12 @@ from msgspec import Raw
 
 from adapters import counting, google_errors, peek
 from adapters.anthropic import CHAT_TO_MESSAGES
-from adapters.anthropic.response import event_error
+from adapters.anthropic.native import NativeStream
 from adapters.anthropic.thoughts import own_alone
-from adapters.anthropic.wire import ErrorBody, MessageDelta, MessageStart, Typed, counted
+from adapters.anthropic.wire import Typed
 from adapters.betas import VERTEX, sift
 from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, UpstreamError, no_thread
-from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
 from adapters.quirks import Fields, Quirks
 from adapters.types import Call, Outbound, Reply, StreamDecoder
@@ -34,9 +33,6 @@ VERSION = "vertex-2023-10-16"
 
 _encode = msgspec.json.Encoder().encode
 _decode_type = msgspec.json.Decoder(Typed).decode
-_decode_start = msgspec.json.Decoder(MessageStart).decode
-_decode_delta = msgspec.json.Decoder(MessageDelta).decode
-_decode_error = msgspec.json.Decoder(ErrorBody).decode
 _decode_str = msgspec.json.Decoder(str).decode
 
 _PUBLISHERS = ("google", "anthropic", "meta", "mistralai", "endpoints")
@@ -170,7 +166,7 @@ def _renamed(call: Call) -> Call:
     return msgspec.structs.replace(call, model=bare(call.model))
 
 
-class RawStream(Machine):
+class RawStream(NativeStream):
     """Anthropic's events as they are, without those of Vertex AI's own. See `adapters.types.StreamDecoder`."""
 
     __slots__ = ()
@@ -181,24 +177,6 @@ class RawStream(Machine):
                 self._pass(data, out)
             if self._over:
                 return
-
-    def _pass(self, event: bytes, out: list[bytes]) -> None:
-        event.decode()
-        kind = _decode_type(event).type
-        if kind == "error":
-            self._end(event_error(_decode_error(event)))
-            return
-        if kind == "message_start":
-            usage = _decode_start(event).message.usage
-            self.usage = self.usage if usage is None else counted(usage)
-        elif kind == "message_delta":
-            usage = _decode_delta(event).usage
-            self.usage = self.usage if usage is None else counted(usage, self.usage)
-        if b"\n" in event:
-            event = msgspec.json.format(event, indent=-1)
-        out.append(b"event: %b\ndata: %b\n\n" % (kind.encode().replace(b"\n", b""), event))
-        if kind == "message_stop":
-            self._end()
 
 
 MESSAGES_TO_RAW = MessagesToRaw()

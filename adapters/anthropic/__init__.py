@@ -2,8 +2,8 @@
 
 `request` turns a chat request into a Messages request (its messages in `turns`), `response` a whole answer or an error
 back, `stream` a streamed answer event by event; `wire` holds the types of both sides and the tables: stop reasons,
-error types; `models` says what each generation of models takes. Prompts, schemas and tool inputs cross as the JSON
-text they came in.
+error types; `models` says what each generation of models takes; `native` passes a cloud's events on. Prompts,
+schemas and tool inputs cross as the JSON text they came in.
 """
 
 from __future__ import annotations

@@ -16,14 +16,14 @@ from collections.abc import Mapping
 import msgspec
 
 from adapters import counting, peek
+from adapters.anthropic.native import NativeStream
 from adapters.anthropic.thoughts import own_alone
-from adapters.anthropic.wire import MessageDelta, MessageStart, Typed, counted
+from adapters.anthropic.wire import Typed
 from adapters.bedrock import response
 from adapters.betas import BEDROCK, sift
 from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, UpstreamError, no_thread
 from adapters.framing.eventstream import FAILED, Frames
-from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
 from adapters.types import Call, Outbound, Reply, StreamDecoder
 from adapters.values import UNREADABLE
@@ -34,8 +34,6 @@ _COUNTED_LIMIT = 1024
 
 _encode = msgspec.json.Encoder().encode
 _decode_type = msgspec.json.Decoder(Typed).decode
-_decode_start = msgspec.json.Decoder(MessageStart).decode
-_decode_delta = msgspec.json.Decoder(MessageDelta).decode
 
 
 class _Chunk(msgspec.Struct, gc=False):
@@ -95,7 +93,7 @@ class MessagesToInvoke:
         return response.error(status, headers, body)
 
 
-class InvokeStream(Machine):
+class InvokeStream(NativeStream):
     """Event stream of wrapped events → Anthropic's server-sent events. See `adapters.types.StreamDecoder`."""
 
     __slots__ = ()
@@ -113,21 +111,6 @@ class InvokeStream(Machine):
                 self._end(response.event_error(name[1:], data))
             if self._over:
                 return
-
-    def _pass(self, event: bytes, out: list[bytes]) -> None:
-        event.decode()
-        kind = _decode_type(event).type
-        if b"\n" in event:
-            event = msgspec.json.format(event, indent=-1)
-        if kind == "message_start":
-            usage = _decode_start(event).message.usage
-            self.usage = self.usage if usage is None else counted(usage)
-        elif kind == "message_delta":
-            usage = _decode_delta(event).usage
-            self.usage = self.usage if usage is None else counted(usage, self.usage)
-        out.append(b"event: %b\ndata: %b\n\n" % (kind.encode().replace(b"\n", b""), event))
-        if kind == "message_stop":
-            self._end()
 
 
 class CountTokens:

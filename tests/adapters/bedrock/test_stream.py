@@ -211,3 +211,7 @@ def test_a_wrapped_stream_that_breaks_is_an_error() -> None:
     assert machine.error.kind is Kind.RATE_LIMITED
     _, machine = messages(frame("chunk", b'{"bytes":"!"}'))
     assert machine.error.kind is Kind.BAD_UPSTREAM
+    failure = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+    out, machine = messages(chunk(MESSAGES[0]) + chunk(failure) + chunk(MESSAGES[1]))
+    assert out.count(b"event: ") == 1  # the client is told in its own dialect, by who reads `error`
+    assert (machine.error.kind, machine.error.message) == (Kind.OVERLOADED, "Overloaded")
