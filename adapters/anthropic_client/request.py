@@ -294,7 +294,9 @@ def _read_service_tier(request: _Request, value: Raw) -> None:
 
 
 def _read_thread(request: _Request, value: Raw) -> None:
-    raise no_thread()
+    # Its name is added by who hands out the fields.
+    error = no_thread()
+    raise InvalidRequest(error.message, code=error.code)
 
 
 _FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
