@@ -22,6 +22,7 @@ from tests.proxy.leases.hosts import OneHost
 from tests.proxy.leases.test_keeper import ready, until
 
 X: Any = SimpleNamespace(
+    path="/v1/chat/completions",
     body=b'{"max_tokens":5,"a":1}',
     dialect=Dialect.OPENAI_CHAT,
     key=SimpleNamespace(id="k", weight=16),
