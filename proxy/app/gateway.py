@@ -53,7 +53,7 @@ from proxy.transport import HttpTransport
 from proxy.usage import Ledger, Notes, stdout_log
 
 if TYPE_CHECKING:
-    from proxy.leases import Keeper
+    from proxy.leases import Keeper, RedisClaims
     from proxy.redis_link import RedisLink
     from proxy.telemetry.export import Exporter
 
@@ -82,6 +82,7 @@ class Gateway:
         self.host = Host(memory)
         self.redis: RedisLink | None = None
         self._keeper: Keeper | None = None
+        self._claims: RedisClaims | None = None
         if file.redis.url is not None:
             self._share(file.redis.url.reveal(), strict=file.redis.strict)
         trusted = hosts.trusted(file.server.trusted_custom_hosts)
@@ -103,7 +104,7 @@ class Gateway:
             AddressPolicy(private=True), AddressPolicy(private=False), upstream.keepalive, self._loop
         )
         self._machine: HttpTransport | None = None
-        self.budgets = Budgets(self.live.limiters, self.store, partial(alerts.post, self.transport))
+        self.budgets = Budgets(self.live.limiters, self.store, partial(alerts.post, self.transport), self._claims)
         self.credentials = Credentials(self.transport, self._machine_transport)
         self.catalog = models.Catalog(self.transport, self._timeouts)
 
@@ -176,10 +177,11 @@ class Gateway:
 
     def _share(self, url: str, *, strict: bool) -> None:
         # Loaded for those who have Redis only: its client is a tenth of a worker's memory.
-        from proxy.leases import Keeper
+        from proxy.leases import Keeper, RedisClaims
         from proxy.redis_link import RedisLink
 
         self.redis = RedisLink(url)
+        self._claims = RedisClaims(self.redis, self.host.memory.id)
         self._keeper = Keeper(self.host, self.redis, strict=strict)
 
     def _begin_telemetry(self, settings: OtlpSettings) -> None:

@@ -6,6 +6,7 @@ asks for more before or when a lease is used up, gives back what others want, an
 `scripts` are what Redis does, each in one step.
 """
 
+from proxy.leases.claims import RedisClaims
 from proxy.leases.keeper import Keeper
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "RedisClaims"]

@@ -499,12 +499,19 @@ class Limiter:
             self.meter.roll(wall)
             return self.meter.window, self.meter.spent, self.meter.reset_at
 
-    def alerting(self) -> bool:
-        """Whether somebody is to be told now that the budget has come to its threshold."""
-        if self.meter is None or self.meter.spending is None or self.meter.spending.alert is None:
-            return False
+    def alerting(self) -> tuple[int, int] | None:
+        """The window, and when it was last reset, if somebody is to be told that its threshold has been reached."""
+        meter = self.meter
+        if meter is None or meter.spending is None or meter.spending.alert is None:
+            return None
         with self.locked():
-            return self.meter.alerting(time())
+            return (meter.window, meter.reset_at) if meter.alerting(time()) else None
+
+    def told(self, window: int, reset_at: int) -> None:
+        """Somebody was told of that window's threshold."""
+        if self.meter is not None and self.meter.spending is not None:
+            with self.locked(always=True):
+                self.meter.told(window, reset_at)
 
     # -- models
 

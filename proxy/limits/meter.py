@@ -293,14 +293,16 @@ class Meter:
             self._cells[self._purse + Purses.RESET] = at
 
     def alerting(self, wall: float) -> bool:
-        """Whether the threshold has been reached, and nobody was told in this window."""
+        """Whether the threshold has been reached, and nobody was told in this window (`told`)."""
         self.roll(wall)
         assert self.spending is not None
-        told = self._purse + Purses.ALERTED
-        if self.spending.alert is None or self.spent < self.spending.alert or self._cells[told] == self.window + 1:
-            return False
-        self._cells[told] = self.window + 1
-        return True
+        alert, told = self.spending.alert, self._cells[self._purse + Purses.ALERTED]
+        return alert is not None and self.spent >= alert and told != self.window + 1
+
+    def told(self, window: int, reset_at: int) -> None:
+        """Somebody was told of the threshold in this window, unless it was reset since."""
+        if self.reset_at == reset_at:
+            self._cells[self._purse + Purses.ALERTED] = window + 1
 
     def reserve(self, amount: int) -> None:
         """Holds an amount for a request."""
