@@ -18,6 +18,7 @@ from adapters import errors, peek
 from adapters.errors import InvalidRequest, Kind
 from adapters.types import Dialect
 from proxy import keys, routing
+from proxy.config.snapshot import Key
 from proxy.errors import Refused, of_bug
 from proxy.exchange import Exchange
 from proxy.forward import Forwarder
@@ -80,6 +81,20 @@ class Pipeline:
             self._broken(x, error)
         finally:
             self._settle(x, monotonic())
+
+    def foresee(self, x: Exchange, dialect: Dialect, key: Key) -> bool:
+        """Whether a request whose body is here would come as far as the limits of its key, which may call for what its
+        scope says; it is then as it would be there."""
+        x.dialect = dialect
+        x.at = time()
+        x.key = key
+        try:
+            if self._read(x) is not None:
+                return False
+            routing.resolve(x, key)
+        except Refused:
+            return False
+        return True
 
     def _read(self, x: Exchange) -> Awaitable[None] | None:
         """Takes the body, at once if it is here, and looks at it; else what waits for it. On the routes that only pass

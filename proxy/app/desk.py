@@ -67,6 +67,11 @@ class Desk:
         self._id_prefix = secrets.token_hex(8)
         self._id_count = 0
 
+    @property
+    def watched(self) -> bool:
+        """Whether more may be kept of a request than its row and its line: spans, or bodies."""
+        return self.sampler is not None or self._bodies is not None
+
     def begin(self, door: Door, message: RawRequestMessage, found: dict[bytes, bytes]) -> Exchange:
         """The exchange of a request whose head is here, as of this moment's configuration."""
         path, _, query = message.path.partition("?")

@@ -167,7 +167,9 @@ class Gateway:
             loop,
         )
 
-        self.turnstile = Turnstile(self.edge, self.desk, self.live, self.metrics, self.notes, self.shedder)
+        self.turnstile = Turnstile(
+            self.edge, self.desk, self.live, self.pipeline, self.metrics, self.notes, self.shedder, self._settle
+        )
         self.pipeline.on_refused = self.shedder.on_refused = self.turnstile.noted
 
     def _beat(self, late: float) -> None:

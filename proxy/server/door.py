@@ -150,7 +150,7 @@ class Door(Messages):
         transport = self.transport
         if (
             len(self._messages) > 1
-            or not (isinstance(payload, bytes) or payload.is_eof())
+            or not (isinstance(payload, bytes) or (payload.is_eof() and payload.exception() is None))
             or message.should_close
             or message.chunked
             or message.version != HttpVersion11
@@ -159,11 +159,17 @@ class Door(Messages):
             or self._edge.draining
         ):
             return False
+        if not isinstance(payload, bytes):
+            payload = payload.read_nowait(-1)
+            self._messages[0] = message, payload  # where it is found if it goes its usual way
+        self._held, self._payload = payload, EMPTY_PAYLOAD
         now = self._loop.time()
         try:
-            answer = turnstile(message.method, message.path, self._in_order(message), self.proof, now)
+            answer = turnstile(self, message, self._in_order(message), now)
         except Refused:
             return False  # for what it is malformed in, it is told where all are
+        finally:
+            self._held = b""
         if answer is None:
             return False
         self._messages.clear()

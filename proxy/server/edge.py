@@ -13,7 +13,7 @@ from aiohttp.web_response import StreamResponse
 from aiohttp.web_server import Server  # not aiohttp.web, which is 0.5 MB more that nothing here uses
 
 from proxy.errors import Refused
-from proxy.exchange import Exchange, Proof
+from proxy.exchange import Exchange
 from proxy.server.door import Door
 from proxy.turns import Turns
 
@@ -23,9 +23,9 @@ _PROMPTS = 1 << 20  # bytes of prompts that are looked at in one sweep, about 2.
 
 Handle = Callable[[Exchange], Awaitable[None]]
 Begin = Callable[[Door, RawRequestMessage, dict[bytes, bytes]], Exchange]
-Turnstile = Callable[[str, str, dict[bytes, bytes], Proof, float], bytes | None]
-"""Gives the whole answer to a request that is refused: of its method, target and fields, what its connection has shown
-before, and the loop's time. None: it goes its usual way."""
+Turnstile = Callable[[Door, RawRequestMessage, dict[bytes, bytes], float], bytes | None]
+"""Gives the whole answer to a request that is refused: of its connection, which has its body, its head, the fields that
+are read, and the loop's time. None: it goes its usual way."""
 
 
 class EdgeSettings:

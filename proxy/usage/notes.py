@@ -66,10 +66,10 @@ class Notes:
             id = trace.partition(b": ")[2].strip().decode("ascii", "replace")
             self._write(Note(round(time(), 3), id, "malformed", refused.status, error=refused.message), limited=True)
 
-    def turned_away(self, key: str | None, status: int, count: int) -> None:
-        """How many requests of a key, or of callers without one, were refused at once in the last second."""
+    def turned_away(self, status: int, count: int) -> None:
+        """How many callers without a good key were refused at once in the last second."""
         if self._log is not None:
-            self._write(Note(round(time(), 3), "", "refused", status, key=key, suppressed=count), limited=False)
+            self._write(Note(round(time(), 3), "", "refused", status, suppressed=count), limited=False)
 
     def _write(self, note: Note, *, limited: bool) -> None:
         assert self._log is not None

@@ -12,6 +12,8 @@ import pytest
 from proxy.app import turnstile
 from proxy.config.settings import OverloadSettings
 from proxy.ports import Budget, Limits, ModelLimits, Queue, Rates
+from proxy.trace import Sampler
+from proxy.usage.rows import Settled
 from tests.behaviour.client import Answer, Line, connect, request
 from tests.behaviour.rig import CHAT, MESSAGES, Rig, api_key
 from tests.fakes.upstream import Scripted, ok
@@ -78,7 +80,7 @@ async def test_a_storm_on_a_full_key_is_told_the_same_in_every_dialect_and_all_o
         samples = rig.gateway.samples()
         assert sum(count for name, count in samples.items() if name.startswith("loopway_requests_total")) == 67
         assert samples['loopway_request_seconds_count{provider="none"}'] == 67
-        assert len(await rig.usage()) < 67
+        assert len([row for row in await rig.usage() if row["status"] == 429]) == 67
         assert len(upstream.requests) == 1
         assert rig.in_flight == 1
 
@@ -92,6 +94,67 @@ async def test_a_storm_on_a_full_key_is_told_the_same_in_every_dialect_and_all_o
         calm(rig)
         assert not rig.gateway.turnstile.up
         assert rig.quiet
+
+
+async def test_a_refusal_in_a_storm_leaves_the_row_and_the_line_of_any_other() -> None:
+    keys = (api_key("mine", "lw-mine", limits=ONE, metadata={"team": "red"}, config="pc-own"),)
+    configs = {"pc-own": {"virtual_key": "openai"}}
+    async with Scripted([]) as upstream, Rig(openai=upstream.url, limits=ONE, keys=keys, configs=configs) as rig:
+        rig.gateway.ledger._log = told = io.BytesIO()
+        await held(rig, upstream)
+        mine = await connect(rig.port)
+        mine.send(request(CHATS, json.dumps({**CHAT, "model": "of-mine"}).encode(), key="lw-mine"))
+        await upstream.until(lambda u: len(u.requests) == 2)
+        plain, gemini = json.dumps(CHAT).encode(), {"contents": [{"parts": [{"text": "Hello"}]}]}
+        raws = [
+            rig.raw(CHATS, {**CHAT, "stream": True, "user": "Ada"}, x_portkey_metadata='{"team":"blue"}'),
+            rig.raw(CHATS, {**CHAT, "model": "@openai/o-what"}, x_portkey_trace_id="mine", baggage="a=b"),
+            rig.raw("/v1/messages?beta=true", MESSAGES),
+            rig.raw(GEMINI.replace("generate", "streamGenerate"), gemini),
+            rig.raw("/v1/responses", {"model": "gpt-4o", "input": "Hello"}),
+            rig.raw("/v1/files", b"--a--", content_type="multipart/form-data; boundary=a"),
+            request("/v1/batches", method="GET", headers={"x-portkey-virtual-key": "openai"}),
+            request(CHATS, plain, key="lw-mine"),
+        ]
+        line = await connect(rig.port)
+        usual = [(await asked(line, raw))[0] for raw in raws]
+        assert not rig.gateway.turnstile.up
+        for raw in (raws[0], raws[-1]):
+            await asked(line, raw, 30)
+        taken, turned = rig.gateway.turnstile._number, []
+        for raw in raws:
+            other = await connect(rig.port)  # a connection's first request, and its second
+            turned += await asked(other, raw, 2)
+        assert rig.gateway.turnstile._number == taken + 2 * len(raws)
+        assert [shape(answer) for answer in turned] == [shape(answer) for answer in usual for _ in range(2)]
+        assert [answer.status for answer in usual] == [429] * len(raws)
+
+        differ = {"request_id": "", "trace_id": "", "at": 0, "duration_us": 0, "time": 0, "duration_ms": 0}
+        rows = [row for row in await rig.usage() if row["status"] == 429]
+        lines = [found for found in map(json.loads, told.getvalue().splitlines()) if found["status"] == 429]
+        assert len(rows) == len(lines) == 3 * len(raws) + 60
+        assert [row["request_id"] for row in rows] == [found["request_id"] for found in lines]
+        assert [row["trace_id"] for row in rows[-len(turned) :]] == [
+            answer.headers["x-portkey-trace-id"] for answer in turned
+        ]
+        assert all(row["at"] and row["duration_us"] is not None for row in rows)
+        for books in (rows, lines):
+            kept = [{**each, **differ} for each in books]
+            assert kept[-len(turned) :] == [each for each in kept[: len(raws)] for _ in range(2)]
+        assert (rows[-1]["config"], rows[-1]["model"], rows[-1]["metadata"]) == ("pc-own", "gpt-4o", '{"team":"red"}')
+        assert rig.in_flight == 2
+
+
+async def test_where_traces_are_exported_each_refusal_has_its_span() -> None:
+    async with Scripted([]) as upstream, Rig(openai=upstream.url, limits=ONE) as rig:
+        rig.gateway.desk.sampler = Sampler(1.0)
+        kept: list[Settled] = []
+        rig.gateway.ledger.sinks.append(kept.extend)
+        await held(rig, upstream)
+        await asked(await connect(rig.port), rig.raw(CHATS, CHAT), 60)
+        assert rig.gateway.turnstile.up
+        assert len([row for row in await rig.usage() if row["status"] == 429]) == 60
+        assert len([each for each in kept if each.span is not None]) == 60
 
 
 async def test_a_storm_on_a_full_queue_is_refused_without_a_place_being_lost() -> None:
@@ -138,6 +201,9 @@ async def test_a_storm_on_what_is_used_up_goes_on_until_there_is_more(name: str)
         assert first.headers.keys() == last.headers.keys()
         assert first.json()["error"]["type"] == last.json()["error"]["type"]
         assert (await rig.post("/v1/messages", MESSAGES)).json()["type"] == "error"
+        rows = await rig.usage()
+        assert len(rows) == 84
+        assert len([row for row in rows if row["status"] == status]) == 84 - len(served)
         assert len(upstream.requests) == len(served)
         more = Limits(requests=Rates(per_second=1000))
         rig.replace(api_keys=(api_key(limits=more),))
@@ -157,7 +223,7 @@ async def test_callers_without_a_good_key_are_told_the_same_and_counted_and_fill
         assert len({answer.headers["x-portkey-trace-id"] for answer in answers}) == 100
         assert rig.gateway.samples()["loopway_keys_refused_total"] == 100
         kept = len(await rig.usage())
-        assert kept < 100
+        assert kept < 100  # nobody without a key fills a disk
         calm(rig)
         (note,) = [json.loads(row) for row in told.getvalue().splitlines()]
         assert (note["kind"], note["status"], note["suppressed"]) == ("refused", 401, 100 - kept)
@@ -186,6 +252,9 @@ ELSE: dict[str, tuple[bytes, int]] = {
     "with a field twice": (request(CHATS, PLAIN).replace(b"host:", b"x-api-key: a\r\nx-api-key: b\r\nhost:", 1), 400),
     "without a host": (request(CHATS, PLAIN, {"host": ""}), 400),
     "without its body": (request(CHATS, headers={"content-length": "90000000"}), 429),
+    "with a body that breaks off": (request(CHATS, b'{"model":"gpt-4o"'), 400),
+    "with a body that is no JSON": (request(CHATS, PLAIN, {"content-type": "text/plain"}), 400),
+    "with a config that nobody has": (request(CHATS, PLAIN, {"x-portkey-config": "pc-none"}), 400),
     "with a key that is over": (request(CHATS, PLAIN, key="lw-over"), 401),
     "with a key for something else": (request(CHATS, PLAIN, key="lw-admin"), 403),
     "without a key": (request(CHATS, PLAIN, key=""), 401),
