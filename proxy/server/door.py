@@ -56,6 +56,7 @@ class Door(Messages):
         "_keep",
         "_linger",
         "_link",
+        "_parsed",
         "_path",
         "_payload",
         "_pipelined",
@@ -88,6 +89,7 @@ class Door(Messages):
         self._head_only = False
         self._expects = False
         self._linger = False
+        self._parsed = False  # whether the last read of a body that came in several ended with it
         self._link: asyncio.Transport | None = None
         self._fed = 0  # bytes read since the last request: as long as they are few, so are its headers
         self._version = HttpVersion11
@@ -125,12 +127,16 @@ class Door(Messages):
             return
         if self._parser is None:
             return
+        payload = self._payload
+        before = payload.total_bytes
         try:
             messages, upgraded = self._parse(data)
         except HttpProcessingError as error:
             self._unreadable(error)
             return
-        if not self._serving:
+        if self._serving:
+            self._parsed = payload.is_eof() and payload.total_bytes - before == len(data)
+        else:
             self._fed += len(data)
         if upgraded:
             self._close = True
@@ -259,7 +265,7 @@ class Door(Messages):
             self._payload = payload
         assert isinstance(message, RawRequestMessage)
         self._pipelined = bool(self._messages)
-        self._started = self._chunking = self._expects = self._linger = False
+        self._started = self._chunking = self._expects = self._linger = self._parsed = False
         self._version = message.version
         # aiohttp's parser takes a trailer for a header of the next message: after chunks there is none.
         self._keep = not (message.should_close or message.chunked)
@@ -327,7 +333,8 @@ class Door(Messages):
         x = self.exchange
         if x is None or self._messages or not self._payload.is_eof():
             return 0
-        self._parser = None
+        if self._whole or self._parsed:  # else the beginning of another request may be in it
+            self._parser = None
         return x.lighten()
 
     def force_close(self) -> None:

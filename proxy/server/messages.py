@@ -58,7 +58,7 @@ class Messages(RequestHandler):
             if not self._quick:
                 self._quick = True
                 self._parser = self._new_parser()
-            end = data.find(b"\r\n\r\n") + 4
+            end = _end_of_head(data)
             found = self._at_once(data, end) if end > 3 else None
             if found is not None:
                 return ((found, data[end:]),), False
@@ -67,7 +67,8 @@ class Messages(RequestHandler):
             self._parser = self._new_parser()
         assert self._parser is not None
         messages, upgraded, _ = self._parser.feed_data(data)
-        self._whole = len(messages) == 1 and messages[0][1].is_eof() and not upgraded and not messages[0][0].chunked
+        # What follows it in the same read is the beginning of the next, and is in this parser.
+        self._whole = len(messages) == 1 and not upgraded and _ends_with(data, messages[0][0], _end_of_head(data))
         return messages, upgraded
 
     def _at_once(self, data: bytes, end: int) -> RawRequestMessage | None:
@@ -80,10 +81,7 @@ class Messages(RequestHandler):
         if len(messages) != 1 or upgraded:
             return None
         message: RawRequestMessage = messages[0][0]
-        length = message.headers.get(CONTENT_LENGTH, "0")
-        if message.chunked or not length.isdigit() or int(length) != len(data) - end:
-            return None
-        return message
+        return message if _ends_with(data, message, end) else None
 
     def _new_parser(self) -> HttpRequestParser:
         return HttpRequestParser(
@@ -103,3 +101,14 @@ class Messages(RequestHandler):
         """As in the transport: aiohttp's reader asks at every read, mostly for nothing."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
+
+
+def _end_of_head(data: bytes) -> int:
+    """Where a head ends in what was read; 3 if it does not."""
+    return data.find(b"\r\n\r\n") + 4
+
+
+def _ends_with(data: bytes, message: RawRequestMessage, end: int) -> bool:
+    """Whether a message whose head ends at `end` is all that was read: its body ends where `data` does."""
+    length = message.headers.get(CONTENT_LENGTH, "0")
+    return end > 3 and not message.chunked and length.isdigit() and int(length) == len(data) - end

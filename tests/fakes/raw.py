@@ -8,6 +8,7 @@ with Wire(gateway.port) as wire:
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import socket
@@ -71,8 +72,12 @@ class Wire:
         return self
 
     def finish(self) -> Self:
-        """Sends no more (FIN), and still reads."""
-        self._socket.shutdown(socket.SHUT_WR)
+        """Sends no more (FIN), and still reads. A peer that has cut the connection already is no error."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
         return self
 
     def answer(self, *, to_head: bool = False) -> Answer:

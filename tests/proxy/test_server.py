@@ -96,6 +96,21 @@ async def test_a_later_request_cut_in_two_anywhere_is_the_same_request(rig: Rig,
     line.leave()
 
 
+@pytest.mark.parametrize("before", [0, 1, 2])
+async def test_the_beginning_of_the_next_request_is_not_lost_with_the_end_of_this_one(rig: Rig, before: int) -> None:
+    line = await connect(rig.port)
+    raw = chat(rig)
+    for _ in range(before):
+        line.send(raw)
+        assert (await line.answer()).status == 200
+    for at in (1, 3, 30):
+        line.send(raw + raw[:at])
+        assert (await line.answer()).status == 200
+        line.send(raw[at:])
+        assert (await line.answer()).status == 200, at
+    line.leave()
+
+
 async def test_an_answer_to_head_has_the_length_but_not_the_body(rig: Rig) -> None:
     line = await connect(rig.port)
     for path in ("/healthz", "/v1/models"):
@@ -147,23 +162,36 @@ async def test_an_answer_that_lasts_takes_nothing_from_the_next_request(
     """While it lasts, a connection lets go of its parser and of the prompt."""
     monkeypatch.setattr(edge, "_SWEEP", 0.01)
     body = {**CHAT, "stream": True, "messages": [{"role": "user", "content": "some more words " * 100}]}
-    slow = {**body, "model": steered("gpt-4o", gap=20, chunks=8)}
     async with Rig(openai=provider.url) as rig:
+        slow = chat(rig, body={**body, "model": steered("gpt-4o", gap=20, chunks=8)})
+        quick = chat(rig, body={**body, "model": steered("gpt-4o", chunks=8)})
         line = await connect(rig.port)
-        for _ in range(2):
-            line.send(chat(rig, body=slow))
+
+        def light() -> bool:
+            (here,) = rig.gateway.edge.doors
+            return here._serving and here._parser is None
+
+        for cut in (0, len(slow) - 100, slow.index(b"\r\n\r\n") + 4, 100):
+            line.send(slow[:cut])
+            await asyncio.sleep(0.01)
+            line.send(slow[cut:])
+            await rig.until(light)
             assert (await line.answer()).body.endswith(b"data: [DONE]\n\n")
             line.send(chat(rig, body={**CHAT, "model": steered("gpt-4o", latency=50)}))
             assert (await line.answer()).status == 200
-        raw = chat(rig, body={**body, "model": steered("gpt-4o", chunks=8)})
-        for byte in raw:
+        for byte in quick:
             line.send(bytes([byte]))
             await asyncio.sleep(0)
         assert (await line.answer()).status == 200
-        assert provider.last.body == raw.partition(b"\r\n\r\n")[2]
+        assert provider.last.body == quick.partition(b"\r\n\r\n")[2]
+        # What has come of the next request by then is kept: but that it has, is only known when it goes on.
+        line.send(slow + quick[:30])
+        assert (await line.answer()).status == 200
+        line.send(quick[30:])
+        assert (await line.answer()).status == 200
         line.leave()
         streams = [row for row in await rig.usage() if row["streamed"]]
-    assert [row["estimated"] for row in streams] == [1, 1, 1]
+    assert [row["estimated"] for row in streams] == [1] * 7
     assert len({row["input_tokens"] for row in streams}) == 1
     assert streams[0]["input_tokens"] > 300
 
