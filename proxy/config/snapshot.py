@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from time import monotonic
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
 
@@ -26,6 +26,9 @@ from proxy.limits import WEIGHTS, Limiter, Limiters, spender_of
 from proxy.ports import ApiKeyRow, ConfigRow, Rows, VirtualKeyRow
 from proxy.prices import Prices
 
+if TYPE_CHECKING:
+    from proxy.usage.alike import Alike
+
 _WARNED = 10  # of what is odd about one config, as log lines at most
 _log = logging.getLogger("loopway")
 _TURN = 0.002  # seconds of compiling before others get the loop: a new key takes ten times a known one
@@ -40,6 +43,7 @@ class Key:
     """An API key, compiled. `until` is when this digest stops working (Unix seconds), None: never."""
 
     __slots__ = (
+        "alike",
         "allow_override",
         "cache_group",
         "config",
@@ -71,6 +75,8 @@ class Key:
         self.spender = spender_of(limiter)
         self.weight = WEIGHTS[row.limits.priority]
         self.until = until
+        self.alike: dict[tuple[object, ...], Alike] | None = None
+        """What its requests had in common that came to no leaf, as a leaf has it; None: none has."""
 
     def __repr__(self) -> str:
         return f"Key({self.name})"

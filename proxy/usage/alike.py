@@ -1,7 +1,8 @@
 """What requests have in common that went the same way and ended the same way: worked out for the first of them.
 
 A gateway serves few kinds of requests, thousands of times each. So a leaf remembers what those that came to it were
-like: names, status, outcome, the price of the model; and with them the columns that all their rows share.
+like: names, status, outcome, the price of the model; and with them the columns that all their rows share. For those
+that came to none, as what a limit refuses, their API key does.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from proxy.prices import Price
 from proxy.usage.details import details_of
 from proxy.usage_columns import Row
 
-_KINDS = 64  # of requests that a leaf remembers; models and paths come from clients, so there is an end to it
+_KINDS = 64  # of requests that a leaf or a key remembers; models and paths come from clients, so there is an end to it
 _encode = msgspec.json.Encoder().encode
 
 Kind = tuple[object, ...]
-"""What tells kinds of requests apart, at one leaf."""
+"""What tells kinds of requests apart, at one leaf or key."""
 
 
 class Alike(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -55,12 +56,17 @@ class Alike(msgspec.Struct, frozen=True, eq=False, gc=False):
 def alike_of(x: Exchange, kind: Kind, sent: str | None, *, once: bool) -> Alike:
     """What an exchange has in common with others of its kind. `sent` is the model that the provider was asked for,
     `once` whether it was asked once and answered well."""
-    leaf = x.leaf
+    leaf, key = x.leaf, x.key
     made = _made(x, sent, once=once)
     if leaf is not None:
-        if len(leaf.alike) >= _KINDS:
-            leaf.alike.clear()
-        leaf.alike[kind] = made
+        known = leaf.alike
+    elif key is not None:
+        known = key.alike = {} if key.alike is None else key.alike
+    else:
+        return made
+    if len(known) >= _KINDS:
+        known.clear()
+    known[kind] = made
     return made
 
 

@@ -92,7 +92,11 @@ def settled(x: Exchange, ended: float) -> Settled:
         x.key, x.model, sent, x.path, x.dialect._value_, x.status, len(attempts), once, x.streamed, x.kind, x.cache,
         x.config, x.method, _encode(tags) if tags else None,
     )  # fmt: skip
-    alike = None if leaf is None else leaf.alike.get(kind)
+    if leaf is not None:
+        alike = leaf.alike.get(kind)
+    else:
+        known = None if x.key is None else x.key.alike
+        alike = None if known is None else known.get(kind)
     if alike is None:
         alike = alike_of(x, kind, sent, once=once)
     prompt = output = cached = written = reasoning = None

@@ -16,13 +16,13 @@ from adapters.errors import Kind
 from adapters.types import Dialect, Usage
 from proxy.config.access import Access, provider_row
 from proxy.config.leaf import Leaf
-from proxy.config.snapshot import Snapshot
+from proxy.config.snapshot import Key, Snapshot
 from proxy.config.target import Target
 from proxy.errors import StoreError
 from proxy.exchange import Attempt, Exchange
 from proxy.journal import Journal
 from proxy.limits import Limiters
-from proxy.ports import Rows
+from proxy.ports import ApiKeyRow, Rows
 from proxy.prices import Entry, Prices, table_of
 from proxy.usage import Ledger, Settled, ledger, line_of, pending_of, settled
 from proxy.usage_columns import COLUMNS, PENDING, SHARED, flat
@@ -177,6 +177,19 @@ def test_a_leaf_remembers_a_bounded_number_of_kinds() -> None:
     rows = [settled(exchange(leaf=leaf, model=f"m{n}"), 101.5).row for n in range(1000)]
     assert len(leaf.alike) < 100
     assert [flat(each)[COLUMNS.index("asked_model")] for each in rows] == [f"m{n}" for n in range(1000)]
+
+
+def test_a_key_remembers_a_bounded_number_of_kinds_of_what_came_to_no_leaf() -> None:
+    row = ApiKeyRow(id="k", name="mine", digest="00", origin="file", metadata={"team": "red"})
+    key, x = Key(row, None, None), exchange(leaf=None, status=429, kind=Kind.RATE_LIMITED)
+    for n in range(200):
+        x.key, x.model = key, f"m{n}"
+        first, again = settled(x, 101.5), settled(x, 101.5)
+        x.key = Key(row, None, None)
+        assert again.alike is first.alike
+        assert first.row == settled(x, 101.5).row
+    assert key.alike is not None
+    assert len(key.alike) < 100
 
 
 def test_a_pending_row_has_every_column_too() -> None:
