@@ -114,16 +114,16 @@ are too many (else -1); how much of what was wanted is missing."""
 TAKE = Script(
     _CLOCK
     + """
--- KEYS: clock. ARGV for each: row, field, limit, interval, least, most, given back, seed, reset
+-- KEYS: clock. ARGV for each: row, field, limit, interval, least, most, given back, seed, reset, synced, brings
 local at = tick()
 local answer = {}
-for i = 1, #ARGV, 9 do
+for i = 1, #ARGV, 11 do
   local key, field = '"""
     + PREFIX
     + """q:' .. ARGV[i], ARGV[i + 1]
   local limit, interval = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
   local least, most, back = tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6])
-  local granted, wait, left = 0, 0, 0
+  local granted, wait, left, reset = 0, 0, 0, 0
   local known = tonumber(redis.call('HGET', key, field))
   if string.sub(field, 1, 1) == 'r' then
     local arrival = math.max(known or 0, at) - back * interval
@@ -139,12 +139,18 @@ for i = 1, #ARGV, 9 do
     end
     redis.call('HSET', key, field, string.format('%.6f', arrival))
   else
-    local reset = ARGV[i + 8]
-    local taken = (known or tonumber(ARGV[i + 7])) - back
-    if tonumber(reset) > tonumber(redis.call('HGET', key, 'reset') or 0) then
-      if known then taken = 0 end
-      redis.call('HSET', key, 'reset', reset)
+    local seed = tonumber(ARGV[i + 7])
+    local taken = known or seed
+    reset = tonumber(redis.call('HGET', key, 'reset') or 0)
+    if tonumber(ARGV[i + 8]) > reset then
+      -- What this host holds is on its way still: it counts in the window that begins now.
+      reset, taken = tonumber(ARGV[i + 8]), seed
+      redis.call('HSET', key, 'reset', ARGV[i + 8])
+    elseif known and tonumber(ARGV[i + 9]) < reset then
+      -- So does what another one held when it began.
+      taken = known + tonumber(ARGV[i + 10])
     end
+    taken = taken - back
     if least > 0 and taken < limit then
       granted = math.max(least, math.min(limit - taken, most))
       taken = taken + granted
@@ -156,12 +162,16 @@ for i = 1, #ARGV, 9 do
   answer[#answer + 1] = string.format('%.0f', granted)
   answer[#answer + 1] = string.format('%.6f', wait)
   answer[#answer + 1] = string.format('%.0f', left)
+  answer[#answer + 1] = string.format('%.0f', reset)
 end
 return answer
 """
 )
 """Takes slices of rates and budgets, and gives back. Gives for each: what was granted (all of `least` or nothing), else
-the seconds until it might be, and what is left."""
+the seconds until it might be, what is left, and when the budget was last reset (Unix seconds).
+
+A host's first command in a window, or after a reset, `brings` what it held by then: `synced` is the reset up to which
+Redis has counted that, -1 in a window in which it has not."""
 
 LEAVE = Script(
     """

@@ -22,6 +22,9 @@ _IDLE = 0.5  # seconds after which what was not used goes back
 _AGAIN = 1.0  # seconds until an exhausted budget is asked for again
 _CHUNK = 100
 
+Synced = tuple[str, int, int]
+"""What Redis counts of a budget for this host: in which window, since which reset, and how much it held then."""
+
 
 class Slices:
     """Takes and gives back, for the leader of a host."""
@@ -30,6 +33,8 @@ class Slices:
         self._host = host
         self._asked: set[int] = set()
         self._seen: dict[tuple[int, int], float] = {}
+        self._synced: dict[int, tuple[str, Synced]] = {}
+        """By row, with the row's name: it may have become another key's."""
         self._looked = 0.0
 
     def ask(self, row: int) -> None:
@@ -69,7 +74,9 @@ class Slices:
                 memory.f64[(row + Memory.POOLS) // 8 + index] -= give
                 memory.f64[(row + Memory.WANTS) // 8 + index] = 0.0
                 most = max(wanted, limit // (_SLICES * live)) if wanted else 0
-                found.append(Item(meter, row, index, limit, interval, wanted, most, give))
+                name, synced = self._synced.get(row, ("", None))
+                known = synced if name == memory.name_of(row) else None
+                found.append(Item(meter, row, index, limit, interval, wanted, most, give, known))
         return found
 
     async def _take(self, link: RedisLink, items: list[Item]) -> None:
@@ -78,6 +85,7 @@ class Slices:
         for item in items:
             arguments += [memory.name_of(item.row), item.field, item.limit, repr(item.interval)]
             arguments += [repr(item.wanted), repr(float(item.most)), repr(item.give), item.seed, item.reset_at]
+            arguments += [item.synced, item.brings]
         try:
             answer = await link.script(scripts.TAKE, scripts.KEYS[:1], arguments, _PATIENCE)
         except RedisDown:
@@ -86,14 +94,32 @@ class Slices:
             raise
         now = monotonic()
         for position, item in enumerate(items):
-            granted, wait, left = (float(value) for value in answer[3 * position : 3 * position + 3])
-            item.settle(granted, wait, left, now)
+            granted, wait, left, reset = (float(value) for value in answer[4 * position : 4 * position + 4])
+            if item.index == BUDGET:
+                synced = (item.field, int(reset), int(item.held + granted))
+                self._synced[item.row] = (memory.name_of(item.row), synced)
+            item.settle(granted, wait, left, int(reset), now)
 
 
 class Item:
     """One rate or budget of one row, and what is asked of it."""
 
-    __slots__ = ("field", "give", "index", "interval", "limit", "meter", "most", "reset_at", "row", "seed", "wanted")
+    __slots__ = (
+        "brings",
+        "field",
+        "give",
+        "held",
+        "index",
+        "interval",
+        "limit",
+        "meter",
+        "most",
+        "reset_at",
+        "row",
+        "seed",
+        "synced",
+        "wanted",
+    )
 
     def __init__(
         self,
@@ -105,6 +131,7 @@ class Item:
         wanted: float,
         most: float,
         give: float,
+        synced: Synced | None,
     ) -> None:
         self.meter, self.row, self.index = meter, row, index
         self.limit, self.interval, self.wanted, self.most, self.give = limit, interval, wanted, most, give
@@ -114,9 +141,18 @@ class Item:
             self.field = f"b{meter.window}"
             # Where Redis knows nothing, it is told what this host knows to be spent, and what is on its way.
             pool = memory.f64[(row + Memory.POOLS) // 8 + index]
-            self.seed = int(meter.spent + meter.reserved + give + pool)
+            self.held = int(meter.reserved + pool)
+            self.seed = self.brings = int(meter.spent + self.held + give)
+            if synced is None:  # a leader that is new goes on where the one before it was
+                self.synced, self.brings = self.reset_at, int(self.held + give)
+            elif synced[0] != self.field:
+                self.synced = -1
+            else:
+                self.synced = synced[1]
+                if self.reset_at <= synced[1]:
+                    self.brings = synced[2]
         else:
-            self.field, self.seed = f"r{index}", 0
+            self.field, self.seed, self.held, self.synced, self.brings = f"r{index}", 0, 0, 0, 0
 
     def keep_debt(self) -> None:
         """The command may not have arrived: what is owed is owed still; what was given back is lost, to be sure."""
@@ -125,17 +161,20 @@ class Item:
             memory.f64[(self.row + Memory.POOLS) // 8 + self.index] += min(0.0, self.give)
             memory.f64[(self.row + Memory.WANTS) // 8 + self.index] = self.wanted
 
-    def settle(self, granted: float, wait: float, left: float, now: float) -> None:
-        """Takes in what was granted."""
-        memory = self.meter.memory
+    def settle(self, granted: float, wait: float, left: float, reset: int, now: float) -> None:
+        """Takes in what was granted, and when the budget was last reset by any host."""
+        memory, meter = self.meter.memory, self.meter
         with memory.locked(self.row):
             pool = (self.row + Memory.POOLS) // 8 + self.index
-            if self.index == BUDGET and self.field != f"b{self.meter.window}":
+            if self.index == BUDGET and self.field != f"b{meter.window}":
                 return  # a new window has begun meanwhile
             memory.f64[pool] += granted
+            if self.index == BUDGET and meter.reset_at != self.reset_at:
+                return  # it was reset meanwhile: how it stands now the next command will tell
             memory.f64[(self.row + Memory.AVAILS) // 8 + self.index] = left
             if self.wanted and not granted:
                 memory.f64[(self.row + Memory.DENIED) // 8 + self.index] = now + (wait or _AGAIN)
             if self.index == BUDGET:
                 taken = self.limit - left
-                self.meter.spent = int(taken - memory.f64[pool]) - self.meter.reserved
+                meter.begin_anew(reset)
+                meter.spent = int(taken - memory.f64[pool]) - meter.reserved

@@ -289,6 +289,11 @@ class Meter:
             self._f64[pool] = min(0.0, self._f64[pool])
             self._f64[self._denied] = 0.0
             self.spent = 0
+            self.begin_anew(at)
+
+    def begin_anew(self, at: int) -> None:
+        """Notes a reset (Unix seconds), unless one as late was done already: whoever was told is told again."""
+        if at > self.reset_at:
             self._cells[self._purse + Purses.ALERTED] = -1
             self._cells[self._purse + Purses.RESET] = at
 

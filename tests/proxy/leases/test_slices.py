@@ -12,9 +12,11 @@ import pytest
 
 from adapters.types import Dialect, Usage
 from proxy.errors import Refused
+from proxy.limits import windows
 from proxy.limits.limiter import Limiter
 from proxy.limits.memory import Memory, Mode
 from proxy.limits.permit import Permit
+from proxy.limits.rates import BUDGET
 from proxy.limits.refusals import API_KEY
 from proxy.ports import Budget, Limits, Rates
 from tests.fakes.redis_server import RedisServer
@@ -151,6 +153,56 @@ async def test_what_was_spent_is_told_to_a_redis_that_has_forgotten_it(make: Mak
         spent += NEED * await key.many(20, Usage(input=6, output=5))
         await asyncio.sleep(0.1)
     assert 500 - NEED <= spent < 500 + NEED
+
+
+def _taken(redis: RedisServer, key: Key, window: int = 0) -> int:
+    """What Redis holds for spent or given out, of a budget in tokens."""
+    field = f"b{(1 << 60) + window}"
+    return int(redis.client().hget(f"loopway:{{limits}}:q:{key.limiter.row_name}", field) or 0)
+
+
+@pytest.mark.parametrize("through", ["one host", "all hosts"])
+async def test_what_is_in_flight_at_a_reset_counts_after_it(make: Make, redis: RedisServer, through: str) -> None:
+    """Neither lost, nor so that what was reserved for it comes back to a window that never gave it out."""
+    hosts = [make(Limits(budget=Budget(tokens=1000, window="total"))) for _ in range(2)]
+    await ready(*(key.one for key in hosts))
+    for key in hosts:
+        await key.all_of(5)
+    in_flight = [await key.enter() for key in hosts for _ in range(2)]
+    await until(lambda: all(_pool(key) == 0 for key in hosts))  # what lay idle has gone back
+    for key in hosts if through == "all hosts" else hosts[:1]:
+        key.limiter.reset(int(time.time()))
+    for permit in in_flight:
+        assert permit is not None
+        permit.leave(Usage(input=2, output=1), answered=True)
+    await until(lambda: _taken(redis, hosts[0]) == 12 and all(_pool(key) == 0 for key in hosts))
+    await hosts[1].all_of(1)  # and who asks learns of it
+    assert hosts[1].limiter.spending_now(time.time())[2] == hosts[0].limiter.spending_now(time.time())[2]
+
+
+def _pool(key: Key) -> float:
+    meter = key.limiter.meter
+    assert meter is not None
+    return float(meter.memory.f64[(meter.row.at + Memory.POOLS) // 8 + BUDGET])
+
+
+async def test_what_is_in_flight_as_a_window_ends_counts_in_the_next(
+    make: Make, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [7]
+    monkeypatch.setattr(windows, "window_id", lambda window, wall, since: now[0])
+    monkeypatch.setattr(windows, "ends", lambda window, wall, since: 0.0)  # asked every time
+    hosts = [make(Limits(budget=Budget(tokens=1000, window="daily"))) for _ in range(2)]
+    await ready(*(key.one for key in hosts))
+    for key in hosts:
+        await key.all_of(5)
+    in_flight = [await key.enter() for key in hosts for _ in range(2)]
+    await until(lambda: all(_pool(key) == 0 for key in hosts))
+    now[0] = 8
+    for permit in in_flight:
+        assert permit is not None
+        permit.leave(Usage(input=2, output=1), answered=True)
+    await until(lambda: _taken(redis, hosts[0], 8) == 12 and all(_pool(key) == 0 for key in hosts))
 
 
 async def test_without_redis_each_host_has_its_share_of_a_rate(make: Make, redis: RedisServer) -> None:
