@@ -181,13 +181,16 @@ def test_a_leaf_remembers_a_bounded_number_of_kinds() -> None:
 
 def test_a_key_remembers_a_bounded_number_of_kinds_of_what_came_to_no_leaf() -> None:
     row = ApiKeyRow(id="k", name="mine", digest="00", origin="file", metadata={"team": "red"})
-    key, x = Key(row, None, None), exchange(leaf=None, status=429, kind=Kind.RATE_LIMITED)
+    x = exchange(leaf=None, status=429, kind=Kind.RATE_LIMITED)
+    key = Key(row, None, None)
     for n in range(200):
-        x.key, x.model = key, f"m{n}"
-        first, again = settled(x, 101.5), settled(x, 101.5)
-        x.key = Key(row, None, None)
+        found = []
+        for each in (key, key, Key(row, None, None)):
+            x.model, x.key, x.tags = f"m{n}", each, None
+            found.append(settled(x, 101.5))
+        first, again, fresh = found
         assert again.alike is first.alike
-        assert first.row == settled(x, 101.5).row
+        assert first.row == again.row == fresh.row
     assert key.alike is not None
     assert len(key.alike) < 100
 
