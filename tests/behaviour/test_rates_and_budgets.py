@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -282,6 +283,48 @@ async def test_a_threshold_calls_its_webhook_once(provider: Provider) -> None:
                 200,
                 "tokens",
             )
+
+
+@pytest.mark.parametrize("by", WHO)
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"virtual_key": "openai", "retry": {"attempts": 3}},
+        {"strategy": {"mode": "fallback"}, "targets": [{"virtual_key": "openai"}] * 3},
+    ],
+    ids=["retries", "fallbacks"],
+)
+async def test_attempts_that_failed_leave_nothing_in_a_budget(by: str, config: dict[str, Any]) -> None:
+    tries = iter((500, 500, 200))
+    budget = Budget(usd=5, window="total")
+    async with (
+        Scripted(play=lambda asked: [ok(body_of(60), next(tries))]) as upstream,
+        limited(by, upstream.url, Limits(budget=budget), configs={"pc-c": config}) as rig,
+    ):
+        assert (await rig.post("/v1/chat/completions", SMALL, config="pc-c")).status == 200
+        (limiter,) = rig.gateway.live.limiters.all.values()
+        assert limiter.meter is not None
+        assert len(upstream.requests) == 3
+        assert (limiter.meter.spent, limiter.meter.reserved) == (60 * NANO // 100_000, 0)
+
+
+@pytest.mark.parametrize("by", WHO)
+async def test_a_kept_answer_costs_nothing_and_uses_no_tokens(by: str, provider: Provider) -> None:
+    limits = Limits(budget=Budget(usd=5, window="total"), tokens=Rates(per_day=100_000))
+    config = {"virtual_key": "openai", "cache": {"mode": "simple"}}
+    async with limited(by, provider.url, limits, configs={"pc-c": config}) as rig:
+        seen, left = [], []
+        for _ in range(3):
+            answer = await rig.post("/v1/chat/completions", SMALL, config="pc-c")
+            (limiter,) = rig.gateway.live.limiters.all.values()
+            assert limiter.meter is not None
+            seen.append((answer.headers["x-portkey-cache-status"], limiter.meter.spent, limiter.meter.reserved))
+            left.append(round(limiter.meter.standing(monotonic())[1][0]))
+        cost = seen[0][1]
+        assert cost > 0
+        assert seen == [("MISS", cost, 0), ("HIT", cost, 0), ("HIT", cost, 0)]
+        assert left[0] <= left[1] <= left[2] < 100_000, "it only drains"
+        assert [row["cost"] for row in await rig.usage()] == [pytest.approx(cost / NANO), 0, 0]
 
 
 async def test_every_permit_and_reservation_comes_back_when_a_client_leaves(provider: Provider) -> None:
