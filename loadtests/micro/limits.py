@@ -20,6 +20,7 @@ from loadtests.micro import rig
 from loadtests.micro.count import bytecodes_of
 from proxy.server import Door
 from proxy.transport.upstream import Upstream
+from proxy.turns import Turns
 
 _LIMIT = "limits: {concurrency: 8192}"
 _ROUNDS = 5
@@ -63,7 +64,7 @@ class Crowd:
 
     def _connect(self, origin: object) -> None:
         pool, _, key = self._rig.gateway.transport.prepare(origin)  # type: ignore[arg-type]
-        upstream = Upstream(self._loop)
+        upstream = Upstream(Turns(self._loop))
         upstream.pool, upstream.key = pool, key
         sock = rig.FakeSocket(lambda: self._loop.call_soon(upstream.data_received, self._reply) and None)
         sock.protocol = upstream
