@@ -16,7 +16,7 @@ from proxy.cli.rows import run
 from proxy.config.file import load
 from proxy.errors import PriceError
 from proxy.prices import TIERS, Entry, Prices, Table, as_json, decode_table, read_table, table_of, vendored
-from proxy.prices.litellm import convert, unknown_prices
+from proxy.prices.litellm import convert, odd_prices, unknown_prices
 from proxy.store import prices as jobs
 
 _SHOWN = ("input", "output", "cache_read", "cache_write", "search", "second")
@@ -77,10 +77,11 @@ def update(file: str, name: str | None, data: str) -> None:
     Example: loopway prices update model_prices_and_context_window.json --version litellm-1.110.2
     """
     text = Path(file).read_bytes()
-    own, strange = b'"providers"' in text[:4096], list[str]()
+    own, strange, odd = b'"providers"' in text[:4096], list[str](), list[str]()
     try:
         table = decode_table(text if own else as_json(convert(text, name or _dated(file))))
-        strange = [] if own else unknown_prices(text)
+        if not own:
+            strange, odd = unknown_prices(text), odd_prices(text)
         if not table.providers:
             raise PriceError("there are no prices in it")
     except PriceError as error:
@@ -94,6 +95,8 @@ def update(file: str, name: str | None, data: str) -> None:
     click.echo(
         f"{count} prices of {len(table.providers)} providers, version {table.version}; in force within a second."
     )
+    if odd:
+        click.echo(f"Prices that are no amounts, and were not taken over, have: {', '.join(odd[:20])}", err=True)
     if strange:
         click.echo(f"Prices that this version does not know are in no cost: {', '.join(strange[:20])}", err=True)
 

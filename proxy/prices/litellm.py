@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import msgspec
@@ -119,6 +120,22 @@ _TEXTLESS = frozenset(("embedding", "rerank", "moderation"))
 def unknown_prices(text: bytes) -> list[str]:
     """The keys of LiteLLM's file that look like prices and are none that this version knows. Raises PriceError."""
     return strangers(_listed(text), READ)
+
+
+def odd_prices(text: bytes) -> list[str]:
+    """Models of LiteLLM's file of which a price is no number, or less than nothing: it is not read, and a model without
+    one for its input has no price. Raises PriceError."""
+    return [
+        key
+        for key, row in _listed(text).items()
+        if key != "sample_spec"
+        and _provider(row) is not None
+        and any(_is_odd(row.get(each)) for each in _RATES.values())
+    ]
+
+
+def _is_odd(value: object) -> bool:
+    return value is not None and not (isinstance(value, int | float) and 0 <= value < inf)
 
 
 def _listed(text: bytes) -> dict[str, dict[str, Any]]:
@@ -245,6 +262,6 @@ def _tier(row: Mapping[str, Any], suffix: str) -> dict[str, Any]:
     return tier
 
 
-def _rate(value: object) -> float | None:
+def _rate(value: Any) -> float | None:
     """US dollars per million tokens, without the noise of a float's last digits."""
-    return round(float(value) * 1_000_000, 9) if isinstance(value, int | float) and value >= 0 else None
+    return None if value is None or _is_odd(value) else round(float(value) * 1_000_000, 9)

@@ -17,7 +17,7 @@ from adapters.providers import PROVIDERS
 from adapters.types import Rare, Usage
 from proxy.errors import PriceError
 from proxy.prices import PIECES, Entry, Prices, as_json, decode_table, table_of, vendored
-from proxy.prices.litellm import READ, convert
+from proxy.prices.litellm import READ, convert, odd_prices
 from proxy.prices.unread import LEAVES_OUT, UNREAD, strangers
 
 SHIPPED = Prices((vendored(),))
@@ -194,6 +194,19 @@ def test_litellms_list_becomes_a_table() -> None:
 
 KEYS = (Path(__file__).parent / "litellm-keys.txt").read_text("ascii").split()
 """Every key with a price in the list that the shipped table is made from."""
+
+
+def test_models_whose_price_is_no_amount_are_named() -> None:
+    good = {"litellm_provider": "openai", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6}
+    rows = {
+        "good": good,
+        "text": {**good, "input_cost_per_token": "0.1"},
+        "negative": {**good, "output_cost_per_token": -1},
+        "another's": {**good, "litellm_provider": "nobody", "output_cost_per_token": -1},
+    }
+    text = json.dumps(rows).encode()
+    assert odd_prices(text) == ["text", "negative"]
+    assert json.loads(as_json(convert(text, "v")))["providers"]["openai"].keys() == {"good"}
 
 
 def test_every_price_of_litellms_list_is_read_or_left_for_a_reason() -> None:
