@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _LINGER = 2.0
 _SEND_STALL = 60.0
+_MUCH = 1 << 14  # bytes that are not worth holding back until a turn ends
 _MIN_RATE = 1024  # bytes a second that a request body must bring, after a grace of ten seconds
 _RATE_GRACE = 10.0
 
@@ -465,7 +466,7 @@ class Door(Messages):
             self.unsent += data
         elif data:
             turns = self._edge.turns
-            if turns.first():
+            if turns.first() or len(data) > _MUCH:  # a flood has to find out at once that its reader is slow
                 transport.write(data)
             else:
                 self.unsent = data
