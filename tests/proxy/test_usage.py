@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,14 @@ LEAF = Leaf(
 )
 
 
+@cache
+def snapshot() -> Snapshot:
+    """One for all: each would keep a piece of shared memory open."""
+    return Snapshot(Rows(), Limiters(), prices=PRICES)
+
+
 def exchange(**fields: Any) -> Exchange:
-    snapshot = Snapshot(Rows(), Limiters(), prices=PRICES)
-    x = Exchange(None, snapshot, "POST", "/v1/chat/completions", "", {}, (), "r1", "r1", 100.0)  # type: ignore[arg-type]
+    x = Exchange(None, snapshot(), "POST", "/v1/chat/completions", "", {}, (), "r1", "r1", 100.0)  # type: ignore[arg-type]
     x.at, x.status, x.dialect, x.model, x.ended = 1_700_000_000.25, 200, Dialect.OPENAI_CHAT, "fast", 101.5
     for name, value in fields.items():
         setattr(x, name, value)
