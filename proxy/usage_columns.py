@@ -13,7 +13,7 @@ attempts cost that brought nothing; `saved` what a kept answer had cost. `metada
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 PENDING = "pending"
@@ -69,6 +69,18 @@ def flat(row: Row) -> Row:
     """The values of a row in the order of `COLUMNS`."""
     shared: Row = row[-1]
     return row[:-1] + shared
+
+
+def kinds(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows by the object that they share, in the order in which the first of each came."""
+    found: dict[int, list[Row]] = {}
+    for row in rows:
+        shared = id(row[-1])
+        if shared in found:
+            found[shared].append(row)
+        else:
+            found[shared] = [row]
+    return list(found.values())
 
 
 def folded(values: Sequence[Any]) -> Row:

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from proxy.store.engine import Connection, parts
-from proxy.usage_columns import COLUMNS, OWN, PENDING, SHARED, Row, flat
+from proxy.usage_columns import COLUMNS, OWN, PENDING, SHARED, Row, flat, kinds
 
 _OUTCOME = SHARED.index("outcome")
 _FEW = 10  # rows of a kind that are worth a statement of their own
@@ -62,15 +62,8 @@ def add(connection: Connection, rows: Sequence[Row]) -> list[Row]:
 
 def _statements(rows: Sequence[Row]) -> Iterator[tuple[Sequence[Row], Column, Column, Bound]]:
     """Rows for one statement each, with their ids, their traces, and what is bound."""
-    kinds: dict[int, list[Row]] = {}
-    for row in rows:
-        shared = id(row[-1])
-        if shared in kinds:
-            kinds[shared].append(row)
-        else:
-            kinds[shared] = [row]
     few: list[Row] = []
-    for kind in kinds.values():
+    for kind in kinds(rows):
         for part in parts(kind):
             if len(part) < _FEW:
                 few += part

@@ -11,7 +11,7 @@ import msgspec
 
 from proxy.store import bulk
 from proxy.store.engine import Connection
-from proxy.usage_columns import OWN, SHARED, Row
+from proxy.usage_columns import OWN, SHARED, Row, kinds
 
 DAY = 86_400_000  # milliseconds
 KEYS = ("api_key", "virtual_key", "provider", "model")
@@ -100,15 +100,8 @@ def _by_day(rows: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
 
 def _told_apart(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[list[Row]]]:
     """Rows by what they are told apart by, and of those that are not, by the object that they share."""
-    kinds: dict[int, list[Row]] = {}
-    for row in rows:
-        shared = id(row[-1])
-        if shared in kinds:
-            kinds[shared].append(row)
-        else:
-            kinds[shared] = [row]
     found: dict[tuple[Any, ...], list[list[Row]]] = {}
-    for group in kinds.values():
+    for group in kinds(rows):
         found.setdefault(_told(group[0][-1]), []).append(group)
     return found
 
