@@ -363,6 +363,7 @@ HARMLESS: dict[str, tuple[Raw, ...]] = {
     "frequency_penalty": _ZERO,
     "logit_bias": (Raw(b"{}"),),
     "store": _NO,
+    "reasoning": (fields.SUMMARY,),
     "modalities": (Raw(b'["text"]'), Raw(b'[ "text" ]')),
 }
 """Values that ask for nothing: leaving them out loses nothing, so they are not reported."""

@@ -15,6 +15,10 @@ from adapters.reading import read
 _decode_bool = msgspec.json.Decoder(bool).decode
 
 
+SUMMARY = Raw(b'{"summary":"auto"}')
+"""A chat request's `reasoning` that only Responses must be told of: all others show what a model thinks unasked."""
+
+
 class Choice(Protocol):
     """The choice of a tool in the making; `single`: one call at most may come."""
 

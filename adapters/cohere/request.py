@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from adapters.chat.fields import SUMMARY
 from adapters.chat.request import described
 from adapters.chat.wire import JsonSchema
 from adapters.cohere.messages import translate as messages_of
@@ -252,6 +253,7 @@ _HARMLESS: Mapping[str, tuple[Raw, ...]] = {
     "n": (Raw(b"1"),),
     "top_logprobs": (Raw(b"0"),),
     "store": (Raw(b"false"),),
+    "reasoning": (SUMMARY,),
     "parallel_tool_calls": (Raw(b"true"),),
     "logit_bias": (Raw(b"{}"),),
     "modalities": (Raw(b'["text"]'),),

@@ -336,6 +336,7 @@ _FIELDS: dict[str, Callable[[Build, str, Raw], None]] = {
 _HARMLESS: dict[str, tuple[Raw, ...]] = {
     "logit_bias": (Raw(b"{}"),),
     "store": (Raw(b"false"),),
+    "reasoning": (fields.SUMMARY,),
     "metadata": (Raw(b"{}"),),
 }
 """Values that ask for nothing: leaving them out loses nothing, so they are not reported."""

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters import peek
+from adapters.chat.fields import SUMMARY
 from adapters.errors import InvalidRequest
 from adapters.gemini_client.content import Messages, system_text
 from adapters.gemini_client.names import camel
@@ -42,6 +43,7 @@ _THINKING = shape_of(ThinkingConfig)
 
 _BUDGETS = ((0, "none"), (1024, "low"), (8192, "medium"))
 """Thinking tokens up to which a budget counts as this effort; what is above counts as high."""
+_UNTOLD = (None, "", "THINKING_LEVEL_UNSPECIFIED")
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 _TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
 
@@ -215,7 +217,10 @@ def _top_k(request: _Request, value: Raw) -> None:
 
 def _thinks(request: _Request, value: Raw) -> None:
     wanted = read_known(_thinking, value, _THINKING, request.dropped, "generationConfig.thinkingConfig")
-    if wanted.thinking_level:
+    if wanted.include_thoughts and request.dropped.blocks:
+        # OpenAI's models, served by Responses, show what they think to those who ask.
+        request.out.reasoning = SUMMARY
+    if wanted.thinking_level not in _UNTOLD:
         request.out.reasoning_effort = wanted.thinking_level.lower()
     elif wanted.thinking_budget is not None and wanted.thinking_budget >= 0:
         budget = wanted.thinking_budget

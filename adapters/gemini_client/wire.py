@@ -157,6 +157,7 @@ class ChatRequest(Struct, omit_defaults=True, gc=False):
     tool_choice: Any = None
     response_format: Any = None
     reasoning_effort: str | None = None
+    reasoning: Raw = ABSENT
     modalities: list[str] | None = None
     service_tier: str | None = None
     stream: bool = False

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from adapters.chat.fields import SUMMARY
 from adapters.types import Count
 
 # Requests.
@@ -15,6 +16,7 @@ REFUSED = frozenset(
     (
         "user", "logprobs", "top_logprobs", "logit_bias", "store", "service_tier", "modalities", "audio", "verbosity",
         "web_search_options", "safety_identifier", "functions", "function_call", "stream_options", "thinking", "top_k",
+        "reasoning",
     )
 )  # fmt: skip
 """OpenAI's fields that Mistral answers with 422."""
@@ -24,6 +26,7 @@ HARMLESS: Mapping[str, tuple[bytes, ...] | None] = {
     "logprobs": (b"false",),
     "top_logprobs": (b"0",),
     "store": (b"false",),
+    "reasoning": (bytes(SUMMARY),),
     "modalities": (b'["text"]',),
     "logit_bias": (b"{}",),
 }

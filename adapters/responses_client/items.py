@@ -63,6 +63,7 @@ class Part(Struct, gc=False):
     file_url: Raw = ABSENT
     filename: Raw = ABSENT
     input_audio: Raw = ABSENT
+    annotations: Raw = ABSENT
     prompt_cache_breakpoint: Raw = ABSENT
 
 
@@ -154,6 +155,8 @@ class Conversation:
             made = make(part)
         except InvalidRequest as error:
             raise under(path, error) from error
+        if part.type == "input_file" and part.detail not in (None, "auto"):
+            self.dropped.add("input[].content[].detail")
         if first(part.prompt_cache_breakpoint) != NULL:
             if self.dropped.blocks:
                 made["cache_control"] = {"type": "ephemeral"}
@@ -173,6 +176,8 @@ class Conversation:
             for at, part in enumerate(read(_parts, content)):
                 value = part.refusal if part.type == "refusal" else part.text
                 texts.append(string(value, f"[{at}].{'refusal' if part.type == 'refusal' else 'text'}"))
+                if first(part.annotations) == BRACKET and part.annotations != _NOTHING:
+                    self.dropped.add("input[].content[].annotations")
         for text in texts:
             assistant["texts"].append(text)
             self._blocks.append(Raw(b'{"type":"text","text":%b}' % text))

@@ -30,6 +30,8 @@ _object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED = "reasoning.encrypted_content"
+_SUMMARIES = ("summary", "generate_summary")
+_AUTO = Raw(b'"auto"')
 _OURS = frozenset((ENCRYPTED,))
 """What `include` may ask for that is there anyway."""
 
@@ -101,8 +103,10 @@ def _reasoning(request: _Request, value: Raw) -> None:
     for name, field in read(_object, value).items():
         if name == "effort" and first(field) == QUOTE:
             request.out["reasoning_effort"] = field
-        elif name not in ("effort", "summary", "generate_summary") and first(field) != NULL:
-            # Summaries are told whenever the model shows its thinking.
+        elif name in _SUMMARIES and field == _AUTO:
+            # Summaries are told whenever the model shows its thinking. How long they are, nobody else can be asked.
+            continue
+        elif name != "effort" and first(field) != NULL:
             request.dropped.add(f"reasoning.{name}")
 
 

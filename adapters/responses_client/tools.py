@@ -141,7 +141,8 @@ class Tools:
             self._choice = {"type": "function", "function": {"name": _name(fields)}}
         elif kind == "allowed_tools":
             allowed = member(_objects, fields, "tools") or []
-            self._allowed = frozenset(member(_str, each, "name") or "" for each in allowed)
+            names = [member(_str, each, "name") or member(_str, each, "type") for each in allowed]
+            self._allowed = frozenset(name for name in names if name)
             self._choice = member(_str, fields, "mode") or "auto"
         else:
             # One of OpenAI's own tools.
@@ -152,6 +153,11 @@ class Tools:
         functions = self.functions
         if self._allowed is not None:
             functions = [each for each in functions if each["function"]["name"] in self._allowed]
+            if not self._allowed.intersection(SEARCHES):
+                self.search = None
+            if not functions and self.search is None:
+                # Those allowed are no functions, and named already, or there are none of these names.
+                self.dropped.add("tool_choice")
         if self.search is not None:
             out["web_search_options"] = _search_options(self.search)
         if functions:

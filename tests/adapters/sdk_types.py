@@ -29,17 +29,20 @@ class Case(NamedTuple):
 
 class Walk:
     """`fixed` are values by field that a valid request needs; `required` are fields that a type calls optional, and
-    without which it means nothing; `skipped` are fields by their type that are not walked."""
+    without which it means nothing; `either` are those of which it has just one, the first unless another is walked;
+    `skipped` are fields by their type that are not walked."""
 
     def __init__(
         self,
         fixed: dict[str, Any] | None = None,
         required: dict[str, tuple[str, ...]] | None = None,
         skipped: dict[str, frozenset[str]] | None = None,
+        either: dict[str, tuple[str, ...]] | None = None,
     ) -> None:
         self._fixed = fixed or {}
         self._required = required or {}
         self._skipped = skipped or {}
+        self._either = either or {}
         self._numbers = itertools.count(1000)
         self._fields: dict[Any, dict[str, tuple[Any, bool]]] = {}
 
@@ -50,6 +53,8 @@ class Walk:
     def _text(self, name: str) -> str:
         if name in _URLS:
             return f"https://{self.mark()}.cz/a.png"
+        if name == "arguments":
+            return f'{{"{self.mark()}":1}}'
         return f"data:application/pdf;base64,{self.mark()}" if name == "file_data" else self.mark()
 
     def fields(self, kind: Any) -> dict[str, tuple[Any, bool]]:
@@ -65,7 +70,8 @@ class Walk:
         else:
             for name, hint in typing_extensions.get_type_hints(kind, include_extras=True).items():
                 inner = get_args(hint)[0] if get_origin(hint) in (typing.Required, typing.NotRequired) else hint
-                must = name in kind.__required_keys__ or name in self._required.get(kind.__name__, ())
+                musts = (*self._required.get(kind.__name__, ()), *self._either.get(kind.__name__, ())[:1])
+                must = name in kind.__required_keys__ or name in musts
                 found[name] = (inner, must or get_origin(hint) is typing.Required)
         self._fields[kind] = found
         return found
@@ -99,6 +105,11 @@ class Walk:
         is_schema = "schema" in name.lower() or name == "parameters"
         return {**_OBJECT, "properties": {self.mark(): {"type": "string"}}} if is_schema else self.mark()
 
+    def _mapping(self, name: str) -> Any:
+        """A value of a type that says only that it is an object."""
+        known = self._fixed.get(name)
+        return known[0] if isinstance(known, list) and known else {self.mark(): self.mark()}
+
     def cases(self, hint: Any, path: str, name: str = "", inside: tuple[Any, ...] = ()) -> Iterator[Case]:
         """A case for each field, each kind of content and each word."""
         kinds = list(members(hint))
@@ -118,10 +129,12 @@ class Walk:
                 for case in self.cases(get_args(kind)[0], f"{path}[]", name, inside):
                     yield case._replace(value=[case.value], bare=None if case.bare is None else [case.bare])
             elif kind in (object, Any) or origin in (dict, abc.Mapping):
-                yield Case(path, self._anything(name) if origin is None else {self.mark(): self.mark()}, None)
+                yield Case(path, self._anything(name) if origin is None else self._mapping(name), None)
             elif _is_object(kind) and kind not in inside and len(inside) < _DEEPEST:
-                several = sum(map(_is_object, kinds)) > 1
-                yield from self._below(kind, f"{path}<{_word(self, kind)}>" if several else path, (*inside, kind))
+                words = [_word(self, each) for each in kinds if _is_object(each)]
+                word = _word(self, kind)
+                told = "" if len(words) == 1 else f"<{word if words.count(word) == 1 else kind.__name__}>"
+                yield from self._below(kind, path + told, (*inside, kind))
 
     def _below(self, kind: Any, path: str, inside: tuple[Any, ...]) -> Iterator[Case]:
         least = self.least(kind, "", inside[:-1])
@@ -130,9 +143,11 @@ class Walk:
         for name, (hint, must) in self.fields(kind).items():
             if name in self._skipped.get(kind.__name__, ()) or (name == "type" and must):
                 continue
-            rest = {other: value for other, value in least.items() if other != name}
+            either = self._either.get(kind.__name__, ())
+            without = either if name in either else (name,)
+            rest = {other: value for other, value in least.items() if other not in without}
             for case in self.cases(hint, f"{path}.{name}", name, inside):
-                below = (None if must else rest) if case.bare is None else {**rest, name: case.bare}
+                below = (None if must or name in either else rest) if case.bare is None else {**rest, name: case.bare}
                 yield Case(case.path, {**rest, name: case.value}, below)
 
 

@@ -169,6 +169,11 @@ def test_allowed_tools_leave_the_others_out() -> None:
     )
     assert [each["function"]["name"] for each in made["tools"]] == ["time"]
     assert made["tool_choice"] == "required"
+    made, dropped = chat(
+        tools=[WEATHER], tool_choice={"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp", "name": "m"}]}
+    )
+    assert "tools" not in made
+    assert dropped == ("tool_choice",)
 
 
 def test_what_a_chat_has_no_word_for_is_named() -> None:
