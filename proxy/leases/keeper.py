@@ -23,6 +23,7 @@ _AWAY = 0.05  # between two tries while Redis does not answer; while the link is
 _TICK = 0.01  # between two commands while hosts want what others have
 _FIRST = 2.0  # seconds for the first answer of all
 _CHUNK = 200  # rows in one command
+_RETELL = 3600.0  # seconds after which all is told again: what nobody speaks of for a day goes from Redis
 _ANY = 1 << 31  # a limit for rows of which nothing more is wanted
 _PATIENCE = 0.25  # seconds for a command; no request waits for it
 _log = logging.getLogger("loopway")
@@ -52,7 +53,16 @@ class Keeper:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._epoch = b""
+        self._told_all = True
+        """Whether Redis knows, in this epoch, of everything that is held here."""
+        self._view: frozenset[bytes] = frozenset()
+        """The hosts that were alive when Redis last answered."""
+        self._awaited: frozenset[bytes] = frozenset()
+        """While an epoch has still to settle: those of the epoch before, who may hold what Redis has forgotten."""
         self._order = 0
+        self._answered = -1
+        """The order of the last command that was answered; -1 where Redis may well have forgotten this host."""
+        self._retell_at = monotonic() + _RETELL
         self._began = monotonic()
         self.dials: list[Dial] = [Slices(host)]
         self.rounds = 0
@@ -72,7 +82,7 @@ class Keeper:
         memory = self._memory
         if memory.leads and memory.alone:
             try:
-                await self._link.script(scripts.LEAVE, scripts.KEYS, (memory.id,), _PATIENCE)
+                await self._link.script(scripts.LEAVE, scripts.KEYS, (memory.id, scripts.CHANNEL), _PATIENCE)
             except RedisDown:
                 return  # it is forgotten after a lease
 
@@ -87,15 +97,15 @@ class Keeper:
     # -- what wakes it
 
     def _told(self, message: bytes) -> None:
-        """Another host wants some of a row, or gave some back."""
+        """Another host wants some of a row, or gave some back. Without a row: it is new, or Redis has forgotten all."""
         who, _, name = message.decode("latin-1").partition(":")
         if who == self._memory.id or not self._memory.leads:
             return
-        row = self._memory.at(bytes.fromhex(name))
-        if row is None or row not in self._host.gates:
-            self._gone.add(name)
-        else:
+        row = self._memory.at(bytes.fromhex(name)) if name else None
+        if row is not None and row in self._host.gates:
             self._dirty.add(row)
+        elif name:
+            self._gone.add(name)
         self._wake.set()
 
     def _all_dirty(self) -> None:
@@ -104,7 +114,7 @@ class Keeper:
             self._wake.set()
 
     def _held(self) -> Iterable[int]:
-        return [at for at in self._host.gates if self._capacity(at) > 0]
+        return [at for at, gate in self._host.gates.items() if self._capacity(at) > 0 or gate.row.held]
 
     def _capacity(self, at: int) -> int:
         return max(0, self._memory.i64[(at + Memory.CAPACITY) // 8])
@@ -153,15 +163,21 @@ class Keeper:
         valid_until = memory.f64[Memory.VALID_UNTIL // 8]
         lapsed = monotonic() > valid_until or memory.i64[Memory.MODE // 8] > Mode.HELD
         if lapsed:
+            self._answered = -1
             self._claim(share=memory.i64[Memory.MODE // 8] == Mode.SHARE)
             self._dirty.update(self._host.gates)
+        began = monotonic()
+        if not self._told_all or began > self._retell_at:
+            self._retell_at = began + _RETELL
+            self._dirty.update(self._held())
         rows = list(self._dirty)
         self._dirty.clear()
-        began = monotonic()
         chunks = [rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)] or [[]]
+        whole = b"" if self._told_all else self._epoch
         try:
             for chunk in chunks:
-                await self._sync(chunk, fresh=valid_until == 0)
+                last = chunk is chunks[-1]
+                await self._sync(chunk, fresh=valid_until == 0, whole=last and whole == self._epoch)
         except BaseException:
             self._dirty.update(rows)
             raise
@@ -184,7 +200,8 @@ class Keeper:
                     cell = (at + Memory.CAPACITY) // 8
                     memory.i64[cell] = max(memory.i64[cell], 1, gate.limit // live)
 
-    async def _sync(self, rows: list[int], *, fresh: bool) -> None:
+    async def _sync(self, rows: list[int], *, fresh: bool, whole: bool) -> None:
+        """One command. `fresh`: this host has never spoken; `whole`: with these rows all is told that is held here."""
         memory = self._memory
         arguments: list[bytes | str | int | float] = []
         gates = [(at, gate) for at in rows if (gate := self._host.gates.get(at)) is not None and gate.limit is not None]
@@ -203,21 +220,35 @@ class Keeper:
         self._gone.clear()
         self._order += 1
         self.rounds += 1
-        head = (memory.id, self._order, LEASE, int(fresh), scripts.CHANNEL)
-        answer: list[Any] = await self._link.script(scripts.SYNC, scripts.KEYS, (*head, *arguments), _PATIENCE)
-        epoch, live, settles, *numbers = answer
+        head = (memory.id, self._order, LEASE, int(fresh), scripts.CHANNEL, self._epoch, self._answered, int(whole))
+        awaited = self._awaited if whole else frozenset()
+        arguments[:0] = [*head, len(awaited), *awaited]
+        answer: list[Any] = await self._link.script(scripts.SYNC, scripts.KEYS, arguments, _PATIENCE)
+        epoch, hosts, settles, *numbers = answer
         if settles == -1:
             raise RedisDown("a command came too late")
-        memory.i64[Memory.LIVE // 8] = live
-        if self._epoch and epoch != self._epoch:
-            _log.warning("Redis has forgotten the limits; they are told anew")
-            self._dirty.update(self._held())
-        self._epoch = epoch
+        self._answered = self._order
+        self._heard(epoch, frozenset(hosts), whole=whole, settles=settles == 1)
         for index, (at, gate) in enumerate(gates):
             held, share, unmet = numbers[3 * index : 3 * index + 3]
             self._settle(at, gate, held, share)
             if unmet > 0 or share >= 0:
                 self._dirty.add(at)
+
+    def _heard(self, epoch: bytes, hosts: frozenset[bytes], *, whole: bool, settles: bool) -> None:
+        """What an answer says of the epoch, and of who is alive."""
+        if epoch != self._epoch:
+            if self._epoch:
+                _log.warning("Redis has forgotten the limits; they are told anew")
+            self._awaited |= self._view
+            self._epoch, self._told_all = epoch, False
+            self._wake.set()
+        elif whole:
+            self._told_all = True
+        if not settles:
+            self._awaited = frozenset()
+        self._view = hosts
+        self._memory.i64[Memory.LIVE // 8] = len(hosts | self._awaited)
 
     def _wanted(self, gate: Gate, used: int, held: int, share: int) -> int:
         """How many more permits this host can use now, and some to spare where nobody else wants them."""

@@ -6,6 +6,14 @@ lease; and as every host beats twice a second, one that is gone loses its own wi
 
 Every command says everything (how much is held, not how much more or less) and carries a number that grows, so that
 one that arrives late or twice changes nothing.
+
+What Redis knows belongs to an *epoch*, which begins when there is none (it has forgotten everything), or when a host
+shows that what is there is older than what it was told (a copy from before, or a replica that lagged). Until a new
+epoch has *settled* nobody is given more: it has when all hosts have told what they hold that any of them knew to be
+alive when the one before ended, which takes milliseconds; or, as one of them may be gone, after a lease's length.
+
+Nothing here expires by Redis's own means, as what does may also be evicted where memory is scarce (`volatile-lru`). A
+list says what may go when, and each command removes a little of that.
 """
 
 from __future__ import annotations
@@ -16,6 +24,9 @@ PREFIX = "loopway:{limits}:"
 CHANNEL = "loopway:limits"
 
 _CLOCK = """
+local function keep(key, ends)
+  redis.call('ZADD', KEYS[6], string.format('%.0f', ends), key)
+end
 local function tick()
   local t = redis.call('TIME')
   local now = t[1] + t[2] / 1000000
@@ -25,6 +36,10 @@ local function tick()
     at = at + math.max(0, math.min(1, now - tonumber(known[1])))
   end
   redis.call('HSET', KEYS[1], 'last', string.format('%.6f', now), 'at', string.format('%.6f', at))
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', at, 'LIMIT', 0, 4)) do
+    redis.call('DEL', key)
+    redis.call('ZREM', KEYS[6], key)
+  end
   return at, tonumber(known[3] or 0), known[4]
 end
 """
@@ -32,31 +47,47 @@ end
 SYNC = Script(
     _CLOCK
     + """
--- KEYS: clock, hosts alive (sorted by when they end), order of each host's last command
--- ARGV: host, order, lease, fresh, channel, then for each row: name, limit, held, wanted
+-- KEYS: clock, hosts alive (sorted by when they end), order of each host's last command, hosts that have told all that
+--   they hold in this epoch, hosts that must have, what may go when
+-- ARGV: host, order, lease, fresh, channel, epoch, order of the last command that was answered, whole, number of hosts
+--   that must have told, these, then for each row: name, limit, held, wanted
 local me, order, lease = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local at, settles, epoch = tick()
-if not epoch then
-  -- Redis knows nothing. Unless the first to speak is new itself, others may hold what they have not told yet.
-  epoch = ARGV[1] .. ARGV[2] .. string.format('%.6f', at)
-  settles = ARGV[4] == '1' and 0 or at + lease
-  redis.call('HSET', KEYS[1], 'epoch', epoch, 'settles', settles)
-end
 local last = tonumber(redis.call('HGET', KEYS[3], me) or -1)
-if order <= last then return {epoch, 0, -1} end
+if not epoch or (epoch == ARGV[6] and last < tonumber(ARGV[7])) then
+  -- Unless the first to speak is new itself, others may hold what they have not told yet.
+  epoch = me .. ':' .. ARGV[2] .. ':' .. string.format('%.6f', at)
+  settles, last = ARGV[4] == '1' and 0 or at + lease, -1
+  redis.call('HSET', KEYS[1], 'epoch', epoch, 'settles', settles)
+  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+  redis.call('PUBLISH', ARGV[5], me .. ':')
+end
+if order <= last then return {epoch, {}, -1} end
 redis.call('HSET', KEYS[3], me, order)
-redis.call('ZADD', KEYS[2], at + lease, me)
+if redis.call('ZADD', KEYS[2], at + lease, me) == 1 then redis.call('PUBLISH', ARGV[5], me .. ':') end
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. at)) do
   redis.call('ZREM', KEYS[2], gone)
   redis.call('HDEL', KEYS[3], gone)
 end
+local first = 10 + tonumber(ARGV[9])
+if settles > at then
+  if ARGV[8] == '1' and epoch == ARGV[6] then
+    redis.call('SADD', KEYS[4], me)
+    for i = 10, first - 1 do redis.call('SADD', KEYS[5], ARGV[i]) end
+  end
+  if redis.call('EXISTS', KEYS[5]) == 1 and #redis.call('SDIFF', KEYS[5], KEYS[4]) == 0 then
+    settles = 0
+    redis.call('HSET', KEYS[1], 'settles', 0)
+    redis.call('DEL', KEYS[4], KEYS[5])
+  end
+end
 local alive, hosts = {}, redis.call('ZRANGE', KEYS[2], 0, -1)
 for _, host in ipairs(hosts) do alive[host] = true end
-local answer = {epoch, #hosts, settles > at and 1 or 0}
-for i = 6, #ARGV, 4 do
+local answer = {epoch, hosts, settles > at and 1 or 0}
+for i = first, #ARGV, 4 do
   local key, limit = '"""
     + PREFIX
-    + """c:' .. ARGV[i], tonumber(ARGV[i + 1])
+    + """c:' .. epoch .. ':' .. ARGV[i], tonumber(ARGV[i + 1])
   local held, wanted = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
   local others, wanting, taking, before, missed, ahead = 0, 0, 1, 0, 0, 0
   local all = redis.call('HGETALL', key)
@@ -93,13 +124,14 @@ for i = 6, #ARGV, 4 do
   else
     local last = (held > 0 or before > 0) and at or my_last
     redis.call('HSET', key, me, held .. ':' .. unmet .. ':' .. string.format('%.6f', last))
-    redis.call('EXPIRE', key, 86400)
+    keep(key, at + 86400)
   end
   if (unmet > 0 and missed == 0 and others > 0) or (wanting > 0 and held < before) or others + held > limit then
     redis.call('PUBLISH', ARGV[5], me .. ':' .. ARGV[i])
   end
   answer[#answer + 1] = held
-  answer[#answer + 1] = (wanting > 0 or others + held > limit) and share or -1
+  -- While nobody can be given it, nobody gives up what lies idle.
+  answer[#answer + 1] = ((wanting > 0 and settles <= at) or others + held > limit) and share or -1
   answer[#answer + 1] = unmet
 end
 return answer
@@ -107,14 +139,14 @@ return answer
 )
 """Renews a host's lease and settles what it holds of some rows.
 
-Gives the epoch (which changes when Redis has forgotten everything), how many hosts are alive, and whether growth is
-held back (-1: the command was stale). Then for each row: what is held now; the fair share, if others want some or there
-are too many (else -1); how much of what was wanted is missing."""
+`whole`: with this command the host has told all that it holds in the epoch it names. Gives the epoch, which hosts are
+alive, and whether the epoch has still to settle (-1: the command was stale). Then for each row: what is held now; the
+fair share, if others want some or there are too many (else -1); how much of what was wanted is missing."""
 
 TAKE = Script(
     _CLOCK
     + """
--- KEYS: clock. ARGV for each: row, field, limit, interval, least, most, given back, seed, reset, synced, brings
+-- KEYS: as above. ARGV for each: row, field, limit, interval, least, most, given back, seed, reset, synced, brings
 local at = tick()
 local answer = {}
 for i = 1, #ARGV, 11 do
@@ -158,7 +190,7 @@ for i = 1, #ARGV, 11 do
     left = limit - taken
     redis.call('HSET', key, field, string.format('%.0f', taken))
   end
-  redis.call('EXPIRE', key, 34560000)
+  keep(key, at + 34560000)
   answer[#answer + 1] = string.format('%.0f', granted)
   answer[#answer + 1] = string.format('%.6f', wait)
   answer[#answer + 1] = string.format('%.0f', left)
@@ -177,9 +209,12 @@ LEAVE = Script(
     """
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('SADD', KEYS[4], ARGV[1])
+redis.call('EXPIRE', KEYS[4], 60)
+redis.call('PUBLISH', ARGV[2], ARGV[1] .. ':')
 return 1
 """
 )
-"""A host says good-bye: all it held is free."""
+"""A host says good-bye: all it held is free, and nobody waits for what it has to tell."""
 
-KEYS = (f"{PREFIX}clock", f"{PREFIX}hosts", f"{PREFIX}order")
+KEYS = tuple(f"{PREFIX}{name}" for name in ("clock", "hosts", "order", "told", "awaited", "ends"))

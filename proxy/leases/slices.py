@@ -87,7 +87,7 @@ class Slices:
             arguments += [repr(item.wanted), repr(float(item.most)), repr(item.give), item.seed, item.reset_at]
             arguments += [item.synced, item.brings]
         try:
-            answer = await link.script(scripts.TAKE, scripts.KEYS[:1], arguments, _PATIENCE)
+            answer = await link.script(scripts.TAKE, scripts.KEYS, arguments, _PATIENCE)
         except RedisDown:
             for item in items:
                 item.keep_debt()

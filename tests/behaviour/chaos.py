@@ -1,7 +1,8 @@
 """Two gateways of several workers share one key's limit over Redis, and everything goes wrong that can.
 
-Clients leave in the middle, reset, and come again; workers are killed; Redis stands still, shorter than a lease. The
-provider counts what is in flight, and in the end asks whether anything is still held. The long form:
+Clients leave in the middle, reset, and come again; workers are killed; Redis stands still, shorter than a lease, and
+forgets everything. The provider counts what is in flight, and in the end asks whether anything is still held; so does
+the administrator. The long form:
 
     python -m tests.behaviour.chaos --seconds 300
 """
@@ -32,17 +33,19 @@ KEY = "lw-limited"
 
 class Result(msgspec.Struct):
     """What came of it. `most` is what the provider saw in flight at most; `free` how many permits there were in the
-    end; `kills` and `pauses` what was done."""
+    end, `held` how many the gateways themselves say are in use then; `kills`, `pauses` and `flushes` what was done."""
 
     limit: int
     most: int = 0
     free: int = 0
+    held: int = -1
     served: int = 0
     refused: int = 0
     left: int = 0
     failed: int = 0
     kills: int = 0
     pauses: int = 0
+    flushes: int = 0
 
 
 def config(url: str, redis: str, limit: int) -> dict[str, Any]:
@@ -61,6 +64,12 @@ def chat(*, stream: bool = False, **mode: Any) -> bytes:
     """A request that takes as long as `mode` says."""
     body = {"model": f"@openai/{steered('gpt-4o', **mode)}", "messages": HELLO, "stream": stream}
     return request("/v1/chat/completions", json.dumps(body).encode(), {}, key=KEY)
+
+
+def held_by(gateway: Gateway) -> int:
+    """How many permits are in use, as a gateway's metrics tell."""
+    lines = gateway.get("/metrics").text.splitlines()
+    return sum(int(line.rpartition(" ")[2]) for line in lines if line.startswith("loopway_permits_held{"))
 
 
 class Chaos:
@@ -89,6 +98,10 @@ class Chaos:
                 await asyncio.sleep(0.01)
         self.result.most = self.provider.most
         self.result.free = await self._free()
+        async with asyncio.timeout(20):
+            while held := sum([await asyncio.to_thread(held_by, gateway) for gateway in self.gateways]):
+                await asyncio.sleep(0.05)
+        self.result.held = held
         return self.result
 
     async def _caller(self) -> None:
@@ -125,10 +138,14 @@ class Chaos:
             await asyncio.sleep(self.dice.uniform(1, 3))
             if self.over:
                 return
-            self.redis.pause()
-            self.result.pauses += 1
-            await asyncio.sleep(self.dice.uniform(0.1, self.longest))
-            self.redis.resume()
+            if self.dice.random() < 0.7:
+                self.redis.pause()
+                self.result.pauses += 1
+                await asyncio.sleep(self.dice.uniform(0.1, self.longest))
+                self.redis.resume()
+            if self.dice.random() < 0.4:
+                await asyncio.to_thread(self.redis.client().flushall)
+                self.result.flushes += 1
 
     async def _free(self) -> int:
         """How many requests come in at once at one gateway, now that nobody else is there. All, if nothing leaked."""
@@ -179,6 +196,7 @@ def main() -> None:
         )
     print(json.dumps(msgspec.to_builtins(result)))
     assert result.most <= result.limit == result.free
+    assert result.held == 0
 
 
 if __name__ == "__main__":

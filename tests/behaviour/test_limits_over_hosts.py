@@ -12,6 +12,7 @@ async def test_never_more_than_the_limit_and_nothing_stays_held_whatever_fails(t
     print(result)
     assert result.most <= 10
     assert result.free == 10
+    assert result.held == 0
     assert result.served > 50
     assert result.kills
-    assert result.pauses
+    assert result.pauses + result.flushes

@@ -175,8 +175,10 @@ async def kills(
             load = Load(gateway.url, requests, rate)
             running = asyncio.create_task(load.run())
             killed: list[float] = []
+            ends = monotonic() + requests / rate
             while not running.done() and len(killed) < times:
-                await asyncio.sleep(random.uniform(0.5, 1.5) * requests / rate / (times + 1))
+                # So that all of them come in the time there is, also where each takes a while.
+                await asyncio.sleep(random.uniform(0.5, 1.4) * (ends - monotonic()) / (times - len(killed) + 1))
                 workers = gateway.workers()
                 if workers:
                     os.kill(random.choice(workers), signal.SIGKILL)

@@ -187,20 +187,66 @@ async def test_the_strict_policy_lets_nobody_in_without_redis(make: Make, redis:
     await host.take_all(1)
 
 
-async def test_redis_that_has_forgotten_everything_is_told_and_nobody_gets_too_much(
-    make: Make, redis: RedisServer
+@pytest.mark.parametrize("size", [64, 0], ids=["queue", "no queue"])
+async def test_redis_that_has_forgotten_everything_is_told_and_all_goes_on(
+    make: Make, redis: RedisServer, size: int
 ) -> None:
-    first, second = make(10, 64), make(10, 64)
+    first, second = make(10, size), make(10, size)
     await ready(first, second)
     counted, over, dice = Counted(), asyncio.Event(), random.Random(3)
     crowds = asyncio.gather(*(counted.crowd(host, 12, over, dice) for host in (first, second)))
+    await until(lambda: counted.served > 50)
     for _ in range(4):
-        await asyncio.sleep(0.4)
         redis.client().flushall()
+        goal = counted.served + 100
+        assert await until(lambda goal=goal: counted.served > goal) < 4, "not after a lease's length"
     over.set()
     served = await crowds
     print(f"at most {counted.most}, served {served}")
     assert counted.most == 10
+
+
+@pytest.mark.parametrize("how", ["flushed", "restarted", "restored"])
+async def test_what_is_free_is_given_out_soon_after_redis_has_lost_what_it_knew_and_no_more(
+    make: Make, redis: RedisServer, how: str
+) -> None:
+    first, second = make(10), make(10)
+    await ready(first, second)
+    await second.take_all(10)
+    if how == "restored":
+        redis.client().save()  # a copy in which the second has all
+    for _ in range(10):
+        second.give()
+    await first.take_all(10)
+    for _ in range(4):
+        first.give()
+    if how == "flushed":
+        redis.client().flushall()
+    else:
+        redis.kill()
+        redis.start()
+        (redis.directory / "dump.rdb").unlink(missing_ok=True)
+    began = time.monotonic()
+    await second.take_all(4)
+    assert time.monotonic() - began < 4, "not after a lease's length"
+    assert not await second.take()
+    assert not await first.take()
+    for _ in range(6):
+        first.give()
+    await second.take_all(6)
+    assert not await first.take()
+
+
+async def test_hosts_tell_what_they_hold_long_before_redis_forgets_it(make: Make, redis: RedisServer) -> None:
+    first, second = make(10), make(10)
+    await ready(first, second)
+    await first.take_all(10)
+    client = redis.client()
+    (row,) = client.keys("*:c:*")
+    client.delete(row)  # as after a day without a word
+    first.keeper._retell_at = 0.0
+    await until(lambda: bool(client.exists(row)))
+    assert not await second.take()
 
 
 async def test_a_host_that_stood_still_for_longer_than_its_lease_asks_before_it_lets_anybody_in(make: Make) -> None:
