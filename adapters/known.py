@@ -6,14 +6,16 @@ read once more, without them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, get_args, get_type_hints
+import re
+from collections.abc import Callable, Container, Mapping
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters.reading import Dropped, read
-from adapters.values import BRACE, BRACKET, NULL, first
+from adapters.errors import InvalidRequest
+from adapters.reading import Dropped, read, under
+from adapters.values import BRACE, BRACKET, NULL, QUOTE, UNREADABLE, first
 
 _T = TypeVar("_T")
 
@@ -24,7 +26,9 @@ None for what is not looked into."""
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
+_str = msgspec.json.Decoder(str).decode
 _FALSE = Raw(b"false")
+_NUMBERS = re.compile(r"\[\d+\]")
 
 
 def shape_of(struct: type[Struct]) -> Shape:
@@ -47,6 +51,53 @@ def read_known(decode: Callable[[Raw], _T], value: Raw, shape: Shape, dropped: D
     except msgspec.ValidationError:
         # Either a field is wrong, which is found again below, or one is unknown.
         return read(decode, read(lambda raw: _without(raw, shape, dropped, path), value))
+
+
+class _Typed(Struct, gc=False):
+    type: Raw = Raw(b"null")
+
+
+_kind = msgspec.json.Decoder(_Typed).decode
+
+
+class Reader(Generic[_T]):
+    """`read_known` for values of one type, with what it needs made once.
+
+    Of things that say their `type`, one or a list, `kinds` are the types whose fields are read. Fields of any other are
+    not looked for: who reads it names the thing itself, or passes it on as it came.
+    """
+
+    __slots__ = ("_decode", "_kinds", "_shape")
+
+    def __init__(self, decode: Callable[[Raw], _T], struct: type[Struct], kinds: Container[str] | None = None) -> None:
+        self._decode = decode
+        self._shape = shape_of(struct)
+        self._kinds = kinds
+
+    def read(self, value: Raw, dropped: Dropped, path: str = "", name: str | None = None) -> _T:
+        """The decoded value. `path` is its place, for errors; what is not known is named below `name`, which is the
+        path without its numbers unless it is given. Raises InvalidRequest."""
+        try:
+            return self._decode(value)
+        except UNREADABLE:
+            # As above.
+            below = _NUMBERS.sub("[]", path) if name is None else name
+            try:
+                kept = read(lambda raw: self._known(raw, dropped, below), value)
+                return read(self._decode, kept)
+            except InvalidRequest as error:
+                raise under(path, error) from error
+
+    def _known(self, value: Raw, dropped: Dropped, path: str) -> Raw:
+        if self._kinds is None:
+            return _without(value, self._shape, dropped, path)
+        if first(value) == BRACKET:
+            return Raw(_encode([self._known(item, dropped, f"{path}[]") for item in _items(value)]))
+        if first(value) != BRACE:
+            return value
+        kind = _kind(value).type
+        known = first(kind) == QUOTE and _str(kind) in self._kinds
+        return _without(value, self._shape, dropped if known else Dropped(found={}), path)
 
 
 def _without(value: Raw, shape: Shape, dropped: Dropped, path: str) -> Raw:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
@@ -19,6 +19,7 @@ _T = TypeVar("_T")
 _SAFE = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 _MOST_NAMES = 32
 _NONE = Raw(b"[]")
+_FALSE = Raw(b"false")
 
 
 def read(decode: Callable[[Raw], _T], value: Raw, path: str = "") -> _T:
@@ -112,6 +113,14 @@ class Dropped(Struct, gc=False):
         """Names are partly the client's words and end in a header: what is unfit for one is replaced."""
         if name not in self.found and len(self.found) < _MOST_NAMES:
             self.found[_SAFE.sub("_", name[:80])] = None
+
+    def strangers(self, fields: Mapping[str, Raw], known: Set[str], path: str) -> None:
+        """Adds the fields of an object that nobody knows, unless they are null or false."""
+        if fields.keys() <= known:
+            return
+        for name, value in fields.items():
+            if name not in known and first(value) != NULL and value != _FALSE:
+                self.add(f"{path}.{name}")
 
     def phase(self, value: Raw, name: str) -> None:
         """Adds OpenAI's word for whether its model comments or answers, unless it says what its absence says."""

@@ -18,13 +18,13 @@ from adapters.anthropic.wire import Part
 from adapters.chat.request import data_url
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
-from adapters.reading import Dropped, read
+from adapters.known import Reader
+from adapters.reading import Dropped
 
 Block: TypeAlias = Raw | dict[str, Any]
 Make: TypeAlias = Callable[[Part, Raw, str, Dropped], Block | None]
 """Makes a block of one part; the path is for errors. None: nothing comes of it."""
 
-_decode_parts = msgspec.json.Decoder(list[Part]).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -34,12 +34,19 @@ _MEDIA = {"image/jpg": "image/jpeg"}
 """Names that clients use and Anthropic refuses."""
 
 
-def blocks(raw: Raw, path: str, dropped: Dropped, table: Mapping[str, Make] | None = None) -> list[Block]:
+def blocks(
+    raw: Raw,
+    path: str,
+    dropped: Dropped,
+    table: Mapping[str, Make] | None = None,
+    reader: Reader[list[Part]] | None = None,
+) -> list[Block]:
     """The blocks for a JSON array of content parts. Empty texts, which Anthropic refuses, are left out. `table` holds
-    the types of parts that a cloud's own dialect around these blocks reads differently."""
+    the types of parts that a cloud's own dialect around these blocks reads differently, `reader` is its own."""
     table = PARTS if table is None else table
+    reader = READER if reader is None else reader
     made: list[Block] = []
-    for index, (part, each) in enumerate(zip(read(_decode_parts, raw, path), _decode_raws(raw), strict=True)):
+    for index, (part, each) in enumerate(zip(reader.read(raw, dropped, path), _decode_raws(raw), strict=True)):
         make = table.get(part.type)
         if part.prompt_cache_breakpoint != NULL:
             each = _marked(part, each, dropped)
@@ -168,6 +175,8 @@ PARTS: dict[str, Make] = {
     "gemini_part": _foreign,
     "openai_item": _foreign,
 }
+READER = Reader(msgspec.json.Decoder(list[Part]).decode, Part, ("refusal", "image_url", "file", "input_audio"))
+"""Of parts that cross whole, Anthropic says itself what it does not know."""
 
 
 def _inline(data: str, media: str | None, path: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from msgspec import Raw
 from adapters.anthropic.wire import Function
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
+from adapters.known import Reader
 from adapters.reading import Dropped, read
 from adapters.values import BRACE, first
 
@@ -18,11 +19,12 @@ Tool: TypeAlias = dict[str, Any] | Raw
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_str = msgspec.json.Decoder(str).decode
-_decode_function = msgspec.json.Decoder(Function).decode
+_FUNCTION = Reader(msgspec.json.Decoder(Function).decode, Function)
 _decode_choice = msgspec.json.Decoder(str | dict[str, Raw]).decode
 
 _EXTRAS = ("cache_control", "defer_loading", "allowed_callers", "input_examples")
 """Anthropic's own fields of a tool; clients put them beside `function` or in it."""
+_TOOL = frozenset(("type", "function", *_EXTRAS))
 
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 _EMPTY = Raw(b"{}")
@@ -54,6 +56,7 @@ def name_of(tool: Tool) -> str | None:
 def _tool(raw: Raw, path: str, strict: bool, dropped: Dropped) -> Tool:
     tool = read(_decode_object, raw, path)
     if "function" in tool:
+        dropped.strangers(tool, _TOOL, "tools[]")
         return _function(tool["function"], tool, f"{path}.function", strict, dropped)
     if "type" not in tool:
         if "input_schema" in tool:
@@ -80,7 +83,7 @@ def _tool(raw: Raw, path: str, strict: bool, dropped: Dropped) -> Tool:
 
 
 def _function(raw: Raw, beside: dict[str, Raw], path: str, strict: bool, dropped: Dropped) -> Tool:
-    function = read(_decode_function, raw, path)
+    function = _FUNCTION.read(raw, dropped, path)
     tool: dict[str, Any] = {"name": function.name}
     if function.description:
         tool["description"] = function.description

@@ -22,10 +22,8 @@ JSON_TOOL = "respond_with_json"
 # What the client sends.
 
 
-class ToolCall(Struct, gc=False):
-    id: str
+class ToolCall(chat.ToolCall, kw_only=True, gc=False):
     function: FunctionCall
-    cache_control: Raw = NULL
 
 
 class Message(chat.Message):
@@ -36,13 +34,14 @@ class Message(chat.Message):
     refusal: str | None = None
 
 
-class ImageUrl(Struct, gc=False):
+class ImageUrl(Struct, forbid_unknown_fields=True, gc=False):
     url: str
     detail: str | None = None
 
 
-class Part(Struct, gc=False):
-    """Any content part: the union of the fields that some type of part has."""
+class Part(Struct, forbid_unknown_fields=True, gc=False):
+    """Any content part: the union of the fields that some type of part has. Those of parts that cross whole are here so
+    that nobody need look for them."""
 
     type: str
     text: str | None = None
@@ -52,9 +51,14 @@ class Part(Struct, gc=False):
     cache_control: Raw = NULL
     phase: Raw = NULL
     prompt_cache_breakpoint: Raw = NULL
+    input_audio: Raw = NULL
+    thinking: Raw = NULL
+    signature: Raw = NULL
+    data: Raw = NULL
+    citations: Raw = NULL
 
 
-class Function(Struct):
+class Function(Struct, forbid_unknown_fields=True):
     name: str
     description: str | None = None
     parameters: Raw = NULL

@@ -19,6 +19,7 @@ from adapters.bedrock.models import Family
 from adapters.bedrock.wire import closed
 from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
+from adapters.known import Reader
 from adapters.reading import Dropped, read
 from adapters.values import QUOTE, first
 
@@ -51,7 +52,7 @@ _FILENAME = "messages[].content[].file.filename"
 _S3 = "s3://"
 
 
-class _Source(msgspec.Struct, gc=False):
+class _Source(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     type: str = ""
     media_type: str = ""
     data: str = ""
@@ -59,7 +60,7 @@ class _Source(msgspec.Struct, gc=False):
     uri: str = ""
 
 
-class _Block(msgspec.Struct, gc=False):
+class _Block(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """Any of Anthropic's blocks: the union of the fields that some type of block has."""
 
     type: str
@@ -79,12 +80,17 @@ class _Block(msgspec.Struct, gc=False):
     citations: Raw = NULL
 
 
+class _Marked(msgspec.Struct, gc=False):
+    cache_control: Raw = NULL
+
+
 class _Mark(msgspec.Struct, gc=False):
     ttl: str | None = None
 
 
 _encode = msgspec.json.Encoder().encode
 _decode_mark = msgspec.json.Decoder(_Mark).decode
+_decode_marked = msgspec.json.Decoder(_Marked).decode
 _decode_block = msgspec.json.Decoder(_Block).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 
@@ -117,7 +123,8 @@ class Blocks:
             content = _decode_raws(content)
         made: list[dict[str, Any]] = []
         for index, each in enumerate(content):
-            block = read(_decode_block, each if isinstance(each, Raw) else Raw(_encode(each)), f"{path}[{index}]")
+            given = each if isinstance(each, Raw) else Raw(_encode(each))
+            block = _BLOCK.read(given, self.dropped, f"{path}[{index}]")
             make = _BLOCKS.get(block.type)
             if make is None:
                 self.dropped.add(f"messages[].content[].{block.type[:40]}")
@@ -191,7 +198,7 @@ class Blocks:
 
 def _mark_in(content: Raw) -> Raw:
     """The last mark of caching in the blocks of a result."""
-    marks = [block.cache_control for block in map(_decode_block, _decode_raws(content))]
+    marks = [block.cache_control for block in map(_decode_marked, _decode_raws(content))]
     return next(mark for mark in reversed(marks) if mark != NULL)
 
 
@@ -205,6 +212,7 @@ _BLOCKS: dict[str, Callable[[Blocks, _Block, str], dict[str, Any]]] = {
     "thinking": Blocks._thinking,
     "redacted_thinking": Blocks._redacted,
 }
+_BLOCK = Reader(_decode_block, _Block, _BLOCKS)
 
 
 def _kind(source: _Source, kind: str) -> tuple[str, str]:
@@ -268,20 +276,16 @@ def _file(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block | No
     return parts.PARTS["file"](part, raw, path, dropped)
 
 
-class _Audio(msgspec.Struct, gc=False):
+class _Audio(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     data: str
     format: str = "wav"
 
 
-class _AudioPart(msgspec.Struct, gc=False):
-    input_audio: _Audio
-
-
-_decode_audio = msgspec.json.Decoder(_AudioPart).decode
+_AUDIO = Reader(msgspec.json.Decoder(_Audio).decode, _Audio)
 
 
 def _audio(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block:
-    audio = read(_decode_audio, raw, path).input_audio
+    audio = _AUDIO.read(part.input_audio, dropped, f"{path}.input_audio")
     source = {"type": "base64", "media_type": f"audio/{audio.format}", "data": audio.data}
     return parts.cached({"type": "audio", "source": source}, part.cache_control)
 

@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from adapters.chat.request import effort_of, format_of
 from adapters.chat.wire import JsonSchema
-from adapters.reading import read
+from adapters.reading import Dropped, read
 
 _decode_bool = msgspec.json.Decoder(bool).decode
 
@@ -32,6 +32,7 @@ class Build(Protocol):
     """A request in the making: what the readers below fill. `json_mode` asks for any JSON, `format` for that of a
     schema."""
 
+    dropped: Dropped
     effort: str | None
     format: JsonSchema | None
     json_mode: bool
@@ -58,7 +59,7 @@ def parallel(build: Build, name: str, raw: Raw) -> None:
 
 def response_format(build: Build, name: str, raw: Raw) -> None:
     """`response_format`."""
-    build.json_mode, build.format = format_of(raw, name)
+    build.json_mode, build.format = format_of(raw, name, build.dropped)
 
 
 def effort(known: Iterable[str]) -> Callable[[Build, str, Raw], None]:

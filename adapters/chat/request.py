@@ -15,7 +15,8 @@ from msgspec import Raw
 from adapters import peek
 from adapters.chat.wire import EMPTY_OBJECT, NULL, JsonSchema, ResponseFormat
 from adapters.errors import InvalidRequest
-from adapters.reading import Dropped, read
+from adapters.known import Reader
+from adapters.reading import Dropped, read, under
 from adapters.values import BRACE, UNREADABLE, first
 
 _T = TypeVar("_T")
@@ -24,7 +25,18 @@ _encode = msgspec.json.Encoder().encode
 _decode_stop = msgspec.json.Decoder(str | list[str]).decode
 _decode_str = msgspec.json.Decoder(str).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_format = msgspec.json.Decoder(ResponseFormat).decode
+
+
+class _Schema(JsonSchema, forbid_unknown_fields=True, gc=False):
+    """The same, where what is not known is named."""
+
+
+class _Format(ResponseFormat, forbid_unknown_fields=True, gc=False):
+    json_schema: _Schema | None = None
+
+
+_NAME = "response_format"
+_FORMAT = Reader(msgspec.json.Decoder(_Format).decode, _Format)
 
 _ABSENT = (NULL, Raw(msgspec.json.encode(peek.DEFAULT)))
 
@@ -69,19 +81,30 @@ def effort_of(raw: Raw, path: str, known: Iterable[str]) -> str:
     return effort
 
 
-def format_of(raw: Raw, path: str) -> tuple[bool, JsonSchema | None]:
-    """What a `response_format` asks for: any JSON, or JSON of a schema."""
-    wanted = read(_decode_format, raw, path)
+def format_of(raw: Raw, path: str, dropped: Dropped) -> tuple[bool, JsonSchema | None]:
+    """What a `response_format` asks for: any JSON, or JSON of a schema. `path` is its own, for errors."""
+    try:
+        return _format(_FORMAT.read(raw, dropped, name=_NAME), dropped)
+    except InvalidRequest as error:
+        raise under(path, error) from error
+
+
+def _format(wanted: _Format, dropped: Dropped) -> tuple[bool, JsonSchema | None]:
     if wanted.type == "text":
         return False, None
     if wanted.type not in ("json_object", "json_schema"):
-        raise InvalidRequest(f"There is no response format `{wanted.type[:40]}`.", f"{path}.type")
+        raise InvalidRequest(f"There is no response format `{wanted.type[:40]}`.", "type")
     if wanted.type == "json_schema" and wanted.json_schema is None:
-        raise InvalidRequest("The response format needs `json_schema`.", f"{path}.json_schema")
-    if wanted.type == "json_object" or wanted.json_schema is None or wanted.json_schema.schema == NULL:
+        raise InvalidRequest("The response format needs `json_schema`.", "json_schema")
+    if wanted.type == "json_object" or wanted.json_schema is None:
+        return True, None
+    if wanted.json_schema.schema == NULL:
+        if wanted.json_schema.description:
+            # Elsewhere it goes into the schema.
+            dropped.add(f"{_NAME}.json_schema.description")
         return True, None
     if first(wanted.json_schema.schema) != BRACE:
-        raise InvalidRequest("The schema must be an object.", f"{path}.json_schema.schema")
+        raise InvalidRequest("The schema must be an object.", "json_schema.schema")
     return False, wanted.json_schema
 
 
@@ -91,7 +114,7 @@ def described(wanted: JsonSchema, dropped: Dropped) -> Raw:
         return wanted.schema
     fields = _decode_object(wanted.schema)
     if "description" in fields:
-        dropped.add("response_format.json_schema.description")
+        dropped.add(f"{_NAME}.json_schema.description")
         return wanted.schema
     return Raw(_encode({**fields, "description": wanted.description}))
 

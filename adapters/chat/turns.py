@@ -15,13 +15,11 @@ from msgspec import Raw
 
 from adapters.chat.wire import NULL, Message
 from adapters.errors import InvalidRequest
-from adapters.reading import Dropped, read
-from adapters.values import UNREADABLE
+from adapters.known import Reader
+from adapters.reading import Dropped
 
 _M = TypeVar("_M", bound=Message)
 _C = TypeVar("_C", bound="Conversation")  # type: ignore[type-arg]
-
-_decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
 
 class Conversation(Generic[_M]):
@@ -51,7 +49,7 @@ class Conversation(Generic[_M]):
 class Messages(Generic[_C, _M]):
     """How a dialect reads a chat's messages."""
 
-    __slots__ = ("_cached", "_known", "_lenient", "_named", "_roles", "_strict")
+    __slots__ = ("_cached", "_named", "_read", "_roles")
 
     def __init__(
         self,
@@ -62,10 +60,8 @@ class Messages(Generic[_C, _M]):
     ) -> None:
         """`roles` are the methods that take a message of each role and its index. `named` are the roles whose `name` is
         read, `cached` says that marks of caching are; elsewhere they are dropped by name."""
-        lenient = msgspec.defstruct("Lenient", (), bases=(type,), forbid_unknown_fields=False)
-        self._strict: Callable[[Raw], list[_M]] = msgspec.json.Decoder(GenericAlias(list, type)).decode
-        self._lenient: Callable[[Raw], list[_M]] = msgspec.json.Decoder(GenericAlias(list, lenient)).decode
-        self._known = frozenset(type.__struct_fields__)
+        decode: Callable[[Raw], list[_M]] = msgspec.json.Decoder(GenericAlias(list, type)).decode
+        self._read = Reader(decode, type).read
         self._roles = roles
         self._named = named
         self._cached = cached
@@ -74,11 +70,7 @@ class Messages(Generic[_C, _M]):
         """Hands each message of a JSON array to its role's method; returns the conversation. Raises InvalidRequest with
         the path of the field at fault."""
         dropped, roles, unread = conversation.dropped, self._roles, not self._cached
-        try:
-            messages = self._strict(raw)
-        except UNREADABLE:
-            messages = self._of_strangers(raw, dropped)
-        for index, message in enumerate(messages):
+        for index, message in enumerate(self._read(raw, dropped, "messages")):
             try:
                 add = roles[message.role]
             except KeyError:
@@ -90,15 +82,6 @@ class Messages(Generic[_C, _M]):
             if unread and message.cache_control != NULL:
                 dropped.add("cache_control")
         return conversation
-
-    def _of_strangers(self, raw: Raw, dropped: Dropped) -> list[_M]:
-        """The messages, where either a field is wrong, which this reports, or one is unknown, which is named."""
-        messages = read(self._lenient, raw, "messages")
-        for fields in _decode_objects(raw):
-            for name, value in fields.items():
-                if name not in self._known and value != NULL:
-                    dropped.add(f"messages[].{name}")
-        return messages
 
 
 def no_content(message: Message, index: int) -> InvalidRequest:

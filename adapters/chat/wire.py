@@ -20,7 +20,7 @@ EMPTY_OBJECT = Raw(b"{}")
 # What the client sends.
 
 
-class FunctionCall(Struct, gc=False):
+class FunctionCall(Struct, forbid_unknown_fields=True, gc=False):
     """The function that an assistant called, and with what."""
 
     name: str
@@ -44,7 +44,16 @@ class Message(Struct, forbid_unknown_fields=True, gc=False):
     annotations: Raw = NULL
 
 
-class File(Struct, gc=False):
+class ToolCall(Struct, forbid_unknown_fields=True, gc=False):
+    """What the dialects read alike of a call. Its type is told by what it holds; `index` is a leftover of a stream."""
+
+    id: str
+    type: Raw = NULL
+    index: Raw = NULL
+    cache_control: Raw = NULL
+
+
+class File(Struct, forbid_unknown_fields=True, gc=False):
     file_url: str | None = None
     file_data: str | None = None
     file_id: str | None = None

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from adapters.errors import InvalidRequest
-from adapters.reading import Dropped, missing, read, string, under
+from adapters.known import Reader
+from adapters.reading import Dropped, missing, string, under
 from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 
 _LINE = b"\\n"
@@ -18,19 +19,21 @@ _EMPTY = Raw(b'""')
 _NO_ARGUMENTS = Raw(b'"{}"')
 
 
-class Function(Struct, gc=False):
+class Function(Struct, forbid_unknown_fields=True, gc=False):
     name: str
     arguments: Raw = ABSENT
     thought_signature: str | None = None
 
 
-class ToolCall(Struct, gc=False):
+class ToolCall(Struct, forbid_unknown_fields=True, gc=False):
     id: str
     function: Function
+    type: Raw = ABSENT
+    index: Raw = ABSENT
     cache_control: Raw = ABSENT
 
 
-class Message(Struct, gc=False):
+class Message(Struct, forbid_unknown_fields=True, gc=False):
     role: str
     content: Raw = ABSENT
     tool_calls: list[ToolCall] | None = None
@@ -42,13 +45,15 @@ class Message(Struct, gc=False):
     audio: Raw = ABSENT
     function_call: Raw = ABSENT
     cache_control: Raw = ABSENT
+    # Came with an answer and says nothing that `content` does not say.
+    annotations: Raw = ABSENT
 
 
 _BREAKPOINT = "messages[].content[].prompt_cache_breakpoint"
 _SIGNATURE = "messages[].content_blocks[].thinking.signature"
 
 
-class Part(Struct, gc=False):
+class Part(Struct, forbid_unknown_fields=True, gc=False):
     type: str
     text: Raw = ABSENT
     refusal: Raw = ABSENT
@@ -62,9 +67,8 @@ class Part(Struct, gc=False):
     prompt_cache_breakpoint: Raw = ABSENT
 
 
-_messages = msgspec.json.Decoder(list[Message]).decode
-_parts = msgspec.json.Decoder(list[Part]).decode
-_part = msgspec.json.Decoder(Part).decode
+_MESSAGES = Reader(msgspec.json.Decoder(list[Message]).decode, Message)
+_BLOCK = Reader(msgspec.json.Decoder(Part).decode, Part, ("text", "thinking"))
 
 Made = dict[str, Any]
 
@@ -73,7 +77,7 @@ def translate(value: Raw, dropped: Dropped) -> list[Made]:
     """Cohere's messages for chat's. Raises InvalidRequest with the path below `messages`."""
     made: list[Made] = []
     shown: list[Made] = []
-    for at, message in enumerate(read(_messages, value)):
+    for at, message in enumerate(_MESSAGES.read(value, dropped, name="messages")):
         add = _ROLES.get(message.role)
         if add is None:
             raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"[{at}].role")
@@ -103,7 +107,7 @@ def _content(message: Message, dropped: Dropped) -> Raw | list[Made]:
     if first(content) != BRACKET:
         raise InvalidRequest("Expected a string or a list of content parts.", "content")
     made = []
-    for at, part in enumerate(read(_parts, content)):
+    for at, part in enumerate(_CONTENT.read(content, dropped, name="messages[].content")):
         make = _PARTS.get(part.type)
         if make is None:
             raise InvalidRequest(f"Cohere's models take no `{part.type[:40]}` parts.", f"content[{at}].type")
@@ -150,6 +154,9 @@ _PARTS: Mapping[str, Callable[[Part], Made]] = {
 }
 
 
+_CONTENT = Reader(msgspec.json.Decoder(list[Part]).decode, Part, _PARTS)
+
+
 def _plain(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
     role = "system" if message.role == "developer" else message.role
     return {"role": role, "content": _content(message, dropped)}
@@ -194,7 +201,7 @@ def _assistant(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
 def _thoughts(message: Message, dropped: Dropped) -> list[Made]:
     found = []
     for raw in message.content_blocks or ():
-        block = read(_part, raw)
+        block = _BLOCK.read(raw, dropped, name="messages[].content_blocks[]")
         if first(block.cache_control) != NULL:
             dropped.add("cache_control")
         if block.type == "thinking" and first(block.thinking) == QUOTE:

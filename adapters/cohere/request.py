@@ -9,8 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.chat.fields import SUMMARY
-from adapters.chat.request import described
-from adapters.chat.wire import JsonSchema
+from adapters.chat.request import described, format_of
 from adapters.cohere.messages import translate as messages_of
 from adapters.effort import beside, implied
 from adapters.errors import InvalidRequest
@@ -26,10 +25,11 @@ _bool = msgspec.json.Decoder(bool).decode
 _stop = msgspec.json.Decoder(str | list[str]).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
-_json_schema = msgspec.json.Decoder(JsonSchema).decode
 
 _BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 """Thinking tokens for each `reasoning_effort`: Cohere takes a budget and no word."""
+_TOOL = frozenset(("type", "function", "cache_control"))
+_FUNCTION = frozenset(("name", "description", "parameters", "strict"))
 _TIED = "max"
 """The effort that gets no other budget than the one below it."""
 
@@ -144,6 +144,8 @@ def _function(request: _Request, tool: Mapping[str, Raw]) -> dict[str, Any] | No
         request.out["strict_tools"] = True
     if first(tool.get("cache_control", ABSENT)) != NULL:
         request.dropped.add("cache_control")
+    request.dropped.strangers(tool, _TOOL, "tools[]")
+    request.dropped.strangers(function, _FUNCTION, "tools[].function")
     return {
         name: function[name]
         for name in ("name", "description", "parameters")
@@ -181,11 +183,12 @@ def _response_format(request: _Request, value: Raw) -> None:
         return
     if kind != "json_schema":
         raise InvalidRequest(f"There is no response format `{(kind or '')[:40]}`.", "type")
-    wanted = member(_json_schema, fields, "json_schema")
     made: dict[str, Any] = {"type": "json_object"}
-    if wanted is not None and first(wanted.schema) == BRACE:
-        # Cohere holds the model to it, `strict` or not.
-        made["json_schema"] = described(wanted, request.dropped)
+    if first(fields.get("json_schema", ABSENT)) == BRACE:
+        _, wanted = format_of(value, "", request.dropped)
+        if wanted is not None:
+            # Cohere holds the model to it, `strict` or not.
+            made["json_schema"] = described(wanted, request.dropped)
     request.out["response_format"] = made
 
 

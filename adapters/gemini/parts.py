@@ -15,12 +15,11 @@ from adapters.chat.request import data_url
 from adapters.chat.wire import EMPTY_STRING
 from adapters.errors import InvalidRequest
 from adapters.gemini.wire import SIGNED, Part, Url
-from adapters.reading import Dropped, read
+from adapters.known import Reader
+from adapters.reading import Dropped
 from adapters.values import NULL, QUOTE, first
 
 Made: TypeAlias = dict[str, Any] | Raw
-
-_decode_parts = msgspec.json.Decoder(list[Part]).decode
 
 _MEDIA = {"image/jpg": "image/jpeg", "audio/mp3": "audio/mpeg"}
 _SOUNDS = {"mp3": "audio/mp3", "wav": "audio/wav", "pcm16": "audio/pcm"}
@@ -51,7 +50,7 @@ class Parts:
 
     def add_all(self, raw: Raw, path: str) -> None:
         """Adds a JSON array of content parts or blocks. Raises InvalidRequest with the path of what is wrong."""
-        for index, part in enumerate(read(_decode_parts, raw, path)):
+        for index, part in enumerate(_READER.read(raw, self.dropped, path)):
             make = _PARTS.get(part.type)
             if make is None and path.endswith(".content_blocks"):
                 # What another maker's model did, such as tools that ran there.
@@ -185,3 +184,6 @@ _PARTS: dict[str, Callable[[Parts, Part, str], None]] = {
     "openai_item": Parts._foreign,
     "gemini_part": Parts._own,
 }
+_READER = Reader(
+    msgspec.json.Decoder(list[Part]).decode, Part, {kind for kind, make in _PARTS.items() if make is not Parts._foreign}
+)

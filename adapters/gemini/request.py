@@ -23,6 +23,7 @@ from adapters.gemini.schema import normalized
 from adapters.gemini.tools import Choice, Tools
 from adapters.gemini.turns import MESSAGES, Conversation
 from adapters.gemini.wire import AudioWish, ImageConfig, Thinking
+from adapters.known import Reader
 from adapters.peek import text_fields
 from adapters.reading import Dropped, read
 from adapters.types import Call, Outbound
@@ -36,8 +37,8 @@ _decode_bool = msgspec.json.Decoder(bool).decode
 _decode_strings = msgspec.json.Decoder(list[str]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_thinking = msgspec.json.Decoder(Thinking).decode
-_decode_image_config = msgspec.json.Decoder(ImageConfig).decode
-_decode_audio = msgspec.json.Decoder(AudioWish).decode
+_IMAGE_CONFIG = Reader(msgspec.json.Decoder(ImageConfig).decode, ImageConfig)
+_AUDIO = Reader(msgspec.json.Decoder(AudioWish).decode, AudioWish)
 
 
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
@@ -275,13 +276,13 @@ def _modalities(build: Build, name: str, raw: Raw) -> None:
 
 
 def _image_config(build: Build, name: str, raw: Raw) -> None:
-    wanted = read(_decode_image_config, raw, name)
+    wanted = _IMAGE_CONFIG.read(raw, build.dropped, name)
     made = {"aspectRatio": wanted.aspect_ratio, "imageSize": wanted.image_size}
     build.config["imageConfig"] = {name: value for name, value in made.items() if first(value) != NULL}
 
 
 def _audio(build: Build, name: str, raw: Raw) -> None:
-    wanted = read(_decode_audio, raw, name)
+    wanted = _AUDIO.read(raw, build.dropped, name)
     if wanted.voice is not None:
         voice = {"prebuiltVoiceConfig": {"voiceName": wanted.voice}}
         build.config["speechConfig"] = {"voiceConfig": voice}

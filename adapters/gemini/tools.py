@@ -11,6 +11,7 @@ from adapters.chat.wire import EMPTY_OBJECT
 from adapters.errors import InvalidRequest
 from adapters.gemini.schema import normalized
 from adapters.gemini.wire import Function
+from adapters.known import Reader
 from adapters.reading import Dropped, read
 from adapters.values import ABSENT, BRACE, NULL, first
 
@@ -18,10 +19,11 @@ _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _decode_str = msgspec.json.Decoder(str).decode
-_decode_function = msgspec.json.Decoder(Function).decode
+_FUNCTION = Reader(msgspec.json.Decoder(Function).decode, Function)
 _decode_choice = msgspec.json.Decoder(str | dict[str, Raw]).decode
 
 _NULL = Raw(b"null")
+_TOOL = frozenset(("type", "function", "cache_control"))
 
 NATIVE: dict[str, str] = {
     "google_search": "googleSearch",
@@ -126,6 +128,7 @@ class Tools:
         if "cache_control" in tool:
             self.dropped.add("cache_control")
         if "function" in tool:
+            self.dropped.strangers(tool, _TOOL, "tools[]")
             self._function(tool["function"], f"{path}.function")
             return
         if "type" not in tool:
@@ -153,7 +156,7 @@ class Tools:
             self.native.append({name: options})
 
     def _function(self, raw: Raw, path: str) -> None:
-        function = read(_decode_function, raw, path)
+        function = _FUNCTION.read(raw, self.dropped, path)
         parameters = function.parameters
         kind = first(parameters)
         if function.name in NATIVE and (kind == NULL or not _is_schema(parameters)):

@@ -26,21 +26,19 @@ UNSIGNED = "skip_thought_signature_validator"
 # What the client sends.
 
 
-class GoogleExtra(Struct, gc=False):
+class GoogleExtra(Struct, forbid_unknown_fields=True, gc=False):
     thought_signature: str | None = None
 
 
-class ExtraContent(Struct, gc=False):
+class ExtraContent(Struct, forbid_unknown_fields=True, gc=False):
     """Where Google's own OpenAI-compatible endpoint keeps the signature of a call."""
 
     google: GoogleExtra | None = None
 
 
-class ToolCall(Struct, gc=False):
-    id: str
+class ToolCall(chat.ToolCall, kw_only=True, gc=False):
     function: chat.FunctionCall
     extra_content: ExtraContent | None = None
-    cache_control: Raw = ABSENT
 
     @property
     def signature(self) -> str | None:
@@ -58,18 +56,18 @@ class Message(chat.Message):
     refusal: Raw = ABSENT
 
 
-class Url(Struct, gc=False):
+class Url(Struct, forbid_unknown_fields=True, gc=False):
     url: str
     detail: str | None = None
     mime_type: str | None = None
 
 
-class Audio(Struct, gc=False):
+class Audio(Struct, forbid_unknown_fields=True, gc=False):
     data: Raw
     format: str
 
 
-class Part(Struct, gc=False):
+class Part(Struct, forbid_unknown_fields=True, gc=False):
     """Any content part or block: the union of the fields that some type of it has."""
 
     type: str
@@ -88,7 +86,7 @@ class Part(Struct, gc=False):
     prompt_cache_breakpoint: Raw = ABSENT
 
 
-class Function(Struct, gc=False):
+class Function(Struct, forbid_unknown_fields=True, gc=False):
     name: str
     description: Raw = ABSENT
     parameters: Raw = ABSENT
@@ -101,12 +99,12 @@ class Thinking(Struct, gc=False):
     budget_tokens: int | None = None
 
 
-class ImageConfig(Struct, gc=False):
+class ImageConfig(Struct, forbid_unknown_fields=True, gc=False):
     aspect_ratio: Raw = ABSENT
     image_size: Raw = ABSENT
 
 
-class AudioWish(Struct, gc=False):
+class AudioWish(Struct, forbid_unknown_fields=True, gc=False):
     voice: str | None = None
     format: str | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import msgspec
@@ -85,8 +85,9 @@ def _mend(messages: list[dict[str, Any]], dropped: Dropped) -> list[dict[str, An
         for call in _calls(message):
             if call.get("cache_control") is not None:
                 dropped.add("cache_control")
-            if isinstance(call.get("function"), dict) and call["function"].get("thought_signature"):
-                dropped.add("messages[].tool_calls[].function.thought_signature")
+            _strangers(call, _CALL, "messages[].tool_calls[]", dropped)
+            if isinstance(call.get("function"), dict):
+                _strangers(call["function"], _FUNCTION, "messages[].tool_calls[].function", dropped)
         for name, value in message.items():
             keep = _KEPT.get(name)
             if keep is not None and value is not None:
@@ -102,6 +103,21 @@ def _calls(message: dict[str, Any]) -> list[dict[str, Any]]:
     return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
+def _strangers(fields: dict[str, Any], known: Container[str], path: str, dropped: Dropped) -> None:
+    """Names what stays behind of an object of which only what is known goes on."""
+    for name, value in fields.items():
+        if name not in known and value is not None and value is not False:
+            dropped.add(f"{path}.{name}")
+
+
+_CALL = frozenset(("id", "type", "function", "index", "cache_control"))
+_FUNCTION = frozenset(("name", "arguments"))
+_SOUND = frozenset(("data", "format"))
+_FILE = frozenset(("file_url", "file_data", "filename", "mime_type"))
+_BLOCKS = {
+    "thinking": frozenset(("type", "thinking", "signature", "cache_control")),
+    "text": frozenset(("type", "text", "phase", "citations", "cache_control")),
+}
 _MARKS = ("cache_control", "prompt_cache_breakpoint")
 _ERROR = {"type": "text", "text": "Error:"}
 
@@ -113,6 +129,8 @@ def _thoughts(blocks: Any, dropped: Dropped) -> list[dict[str, Any]]:
         kind = block.get("type") if isinstance(block, dict) else None
         if kind is not None and block.get("cache_control") is not None:
             dropped.add("cache_control")
+        if kind in _BLOCKS:
+            _strangers(block, _BLOCKS[kind], "messages[].content_blocks[]", dropped)
         if kind == "thinking":
             words = [{"type": "text", "text": str(block.get("thinking", ""))}]
             if words[0]["text"]:
@@ -140,10 +158,14 @@ def _part(part: Any, path: str, dropped: Dropped) -> Any:
         dropped.add("messages[].content[].prompt_cache_breakpoint")
     part = {name: value for name, value in part.items() if name not in _MARKS}
     if kind == "input_audio" and isinstance(part.get("input_audio"), dict):
+        _strangers(part, ("type", kind), "messages[].content[]", dropped)
+        _strangers(part[kind], _SOUND, f"messages[].content[].{kind}", dropped)
         return {"type": "input_audio", "input_audio": part["input_audio"].get("data")}
     if kind != "file" or not isinstance(part.get("file"), dict):
         return part
     file = part["file"]
+    _strangers(part, ("type", kind), "messages[].content[]", dropped)
+    _strangers(file, _FILE, f"messages[].content[].{kind}", dropped)
     url = file.get("file_url") or file.get("file_data")
     if not isinstance(url, str):
         raise InvalidRequest("A file part needs `file_data` or `file_url`.", f"{path}.file")

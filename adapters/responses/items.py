@@ -16,8 +16,9 @@ from adapters.chat import turns
 from adapters.chat.turns import Messages, no_content
 from adapters.chat.wire import EMPTY_STRING, NULL, FunctionCall
 from adapters.errors import InvalidRequest
+from adapters.known import Reader
 from adapters.packing import OPENAI_ITEM
-from adapters.reading import Dropped, read
+from adapters.reading import Dropped
 from adapters.responses.wire import (
     File,
     ImageUrl,
@@ -32,8 +33,7 @@ Item = dict[str, Any]
 Placed = tuple[int | None, Item | Raw]
 """An item of an assistant's turn, and how many of the turn's calls come before it (None: nobody says)."""
 
-_decode_parts = msgspec.json.Decoder(list[Part]).decode
-_decode_image = msgspec.json.Decoder(ImageUrl).decode
+_IMAGE = Reader(msgspec.json.Decoder(ImageUrl).decode, ImageUrl)
 
 _ERROR = Raw(b'"Error:"')
 _LINE = b"\\n"
@@ -70,7 +70,7 @@ class Conversation(turns.Conversation[Message]):
 
     def _parts(self, content: Raw, path: str) -> list[Item]:
         made = []
-        for number, part in enumerate(read(_decode_parts, content, path)):
+        for number, part in enumerate(_READER.read(content, self.dropped, path)):
             at = f"{path}[{number}]"
             make = _PARTS.get(part.type)
             if make is None:
@@ -113,7 +113,7 @@ class Conversation(turns.Conversation[Message]):
             self._say(message.refusal)
 
     def _tell_blocks(self, raw: Raw, path: str) -> None:
-        for number, block in enumerate(read(_decode_parts, raw, path)):
+        for number, block in enumerate(_READER.read(raw, self.dropped, path)):
             tell = _BLOCKS.get(block.type)
             if tell is None:
                 self.dropped.add(f"messages[].content_blocks[].{block.type[:40]}")
@@ -247,7 +247,7 @@ def _input_image(part: Part, path: str, dropped: Dropped) -> Item:
     given = part.image_url
     if given == NULL:
         raise InvalidRequest("An image_url part needs `image_url`.", f"{path}.image_url")
-    image = ImageUrl(given) if first(given) == QUOTE else read(_decode_image, given, f"{path}.image_url")
+    image = ImageUrl(given) if first(given) == QUOTE else _IMAGE.read(given, dropped, f"{path}.image_url")
     if first(image.url) != QUOTE:
         raise InvalidRequest("Expected `str`.", f"{path}.image_url.url")
     if memoryview(image.url)[: len(_PDF)] == _PDF:
@@ -291,3 +291,5 @@ _PARTS: Mapping[str, Callable[[Part, str, Dropped], Item]] = {
     "file": _input_file,
     "input_audio": _audio,
 }
+
+_READER = Reader(msgspec.json.Decoder(list[Part]).decode, Part, {*_PARTS, *_BLOCKS})

@@ -181,12 +181,16 @@ def _web_search(build: _Build, name: str, raw: Raw) -> None:
 
 
 def _response_format(build: _Build, name: str, raw: Raw) -> None:
-    any_json, schema = format_of(raw, name)
+    any_json, wanted = format_of(raw, name, build.dropped)
     if any_json:
         build.text["format"] = {"type": "json_object"}
-    elif schema is not None:
-        given = read(_decode_object, read(_decode_object, raw, name)["json_schema"], f"{name}.json_schema")
-        build.text["format"] = {"type": "json_schema", "name": _SCHEMA_NAME, **given}
+    elif wanted is not None:
+        made: dict[str, Any] = {"type": "json_schema", "name": wanted.name or _SCHEMA_NAME, "schema": wanted.schema}
+        if wanted.description is not None:
+            made["description"] = wanted.description
+        if wanted.strict is not None:
+            made["strict"] = wanted.strict
+        build.text["format"] = made
 
 
 def _verbosity(build: _Build, name: str, raw: Raw) -> None:

@@ -33,6 +33,11 @@ _NATIVE = frozenset(
 )  # fmt: skip
 """Tools that OpenAI runs, or whose calls only its models make."""
 
+_TOOL = frozenset(("type", "function", "custom"))
+_FUNCTION = frozenset(("name", "description", "parameters", "strict"))
+_CUSTOM = frozenset(("name", "description", "format"))
+"""The fields that are read of a tool, and of what is in it."""
+
 
 class Tools:
     """The tools of a request in the making."""
@@ -77,8 +82,10 @@ class Tools:
         if kind == "function":
             if "function" not in tool:
                 raise InvalidRequest("A function tool needs `function`.", f"{path}.function")
+            self.dropped.strangers(tool, _TOOL, "tools[]")
             self._function(read(_decode_object, tool["function"], f"{path}.function"), f"{path}.function")
         elif kind == "custom" and "custom" in tool:
+            self.dropped.strangers(tool, _TOOL, "tools[]")
             self._custom(read(_decode_object, tool["custom"], f"{path}.custom"), f"{path}.custom")
         elif kind.partition("_20")[0] in SEARCHES and "name" in tool:
             self._foreign_search(tool)
@@ -106,6 +113,7 @@ class Tools:
         made: dict[str, Any] = {"type": "function", "name": _name(function, path)}
         if function.pop("cache_control", NULL) != NULL:
             self.dropped.add("cache_control")
+        self.dropped.strangers(function, _FUNCTION, "tools[].function")
         if function.get("description", NULL) != NULL:
             made["description"] = function["description"]
         parameters = function.get("parameters", NULL)
@@ -120,6 +128,7 @@ class Tools:
 
     def _custom(self, custom: dict[str, Raw], path: str) -> None:
         made: dict[str, Any] = {"type": "custom", "name": _name(custom, path)}
+        self.dropped.strangers(custom, _CUSTOM, "tools[].custom")
         if custom.get("description", NULL) != NULL:
             made["description"] = custom["description"]
         form = custom.get("format", NULL)

@@ -19,16 +19,14 @@ from adapters.values import ABSENT
 # What the client sends.
 
 
-class CustomCall(Struct, gc=False):
+class CustomCall(Struct, forbid_unknown_fields=True, gc=False):
     name: str
     input: str = ""
 
 
-class ToolCall(Struct, gc=False):
-    id: str
+class ToolCall(chat.ToolCall, gc=False):
     function: FunctionCall | None = None
     custom: CustomCall | None = None
-    cache_control: Raw = NULL
 
 
 class Message(chat.Message):
@@ -39,12 +37,12 @@ class Message(chat.Message):
     refusal: Raw = NULL
 
 
-class ImageUrl(Struct, gc=False):
+class ImageUrl(Struct, forbid_unknown_fields=True, gc=False):
     url: Raw
     detail: Raw = NULL
 
 
-class File(Struct, gc=False):
+class File(Struct, forbid_unknown_fields=True, gc=False):
     file_url: Raw = NULL
     file_data: str | None = None
     file_id: Raw = NULL
@@ -52,7 +50,7 @@ class File(Struct, gc=False):
     mime_type: str | None = None
 
 
-class Part(Struct, gc=False):
+class Part(Struct, forbid_unknown_fields=True, gc=False):
     """Any content part or block: the union of the fields that some type of it has."""
 
     type: str

@@ -1,0 +1,176 @@
+"""A field that no codec knows is named wherever it stands: in messages, calls, parts, blocks, tools and formats.
+
+What the official SDKs can send is walked elsewhere; this is for everything else that clients put into requests.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from adapters.errors import InvalidRequest
+from adapters.registry import codec
+from adapters.types import Call, Dialect, Outbound
+from tests.adapters.test_sdk_fields import UPSTREAMS
+
+PNG, PDF = "iVBORw0KGgo=", "JVBERi0="
+IMAGE = {"url": f"data:image/png;base64,{PNG}"}
+FILE = {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}
+SCHEMA = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"], "additionalProperties": False}
+ASKED = {"role": "user", "content": "hi"}
+CHAT_CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+REQUESTS: dict[str, tuple[Dialect, dict[str, Any]]] = {
+    "chat": (
+        Dialect.OPENAI_CHAT,
+        {
+            "messages": [
+                {"role": "system", "content": [{"type": "text", "text": "s"}]},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "hi"},
+                        {"type": "image_url", "image_url": IMAGE},
+                        {"type": "file", "file": FILE},
+                    ],
+                },
+                {"role": "assistant", "content": "ok", "refusal": None, "tool_calls": [CHAT_CALL]},
+                {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "r"}]},
+                {"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]},
+                ASKED,
+                {
+                    "role": "assistant",
+                    "content": "ok",
+                    "content_blocks": [
+                        {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+                        {"type": "text", "text": "ok"},
+                    ],
+                },
+                ASKED,
+            ],
+            "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}],
+            "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}},
+        },
+    ),
+    "chat with sound": (
+        Dialect.OPENAI_CHAT,
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}]}
+            ]
+        },
+    ),
+    "chat in its first form": (
+        Dialect.OPENAI_CHAT,
+        {
+            "messages": [
+                ASKED,
+                {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}},
+                {"role": "function", "name": "f", "content": "r"},
+            ],
+            "functions": [{"name": "f", "parameters": SCHEMA}],
+        },
+    ),
+}  # fmt: skip
+OPAQUE = frozenset(("schema", "parameters", "input_schema", "responseSchema", "args", "input", "response"))
+"""Fields whose objects cross whole."""
+LABELS = frozenset(("annotations", "citations", "cache_control"))
+"""Fields that no model is shown, and those that are named themselves where somebody knows more of them."""
+STRANGER = "Mark99999"
+
+
+def objects(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(node, dict):
+        if path:
+            yield path
+        for name, value in node.items():
+            if not (name in OPAQUE and isinstance(value, dict)) and name not in LABELS:
+                yield from objects(value, (*path, name))
+    elif isinstance(node, list):
+        for at, value in enumerate(node):
+            yield from objects(value, (*path, at))
+
+
+def fit(client: Dialect, upstream: Dialect, body: dict[str, Any]) -> dict[str, Any]:
+    """The request without what the upstream refuses aloud."""
+    if upstream is not Dialect.COHERE_CHAT:
+        return body
+    body = copy.deepcopy(body)
+    for message in body.get("messages") or body.get("input") or ():
+        if isinstance(message.get("content"), list):
+            documents = ("file", "document", "input_file")
+            message["content"] = [part for part in message["content"] if part["type"] not in documents]
+    return body
+
+
+def sent(client: Dialect, upstream: Dialect, model: str, body: dict[str, Any]) -> Outbound | None:
+    text = msgspec.json.encode({"model": model, **body})
+    try:
+        return codec(client, upstream).request(Call(client, model, False, text, "id", 0, strict=False))
+    except InvalidRequest:
+        return None
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_field_that_nobody_knows_is_named_wherever_it_stands(name: str) -> None:
+    client, whole = REQUESTS[name]
+    lost: dict[str, list[str]] = {}
+    reached = 0
+    for upstream, model in UPSTREAMS:
+        body = fit(client, upstream, whole)
+        usual = sent(client, upstream, model, body)
+        if upstream is client or usual is None:
+            continue
+        reached += 1
+        for path in objects({name: value for name, value in body.items() if name not in usual.dropped}):
+            more = copy.deepcopy(body)
+            place = more
+            for step in path:
+                place = place[step]
+            place["unheard_of"] = STRANGER
+            out = sent(client, upstream, model, more)
+            assert out is not None, path
+            if STRANGER.encode() not in out.body and not set(out.dropped) - set(usual.dropped):
+                lost.setdefault(".".join(map(str, path)), []).append(model)
+    assert lost == {}
+    assert reached > 1
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        (
+            {**CHAT_CALL, "extra_content": {"google": {"thought_signature": "c2ln"}}},
+            "messages[].tool_calls[].extra_content",
+        ),
+        (
+            {**CHAT_CALL, "function": {**CHAT_CALL["function"], "thought_signature": "c2ln"}},  # type: ignore[dict-item]
+            "messages[].tool_calls[].function.thought_signature",
+        ),
+        ({**CHAT_CALL, "index": 0, "extra_content": None}, None),
+    ],
+)
+def test_a_signature_that_only_gemini_can_check_is_named_elsewhere(message: dict[str, Any], named: str | None) -> None:
+    body = {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [message]}]}
+    for upstream, model in UPSTREAMS:
+        if upstream is Dialect.OPENAI_CHAT:
+            continue
+        out = sent(Dialect.OPENAI_CHAT, upstream, model, body)
+        assert out is not None
+        if upstream is Dialect.GEMINI_GENERATE:
+            assert out.dropped == ()
+            assert (b"c2ln" in out.body) == (named is not None)
+        else:
+            assert out.dropped == ((named,) if named else ())
+
+
+def test_what_describes_any_json_at_all_is_named() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "description": "a list of ports"}}
+    for upstream, model in UPSTREAMS:
+        if upstream not in (Dialect.OPENAI_CHAT, Dialect.MISTRAL_CHAT):
+            out = sent(Dialect.OPENAI_CHAT, upstream, model, {"messages": [ASKED], "response_format": wanted})
+            assert out is not None
+            assert "response_format.json_schema.description" in out.dropped
