@@ -119,7 +119,7 @@ def test_a_field_that_nobody_knows_is_named_wherever_it_stands(name: str) -> Non
     client, whole = REQUESTS[name]
     lost: dict[str, list[str]] = {}
     reached = 0
-    for upstream, model in UPSTREAMS:
+    for upstream, model in UPSTREAMS.values():
         body = fit(client, upstream, whole)
         usual = sent(client, upstream, model, body)
         if upstream is client or usual is None:
@@ -155,7 +155,7 @@ def test_a_field_that_nobody_knows_is_named_wherever_it_stands(name: str) -> Non
 )
 def test_a_signature_that_only_gemini_can_check_is_named_elsewhere(message: dict[str, Any], named: str | None) -> None:
     body = {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [message]}]}
-    for upstream, model in UPSTREAMS:
+    for upstream, model in UPSTREAMS.values():
         if upstream is Dialect.OPENAI_CHAT:
             continue
         out = sent(Dialect.OPENAI_CHAT, upstream, model, body)
@@ -169,7 +169,7 @@ def test_a_signature_that_only_gemini_can_check_is_named_elsewhere(message: dict
 
 def test_what_describes_any_json_at_all_is_named() -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "a", "description": "a list of ports"}}
-    for upstream, model in UPSTREAMS:
+    for upstream, model in UPSTREAMS.values():
         if upstream not in (Dialect.OPENAI_CHAT, Dialect.MISTRAL_CHAT):
             out = sent(Dialect.OPENAI_CHAT, upstream, model, {"messages": [ASKED], "response_format": wanted})
             assert out is not None
