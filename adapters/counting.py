@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
-from adapters import google_usage, pieces
+from adapters import claude_usage, google_usage, pieces
 from adapters.types import Count, CountAsFloat, Rare, TierName, Usage
 from adapters.values import UNREADABLE
 
@@ -17,19 +17,10 @@ class _Prompt(msgspec.Struct, gc=False):
     image_tokens: Count | None = None
 
 
-class _Completion(msgspec.Struct, gc=False):
+class _Completion(claude_usage.OutputDetails, gc=False):
     reasoning_tokens: Count | None = None
-    thinking_tokens: Count | None = None
     audio_tokens: Count | None = None
     image_tokens: Count | None = None
-
-
-class _Written(msgspec.Struct, gc=False):
-    ephemeral_1h_input_tokens: Count | None = None
-
-
-class _Searched(msgspec.Struct, gc=False):
-    web_search_requests: Count | None = None
 
 
 class _Served(msgspec.Struct, gc=False):
@@ -40,22 +31,15 @@ class _Served(msgspec.Struct, gc=False):
     document_search_calls: Count | None = None
 
 
-class Tokens(msgspec.Struct, gc=False):
+class Tokens(claude_usage.Tokens, gc=False):
     # Both vendors' names side by side; which are set says whose they are.
     prompt_tokens: Count | None = None
     completion_tokens: Count | None = None
     total_tokens: Count | None = None  # all that some embeddings and rankings tell
     prompt_tokens_details: _Prompt | None = None
     completion_tokens_details: _Completion | None = None
-    input_tokens: Count | None = None
-    output_tokens: Count | None = None
-    cache_read_input_tokens: Count | None = None
-    cache_creation_input_tokens: Count | None = None
-    cache_creation: _Written | None = None
     input_tokens_details: _Prompt | None = None
     output_tokens_details: _Completion | None = None
-    service_tier: TierName | None = None
-    server_tool_use: _Searched | None = None
     # OpenAI's transcriptions: their own name for the details, or no tokens at all.
     input_token_details: _Prompt | None = None
     seconds: CountAsFloat | None = None
@@ -168,21 +152,10 @@ def _served(tokens: Tokens) -> Rare | None:
 
 
 def _of_anthropic(tokens: Tokens) -> Usage:
-    read = tokens.cache_read_input_tokens or 0
-    written = tokens.cache_creation_input_tokens or 0
-    lasting, given = tokens.cache_creation, tokens.output_tokens_details
-    fresh = tokens.total_tokens if tokens.input_tokens is None and not tokens.output_tokens else tokens.input_tokens
-    searches = 0 if tokens.server_tool_use is None else tokens.server_tool_use.web_search_requests or 0
-    return Usage(
-        (fresh or 0) + read + written,
-        tokens.output_tokens or 0,
-        read,
-        written,
-        0 if given is None else given.thinking_tokens or 0,
-        cache_write_1h=0 if lasting is None else lasting.ephemeral_1h_input_tokens or 0,
-        tier=tokens.service_tier,
-        rare=Rare(searches=searches, seconds=tokens.seconds or 0.0) if searches or tokens.seconds else None,
-    )
+    if tokens.input_tokens is None and not tokens.output_tokens:
+        tokens.input_tokens = tokens.total_tokens
+    usage = claude_usage.counted(tokens)
+    return usage if not tokens.seconds else with_rare(usage, Rare(seconds=tokens.seconds))
 
 
 _NO_PROMPT = _Prompt()

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from adapters import google_usage, pieces
+from adapters import claude_usage, google_usage, pieces
 from adapters.counting import Tokens, decode_tokens, usage_from, usage_of, with_rare
 from adapters.types import Dialect, Rare, Usage
 from adapters.values import UNREADABLE
@@ -50,9 +50,16 @@ class Tap:
                 self._whole = False
             self._earlier, self._before, self._last = self._before, self._last, data
         if len(self._last) > _KEPT:
-            self._last = self._last[-_KEPT:]
+            self._last = self._end_of(self._last)
             self._earlier = self._before = b""
             self._whole = False
+
+    def _end_of(self, data: bytes) -> bytes:
+        return data[-_KEPT:]
+
+    def _counted(self, tail: bytes) -> Tokens | None:
+        """The last count in a stream's tail."""
+        return _tokens_in(tail, last=True)
 
     def tail(self) -> bytes:
         """The last kilobytes of the stream."""
@@ -61,7 +68,7 @@ class Tap:
     def usage(self) -> Usage | None:
         """What the provider said it counted, as far as it came before the end."""
         tail = self.tail()
-        last = _tokens_in(tail, last=True)
+        last = self._counted(tail)
         if self._head is None:
             if last is None:
                 return None
@@ -70,10 +77,8 @@ class Tap:
         first = _tokens_in(self._head, last=False)
         if first is None:
             return None if last is None else usage_from(last)
-        if last is not None and last.output_tokens is not None:
-            first.output_tokens = last.output_tokens
-            first.server_tool_use = last.server_tool_use or first.server_tool_use
-        return usage_from(first)
+        usage = usage_from(first)
+        return usage if last is None else claude_usage.counted(last, usage)
 
     def ended(self) -> bool:
         """Whether the dialect's own end marker was seen, or its error event: without one of them even a clean close
@@ -96,6 +101,54 @@ class Tap:
         """Whether a finish reason was seen. Some OpenAI-compatible hosts end without `[DONE]`; it is their proof of
         completeness, as far as the framing of the body agrees."""
         return self._head is None and _FINISHED.search(self.tail()) is not None
+
+
+class MessagesTap(Tap):
+    """The same for Anthropic's Messages, which tell what they searched at their end: of a stream that does not come to
+    it, searches count as they passed."""
+
+    __slots__ = ("_part", "_searched")
+
+    def __init__(self, dialect: Dialect) -> None:
+        super().__init__(dialect)
+        self._searched: Usage | None = None
+        self._part = b""  # of an event that has not come to its end
+
+    def feed(self, data: bytes) -> None:
+        """As the other's."""
+        Tap.feed(self, data)
+        if self._part:
+            data = self._part + data
+        if data.endswith(b"\n\n"):
+            self._part = b""
+        else:
+            whole = data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+            self._part = data[whole:] if len(data) - whole < _HEAD else b""  # the events that are meant are short
+            data = data[:whole]
+        if claude_usage.SERVER_TOOL in data:
+            self._searched = claude_usage.searched(self._searched, data)
+
+    def _end_of(self, data: bytes) -> bytes:
+        # The last count lists every step that a request took, which may be more than is kept else.
+        at = data.rfind(_MESSAGE_DELTA, -_LAST_EVENT)
+        return data[min(data.rfind(b"\n", 0, at) + 1, len(data) - _KEPT) :] if at >= 0 else data[-_KEPT:]
+
+    def _counted(self, tail: bytes) -> Tokens | None:
+        at = tail.rfind(_MESSAGE_DELTA)
+        if at >= 0:
+            line = tail[tail.rfind(b"\n", 0, at) + 1 : tail.find(b"\n", at)]
+            try:
+                return _decode_end(line[line.find(b"{") :]).usage
+            except UNREADABLE:
+                pass  # cut short, or another's way of writing it
+        return super()._counted(tail)
+
+    def usage(self) -> Usage | None:
+        """As the other's."""
+        usage, searched = super().usage(), self._searched
+        if searched is None or (usage is not None and usage.rare is not None and usage.rare.searches):
+            return usage
+        return with_rare(usage or Usage(), searched.rare)
 
 
 class ResponsesTap(Tap):
@@ -269,6 +322,12 @@ class Charged(Tap):
         return Usage(rare=self._asked or pieces.of_answer(self._kind, begin))
 
 
+class _MessageDelta(msgspec.Struct, gc=False):
+    usage: Tokens | None = None
+
+
+_decode_end = msgspec.json.Decoder(_MessageDelta).decode
+_MESSAGE_DELTA = b'"message_delta"'
 _DRAWN = re.compile(rb'"(?:b64_json|url)"\s*:\s*"')
 _GEMINI_FINISH = b'"finishReason"'
 _GEMINI_BLOCKED = b'"blockReason"'
@@ -282,6 +341,7 @@ def tap(dialect: Dialect) -> Tap:
 
 
 _TAPS: dict[Dialect, type[Tap]] = {
+    Dialect.ANTHROPIC_MESSAGES: MessagesTap,
     Dialect.OPENAI_RESPONSES: ResponsesTap,
     Dialect.GEMINI_GENERATE: GeminiTap,
     Dialect.GEMINI_STREAM_ARRAY: GeminiTap,

@@ -82,8 +82,8 @@ class Rare(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     the web, or units of a ranking; `sources` pages that a provider charges in their place; `maps` answers that rest on
     a map; `files` searches of stored files; `sessions` containers for code; `images` pictures that were drawn;
     `seconds` of sound that was heard, `characters` of text that was read aloud, `pages` that were read. `size` is how
-    much context a search was to bring: `low`, `medium`, `high`. `uncounted`: there is more that is charged, and nobody
-    tells how much.
+    much context a search was to bring: `low`, `medium`, `high`. `region` is where it was computed, where a provider
+    tells that and charges more for it. `uncounted`: there is more that is charged, and nobody tells how much.
     """
 
     video_input: int = 0
@@ -98,6 +98,7 @@ class Rare(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     pages: int = 0
     seconds: float = 0.0
     size: str | None = None
+    region: str | None = None
     uncounted: bool = False
 
 
@@ -106,8 +107,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
 
     So all others are parts of those two: `cached`, `cache_write`, `audio_input` and `image_input` of `input`,
     `cache_write_1h` (written to a cache that lasts an hour) of `cache_write`, the rest of `output`. `tier` is the
-    service tier that the provider names (`priority`, `flex`, `batch` …). `estimated`: nobody counted, it was guessed
-    from text. `rare` is None where there is nothing of it, as nearly always.
+    service tier that the provider names (`priority`, `flex`, `batch`, `fast` …). `estimated`: nobody counted, it was
+    guessed from text. `rare` is None where there is nothing of it, as nearly always.
     """
 
     input: int = 0

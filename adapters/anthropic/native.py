@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from adapters.anthropic.response import event_error
-from adapters.anthropic.wire import ErrorBody, MessageDelta, MessageStart, Typed, counted
+from adapters.anthropic.wire import ErrorBody, MessageDelta, MessageStart, Typed
+from adapters.claude_usage import counted, searched
 from adapters.framing.machine import Machine
 
 _decode_type = msgspec.json.Decoder(Typed).decode
@@ -31,6 +32,8 @@ class NativeStream(Machine):
         elif kind == "message_delta":
             usage = _decode_delta(event).usage
             self.usage = self.usage if usage is None else counted(usage, self.usage)
+        elif kind == "content_block_start":
+            self.usage = searched(self.usage, event)
         if b"\n" in event:
             event = msgspec.json.format(event, indent=-1)
         out.append(b"event: %b\ndata: %b\n\n" % (kind.encode().replace(b"\n", b""), event))

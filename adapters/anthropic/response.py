@@ -8,16 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.models import traits
-from adapters.anthropic.wire import (
-    ERRORS,
-    FINISH,
-    JSON_TOOL,
-    Answer,
-    Citation,
-    ErrorBody,
-    RawContent,
-    counted,
-)
+from adapters.anthropic.wire import ERRORS, FINISH, JSON_TOOL, Answer, Citation, ErrorBody, RawContent
 from adapters.chat.response import completion, message_of, wants_schema, wish_of
 from adapters.chat.wire import (
     NULL,
@@ -30,14 +21,16 @@ from adapters.chat.wire import (
     Wish,
     told,
 )
+from adapters.claude_usage import counted
 from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError, kind_of
-from adapters.types import Call, Reply
+from adapters.types import Call, Reply, Usage
 from adapters.values import UNREADABLE
 
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_raws = msgspec.json.Decoder(RawContent).decode
 _decode_error = msgspec.json.Decoder(ErrorBody).decode
 
+_NOTHING = Usage()
 _PREFIX = 120
 """Characters of an unreadable error body that are shown."""
 
@@ -69,10 +62,10 @@ def translate(call: Call, body: bytes) -> Reply:
         message, finish = _message(answer, answers_by_tool(call, wish), wish.functions != NULL, strict)
     if blocks is not None:
         message.content_blocks = [raw for raw, block in zip(blocks, said, strict=True) if block.type != "tool_use"]
-    usage = counted(answer.usage)
+    usage = None if answer.usage is None else counted(answer.usage)
     choices = (Choice(0, message, None, finish),)
-    made = completion(call, "anthropic", choices, told(usage, shows), answer.id, answer.model)
-    return Reply(made, usage if answer.usage is not None else None)
+    made = completion(call, "anthropic", choices, told(usage or _NOTHING, shows), answer.id, answer.model)
+    return Reply(made, usage)
 
 
 def _message(answer: Answer, by_tool: bool, legacy: bool, strict: bool) -> tuple[OutMessage, str]:

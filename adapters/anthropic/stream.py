@@ -29,10 +29,10 @@ from adapters.anthropic.wire import (
     MessageStart,
     RawBlockDelta,
     Typed,
-    counted,
 )
 from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice
+from adapters.claude_usage import counted, searched
 from adapters.framing.sse import Event
 from adapters.types import Call
 from adapters.values import ABSENT, on_one_line
@@ -85,6 +85,7 @@ class MessagesStream(OneChoice):
         block = _decode_block(event.content_block)
         self._opened_at = self._said
         if block.type != "tool_use":
+            self.usage = searched(self.usage, data)
             if self._blocks:
                 self._extend(event.index, _one_line(event.content_block), out)
             return

@@ -11,8 +11,8 @@ from msgspec import Raw, Struct
 
 from adapters.chat import wire as chat
 from adapters.chat.wire import NULL, File, FunctionCall
+from adapters.claude_usage import Tokens
 from adapters.errors import Kind
-from adapters.types import Count, Rare, TierName, Usage
 from adapters.values import ABSENT
 
 JSON_TOOL = "respond_with_json"
@@ -80,29 +80,6 @@ class Turn(Struct, gc=False):
 
 
 # What Anthropic answers.
-
-
-class OutputDetails(Struct, gc=False):
-    thinking_tokens: Count | None = None
-
-
-class Written(Struct, gc=False):
-    ephemeral_1h_input_tokens: Count | None = None
-
-
-class Searched(Struct, gc=False):
-    web_search_requests: Count | None = None
-
-
-class Tokens(Struct, gc=False):
-    input_tokens: Count | None = None
-    output_tokens: Count | None = None
-    cache_read_input_tokens: Count | None = None
-    cache_creation_input_tokens: Count | None = None
-    output_tokens_details: OutputDetails | None = None
-    cache_creation: Written | None = None
-    service_tier: TierName | None = None
-    server_tool_use: Searched | None = None
 
 
 class Citation(Struct, gc=False):
@@ -196,44 +173,6 @@ class Empty(Struct, gc=False):
 
 class Typed(Struct, gc=False):
     type: str
-
-
-def counted(tokens: Tokens | None, before: Usage | None = None) -> Usage:
-    """Anthropic's token counts in OpenAI's meaning. What `tokens` leaves out keeps its value of `before`."""
-    if tokens is None:
-        return before or _NOTHING
-    read, written, created = tokens.cache_read_input_tokens, tokens.cache_creation_input_tokens, tokens.cache_creation
-    details = tokens.output_tokens_details
-    used = tokens.server_tool_use
-    if used is None:
-        rare = None if before is None else before.rare
-    else:
-        rare = Rare(searches=used.web_search_requests) if used.web_search_requests else None
-    if before is None:
-        cached, cache_write = read or 0, written or 0
-        return Usage(
-            (tokens.input_tokens or 0) + cached + cache_write,
-            tokens.output_tokens or 0,
-            cached,
-            cache_write,
-            (details.thinking_tokens or 0) if details is not None else 0,
-            (created.ephemeral_1h_input_tokens or 0) if created is not None else 0,
-            tier=tokens.service_tier,
-            rare=rare,
-        )
-    cached = before.cached if read is None else read
-    cache_write = before.cache_write if written is None else written
-    fresh = tokens.input_tokens
-    if fresh is None:
-        fresh = before.input - before.cached - before.cache_write
-    output = before.output if tokens.output_tokens is None else tokens.output_tokens
-    reasoning = before.reasoning if details is None else details.thinking_tokens or 0
-    lasting = before.cache_write_1h if created is None else created.ephemeral_1h_input_tokens or 0
-    tier = before.tier if tokens.service_tier is None else tokens.service_tier
-    return Usage(fresh + cached + cache_write, output, cached, cache_write, reasoning, lasting, tier=tier, rare=rare)
-
-
-_NOTHING = Usage()
 
 
 # Tables.

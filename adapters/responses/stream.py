@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import counting
+from adapters import counting, pieces
 from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice, Tool
 from adapters.framing.sse import Event
@@ -38,7 +38,7 @@ from adapters.responses.wire import (
     Written,
     item_of,
 )
-from adapters.types import Call
+from adapters.types import Call, Usage
 from adapters.values import BRACKET, QUOTE, first, on_one_line
 
 _encode = msgspec.json.Encoder().encode
@@ -192,6 +192,10 @@ class ResponsesStream(OneChoice):
             return
         item, index = item_of(event.item), event.output_index
         if item is None:
+            # What is charged by the piece, for a stream that does not come to its own count.
+            used = pieces.of_response(b'{"output":[%b]}' % event.item)
+            if used is not None:
+                self.usage = counting.with_rare(self.usage or Usage(), used)
             if self._blocks:
                 number, self._block_count = self._block_count, self._block_count + 1
                 told = (OPENAI_ITEM.encode(), self._calls, on_one_line(event.item))

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from adapters import counting, observe
+from adapters.anthropic import CHAT_TO_MESSAGES
 from adapters.pieces import SEARCHES, asked_for
-from adapters.types import Dialect, Rare, Usage
+from adapters.types import Call, Dialect, Rare, Usage
 
 RESPONSES, GEMINI = Dialect.OPENAI_RESPONSES, Dialect.GEMINI_GENERATE
 TOKENS = {
@@ -62,6 +63,42 @@ def test_a_response_that_is_cut_short_counts_the_calls_that_had_passed(size: int
     whole = events(ITEMS)
     for text in (b"".join(whole[:-1]), b"".join(whole)[:-40]):
         assert tapped(RESPONSES, text, size).usage() == Usage(rare=Rare(searches=3, files=1, sessions=1))
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 100_000])
+def test_searches_of_anthropics_count_as_they_pass_until_it_has_counted_them(size: int) -> None:
+    block = {"type": "server_tool_use", "id": "1", "name": "web_search", "input": {}}
+    told: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"usage": {"input_tokens": 10, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_start", "index": 1, "content_block": {**block, "name": "web_fetch"}},
+        {"type": "content_block_start", "index": 2, "content_block": {"type": "web_search_tool_result", "content": []}},
+        {"type": "content_block_start", "index": 3, "content_block": block},
+        {
+            "type": "content_block_delta",
+            "index": 4,
+            "delta": {"type": "text_delta", "text": json.dumps(block) + "x" * 5000},
+        },
+    ]
+    steps = [{"type": "message", "input_tokens": 10, "output_tokens": 1}] * 200
+    end = {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 5, "iterations": steps}}
+    counted = {
+        "type": "message_delta",
+        "delta": {},
+        "usage": {"output_tokens": 5, "server_tool_use": {"web_search_requests": 1}},
+    }
+    ends: list[tuple[list[dict[str, Any]], Usage]] = [
+        ([], Usage(10, 1, rare=Rare(searches=2))),
+        ([end], Usage(10, 5, rare=Rare(searches=2))),
+        ([counted], Usage(10, 5, rare=Rare(searches=1))),
+    ]
+    for last, usage in ends:
+        text = b"".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in (*told, *last))
+        assert tapped(Dialect.ANTHROPIC_MESSAGES, text, size).usage() == usage
+        decoder = CHAT_TO_MESSAGES.stream(Call(Dialect.OPENAI_CHAT, "c", True, b"{}", "1", 0))
+        for at in range(0, len(text), size):
+            decoder.feed(text[at : at + size])
+        assert decoder.usage == usage
 
 
 def test_a_picture_within_a_response_leaves_something_uncounted() -> None:

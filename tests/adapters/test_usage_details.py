@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
 
 from adapters import counting, observe
-from adapters.types import Dialect, Rare, Usage
+from adapters.anthropic import CHAT_TO_MESSAGES
+from adapters.types import Call, Dialect, Rare, Usage
 
 OPENAI = {
     "prompt_tokens": 100,
@@ -52,6 +54,49 @@ def test_what_is_charged_by_the_piece_is_read() -> None:
     assert counting.usage_of(json.dumps(heard).encode()) == Usage(rare=Rare(seconds=9))
     counted = {"input_tokens": 14, "output_tokens": 45, "input_token_details": {"text_tokens": 0, "audio_tokens": 14}}
     assert counting.usage_of(json.dumps({"usage": counted}).encode()) == Usage(14, 45, audio_input=14)
+
+
+STEP = {"type": "message", "input_tokens": 10, "output_tokens": 2, "cache_creation": {"ephemeral_1h_input_tokens": 20}}
+LATER: list[tuple[dict[str, Any], Usage]] = [
+    # What searches bring is input of the next step: only the last count has all of it.
+    (
+        {"input_tokens": 900, "cache_read_input_tokens": 40, "output_tokens": 7},
+        Usage(970, 7, 40, 30, cache_write_1h=20, tier="batch"),
+    ),
+    # A compaction is in no sum.
+    (
+        {"output_tokens": 7, "iterations": [{**STEP, "type": "compaction", "cache_read_input_tokens": 3}, STEP]},
+        Usage(58, 9, 8, 30, cache_write_1h=40, tier="batch"),
+    ),
+    # Another model's steps have prices of their own.
+    (
+        {"output_tokens": 7, "iterations": [STEP, {**STEP, "type": "advisor_message", "model": "another"}]},
+        msgspec.structs.replace(EXPECTED_ANTHROPIC, rare=Rare(uncounted=True)),
+    ),
+    # Answers of a dearer kind.
+    ({"output_tokens": 7, "speed": "fast"}, msgspec.structs.replace(EXPECTED_ANTHROPIC, tier="fast")),
+    (
+        {"output_tokens": 7, "inference_geo": "us", "server_tool_use": {"web_search_requests": 2}},
+        msgspec.structs.replace(EXPECTED_ANTHROPIC, rare=Rare(searches=2, region="us")),
+    ),
+    ({"output_tokens": 7, "inference_geo": "global", "speed": "standard"}, EXPECTED_ANTHROPIC),
+]
+
+
+@pytest.mark.parametrize(("later", "expected"), LATER, ids=range(len(LATER)))
+def test_what_anthropic_tells_of_at_the_end_or_beside_its_sums_is_counted(
+    later: dict[str, Any], expected: Usage
+) -> None:
+    start = {"type": "message_start", "message": {"id": "m", "model": "c", "usage": ANTHROPIC | {"output_tokens": 1}}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": later}
+    stream = b"".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in (start, end))
+    tap = observe.tap(Dialect.ANTHROPIC_MESSAGES)
+    tap.feed(stream)
+    assert tap.usage() == expected
+    decoder = CHAT_TO_MESSAGES.stream(Call(Dialect.OPENAI_CHAT, "c", True, b"{}", "1", 0))
+    decoder.feed(stream)
+    assert decoder.usage == expected
+    assert counting.usage_of(json.dumps({"usage": ANTHROPIC | later}).encode()) == expected
 
 
 def test_a_stream_tells_the_same() -> None:

@@ -79,7 +79,13 @@ class Read:
         said = count["output_tokens"]
         used: Any = self.tokens.get("server_tool_use")
         searches = (used or {}).get("web_search_requests") or 0
-        rare = Rare(searches=searches) if searches else None
+        steps: Any = self.tokens.get("iterations") or []
+        for step in steps:
+            if step["type"] == "compaction":  # in no sum, and paid for
+                count["input_tokens"] += step["input_tokens"]
+                said += step["output_tokens"]
+        others = any(step["type"] not in ("message", "compaction") for step in steps)
+        rare = Rare(searches=searches, uncounted=others) if searches or others else None
         return Usage(count["input_tokens"] + read + written, said, read, written, thought, hour, tier=tier, rare=rare)
 
     def count(self, tokens: dict[str, int]) -> None:
