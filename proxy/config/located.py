@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from proxy.config import templates
 from proxy.config.access import Access
 from proxy.errors import Refused
 from proxy.seams import Origin
+
+_OPENAI = re.compile(r"https://([a-z]{2})\.api\.openai\.com(?:[:/]|\Z)", re.IGNORECASE)
 
 
 def address(access: Access) -> tuple[Origin, str]:
@@ -48,6 +51,17 @@ def address(access: Access) -> tuple[Origin, str]:
         path = "/v1"
     origin = Origin(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], guarded=guarded)
     return origin, path
+
+
+def region(access: Access) -> str | None:
+    """Where a target's answers are made, in the words of `proxy.prices.Entry.regions`, if that is known and may make
+    them dearer: a host of OpenAI's for one part of the world, or any place of Vertex AI's but the global one."""
+    place = _OPENAI.match(access.custom_host or "")
+    if access.provider.name == "openai" and place is not None:
+        return place[1].lower()
+    if access.provider.name == "vertex-ai" and access.fields.get("vertex_region", "global") != "global":
+        return "regional"
+    return None
 
 
 def identity(access: Access, origin: Origin, path: str) -> str:

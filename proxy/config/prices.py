@@ -11,7 +11,7 @@ from msgspec import UNSET
 from proxy.config.read import Field, Source, mapping, named, record
 from proxy.config.tree import Value
 from proxy.errors import PriceError
-from proxy.prices import TIERS, Entry, Rates, Table, Tier, decode_table, table_of
+from proxy.prices import PIECES, TIERS, Entry, Rates, Table, Tier, decode_table, table_of
 
 
 class PriceSettings(msgspec.Struct, frozen=True):
@@ -38,21 +38,36 @@ def _threshold(key: str) -> str | None:
     return None if fine else "expected a number of input tokens"
 
 
+def _factor(source: Source, value: Value, path: str) -> Any:
+    """By how much rates are multiplied."""
+    if isinstance(value.data, bool) or not isinstance(value.data, int | float):
+        return source.expected("a number that rates are multiplied with", value, path)
+    return float(value.data) if 0 < value.data <= 100 else source.bad(value, path, "must be above 0, and 100 at most")
+
+
 _RATES = {name: Field(_rate) for name in Rates.__struct_fields__}
 _TIER = {**_RATES, "above": Field(mapping(record(_RATES, Rates), _threshold))}
-_ENTRY = record(
+_READ_ENTRY = record(
     {
         **_TIER,
-        "input": Field(_rate, required=True),
         **dict.fromkeys(TIERS, Field(record(_TIER, Tier))),
+        "regions": Field(mapping(_factor)),
     },
     Entry,
 )
 
 
+def _entry(source: Source, value: Value, path: str) -> Any:
+    """A model's prices."""
+    entry = _READ_ENTRY(source, value, path)
+    if isinstance(entry, Entry) and not entry.complete:
+        return source.bad(value, path, f"needs 'input', or the price of a piece: {', '.join(PIECES)}")
+    return entry
+
+
 def _models(source: Source, value: Value, path: str) -> Any:
     """A table of the prices written here; its version follows from what it says."""
-    given = mapping(mapping(_ENTRY))(source, value, path)
+    given = mapping(mapping(_entry))(source, value, path)
     if given is UNSET:
         return UNSET
     version = hashlib.sha256(msgspec.json.encode(given, order="deterministic")).hexdigest()[:12]

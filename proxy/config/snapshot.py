@@ -14,6 +14,7 @@ import msgspec
 from adapters.errors import Kind
 from adapters.providers import matches
 from proxy import scopes
+from proxy.config import located
 from proxy.config.access import Access, Rules, provider_row
 from proxy.config.near import hint
 from proxy.config.nodes import Node, model_slug, passes_through
@@ -210,7 +211,7 @@ class Snapshot:
             trusted=self.trusted,
             fields=dict(fields),
         )
-        target = Target(access, prices=self.prices.of(provider))
+        target = Target(access, prices=self.prices.of(provider, located.region(access)))
         self._adhoc.keep(identity, target)
         return target
 
@@ -294,7 +295,7 @@ class Snapshot:
             trusted=self.trusted,
             fields=leaf.fields,
         )
-        return Target(access, prices=self.prices.of(leaf.provider))
+        return Target(access, prices=self.prices.of(leaf.provider, located.region(access)))
 
     def by_model(self, model: str, key: Key) -> Plan | None:
         """The plan for a model that came without any address: the first virtual key that claims it, or the only one."""
@@ -335,7 +336,7 @@ def _target(row: VirtualKeyRow, limiters: Limiters | None, prices: Prices, limit
         Rules(row.models, row.aliases, row.default_model, row.completions_mode),
         limiter=limiters.virtual_key(row) if limiters is not None else limiter,
         expires_at=row.expires_at,
-        prices=prices.of(row.provider),
+        prices=prices.of(row.provider, located.region(access)),
     )
 
 

@@ -423,7 +423,7 @@ class Limiter:
         lacking = None if asked is None else price.lacking(asked)
         if lacking is not None and budget is not None and budget.unknown_price == "refuse":
             raise refusals.no_price(self.what, self.name, price.id.partition(":")[2], lacking)
-        return price.at_most(held.input, held.output, asked)
+        return price.at_most(held.input, held.output, asked, held.tier, held.lasting)
 
     def price_of(self, x: Exchange, model: str | None) -> Price | None:
         """The price of a model at the target that is being tried. Raises Refused (412) where there must be one."""

@@ -10,10 +10,13 @@
 from __future__ import annotations
 
 from proxy.prices.entry import PIECES, TIERS, Entry, Rates, Tier
-from proxy.prices.rates import Price
+from proxy.prices.pieces import DEAREST
+from proxy.prices.rates import DEARER, Price
 from proxy.prices.table import Book, Prices, Table, as_json, decode_table, read_table, table_of, vendored
 
 __all__ = [
+    "DEARER",
+    "DEAREST",
     "PIECES",
     "TIERS",
     "Book",

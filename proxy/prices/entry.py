@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
 Rate = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
-TIERS = ("batch", "priority", "flex", "ultrafast")
+TIERS = ("batch", "priority", "flex", "fast", "ultrafast")
 """Service tiers with prices of their own."""
 PIECES: dict[str, str] = {
     "search": "searches",
@@ -63,6 +63,9 @@ class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         return self.input is not None or any(getattr(self, name) is not None for name in PIECES)
 
 
+R = TypeVar("R", bound=Rates)
+
+
 class Tier(Rates, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Rates, and those for long prompts: `above` has them by the number of input tokens from which on they hold, for
     the whole request."""
@@ -71,9 +74,30 @@ class Tier(Rates, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Entry(Tier, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A model's prices. `batch`, `flex`, `priority` and `ultrafast` say only what differs."""
+    """A model's prices. `batch`, `flex`, `priority`, `fast` and `ultrafast` say only what differs. `regions` has by how
+    much every rate by the token is multiplied where a request is bound to a place."""
 
     batch: Tier | None = None
     priority: Tier | None = None
     flex: Tier | None = None
+    fast: Tier | None = None
     ultrafast: Tier | None = None
+    regions: dict[str, Annotated[float, msgspec.Meta(gt=0, le=100)]] = {}
+
+
+BY_TOKEN: tuple[str, ...] = Rates.__struct_fields__[: Rates.__struct_fields__.index("search")]
+"""The rates for a million tokens."""
+
+
+def scaled(rates: R, factor: float) -> R:
+    """Rates, and those for long prompts and service tiers among them, with those by the token multiplied."""
+    changed: dict[str, object] = {}
+    for name in rates.__struct_fields__:
+        value = getattr(rates, name)
+        if name in BY_TOKEN and value is not None:
+            changed[name] = round(value * factor, 9)
+        elif isinstance(value, Rates):
+            changed[name] = scaled(value, factor)
+        elif name == "above":
+            changed[name] = {threshold: scaled(each, factor) for threshold, each in value.items()}
+    return msgspec.structs.replace(rates, **changed)

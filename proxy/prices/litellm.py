@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from adapters.values import UNREADABLE
 from proxy.errors import PriceError
-from proxy.prices.entry import PIECES, Entry
+from proxy.prices.entry import PIECES, Entry, Tier, scaled
 from proxy.prices.table import Table
 from proxy.prices.unread import LEAVES_OUT, strangers
 
@@ -106,11 +106,20 @@ _CONTAINER, _SESSION = "container", "code_interpreter_cost_per_session"
 _FILES = {"openai": 0.0025, "azure-openai": 0.0025}
 """US dollars for one search of stored files, as OpenAI's list of prices has it: LiteLLM's file has none."""
 _TIERS = {"batch": "_batches", "priority": "_priority", "flex": "_flex", "ultrafast": "_ultrafast"}
+_REGIONS: dict[str, str] = {
+    "regional_processing_uplift_multiplier_us": "us",
+    "regional_processing_uplift_multiplier_eu": "eu",
+    "regional_endpoint_uplift_multiplier": "regional",
+}
+"""Their key → ours for the places where every token costs so many times as much."""
+_OWN = "provider_specific_entry"
 _ABOVE = re.compile(r"_above_(\d+)k_tokens")
 READ: tuple[str, ...] = (
     *(rf"{key}(_above_\d+k_tokens)?({'|'.join(_TIERS.values())})?" for key in _RATES.values()),
     *(name for _, names, _ in _PIECES for name in names),
     _SESSION,
+    *_REGIONS,
+    _OWN,
 )
 """Patterns of the keys that are read; what else carries a price is in `proxy.prices.unread`."""
 _TALKING = frozenset(("chat", "responses"))
@@ -212,7 +221,27 @@ def _entry(name: str, row: Mapping[str, Any]) -> Entry | None:
         tier = _tier(row, suffix)
         if tier:
             built[each] = tier
-    return msgspec.convert(built, Entry)
+    return _dearer(msgspec.convert(built, Entry), row)
+
+
+def _dearer(entry: Entry, row: Mapping[str, Any]) -> Entry:
+    """With what multiplies the rates: a place that a request is bound to, and Anthropic's fast mode."""
+    own = row.get(_OWN)
+    own = own if isinstance(own, dict) else {}
+    told = {"us": _factor(own.get("us"))} | {
+        region: _factor(row[key]) for key, region in _REGIONS.items() if key in row
+    }
+    fast = _factor(own.get("fast"))
+    if fast is not None and entry.fast is None:
+        plain = Tier(**{name: getattr(entry, name) for name in Tier.__struct_fields__})
+        entry = replace(entry, fast=scaled(plain, fast))
+    regions = {region: factor for region, factor in told.items() if factor is not None}
+    return replace(entry, regions=regions) if regions else entry
+
+
+def _factor(value: Any) -> float | None:
+    fine = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 100
+    return float(value) if fine else None
 
 
 def _pieces(name: str, row: Mapping[str, Any]) -> dict[str, float]:

@@ -16,7 +16,8 @@ from proxy.prices.entry import TIERS, Entry, Rates, Tier
 
 _MILLION = 1_000_000.0
 _NANO = 1_000.0  # US dollars per million tokens to billionths of one per token
-_DEARER = frozenset(("priority", "ultrafast", "fast"))
+DEARER = frozenset(("priority", "ultrafast", "fast"))
+"""Service tiers that answer sooner, and cost more."""
 _APART = ("audio_input", "audio_output", "image_output")
 
 
@@ -41,7 +42,7 @@ class Price:
     """One model's prices, compiled. `id` says which entry of which version of which table they are. `rates` are US
     dollars for a million tokens in and out, where nothing else is needed for an answer with no others."""
 
-    __slots__ = ("_base", "_by_token", "_flat", "_plain", "_tiers", "entry", "id", "rates")
+    __slots__ = ("_base", "_by_token", "_flat", "_most", "_plain", "_tiers", "_writes", "entry", "id", "rates")
 
     def __init__(self, id: str, entry: Entry) -> None:
         self.id = id
@@ -53,6 +54,9 @@ class Price:
         flat = len(self._base) == 1 and self._plain
         self._flat = (card.input * _NANO, card.output * _NANO) if flat else None
         self.rates = (card.input, card.output) if flat else None
+        self._writes = card.cache_write > card.input
+        """Whether a prompt costs most where all of it goes to a cache."""
+        self._most = (max(card.input, card.cache_write) * _NANO, card.output * _NANO) if flat else None
         self._tiers = {name: _steps(tier, entry) for name in TIERS if (tier := getattr(entry, name)) is not None}
 
     def __repr__(self) -> str:
@@ -83,9 +87,11 @@ class Price:
 
     def _lacks(self, usage: Usage) -> bool:
         """Whether a part has no rate, and what stands in for it is cheaper as a rule: sound, pictures that were drawn,
-        tokens written to a cache, and tiers that answer sooner."""
+        tokens written to a cache, tiers that answer sooner, and places that a request was bound to."""
         tier = usage.tier
-        if tier is not None and tier in _DEARER and tier not in self._tiers:
+        if tier is not None and tier in DEARER and tier not in self._tiers:
+            return True
+        if usage.rare is not None and usage.rare.region is not None and usage.rare.region not in self.entry.regions:
             return True
         if usage.cache_write and self._lacks_rate("cache_write_1h" if usage.cache_write_1h else "cache_write"):
             return True
@@ -112,12 +118,28 @@ class Price:
             return round(self.known(usage) * 1e9)
         return int(usage.input * flat[0] + usage.output * flat[1] + 0.5)
 
-    def at_most(self, input: int, output: int, asked: Rare | None = None) -> int:
-        """Billionths of a US dollar for so many tokens without any discount, and for what else is asked for."""
-        flat = self._flat
-        if flat is None or asked is not None:
-            return self.nanos(Usage(input=input, output=output, rare=asked or pieces.DEAREST))
-        return int(input * flat[0] + output * flat[1] + 0.5)
+    def at_most(
+        self, input: int, output: int, asked: Rare | None = None, tier: str | None = None, lasting: bool = False
+    ) -> int:
+        """Billionths of a US dollar for so many tokens without any discount, and for what else is asked for: a service
+        tier, a cache that lasts an hour."""
+        most = self._most
+        if most is None or asked is not None:
+            written = input if self._writes else 0
+            if tier == "fast" and tier not in self._tiers:
+                tier = "priority"  # OpenAI's new word for it in requests
+            return self.nanos(
+                Usage(
+                    input,
+                    output,
+                    0,
+                    written,
+                    cache_write_1h=written if lasting else 0,
+                    tier=tier,
+                    rare=asked or pieces.DEAREST,
+                )
+            )
+        return int(input * most[0] + output * most[1] + 0.5)
 
     def lacking(self, asked: Rare) -> str | None:
         """What a request asks for that has no rate, in the words of `Rates`; None: nothing."""
@@ -129,13 +151,14 @@ class Price:
         rare = usage.reasoning + usage.audio_output + usage.image_output
         if not special and not rare and usage.rare is None:
             return (max(0, usage.input) * card.input + max(0, usage.output) * card.output) / _MILLION
-        seen = shown = 0
+        seen, shown, factor = 0, 0, 1.0
         if usage.rare is not None:
             seen, shown = usage.rare.video_input, usage.rare.video_output
+            factor = self.entry.regions.get(usage.rare.region or "", 1.0)
         plain = max(0, usage.input - special - seen)
         said = max(0, usage.output - rare - shown)
         hour = min(usage.cache_write_1h, usage.cache_write)
-        return (
+        dollars = (
             plain * card.input
             + usage.cached * card.cache_read
             + (usage.cache_write - hour) * card.cache_write
@@ -149,6 +172,7 @@ class Price:
             + seen * card.video_input
             + shown * card.video_output
         ) / _MILLION
+        return dollars * factor
 
 
 def _steps(tier: Tier, base: Tier | None = None) -> tuple[tuple[int, Card], ...]:

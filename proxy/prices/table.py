@@ -16,7 +16,7 @@ import msgspec
 
 from adapters.values import UNREADABLE
 from proxy.errors import PriceError
-from proxy.prices.entry import Entry
+from proxy.prices.entry import Entry, scaled
 from proxy.prices.rates import Price
 
 _VENDORED = Path(__file__).parent / "prices.json"
@@ -59,27 +59,28 @@ class Prices:
 
     def __init__(self, tables: Iterable[Table] = ()) -> None:
         self.tables = tuple(tables)
-        self._books: dict[str, Book] = {}
+        self._books: dict[tuple[str, str | None], Book] = {}
 
     def find(self, provider: str, model: str | None) -> Price | None:
         """The price of a provider's model, by the provider's name for it; None where it is not known."""
         return None if not model else self.of(provider).find(model)
 
-    def of(self, provider: str) -> Book:
-        """The prices of one provider, for whoever asks again and again."""
-        book = self._books.get(provider)
+    def of(self, provider: str, region: str | None = None) -> Book:
+        """The prices of one provider, for whoever asks again and again; at a place, where that may make them dearer."""
+        book = self._books.get((provider, region))
         if book is None:
-            book = self._books[provider] = Book(provider, self.tables)
+            book = self._books[provider, region] = Book(provider, self.tables, region)
         return book
 
 
 class Book:
     """One provider's prices; each found once and then remembered."""
 
-    __slots__ = ("_found", "_patterned", "_provider", "_tables")
+    __slots__ = ("_found", "_patterned", "_provider", "_region", "_tables")
 
-    def __init__(self, provider: str, tables: tuple[Table, ...]) -> None:
+    def __init__(self, provider: str, tables: tuple[Table, ...], region: str | None = None) -> None:
         self._provider = provider
+        self._region = region
         self._tables = tuple(table for table in tables if provider in table.providers)
         self._patterned = tuple(
             table for table in self._tables if any("*" in model for model in table.providers[provider])
@@ -114,7 +115,9 @@ class Book:
 
     def _price(self, table: Table, found: tuple[str, Entry]) -> Price:
         name, entry = found
-        return Price(f"{table.version}:{self._provider}/{name}", entry)
+        id = f"{table.version}:{self._provider}/{name}"
+        factor = 1.0 if self._region is None else entry.regions.get(self._region, 1.0)
+        return Price(id, entry) if factor == 1.0 else Price(f"{id}@{self._region}", scaled(entry, factor))
 
 
 def _near(provider: str, model: str) -> Iterable[str]:

@@ -36,12 +36,13 @@ UNREAD: dict[str, str] = {
     r"off_peak_pricing": _LESS,
     r"(in|out)put_dbu_cost_per_token": "the same price in another unit",
     r"tiered_pricing": "prices that are not above a threshold; such models have no other, and so none here",
+    r"fedramp_uplift_multiplier": "for a host that is not among the addresses here",
     r"\w+_(decisions|balanced)": "tiers of one host's own, which its answers do not name",
     **dict.fromkeys(LEAVES_OUT, _LEFT_OUT),
 }
 """Patterns of whole keys."""
 
-_PRICE = re.compile(r"\w*(?:cost|pric)\w*")
+_PRICE = re.compile(r"\w*(?:cost|pric|multiplier)\w*|provider_specific_entry")
 
 
 def strangers(listed: Mapping[str, Mapping[str, object]], read: Iterable[str]) -> list[str]:

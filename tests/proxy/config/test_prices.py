@@ -67,7 +67,7 @@ def test_a_table_of_ones_own_takes_the_place_of_the_shipped_one(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("gpt: {output: 1}", "loopway.yaml:5:10: prices.models.openai.gpt.input: is missing"),
+        ("gpt: {output: 1}", "loopway.yaml:5:10: prices.models.openai.gpt: needs 'input', or the price of a piece"),
         ("gpt: {input: -1}", "loopway.yaml:5:18: prices.models.openai.gpt.input: must be from 0"),
         ("gpt: {input: free}", "loopway.yaml:5:18: prices.models.openai.gpt.input: expected a number"),
         ("gpt: {input: 1, outptu: 1}", "loopway.yaml:5:21: prices.models.openai.gpt.outptu: unknown key"),

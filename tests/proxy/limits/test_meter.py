@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.types import Dialect
+from proxy.limits import need
 from proxy.limits.gate import Gate
 from proxy.limits.host import Host
 from proxy.limits.memory import Memory
@@ -87,6 +89,22 @@ def test_tokens_are_reserved_before_and_settled_after(host: Host) -> None:
     refusing = tested.refusing(0.0, ONE)
     assert refusing is not None
     assert refusing[1] == pytest.approx(126, abs=0.1), "what was used beyond the reservation is a debt"
+
+
+@pytest.mark.parametrize(
+    ("body", "dialect", "tier", "lasting"),
+    [
+        (b'{"service_tier":"priority"}', Dialect.OPENAI_CHAT, "priority", False),
+        (b'{"service_tier":"flex","max_tokens":5}', Dialect.OPENAI_CHAT, None, False),
+        (b'{"speed":"fast","service_tier":"auto","max_tokens":5}', Dialect.ANTHROPIC_MESSAGES, "fast", False),
+        (b'{"system":[{"cache_control":{"ttl":"1h"}}],"max_tokens":5}', Dialect.ANTHROPIC_MESSAGES, None, True),
+    ],
+)
+def test_what_makes_tokens_dearer_is_seen_before_the_call(
+    body: bytes, dialect: Dialect, tier: str | None, lasting: bool
+) -> None:
+    found = need.of(body, dialect)
+    assert (found.tier, found.lasting, found.asked is None) == (tier, lasting, tier is None and not lasting)
 
 
 def test_a_request_larger_than_the_rate_comes_when_the_bucket_is_empty(host: Host) -> None:

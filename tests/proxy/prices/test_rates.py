@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,6 +139,17 @@ def test_video_is_charged_at_its_rate_and_what_is_drawn_has_no_other() -> None:
     assert cost(usage, input=1.0, output=2.0, video_input=10.0, video_output=20.0) == pytest.approx(5.5 + 6.5)
     assert cost(usage, input=1.0, output=2.0, video_output=20.0) == pytest.approx(1.0 + 6.5)
     assert cost(usage, input=1.0, output=2.0) is None
+
+
+def test_a_reservation_is_the_dearest_that_a_prompt_and_its_answer_may_be() -> None:
+    flat = Price("p", Entry(input=1.0, output=2.0, cache_write=1.25, cache_write_1h=2.0, priority=Tier(input=3.0)))
+    for price in (flat, Price("p", msgspec.structs.replace(flat.entry, above={"10": Rates(output=2.0)}))):
+        assert price.at_most(1000, 100) == round((1000 * 1.25 + 100 * 2) * 1e3)
+        assert price.at_most(1000, 100, Rare(), None, True) == round((1000 * 2 + 100 * 2) * 1e3)
+    plain = Price("p", Entry(input=1.0, output=2.0, priority=Tier(input=3.0, output=4.0)))
+    assert plain.at_most(1000, 100) == 1_200_000
+    for tier in ("priority", "fast"):
+        assert plain.at_most(1000, 100, Rare(), tier) == 3_400_000
 
 
 def test_a_reservation_has_what_may_be_searched_and_drawn() -> None:

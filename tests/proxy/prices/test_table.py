@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from adapters.providers import PROVIDERS
 from adapters.types import Rare, Usage
+from proxy.config import located
+from proxy.config.access import Access, provider_row
 from proxy.errors import PriceError
 from proxy.prices import PIECES, Entry, Prices, as_json, decode_table, table_of, vendored
 from proxy.prices.litellm import READ, convert, odd_prices
@@ -55,6 +57,32 @@ def test_a_model_that_is_not_known_has_no_price_which_is_not_nought() -> None:
     assert SHIPPED.find("openai", None) is None
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "host", "fields", "factor"),
+    [
+        ("openai", "gpt-5.4", "https://eu.api.openai.com/v1", {}, 1.1),
+        ("openai", "gpt-5.4", "https://api.openai.com/v1", {}, 1),
+        ("openai", "gpt-5.4", "https://eu.api.openai.com.example/v1", {}, 1),
+        ("openai", "gpt-4o", "https://eu.api.openai.com/v1", {}, 1),
+        ("vertex-ai", "claude-sonnet-5", None, {"vertex_region": "europe-west1"}, 1.1),
+        ("vertex-ai", "claude-sonnet-5", None, {"vertex_region": "eu"}, 1.1),
+        ("vertex-ai", "claude-sonnet-5", None, {"vertex_region": "global"}, 1),
+        ("vertex-ai", "gemini-2.5-pro", None, {"vertex_region": "europe-west1"}, 1),
+    ],
+)
+def test_a_target_at_a_place_of_its_own_has_the_prices_of_that_place(
+    provider: str, model: str, host: str | None, fields: dict[str, Any], factor: float
+) -> None:
+    region = located.region(Access(provider_row(provider), "k", custom_host=host, fields=fields))
+    here, anywhere = SHIPPED.of(provider, region).find(model), SHIPPED.find(provider, model)
+    assert here is not None
+    assert anywhere is not None
+    usage = Usage(300_000, 1000, 500, 400)
+    assert here.known(usage) == pytest.approx(anywhere.known(usage) * factor)
+    assert here.at_most(300_000, 1000) == round(anywhere.at_most(300_000, 1000) * factor)
+    assert here.id == anywhere.id + ("" if factor == 1 else f"@{region}")
+
+
 def test_every_entry_of_the_shipped_table_is_sound_and_none_is_free() -> None:
     text = as_json(vendored())
     table = decode_table(text)
@@ -86,6 +114,12 @@ def test_every_entry_of_the_shipped_table_is_sound_and_none_is_free() -> None:
         ("google", "gemini-2.5-flash", Usage(1_000_000, rare=Rare(maps=1)), 0.325),
         ("mistral-ai", "mistral-ocr-latest", Usage(rare=Rare(pages=3)), 0.012),
         ("x-ai", "grok-4.3", Usage(10, 10, rare=Rare(sources=3)), None),
+        # Claude's fast mode, a place that it was bound to, and both; and a place that nobody has told the price of.
+        ("anthropic", "claude-opus-5-5", Usage(1_100_000, 10_000, 1_000_000, tier="fast"), 0.8 + 0.4 + 0.4),
+        ("anthropic", "claude-opus-5-5", Usage(1_000_000, rare=Rare(searches=1, region="us")), 4.4 + 0.01),
+        ("anthropic", "claude-opus-5-5", Usage(1_000_000, tier="fast", rare=Rare(region="us")), 8.8),
+        ("anthropic", "claude-opus-5-5", Usage(1_000_000, rare=Rare(region="mars")), None),
+        ("anthropic", "claude-sonnet-5-5", Usage(1_000_000, tier="fast"), None),
     ],
 )
 def test_the_shipped_table_has_prices_of_pieces(
@@ -160,6 +194,8 @@ def test_litellms_list_becomes_a_table() -> None:
             "input_cost_per_token_batches": 1.25e-06,
             "input_cost_per_token_above_200k_tokens": 5e-06,
             "cache_creation_input_token_cost_above_1hr": 6e-06,
+            "regional_processing_uplift_multiplier_eu": 1.1,
+            "provider_specific_entry": {"fast": 2, "us": 1.1, "of_no_interest": 3},
         },
         "gpt-latest": {"alias_of": "gpt-9"},
         "azure/eu/gpt-9": {"litellm_provider": "azure", "input_cost_per_token": 1, "output_cost_per_token": 1},
@@ -182,6 +218,13 @@ def test_litellms_list_becomes_a_table() -> None:
                     "cache_write_1h": 6.0,
                     "above": {"200000": {"input": 5.0}},
                     "batch": {"input": 1.25},
+                    "fast": {
+                        "input": 5.0,
+                        "output": 20.0,
+                        "cache_write_1h": 12.0,
+                        "above": {"200000": {"input": 10.0}},
+                    },
+                    "regions": {"us": 1.1, "eu": 1.1},
                 }
             ),
             "gpt-latest": gpt,
@@ -233,6 +276,7 @@ BASE = {"litellm_provider": "openai", "input_cost_per_token": 1e-6, "output_cost
 @given(st.lists(st.sampled_from(KEYS), unique=True), st.sampled_from([0.5e-6, 3e-6]))
 def test_a_price_that_is_read_is_in_the_entry_and_no_other_changes_it(keys: list[str], rate: float) -> None:
     def entry(row: dict[str, Any]) -> Any:
+        row = row | ({"provider_specific_entry": {"fast": 2, "us": 3}} if "provider_specific_entry" in row else {})
         table = json.loads(as_json(convert(json.dumps({"m": row}).encode(), "v")))
         return table["providers"].get("openai", {}).get("m")
 
