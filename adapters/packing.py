@@ -19,6 +19,8 @@ from msgspec import Raw
 
 PREFIX = "loopway.1."
 CALL_SIGNATURE = "call_signature"
+SAID = "said"
+"""Stands among what was packed where so many characters (`length`) of the answer's text come."""
 OPENAI_ITEM = "openai_item"
 """The content block that holds an item of OpenAI's Responses without a word in any other dialect, such as a web search
 that ran there; or the `phase` of what is said after it."""
@@ -36,6 +38,7 @@ class Packed(msgspec.Struct, gc=False):
     type: str = ""
     call_id: str = ""
     signature: str = ""
+    length: int = 0
 
 
 read_head = msgspec.json.Decoder(Packed).decode

@@ -1,11 +1,13 @@
 """Contents and their parts → chat messages.
 
-A user's content becomes the answers to tool calls first, then one message with the rest in its order. Text and data
+A user's content becomes the answers to tool calls first, then one message with the rest in its order. Contents of the
+model that follow one another are one message: SDKs keep each event of a stream as a content of its own. Text and data
 move as the JSON they came in. Calls without an id get one by their place; results find their call by id, else by name.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,11 +33,13 @@ from adapters.gemini_client.wire import (
     ToolText,
 )
 from adapters.known import read_known, shape_of
+from adapters.packing import SAID, read_head
 from adapters.reading import Dropped, missing, read, string, under
 from adapters.reasoning import details_of
 from adapters.values import BRACE, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
+_str = msgspec.json.Decoder(str).decode
 _contents = msgspec.json.Decoder(list[Content] | Content | str).decode
 _content = msgspec.json.Decoder(Content | str).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -57,11 +61,13 @@ _ANSWERS = ("output", "result", "error")
 class Messages:
     """Contents read one after the other. `made` are the chat messages."""
 
-    __slots__ = ("_calls", "_waiting", "dropped", "made")
+    __slots__ = ("_calls", "_said", "_waiting", "dropped", "made")
 
     def __init__(self, dropped: Dropped) -> None:
         self.dropped = dropped
         self.made: list[ChatMessage] = []
+        self._said: _Said | None = None
+        """What the model says, until somebody else does."""
         self._calls = 0
         self._waiting: list[tuple[str, str]] = []
         """Id and name of the calls that wait for their results."""
@@ -82,8 +88,15 @@ class Messages:
                 add(self, given.parts or [])
             except InvalidRequest as error:
                 raise under(f"[{at}].parts", error) from error
+        self._close()
+
+    def _close(self) -> None:
+        said, self._said = self._said, None
+        if said is not None:
+            self.made.append(said.message())
 
     def _user(self, parts: list[Part]) -> None:
+        self._close()
         made: list[Any] = []
         for at, part in enumerate(parts):
             try:
@@ -143,7 +156,9 @@ class Messages:
         raise InvalidRequest("No function of this name was called before.", "functionResponse.name")
 
     def _model(self, parts: list[Part]) -> None:
-        said = _Said(self.dropped)
+        if self._said is None:
+            self._said = _Said(self.dropped)
+        said = self._said
         for at, part in enumerate(parts):
             if part.function_call is not None:
                 said.sign(part)
@@ -152,7 +167,6 @@ class Messages:
                 said.calls.append(self._call(part, part.function_call, f"[{at}]"))
             else:
                 said.add(part)
-        self.made.append(said.message())
 
     def _call(self, part: Part, called: Called, path: str) -> ToolCall:
         if not called.name:
@@ -170,16 +184,18 @@ class Messages:
 
 
 class _Said:
-    """One content of the model under way."""
+    """One message of the model under way."""
 
-    __slots__ = ("_blocks", "_details", "_dropped", "_texts", "_thoughts", "_unsigned", "_whole", "calls")
+    __slots__ = ("_blocks", "_details", "_dropped", "_texts", "_thoughts", "_told", "_unsigned", "_whole", "calls")
 
     def __init__(self, dropped: Dropped) -> None:
         self._dropped = dropped
         self._texts: list[Raw] = []
         self._thoughts: list[Raw] = []
         self._details: list[dict[str, Any]] = []
-        self._blocks: list[Any] = []
+        self._blocks: list[Block | Raw] = []
+        self._told = 0
+        """How many of the blocks have had their thoughts put among them."""
         self._unsigned: list[Raw] = []
         self._whole = False
         """Whether what the model thought came packed in some signature, and the texts only show it again."""
@@ -214,17 +230,20 @@ class _Said:
         elif not self._dropped.blocks:
             self._dropped.add("contents[].parts[].thought")
         elif part.thought_signature:
-            blocks, signature = self._unpacked(part.thought_signature)
-            self._blocks += blocks
+            signature = self._unpack(part.thought_signature)
             if signature:
                 self._blocks.append(Block("thinking", thinking=part.text or _EMPTY, signature=SIGNED + signature))
         elif part.text:
             self._unsigned.append(part.text)
 
-    def _unpacked(self, signature: str) -> tuple[list[Raw], str]:
+    def _unpack(self, signature: str) -> str:
+        """Takes the blocks packed in a part's signature; returns what of it is Google's own."""
         blocks, own = signatures.read(signature)
-        self._whole = self._whole or bool(blocks)
-        return blocks, own
+        if blocks:
+            self._whole = True
+            self._blocks[self._told :] = _placed(blocks, self._blocks[self._told :])
+            self._told = len(self._blocks)
+        return own
 
     def sign(self, part: Part) -> None:
         """Takes what comes in the signature of a part: before the part, as it was when the model said it."""
@@ -237,8 +256,7 @@ class _Said:
         if not self._dropped.blocks:
             self._dropped.add("contents[].parts[].thoughtSignature")
             return
-        blocks, signature = self._unpacked(part.thought_signature)
-        self._blocks += blocks
+        signature = self._unpack(part.thought_signature)
         if signature and part.function_call is None:
             thought = joined(self._unsigned) if self._unsigned else _EMPTY
             self._unsigned = []
@@ -256,8 +274,61 @@ class _Said:
             self._blocks.insert(0, Block("thinking", thinking=joined(self._unsigned)))
         thoughtful = any(isinstance(each, Raw) or each.type != "text" for each in self._blocks)
         if self._dropped.blocks and thoughtful:
-            made.content_blocks = self._blocks
+            made.content_blocks = _collected(self._blocks)
         return made
+
+
+def _placed(packed: list[Raw], said: list[Block | Raw]) -> list[Block | Raw]:
+    """What came packed among what was `said` before it, as it stood when the model said it. What is said may have been
+    put together otherwise since: `SAID` counts its characters."""
+    heads = [read_head(each) for each in packed]
+    lengths = [head.length for head in heads if head.type == SAID]
+    if not lengths:
+        return [*said, *packed]
+    rest = _Rest(said)
+    made = rest.take(rest.length - sum(lengths))
+    for head, each in zip(heads, packed, strict=True):
+        made += rest.take(head.length) if head.type == SAID else [each]
+    return [*made, *rest.blocks]
+
+
+class _Rest:
+    """Blocks that are taken by the characters of their texts."""
+
+    __slots__ = ("blocks", "length")
+
+    def __init__(self, blocks: list[Block | Raw]) -> None:
+        self.blocks = deque(blocks)
+        self.length = sum(len(read(_str, each.text)) for each in blocks if isinstance(each, Block) and each.text)
+
+    def take(self, length: int) -> list[Block | Raw]:
+        """The blocks of the next so many characters; one that holds more is cut in two."""
+        taken: list[Block | Raw] = []
+        while length > 0 and self.blocks:
+            block = self.blocks.popleft()
+            if isinstance(block, Block) and block.text:
+                text = _str(block.text)
+                if len(text) > length:
+                    self.blocks.appendleft(Block("text", text=Raw(_encode(text[length:]))))
+                    block, text = Block("text", text=Raw(_encode(text[:length]))), text[:length]
+                length -= len(text)
+            taken.append(block)
+        return taken
+
+
+def _collected(blocks: list[Block | Raw]) -> list[Block | Raw]:
+    """The blocks, with texts that follow one another as one."""
+    made: list[Block | Raw] = []
+    texts: list[Raw] = []
+    for block in blocks:
+        if isinstance(block, Block) and block.text:
+            texts.append(block.text)
+            continue
+        if texts:
+            made.append(Block("text", text=joined(texts)))
+            texts = []
+        made.append(block)
+    return [*made, Block("text", text=joined(texts))] if texts else made
 
 
 _ROLES: dict[str, Callable[[Messages, list[Part]], None]] = {

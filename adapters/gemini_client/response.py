@@ -11,7 +11,7 @@ from adapters import counting
 from adapters.errors import BadAnswer
 from adapters.gemini_client import signatures
 from adapters.gemini_client.wire import FINISH, Answer, OutCandidate, OutContent, OutPart, OutUsage
-from adapters.packing import FINAL_ANSWER, OPENAI_ITEM
+from adapters.packing import FINAL_ANSWER, OPENAI_ITEM, SAID
 from adapters.pivot import (
     FOREIGN,
     PHASE,
@@ -66,7 +66,8 @@ _logprobs = msgspec.json.Decoder(_Logprobs).decode
 
 
 class Thoughts:
-    """The thinking of an answer that its next call, or else its end, carries back: see `signatures`."""
+    """The thinking of an answer that its next call, or else its end, carries back: see `signatures`. What is said before
+    that is noted with it, so that it comes back in its place."""
 
     __slots__ = ("_open", "kept", "phase")
 
@@ -90,6 +91,14 @@ class Thoughts:
                 return own
             self.kept.append({"type": "thinking", "thinking": text, "signature": signature})
         return ""
+
+    def said(self, text: Raw) -> None:
+        """Takes note of a text (a JSON string) that comes after what is `kept`."""
+        last, length = self.kept[-1], len(_str(text))
+        if isinstance(last, dict) and last["type"] == SAID:
+            last["length"] += length
+        else:
+            self.kept.append({"type": SAID, "length": length})
 
     def told(self, signature: str | None = None) -> str:
         """The `thoughtSignature` that carries all taken so far, and `signature`; empty where there is none."""
@@ -153,6 +162,8 @@ def part_of(piece: Piece, thoughts: Thoughts) -> OutPart | None:
     """The part that one piece of an answer is; None for what waits for a later one, or has no word in Gemini."""
     kind, value = piece
     if kind in (TEXT, REFUSAL):
+        if thoughts.kept:
+            thoughts.said(value)
         return OutPart(text=value)
     if kind == FOREIGN:
         if _image(value).type == OPENAI_ITEM:

@@ -100,6 +100,8 @@ class GenerateStream(ChatStream):
             if content and memoryview(content)[0] == QUOTE and delta == Said(content):
                 # What nearly every chunk is: a text, and nothing beside it.
                 if len(content) > len(b'""'):
+                    if candidate.thoughts.kept:
+                        candidate.thoughts.said(content)
                     out += (self._open, candidate.head, content, candidate.tail, self._tail, self._close)
                     if self._array:
                         self._open = b",\r\n{"
@@ -114,6 +116,8 @@ class GenerateStream(ChatStream):
     def _add_said(self, index: int, candidate: _Candidate, delta: Said, out: list[bytes]) -> None:
         for piece in pieces(delta):
             if piece[0] == TEXT:
+                if candidate.thoughts.kept:
+                    candidate.thoughts.said(piece[1])
                 self._say(index, b'{"text":%b}' % piece[1], out)
                 continue
             part = part_of(piece, candidate.thoughts)

@@ -200,3 +200,73 @@ def test_a_thought_goes_back_in_the_field_that_the_provider_has(
 def test_who_has_no_field_for_thoughts_gets_none(provider: str, client: Dialect, body: dict[str, Any]) -> None:
     for message in said_to(provider, client, body):
         assert message.keys() <= {"role", "content", "tool_calls"}
+
+
+# A Gemini client and a model that speaks between its thoughts and its calls
+
+CLAUDE = [
+    {"type": "thinking", "thinking": "Where?", "signature": "s1"},
+    {"type": "text", "text": "Let me look, žluťoučký. "},
+    {"type": "redacted_thinking", "data": "r"},
+    {"type": "text", "text": "Now."},
+    {"type": "tool_use", "id": "a", "name": "weather", "input": {"city": "Praha"}},
+]
+
+
+def claudes_stream() -> bytes:
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": {"id": "m", "model": "m", "content": []}}]
+    for at, block in enumerate(CLAUDE):
+        empty = {"thinking": "", "signature": "", "text": "", "input": {}}
+        start = {name: empty.get(name, value) for name, value in block.items()}
+        deltas: list[dict[str, Any]] = [
+            {"type": f"{name}_delta", name: piece}
+            for name in ("thinking", "text", "signature")
+            for piece in (str(block.get(name, ""))[:3], str(block.get(name, ""))[3:])
+            if piece
+        ]
+        if "input" in block:
+            deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
+        events.append({"type": "content_block_start", "index": at, "content_block": start})
+        events += [{"type": "content_block_delta", "index": at, "delta": delta} for delta in deltas]
+        events.append({"type": "content_block_stop", "index": at})
+    events += [{"type": "message_delta", "delta": {"stop_reason": "tool_use"}}, {"type": "message_stop"}]
+    return b"".join(b"event: %b\ndata: %b\n\n" % (each["type"].encode(), json.dumps(each).encode()) for each in events)
+
+
+def kept_whole(events: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [{"role": "model", "parts": [part for parts in events for part in parts]}]
+
+
+def kept_by_event(events: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """As the chat sessions of google-genai keep a stream."""
+    return [{"role": "model", "parts": parts} for parts in events]
+
+
+def kept_together(events: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """As gemini-cli keeps a stream: without thoughts, its texts as one."""
+    kept: list[dict[str, Any]] = []
+    for part in (part for parts in events for part in parts if not part.get("thought")):
+        if kept and "text" in kept[-1] and "text" in part:
+            kept[-1]["text"] += part["text"]
+        else:
+            kept.append(dict(part))
+    return [{"role": "model", "parts": kept}]
+
+
+@pytest.mark.parametrize("keep", [kept_whole, kept_by_event, kept_together])
+@pytest.mark.parametrize("stream", [False, True])
+def test_thoughts_come_back_in_their_place_among_what_was_said(stream: bool, keep: Any) -> None:
+    pair = codec(Dialect.GEMINI_GENERATE, Dialect.ANTHROPIC_MESSAGES)
+    question = {"role": "user", "parts": [{"text": "?"}]}
+    first = call(Dialect.GEMINI_GENERATE, stream, contents=[question])
+    if stream:
+        machine = pair.stream(first)
+        events = sse(machine.feed(claudes_stream()) + machine.close())
+    else:
+        answer = {"id": "m", "model": "m", "content": CLAUDE, "stop_reason": "tool_use", "type": "message"}
+        events = [json.loads(pair.response(first, json.dumps({**answer, "role": "assistant"}).encode()).body)]
+    said = keep([event["candidates"][0]["content"].get("parts", []) for event in events])
+    result = {"role": "user", "parts": [{"functionResponse": {"id": "a", "name": "weather", "response": {}}}]}
+    sent = pair.request(call(Dialect.GEMINI_GENERATE, stream, contents=[question, *said, result]))
+    assert [message["role"] for message in json.loads(sent.body)["messages"]] == ["user", "assistant", "user"]
+    assert json.loads(sent.body)["messages"][1]["content"] == CLAUDE

@@ -75,13 +75,13 @@ def test_other_makers_thoughts_travel_in_the_signature_of_the_call_after_them() 
     assert text == {"text": "So."}
     blocks, signature = read(call["thoughtSignature"])
     assert signature == ""
-    assert [json.loads(bytes(each)) for each in blocks] == THOUGHTS[:2]
+    assert [json.loads(bytes(each)) for each in blocks] == [*THOUGHTS[:2], {"type": "said", "length": 3}]
 
 
 def test_without_a_call_they_come_at_the_end() -> None:
     last = parts({"content": "So.", "content_blocks": THOUGHTS})[-1]
     assert last["text"] == ""
-    assert len(read(last["thoughtSignature"])[0]) == 2
+    assert len(read(last["thoughtSignature"])[0]) == 3
 
 
 def test_googles_own_signatures_are_told_as_they_are() -> None:
