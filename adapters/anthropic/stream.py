@@ -23,6 +23,7 @@ from adapters.anthropic.wire import (
     BlockDelta,
     BlockStart,
     BlockStop,
+    Citation,
     Empty,
     ErrorBody,
     MessageDelta,
@@ -48,7 +49,7 @@ _NO_INPUT = (ABSENT, Raw(b"{}"))
 class MessagesStream(OneChoice):
     """Translates one streamed answer. See `adapters.types.StreamDecoder`."""
 
-    __slots__ = ("_finished", "_opened_at", "_said")
+    __slots__ = ("_citations", "_cited", "_finished", "_opened_at", "_said")
 
     provider = b"anthropic"
 
@@ -57,6 +58,9 @@ class MessagesStream(OneChoice):
         super().__init__(call, wish, JSON_TOOL if answers_by_tool(call, wish) else None)
         self._finished = False
         self._said = self._opened_at = 0  # characters of text: in all, and before this block
+        self._cited: list[Citation] = []
+        self._citations: list[bytes] = []
+        """The sources of the block, which come before its text, and what `content_blocks` tell of them."""
 
     def _take(self, events: list[Event], out: list[bytes]) -> None:
         for name, data in events:
@@ -83,6 +87,7 @@ class MessagesStream(OneChoice):
         if not self._begun():
             return
         block = _decode_block(event.content_block)
+        self._cite(out)
         self._opened_at = self._said
         if block.type != "tool_use":
             self.usage = searched(self.usage, data)
@@ -107,23 +112,29 @@ class MessagesStream(OneChoice):
                 out.append(b',"content_blocks":[{"index":%d,"delta":{"text":%b}}]' % (event.index, text))
             out.append(self._text_tail)
         elif delta.type == "citations_delta":
-            self._cite(event, data, out)
+            if delta.citation is not None:
+                self._cited.append(delta.citation)
+            if self._blocks:
+                self._citations.append(b'{"index":%d,"delta":%b}' % (event.index, _one_line(_fields_of(data))))
         elif delta.type == "input_json_delta" and event.index in self._tools:
             self._argue(self._tools[event.index], delta.partial_json, out)
         elif self._blocks:
             self._extend(event.index, _one_line(_fields_of(data)), out)
 
-    def _cite(self, event: BlockDelta, data: bytes, out: list[bytes]) -> None:
-        """A source of the block's text, which came before it."""
-        citation = event.delta.citation
-        annotations = cited((citation,), self._opened_at, self._said) if citation is not None else []
+    def _cite(self, out: list[bytes]) -> None:
+        """Tells the sources of a block's text, once it is known how far that goes."""
+        if not self._cited and not self._citations:
+            return
+        annotations = cited(self._cited, self._opened_at, self._said)
         told = [b'"annotations":' + _encode(annotations)] if annotations else []
-        if self._blocks:
-            told.append(b'"content_blocks":[{"index":%d,"delta":%b}]' % (event.index, _one_line(_fields_of(data))))
+        if self._citations:
+            told.append(b'"content_blocks":[%b]' % b",".join(self._citations))
+        self._cited, self._citations = [], []
         if told:
             self._send(b"{%b}" % b",".join(told), out)
 
     def _on_block_stop(self, event: BlockStop, data: bytes, out: list[bytes]) -> None:
+        self._cite(out)
         self._end_call(event.index, out)
 
     def _on_message_delta(self, event: MessageDelta, data: bytes, out: list[bytes]) -> None:
@@ -138,6 +149,7 @@ class MessagesStream(OneChoice):
         if self._finished:
             return
         self._finished = True
+        self._cite(out)
         if reason is None and self._calls:
             reason = "tool_use"
         answered = self._answered and not self._calls

@@ -71,7 +71,7 @@ def to_chat(call: Call) -> Outbound:
 class _Request:
     """One translation under way."""
 
-    __slots__ = ("dropped", "effort", "out", "renamed", "system")
+    __slots__ = ("behind", "dropped", "effort", "out", "renamed", "system")
 
     def __init__(self, out: ChatRequest, dropped: Dropped) -> None:
         self.out = out
@@ -81,6 +81,8 @@ class _Request:
         """What the thinking budget asks for; an effort given by name goes before it."""
         self.renamed: dict[str, str] = {}
         """What has another name here than in `WORDS`."""
+        self.behind: set[str] = set()
+        """The names of tools that cannot come along."""
 
     def outbound(self) -> Outbound:
         out = self.out
@@ -96,6 +98,9 @@ class _Request:
             if out.tool_choice not in (None, "auto", "none"):
                 self.dropped.add("tool_choice")
             out.tools = out.tool_choice = out.parallel_tool_calls = None
+        elif isinstance(out.tool_choice, NamedChoice) and out.tool_choice.function.name in self.behind:
+            self.dropped.add("tool_choice")
+            out.tool_choice = None
         return Outbound(_encode(out), dropped=self.dropped.names(), words=(self.renamed, WORDS))
 
 
@@ -139,6 +144,8 @@ def _read_tools(request: _Request, value: Raw) -> None:
             if tool is None and request.dropped.blocks:
                 # One that runs at the provider, should it have the like.
                 tools.append(_raws(value)[at])
+            elif tool is None:
+                request.behind.add(member(_str, fields, "name") or "")
         except InvalidRequest as error:
             raise under(f"[{at}]", error) from error
         if tool is not None:

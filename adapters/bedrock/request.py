@@ -41,6 +41,7 @@ _decode_tool = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _TIERS = {"auto": "default", "default": "default", "flex": "flex", "priority": "priority", "reserved": "reserved"}
 _TRUE = Raw(b"true")
+_NO_NAME = Raw(b'""')
 _LABEL = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
 """What the service takes as request metadata."""
 
@@ -146,10 +147,12 @@ class _Build:
             self.dropped.add("parallel_tool_calls")
         specs: list[dict[str, Any]] = []
         native: list[Raw] = []
+        others: set[str] = set()
         for tool in self.tools:
             given = read(_decode_tool, tool if isinstance(tool, Raw) else Raw(_encode(tool)), "tools")
             if "type" in given and "input_schema" not in given:
                 native.append(Raw(_encode(given)))
+                others.add(read(_decode_str, given.get("name", _NO_NAME), "tools[].name"))
                 continue
             specs += _spec(given, blocks)
         if native and self.family.name == "anthropic":
@@ -166,9 +169,14 @@ class _Build:
             empty = Raw(b'{"type":"object"}')
             specs = [{"toolSpec": {"name": name, "inputSchema": {"json": empty}}} for name in used]
         if not specs:
+            if kind in ("any", "tool"):
+                self.dropped.add("tool_choice")
             return
         config: dict[str, Any] = {"tools": specs}
-        if kind in ("any", "auto"):
+        if kind == "tool" and choice["name"] in others:
+            # What is no function cannot be chosen.
+            self.dropped.add("tool_choice")
+        elif kind in ("any", "auto"):
             config["toolChoice"] = {kind: {}}
         elif kind == "tool":
             config["toolChoice"] = {"tool": {"name": choice["name"]}}

@@ -37,7 +37,7 @@ _TIED = "max"
 class _Request:
     """One translation under way."""
 
-    __slots__ = ("dropped", "effort", "implied", "only", "out")
+    __slots__ = ("behind", "dropped", "effort", "implied", "only", "out")
 
     def __init__(self, call: Call) -> None:
         self.out: dict[str, Any] = {"model": call.model}
@@ -47,6 +47,8 @@ class _Request:
         """The effort that the client's `thinking` says already."""
         self.only: str | None = None
         """The name of the one tool that must be called."""
+        self.behind: set[str] = set()
+        """The names of tools that cannot come along."""
 
 
 def translate(call: Call) -> Outbound:
@@ -66,7 +68,9 @@ def translate(call: Call) -> Outbound:
             out["thinking"] = {"type": "enabled", "token_budget": _BUDGETS[request.effort]}
             if request.effort == _TIED:
                 request.dropped.add("reasoning_effort")
-    if request.only is not None:
+    if request.only in request.behind:
+        request.dropped.add("tool_choice")
+    elif request.only is not None:
         tools = [tool for tool in out.get("tools", ()) if _str(tool["function"]["name"]) == request.only]
         if not tools:
             raise InvalidRequest(f"There is no tool `{request.only[:64]}` to call.", "tool_choice.function.name")
@@ -135,6 +139,7 @@ def _function(request: _Request, tool: Mapping[str, Raw]) -> dict[str, Any] | No
     kind = member(_str, tool, "type") or "function"
     if kind != "function":
         request.dropped.add(f"tools[].{kind}")
+        request.behind.add(member(_str, tool, "name") or "")
         return None
     function = member(_object, tool, "function")
     if function is None or first(function.get("name", ABSENT)) != QUOTE:

@@ -100,12 +100,14 @@ class Tools:
     """The tools of a request in the making. `strict` says whether some function wants its schema kept to, `streamed`
     whether arguments shall come as they are made."""
 
-    __slots__ = ("declarations", "dropped", "native", "streamed", "strict")
+    __slots__ = ("_behind", "declarations", "dropped", "native", "streamed", "strict")
 
     def __init__(self, dropped: Dropped) -> None:
         self.dropped = dropped
         self.declarations: list[dict[str, Any]] = []
         self.native: list[Any] = []
+        self._behind: set[str] = set()
+        """Names of tools that are no functions here."""
         self.strict = False
         self.streamed = False
 
@@ -141,7 +143,13 @@ class Tools:
         kind = read(_decode_str, tool["type"], f"{path}.type")
         if kind == "function":
             raise InvalidRequest("A function tool needs `function`.", f"{path}.function")
-        base = kind.partition("_20")[0]  # some carry a date
+        base, dated, _ = kind.partition("_20")
+        if "name" in tool:
+            self._behind.add(read(_decode_str, tool["name"], f"{path}.name"))
+        if base not in NATIVE and dated:
+            # Anthropic's, which its own models have learned to use.
+            self.dropped.add(f"tools[].{kind[:40]}")
+            return
         if base not in NATIVE:
             raise InvalidRequest(f"A tool of type `{kind[:40]}` cannot reach Google's models.", f"{path}.type")
         options = tool.get(kind, ABSENT)
@@ -190,6 +198,10 @@ class Tools:
             return
         if choice.single:
             self.dropped.add("parallel_tool_calls")
+        if chosen is not None and self._behind.intersection(chosen.get("allowedFunctionNames", ())):
+            # A tool of Google's own cannot be chosen among others.
+            self.dropped.add("tool_choice")
+            chosen = None
         if self.strict and (chosen is None or chosen["mode"] == "AUTO"):
             # Calls are held to their schemas in every mode but AUTO.
             chosen = {"mode": "VALIDATED"}

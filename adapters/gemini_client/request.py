@@ -151,6 +151,12 @@ def _system(request: _Request, value: Raw) -> None:
 def _tools(request: _Request, value: Raw) -> None:
     for at, fields in enumerate(read(_objects, value)):
         for name, given in fields.items():
+            if name == "googleSearch" and request.dropped.blocks:
+                # What follows may have a search of its own.
+                request.out.web_search_options = {}
+                for option in read(_object, given) if first(given) == BRACE else ():
+                    request.dropped.add(f"tools[].{name}.{option}")
+                continue
             if name != "functionDeclarations":
                 request.dropped.add(f"tools[].{name}")
                 continue

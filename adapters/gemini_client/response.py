@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ from adapters.pivot import (
     read_completion,
 )
 from adapters.types import Call, Reply, Usage
-from adapters.values import BRACE, BRACKET, QUOTE, UNREADABLE, first
+from adapters.values import BRACE, BRACKET, QUOTE, UNREADABLE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
@@ -66,8 +67,8 @@ _logprobs = msgspec.json.Decoder(_Logprobs).decode
 
 
 class Thoughts:
-    """The thinking of an answer that its next call, or else its end, carries back: see `signatures`. What is said before
-    that is noted with it, so that it comes back in its place."""
+    """The thinking of an answer that its next call, or else its end, carries back: see `signatures`. What is said
+    between is noted with it, so that it comes back in its place."""
 
     __slots__ = ("_open", "kept", "phase")
 
@@ -190,21 +191,36 @@ def _foreign(value: Raw) -> OutPart | None:
     return OutPart(inline_data={"mimeType": head[5:-7], "data": data})
 
 
-def grounding(annotations: Raw) -> dict[str, Any] | None:
-    """OpenAI's URL citations as Gemini's grounding. Raises one of `UNREADABLE`."""
-    if first(annotations) != BRACKET:
-        return None
-    cited = [each.url_citation for each in _annotations(annotations) if each.url_citation is not None]
+def grounding(annotations: list[Raw], said: Raw | None) -> dict[str, Any] | None:
+    """OpenAI's URL citations as Gemini's grounding, of all the text that was `said` (a JSON string; None: it is not
+    known). Raises one of `UNREADABLE`."""
+    lists = [_annotations(each) for each in annotations if first(each) == BRACKET]
+    cited = [each.url_citation for each in chain.from_iterable(lists) if each.url_citation is not None]
     if not cited:
         return None
+    chunks: dict[str, tuple[int, str]] = {}
+    for each in cited:
+        chunks.setdefault(each.url, (len(chunks), each.title or each.url))
+    text = None if said is None else _str(said)
+    supports: dict[tuple[int, int], list[int]] = {}
+    for each in cited:
+        if each.end_index:
+            supports.setdefault((each.start_index, each.end_index), []).append(chunks[each.url][0])
     return {
-        "groundingChunks": [{"web": {"uri": each.url, "title": each.title or each.url}} for each in cited],
+        "groundingChunks": [{"web": {"uri": url, "title": title}} for url, (_, title) in chunks.items()],
         "groundingSupports": [
-            {"segment": {"startIndex": each.start_index, "endIndex": each.end_index}, "groundingChunkIndices": [at]}
-            for at, each in enumerate(cited)
-            if each.end_index
+            {"segment": _segment(text, start, end), "groundingChunkIndices": indices}
+            for (start, end), indices in supports.items()
         ],
     }
+
+
+def _segment(text: str | None, start: int, end: int) -> dict[str, Any]:
+    """A place in a text: Gemini counts bytes of UTF-8, OpenAI characters."""
+    if text is None or not 0 <= start <= end <= len(text):
+        return {"startIndex": start, "endIndex": end}
+    before, part = text[:start].encode("utf-8", "replace"), text[start:end]
+    return {"startIndex": len(before), "endIndex": len(before) + len(part.encode("utf-8", "replace")), "text": part}
 
 
 def logprobs_result(raw: Raw) -> dict[str, Any] | None:
@@ -228,7 +244,9 @@ def _candidate(call: Call, choice: Choice) -> OutCandidate:
     said = choice.message
     assert said is not None
     thoughts = Thoughts()
-    made = [part_of(piece, thoughts) for piece in pieces(said)]
+    found = pieces(said)
+    texts = [value for kind, value in found if kind == TEXT]
+    made = [part_of(piece, thoughts) for piece in found]
     parts = _merged([part for part in made if part is not None])
     for number, part in enumerate(calls_of(said)):
         function = part.function or FunctionPart()
@@ -239,7 +257,7 @@ def _candidate(call: Call, choice: Choice) -> OutCandidate:
     return OutCandidate(
         OutContent(parts or [OutPart(text=EMPTY)]),
         finish_reason(choice.finish_reason),
-        grounding(said.annotations),
+        grounding([said.annotations], joined(texts) if texts else None),
         logprobs_result(choice.logprobs),
         choice.index,
     )

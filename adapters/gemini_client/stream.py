@@ -7,6 +7,8 @@ or its next call has begun. Finish reasons and usage come in the last event, one
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from msgspec import Raw
 
@@ -24,12 +26,13 @@ from adapters.gemini_client.response import (
 from adapters.gemini_client.wire import OutCandidate, OutContent, OutPart
 from adapters.pivot import TEXT, CallPart, ChatStream, Choice, FunctionPart, Head, Said, calls_of, pieces
 from adapters.types import Call
-from adapters.values import ABSENT, BRACE, QUOTE, first, joined
+from adapters.values import ABSENT, BRACE, BRACKET, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 
 _HELD_LIMIT = 32 * 1024 * 1024
 """Bytes of tool arguments: an upstream that never stops must not fill the memory."""
+_SEARCH = re.compile(rb'"google_?[sS]earch')
 _CALL_SIZE = 512
 """What a tool call counts for beside its arguments."""
 
@@ -49,7 +52,7 @@ class _Pending:
 class _Candidate:
     """One choice under way."""
 
-    __slots__ = ("annotations", "calls", "finish", "head", "numbers", "tail", "thoughts")
+    __slots__ = ("annotations", "calls", "finish", "head", "numbers", "tail", "texts", "thoughts")
 
     def __init__(self, index: int) -> None:
         # What stands around a text, and nothing else, of this candidate.
@@ -59,13 +62,15 @@ class _Candidate:
         self.calls: list[_Pending] = []
         self.numbers: dict[int | None, _Pending] = {}
         self.finish: str | None = None
-        self.annotations = ABSENT
+        self.annotations: list[Raw] = []
+        self.texts: list[Raw] = []
+        """What has been said, where it must be known for the places of sources."""
 
 
 class GenerateStream(ChatStream):
     """One streamed answer; see `adapters.types.StreamDecoder`."""
 
-    __slots__ = ("_array", "_candidates", "_close", "_kept", "_open", "_tail", "_told")
+    __slots__ = ("_array", "_candidates", "_close", "_kept", "_open", "_searches", "_tail", "_told")
 
     def __init__(self, call: Call, *, array: bool) -> None:
         super().__init__(call)
@@ -74,6 +79,7 @@ class GenerateStream(ChatStream):
         self._candidates: dict[int, _Candidate] = {}
         self._tail = b""
         self._kept = 0
+        self._searches = _SEARCH.search(call.body) is not None
 
     def _begin(self, head: Head, out: list[bytes]) -> None:
         self._tail = b',"modelVersion":%b,"responseId":%b' % (
@@ -102,6 +108,8 @@ class GenerateStream(ChatStream):
                 if len(content) > len(b'""'):
                     if candidate.thoughts.kept:
                         candidate.thoughts.said(content)
+                    if self._searches:
+                        self._keep_text(candidate, content)
                     out += (self._open, candidate.head, content, candidate.tail, self._tail, self._close)
                     if self._array:
                         self._open = b",\r\n{"
@@ -118,6 +126,8 @@ class GenerateStream(ChatStream):
             if piece[0] == TEXT:
                 if candidate.thoughts.kept:
                     candidate.thoughts.said(piece[1])
+                if self._searches:
+                    self._keep_text(candidate, piece[1])
                 self._say(index, b'{"text":%b}' % piece[1], out)
                 continue
             part = part_of(piece, candidate.thoughts)
@@ -125,8 +135,9 @@ class GenerateStream(ChatStream):
                 self._say(index, _encode(part), out)
         for call in calls_of(delta):
             self._add_call(candidate, call)
-        if delta.annotations:
-            candidate.annotations = delta.annotations.copy()
+        if first(delta.annotations) == BRACKET:
+            candidate.annotations.append(delta.annotations.copy())
+            self._keep(len(delta.annotations))
 
     def _add_call(self, candidate: _Candidate, part: CallPart) -> None:
         function = part.function or FunctionPart()
@@ -146,6 +157,10 @@ class GenerateStream(ChatStream):
             pending.fragments.append(arguments.copy())
             self._keep(len(arguments))
 
+    def _keep_text(self, candidate: _Candidate, text: Raw) -> None:
+        candidate.texts.append(text.copy())
+        self._keep(len(text))
+
     def _keep(self, size: int) -> None:
         self._kept += size
         if self._kept > _HELD_LIMIT:
@@ -163,7 +178,7 @@ class GenerateStream(ChatStream):
             last = OutCandidate(
                 OutContent(parts or [OutPart(text=EMPTY)]),
                 finish_reason(candidate.finish),
-                grounding(candidate.annotations),
+                grounding(candidate.annotations, joined(candidate.texts) if candidate.texts else None),
                 None,
                 index,
             )

@@ -155,6 +155,7 @@ class ChatRequest(Struct, omit_defaults=True, gc=False):
     top_logprobs: Raw = ABSENT
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
+    web_search_options: dict[str, Any] | None = None
     response_format: Any = None
     reasoning_effort: str | None = None
     reasoning: Raw = ABSENT

@@ -37,6 +37,7 @@ WORDS: Mapping[str, str] = {
     "reasoning_effort": f"{_CONFIG}thinkingConfig.thinkingLevel",
     "response_format": f"{_CONFIG}responseMimeType",
     "tools": "tools[].functionDeclarations",
+    "web_search_options": "tools[].googleSearch",
     "tools[]": "tools[].functionDeclarations[]",
     "tools[].function": "tools[].functionDeclarations[]",
     "tool_choice": "toolConfig.functionCallingConfig",

@@ -15,7 +15,7 @@ from adapters.errors import InvalidRequest
 from adapters.mistral.wire import FIM_FIELDS, HARMLESS, MARKS, NOTHING, REFUSED, RENAMED
 from adapters.reading import Dropped, read
 from adapters.types import Call, Outbound
-from adapters.values import ABSENT, BRACKET, NULL, QUOTE, first
+from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
@@ -50,12 +50,54 @@ def chat(call: Call) -> Outbound:
         out[renamed] = value
     if first(out.get("tool_choice", ABSENT)) == QUOTE and read(_str, out["tool_choice"], "tool_choice") == "required":
         out["tool_choice"] = "any"
+    if "tools" in out:
+        _only_functions(out, dropped)
     if "tools" in out and _CACHED in body:
         out["tools"] = [_unmarked(tool, dropped) for tool in read(_tools, out["tools"])]
     if "messages" in out and any(mark in body for mark in MARKS):
         out["messages"] = _mend(read(_messages, out["messages"], "messages"), dropped)
     out["model"] = call.model
     return Outbound(_encode(out), dropped=dropped.names())
+
+
+class _Tool(msgspec.Struct, gc=False):
+    type: str = "function"
+    name: str = ""
+
+
+class _Chosen(msgspec.Struct, gc=False):
+    name: str = ""
+
+
+class _Choice(msgspec.Struct, gc=False):
+    function: _Chosen | None = None
+
+
+_kinds = msgspec.json.Decoder(list[_Tool]).decode
+_raws = msgspec.json.Decoder(list[Raw]).decode
+_choice = msgspec.json.Decoder(_Choice).decode
+_AUTO, _NONE = Raw(b'"auto"'), Raw(b'"none"')
+
+
+def _only_functions(out: dict[str, Any], dropped: Dropped) -> None:
+    """Leaves out tools that are no functions, and the choice of one of them: Mistral's chat has none."""
+    kinds = read(_kinds, out["tools"], "tools")
+    others = {each.name for each in kinds if each.type != "function"}
+    if not others:
+        return
+    for each in kinds:
+        if each.type != "function":
+            dropped.add(f"tools[].{each.type[:40]}")
+    functions = [raw for raw, each in zip(_raws(out["tools"]), kinds, strict=True) if each.type == "function"]
+    choice = out.get("tool_choice", ABSENT)
+    chosen = read(_choice, choice, "tool_choice").function if first(choice) == BRACE else None
+    unmeant = not functions or (chosen is not None and chosen.name in others)
+    if unmeant and out.pop("tool_choice", _AUTO) not in (_AUTO, _NONE):
+        dropped.add("tool_choice")
+    if functions:
+        out["tools"] = Raw(_encode(functions))
+    else:
+        del out["tools"]
 
 
 def _unmarked(tool: dict[str, Any], dropped: Dropped) -> dict[str, Any]:

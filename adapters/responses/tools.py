@@ -40,14 +40,16 @@ _CUSTOM = frozenset(("name", "description", "format"))
 
 
 class Tools:
-    """The tools of a request in the making."""
+    """The tools of a request in the making. `_others` are the names of those that are no functions here, which other
+    makers choose by their names as well: what chooses one here, or None for what stays behind."""
 
-    __slots__ = ("_choice", "dropped", "made")
+    __slots__ = ("_choice", "_others", "dropped", "made")
 
     def __init__(self, dropped: Dropped) -> None:
         self.dropped = dropped
         self.made: list[dict[str, Any]] = []
         self._choice: Any = None
+        self._others: dict[str, dict[str, str] | None] = {}
 
     def add_all(self, raw: Raw) -> None:
         """Adds `tools`. Raises InvalidRequest with the path of what is wrong."""
@@ -96,10 +98,12 @@ class Tools:
         else:
             # What runs at another maker's servers.
             self.dropped.add(f"tools[].{kind[:40]}")
+            self._others[_name(tool, path) if "name" in tool else ""] = None
 
     def _foreign_search(self, tool: dict[str, Raw]) -> None:
         """Anthropic's web search."""
         made: dict[str, Any] = {"type": SEARCHES[0]}
+        self._others[_name(tool, "tools[]")] = {"type": SEARCHES[0]}
         for name, value in tool.items():
             if name == "allowed_domains" and value != NULL:
                 made["filters"] = {name: value}
@@ -150,7 +154,7 @@ class Tools:
             return
         if "type" not in choice and "name" in choice:
             # The legacy form of function_call.
-            self._choice = {"type": "function", "name": choice["name"]}
+            self._choice = {"type": "function", "name": _name(choice, path)}
             return
         kind = read(_decode_str, choice.get("type", NULL), f"{path}.type")
         if kind == "allowed_tools" and kind in choice:
@@ -164,8 +168,13 @@ class Tools:
         """Puts tools and choice into the request."""
         if self.made:
             out["tools"] = self.made
-            if self._choice is not None:
-                out["tool_choice"] = self._choice
+            choice = self._choice
+            if isinstance(choice, dict) and choice.get("type") == "function" and choice.get("name") in self._others:
+                choice = self._others[choice["name"]]
+                if choice is None:
+                    self.dropped.add("tool_choice")
+            if choice is not None:
+                out["tool_choice"] = choice
             return
         # OpenAI refuses both of these where there are no tools.
         out.pop("parallel_tool_calls", None)

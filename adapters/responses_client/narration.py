@@ -109,7 +109,7 @@ class _ToolCall:
 class Narration:
     """One answer under way. Events are appended to the `out` of each call; `items` are the finished ones."""
 
-    __slots__ = ("_call", "_calls", "_custom", "_kept", "_live", "_order", "items", "sequence")
+    __slots__ = ("_before", "_call", "_calls", "_cited", "_custom", "_kept", "_live", "_order", "items", "sequence")
 
     def __init__(self, call: Call, custom: frozenset[str], sequence: int = 0) -> None:
         self.items: list[bytes] = []
@@ -120,6 +120,10 @@ class Narration:
         self._calls: dict[int, _ToolCall] = {}
         self._order: list[_ToolCall] = []
         self._kept = 0
+        self._before = 0
+        """Characters of the answer's text before the part under way: sources count from the answer's beginning."""
+        self._cited: list[tuple[int, dict[str, Any]]] = []
+        """The sources of a whole answer and where they stand, until the part comes that they stand in."""
 
     def event(self, name: bytes, fields: bytes, out: list[bytes]) -> None:
         """Tells one event; `fields` are the inside of its object."""
@@ -196,6 +200,7 @@ class Narration:
     def _close_part(self, live: _Message, out: list[bytes]) -> None:
         text, place = joined(live.texts), _place(live)
         if live.kind == TEXT:
+            self._before = self._cite_part(live, self._before + len(_str(text)), out)
             chances = b"[%b]" % b",".join(live.logprobs)
             self.event(b"output_text.done", b'%b,"text":%b,"logprobs":%b' % (place, text, chances), out)
             part = output.text_part(text, live.annotations, Raw(chances))
@@ -205,15 +210,33 @@ class Narration:
         self.event(b"content_part.done", b'%b,"part":%b' % (place, part), out)
         live.parts.append(part)
 
+    def expect(self, annotations: Raw, texts: list[Raw]) -> None:
+        """Takes the sources of a whole answer of these `texts`, before it is told. Raises one of `UNREADABLE`."""
+        last = max(len(_str(joined(texts))) - 1, 0) if texts else 0
+        self._cited = [(min(each["start_index"], last), each) for each in output.annotations_of(annotations)]
+
     def annotate(self, annotations: Raw, out: list[bytes]) -> None:
         """Takes the sources of the text before. Raises one of `UNREADABLE`."""
         live = self._live
-        if type(live) is not _Message or live.kind != TEXT:
-            return
-        for each in output.annotations_of(annotations):
-            fields = b'%b,"annotation_index":%d,"annotation":%b' % (_place(live), len(live.annotations), encode(each))
-            self.event(b"output_text.annotation.added", fields, out)
-            live.annotations.append(each)
+        if type(live) is _Message and live.kind == TEXT:
+            for each in output.annotations_of(annotations):
+                self._cite(live, each, out)
+
+    def _cite_part(self, live: _Message, end: int, out: list[bytes]) -> int:
+        """Tells the sources that stand in a part of a whole answer, which ends here; returns its end."""
+        if self._cited:
+            for at, each in self._cited:
+                if at < end:
+                    self._cite(live, each, out)
+            self._cited = [(at, each) for at, each in self._cited if at >= end]
+        return end
+
+    def _cite(self, live: _Message, source: dict[str, Any], out: list[bytes]) -> None:
+        for name in ("start_index", "end_index"):
+            source[name] = max(source[name] - self._before, 0)
+        fields = b'%b,"annotation_index":%d,"annotation":%b' % (_place(live), len(live.annotations), encode(source))
+        self.event(b"output_text.annotation.added", fields, out)
+        live.annotations.append(source)
 
     # -- thinking
 

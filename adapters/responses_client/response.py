@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters import counting
 from adapters.errors import BadAnswer
-from adapters.pivot import Choice, bad_answer, calls_of, pieces, read_completion
+from adapters.pivot import TEXT, Choice, bad_answer, calls_of, pieces, read_completion
 from adapters.responses_client import output
 from adapters.responses_client.narration import BadCall, Narration, TooLarge
 from adapters.responses_client.tools import custom_tools
@@ -39,9 +39,12 @@ def narrate(told: Narration, choice: Choice, out: list[bytes]) -> None:
     if said is None:
         return
     logprobs = choice.logprobs if first(choice.logprobs) == BRACE else ABSENT
-    for kind, value in pieces(said):
+    found = pieces(said)
+    if said.annotations and choice.message is not None:
+        told.expect(said.annotations, [value for kind, value in found if kind == TEXT])
+    for kind, value in found:
         told.say(kind, value, out, logprobs)
-    if said.annotations:
+    if said.annotations and choice.message is None:
         told.annotate(said.annotations, out)
     if said.tool_calls or said.function_call is not None:
         for number, part in enumerate(calls_of(said)):

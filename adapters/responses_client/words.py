@@ -26,4 +26,5 @@ WORDS: Mapping[str, str] = {
     "verbosity": "text.verbosity",
     "logprobs": "top_logprobs",
     "tools[].function": "tools[]",
+    "web_search_options": "tools[].web_search",
 }

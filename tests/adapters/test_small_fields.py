@@ -196,6 +196,47 @@ def test_anthropics_own_choice_of_one_call_stays_one_call() -> None:
     assert made["tool_choice"] == choice
 
 
+SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
+FUNCTION = {"name": "f", "input_schema": {"type": "object"}}
+
+
+@pytest.mark.parametrize("upstream", [GEMINI, CONVERSE, COHERE, MISTRAL, CHAT, RESPONSES])
+@pytest.mark.parametrize("tools", [[SEARCH], [SEARCH, FUNCTION], [{"type": "bash_20250124", "name": "web_search"}]])
+def test_a_tool_that_is_no_function_elsewhere_is_not_chosen_as_one(tools: list[Any], upstream: Dialect) -> None:
+    """Claude Code searches the web with such a choice; providers refuse one of a function that is not there."""
+    made, dropped = said(
+        ANTHROPIC, upstream, messages=[ASKED], tools=tools, tool_choice={"type": "tool", "name": "web_search"}
+    )
+    if upstream is RESPONSES and SEARCH in tools:
+        assert made["tool_choice"] == made["tools"][0] == {"type": "web_search"}
+        return
+    assert "tool_choice" in dropped
+    assert "tool_choice" not in made
+    assert "functionCallingConfig" not in made.get("toolConfig", {})
+    assert "toolChoice" not in made.get("toolConfig", {})
+    if upstream is GEMINI:
+        assert ({"googleSearch": {}} in made.get("tools", [])) is (SEARCH in tools)
+    elif upstream is not CONVERSE:
+        assert [tool["function"]["name"] for tool in made.get("tools", [])] == ["f"] * (FUNCTION in tools)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "tool"),
+    [
+        (ANTHROPIC, {"type": "web_search_20250305", "name": "web_search"}),
+        (RESPONSES, {"type": "web_search"}),
+        (CONVERSE, None),
+        (COHERE, None),
+        (MISTRAL, None),
+        (CHAT, None),
+    ],
+)
+def test_googles_search_is_the_providers_own_or_named(upstream: Dialect, tool: Any) -> None:
+    made, dropped = said(GEMINI, upstream, contents=[{"parts": [{"text": "?"}]}], tools=[{"google_search": {}}])
+    assert made.get("tools") == (None if tool is None else [tool])
+    assert ("tools[].googleSearch" in dropped) is (tool is None)
+
+
 @pytest.mark.parametrize("display", ["summarized", "omitted"])
 def test_how_thoughts_are_shown_is_told_or_named(display: str) -> None:
     asked = {"messages": [ASKED], "thinking": {"type": "enabled", "budget_tokens": 1024, "display": display}}

@@ -58,8 +58,8 @@ THINKING = sse(
     delta(2, "input_json_delta", partial_json='{"q":1}'),
     block_stop(2),
     block(3, type="text", text=""),
+    delta(3, "citations_delta", citation={"url": "https://x.test"}),  # before its text, as Anthropic sends them
     delta(3, "text_delta", text="Yes"),
-    delta(3, "citations_delta", citation={"url": "https://x.test"}),
     block_stop(3),
     {"type": "something_new", "index": 3},
     *end(),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from google.genai import types
 from hypothesis import given
@@ -105,15 +106,17 @@ def test_finish_reasons_are_googles(reason: str, word: str) -> None:
 
 
 def test_citations_and_log_probabilities_are_googles() -> None:
-    place = {"start_index": 1, "end_index": 2, "url": "https://a.test", "title": "A"}
+    place = {"start_index": 4, "end_index": 8, "url": "https://a.test", "title": "A"}
     token = {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}
     found = answer(
-        {"content": "a", "annotations": [{"type": "url_citation", "url_citation": place}]},
+        {"content": "Tak žluť.", "annotations": [{"type": "url_citation", "url_citation": place}]},
         logprobs={"content": [token], "refusal": None},
     )["candidates"][0]
     assert found["groundingMetadata"] == {
         "groundingChunks": [{"web": {"uri": "https://a.test", "title": "A"}}],
-        "groundingSupports": [{"segment": {"startIndex": 1, "endIndex": 2}, "groundingChunkIndices": [0]}],
+        "groundingSupports": [  # in bytes of UTF-8
+            {"segment": {"startIndex": 4, "endIndex": 10, "text": "žluť"}, "groundingChunkIndices": [0]}
+        ],
     }
     assert found["logprobsResult"]["chosenCandidates"] == [{"token": "a", "logProbability": -0.5}]
 
@@ -210,6 +213,27 @@ def test_streamed_thoughts_travel_with_the_call() -> None:
     assert [each["text"] for each in thoughts] == ["H", "m"]
     blocks, _ = read(call["thoughtSignature"])
     assert json.loads(bytes(blocks[0])) == {"type": "thinking", "thinking": "Hm", "signature": "theirs"}
+
+
+def test_sources_that_a_stream_tells_one_by_one_are_all_told() -> None:
+    def source(url: str, start: int, end: int) -> dict[str, Any]:
+        place = {"start_index": start, "end_index": end, "url": url, "title": url}
+        return {"annotations": [{"type": "url_citation", "url_citation": place}]}
+
+    said = sse(
+        chunk({"content": "Tak "}),
+        chunk({"content": "žluť."}),
+        chunk(source("https://a", 4, 8)),
+        chunk(source("https://b", 4, 8)),
+        chunk({"content": "", **source("https://a", 0, 9)}),
+        chunk({}, "stop"),
+    )
+    body = json.dumps({"contents": [{"parts": [{"text": "?"}]}], "tools": [{"googleSearch": {}}]}).encode()
+    call = msgspec.structs.replace(CALL, body=body, stream=True)
+    last = events(run(GENERATE_TO_CHAT.stream(call), said))[-1]["candidates"][0]["groundingMetadata"]
+    assert [each["web"]["uri"] for each in last["groundingChunks"]] == ["https://a", "https://b"]
+    supports = [(each["segment"]["text"], each["groundingChunkIndices"]) for each in last["groundingSupports"]]
+    assert supports == [("žluť", [0, 1]), ("Tak žluť.", [0])]
 
 
 def test_every_choice_is_a_candidate() -> None:

@@ -207,6 +207,34 @@ def test_sources_are_annotations_of_the_text() -> None:
     ]
 
 
+RAN = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_sources_count_from_the_beginning_of_their_own_text(streamed: bool) -> None:
+    source = {**SOURCE, "url_citation": {**SOURCE["url_citation"], "start_index": 5, "end_index": 8}}
+    first = {**SOURCE, "url_citation": {**SOURCE["url_citation"], "start_index": 0, "end_index": 4}}
+    texts = [{"type": "text", "text": "Žuť?"}, RAN, {"type": "text", "text": "So? Oh."}]
+    if streamed:
+        said: list[dict[str, Any]] = [
+            {"content": "Žuť?"},
+            {"annotations": [first]},
+            {"content_blocks": [{"index": 1, "delta": RAN}]},
+            {"content": "So? Oh."},
+            {"annotations": [source]},
+        ]
+        made = response(run(sse(*map(chunk, said), chunk({}, "stop")))[0])
+    else:
+        made = whole({"content": "Žuť?So? Oh.", "annotations": [first, source], "content_blocks": texts})
+    parts = [part for item in made["output"] for part in item.get("content") or ()]
+    assert [
+        [part["text"][each["start_index"] : each["end_index"]] for each in part["annotations"]] for part in parts
+    ] == [
+        ["Žuť?"],
+        ["o? "],
+    ]
+
+
 def test_logprobs_stand_beside_their_text() -> None:
     data = {"id": "1", "model": "m", "choices": [{"index": 0, "delta": {"content": "Hi"}, "logprobs": CHANCES}]}
     out, _ = run(sse(data, chunk({}, "stop")))
