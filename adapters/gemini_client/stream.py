@@ -33,6 +33,7 @@ _encode = msgspec.json.Encoder().encode
 _HELD_LIMIT = 32 * 1024 * 1024
 """Bytes of tool arguments: an upstream that never stops must not fill the memory."""
 _SEARCH = re.compile(rb'"google_?[sS]earch')
+_NOTHING = len(b'""')
 _CALL_SIZE = 512
 """What a tool call counts for beside its arguments."""
 
@@ -52,9 +53,9 @@ class _Pending:
 class _Candidate:
     """One choice under way."""
 
-    __slots__ = ("annotations", "calls", "finish", "head", "numbers", "tail", "texts", "thoughts")
+    __slots__ = ("annotations", "calls", "finish", "head", "notes", "numbers", "tail", "texts", "thoughts")
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, notes: bool) -> None:
         # What stands around a text, and nothing else, of this candidate.
         self.head = b'"candidates":[{"content":{"parts":[{"text":'
         self.tail = b'}],"role":"model"},"index":%d}]' % index
@@ -65,6 +66,8 @@ class _Candidate:
         self.annotations: list[Raw] = []
         self.texts: list[Raw] = []
         """What has been said, where it must be known for the places of sources."""
+        self.notes = notes
+        """Whether somebody may want to know of what is said."""
 
 
 class GenerateStream(ChatStream):
@@ -99,17 +102,15 @@ class GenerateStream(ChatStream):
         index = choice.index
         candidate = self._candidates.get(index)
         if candidate is None:
-            candidate = self._candidates[index] = _Candidate(index)
+            candidate = self._candidates[index] = _Candidate(index, self._searches)
         delta = choice.delta
         if delta is not None:
             content = delta.content
             if content and memoryview(content)[0] == QUOTE and delta == Said(content):
                 # What nearly every chunk is: a text, and nothing beside it.
-                if len(content) > len(b'""'):
-                    if candidate.thoughts.kept:
-                        candidate.thoughts.said(content)
-                    if self._searches:
-                        self._keep_text(candidate, content)
+                if len(content) > _NOTHING:
+                    if candidate.notes:
+                        self._note(candidate, content)
                     out += (self._open, candidate.head, content, candidate.tail, self._tail, self._close)
                     if self._array:
                         self._open = b",\r\n{"
@@ -124,12 +125,11 @@ class GenerateStream(ChatStream):
     def _add_said(self, index: int, candidate: _Candidate, delta: Said, out: list[bytes]) -> None:
         for piece in pieces(delta):
             if piece[0] == TEXT:
-                if candidate.thoughts.kept:
-                    candidate.thoughts.said(piece[1])
-                if self._searches:
-                    self._keep_text(candidate, piece[1])
+                if candidate.notes:
+                    self._note(candidate, piece[1])
                 self._say(index, b'{"text":%b}' % piece[1], out)
                 continue
+            candidate.notes = True
             part = part_of(piece, candidate.thoughts)
             if part is not None:
                 self._say(index, _encode(part), out)
@@ -157,9 +157,13 @@ class GenerateStream(ChatStream):
             pending.fragments.append(arguments.copy())
             self._keep(len(arguments))
 
-    def _keep_text(self, candidate: _Candidate, text: Raw) -> None:
-        candidate.texts.append(text.copy())
-        self._keep(len(text))
+    def _note(self, candidate: _Candidate, text: Raw) -> None:
+        """Takes note of a text that is told, for the places of thoughts and sources."""
+        if candidate.thoughts.kept:
+            candidate.thoughts.said(text)
+        if self._searches:
+            candidate.texts.append(text.copy())
+            self._keep(len(text))
 
     def _keep(self, size: int) -> None:
         self._kept += size
