@@ -43,6 +43,9 @@ class Tokens(claude_usage.Tokens, gc=False):
     # OpenAI's transcriptions: their own name for the details, or no tokens at all.
     input_token_details: _Prompt | None = None
     seconds: CountAsFloat | None = None
+    # DeepSeek's (https://api-docs.deepseek.com/guides/kv_cache), and that of Moonshot and hosts behind Hugging Face.
+    prompt_cache_hit_tokens: Count | None = None
+    cached_tokens: Count | None = None
     # xAI's, and what Perplexity searched with.
     num_sources_used: Count | None = None
     num_server_side_tools_used: Count | None = None
@@ -91,8 +94,11 @@ def _with_items(usage: Usage, tokens: Tokens, body: bytes) -> Usage:
 def usage_from(tokens: Tokens, tier: str | None = None) -> Usage:
     if tokens.prompt_tokens is not None:
         taken, given = tokens.prompt_tokens_details, tokens.completion_tokens_details
-        if taken is None and given is None and tokens.search_context_size is None:
+        hits = tokens.prompt_cache_hit_tokens or tokens.cached_tokens
+        if taken is None and given is None and tokens.search_context_size is None and not hits:
             return Usage(tokens.prompt_tokens, tokens.completion_tokens or 0, tier=tier)
+        if taken is None and hits:
+            taken = _Prompt(hits)
         return _of_openai(tokens, tokens.prompt_tokens, tokens.completion_tokens, taken, given, tier)
     taken = tokens.input_tokens_details or tokens.input_token_details
     if taken is not None:

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters import counting, openai_errors
+from adapters import counting, openai_errors, sources
 from adapters.errors import BadAnswer
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
@@ -92,11 +92,14 @@ class Choice(Struct, gc=False):
     delta: Said | None = None
     finish_reason: str | None = None
     logprobs: Raw = ABSENT
+    usage: Raw = ABSENT
 
 
 class Completion(Struct, gc=False):
     choices: list[Choice] | None = None
     usage: Raw = ABSENT
+    search_results: Raw = ABSENT
+    citations: Raw = ABSENT
     id: str | None = None
     model: str | None = None
     created: int | None = None
@@ -106,6 +109,8 @@ class Chunk(Struct, gc=False):
     choices: list[Choice] | None = None
     usage: Raw = ABSENT
     error: Raw = ABSENT
+    search_results: Raw = ABSENT
+    citations: Raw = ABSENT
 
 
 class Head(Struct, gc=False):
@@ -141,6 +146,10 @@ def read_completion(body: bytes) -> Completion:
         raise bad_answer(error) from error
     if not completion.choices or any(choice.message is None for choice in completion.choices):
         raise BadAnswer("The provider's answer has no choices with a message.")
+    if completion.search_results or completion.citations:
+        for choice in completion.choices:
+            if choice.message is not None and first(choice.message.annotations) == NULL:
+                choice.message.annotations = sources.cited(completion.search_results, completion.citations)
     return completion
 
 
@@ -193,7 +202,10 @@ def pieces(said: Said) -> list[Piece]:
     elif said.reasoning_details and first(said.reasoning_details) == BRACKET:
         _of_details(found, said)
     elif said.reasoning_content or said.reasoning:
-        _collect(found, THINKING, said.reasoning_content or said.reasoning)
+        _collect(found, THINKING, said.reasoning_content)
+        if not found:
+            # Some hosts have both names, one of them null or empty.
+            _collect(found, THINKING, said.reasoning)
     if said.content and not (told and any(kind == TEXT for kind, _ in found)):
         _collect(found, TEXT, said.content)
     if said.refusal:
@@ -296,7 +308,7 @@ class ChatStream(Machine):
     complete); each appends to `out`, and may `_fail`.
     """
 
-    __slots__ = ("_began", "_choices", "_details", "_finished", "_plain", "call", "raw_usage")
+    __slots__ = ("_began", "_choices", "_details", "_finished", "_plain", "_sources", "call", "raw_usage")
 
     def __init__(self, call: Call) -> None:
         super().__init__()
@@ -308,6 +320,8 @@ class ChatStream(Machine):
         self._finished: set[int] = set()
         self._details: dict[int, Details] = {}
         """Of choices that think, until they say something else."""
+        self._sources = ABSENT
+        """What an answer rests on, as annotations, where it is told beside the choices."""
         self._plain = False
         """Whether the next chunk has nothing to begin or to end before it is told."""
 
@@ -351,6 +365,8 @@ class ChatStream(Machine):
         if chunk.usage and first(chunk.usage) == BRACE:
             self.raw_usage = chunk.usage
             self.usage = counting.usage_of(event) or self.usage
+            # Those who tell sources beside the choices do so with the usage.
+            self._sources = sources.cited(chunk.search_results, chunk.citations) or self._sources
         if choices is None or chunk.error:
             error = openai_errors.read_event(event)
             if error is not None:
@@ -364,7 +380,14 @@ class ChatStream(Machine):
             self._choices.add(choice.index)
             if choice.finish_reason:
                 self._finished.add(choice.index)
+                self._count(choice)
             self._add(choice, out)
+
+    def _count(self, choice: Choice) -> None:
+        """Takes the usage that Moonshot tells in a choice."""
+        if self.usage is None and first(choice.usage) == BRACE:
+            self.raw_usage = choice.usage
+            self.usage = counting.usage_from(counting.decode_tokens(choice.usage))
 
     def _prepare(self, event: bytes, choices: list[Choice], out: list[bytes]) -> None:
         """What the first chunk needs, and those around `reasoning_details`."""
@@ -407,6 +430,9 @@ class ChatStream(Machine):
             if self._began:
                 for index in tuple(self._details):
                     self._seal(index, out)
+                if self._sources:
+                    for index in self._finished:
+                        self._add(Choice(index, delta=Said(annotations=self._sources)), out)
                 self._finish(out)
                 self._end()
             else:

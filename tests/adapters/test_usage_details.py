@@ -35,6 +35,14 @@ def test_openais_details_and_tier_are_read() -> None:
     assert counting.usage_of(body) == EXPECTED_OPENAI
 
 
+@pytest.mark.parametrize("name", ["prompt_cache_hit_tokens", "cached_tokens"])
+def test_cached_tokens_that_have_no_details_are_read(name: str) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150, name: 80}
+    assert counting.usage_of(json.dumps({"usage": usage}).encode()) == Usage(100, 50, 80)
+    thought = usage | {"completion_tokens_details": {"reasoning_tokens": 20}}
+    assert counting.usage_of(json.dumps({"usage": thought}).encode()) == Usage(100, 50, 80, reasoning=20)
+
+
 def test_anthropics_details_and_tier_are_read() -> None:
     assert counting.usage_of(json.dumps({"usage": ANTHROPIC}).encode()) == EXPECTED_ANTHROPIC
 
