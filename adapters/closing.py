@@ -34,7 +34,11 @@ def failure(dialect: Dialect, tap: Tap) -> UpstreamError | None:
             error = _error(name, data)
             if error is not None:
                 return in_dialect(dialect, error)
-    # One too long to be kept was seen all the same.
+    long = tap.long()
+    for name, data in events_in(long) if long else ():
+        error = _error(name, data) or _beginning(name, data, tail)
+        if error is not None:
+            return in_dialect(dialect, error)
     return _UNREAD if tap.failed() else None
 
 
@@ -89,6 +93,37 @@ def _error(name: bytes, data: bytes) -> UpstreamError | None:
     return None
 
 
+def _beginning(name: bytes, data: bytes, tail: bytes) -> UpstreamError | None:
+    """What the beginning of an error and the stream's tail say, where what was between them is gone."""
+    if name != b"error" and _ERROR_EVENT.match(data) is None:
+        return None
+    inner = _INNER.search(data)
+    said: dict[str, str] = {}
+    for found in _FIELD.finditer(data, 0 if inner is None else inner.end()):
+        said.setdefault(found["name"].decode(), _value(found))
+    for found in _FIELD.finditer(tail):
+        if found["name"] != b"message":
+            said.setdefault(found["name"].decode(), _value(found))
+    return openai_errors.read_event(msgspec.json.encode({"error": said})) if said else None
+
+
+def _value(found: re.Match[bytes]) -> str:
+    if found["number"] is not None:
+        return found["number"].decode()
+    try:
+        text = _text(found["text"] + b'"')
+    except UNREADABLE:
+        return openai_errors.CUT
+    return text if found["end"] is not None else text + openai_errors.CUT
+
+
+_text = msgspec.json.Decoder(str).decode
+_ERROR_EVENT = re.compile(rb'\{\s*"(?:error"|type"\s*:\s*"(?:error|response\.failed)")')
+_INNER = re.compile(rb'"error"\s*:\s*\{')
+_FIELD = re.compile(
+    rb'"(?P<name>message|type|code|param)"\s*:\s*'
+    rb'(?:(?P<number>\d{1,9})|(?P<text>"(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*)(?P<end>")?)'
+)
 _ITEM = re.compile(
     rb'[\[,]\s*(\{)\s*"(candidates|promptFeedback|usageMetadata|modelVersion|responseId|createTime|error)"\s*:'
 )

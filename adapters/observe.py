@@ -21,18 +21,19 @@ _KEPT = 4096
 _SMALL = 128
 
 
+_BLANKS = (b"\n\n", b"\r\n\r\n")
 _TIER = re.compile(rb'"service_tier"[ \t]*:[ \t]*"([a-z_-]{1,32})"')
 
 
 class Tap:
     """Watches one verbatim stream. `feed` costs a few references per call; the rest waits for the end."""
 
-    __slots__ = ("_before", "_earlier", "_head", "_last", "_whole", "events")
+    __slots__ = ("_before", "_earlier", "_head", "_last", "_long", "_whole", "events")
 
     def __init__(self, dialect: Dialect) -> None:
         # Anthropic tells the input tokens in its first event: None says that nobody need keep it.
         self._head: bytes | None = b"" if dialect.family == "anthropic" else None
-        self._earlier = self._before = self._last = b""
+        self._earlier = self._before = self._last = self._long = b""
         self._whole = True  # whether nothing was let go yet
         self.events = 0
         """How many events have passed."""
@@ -50,6 +51,8 @@ class Tap:
                 self._whole = False
             self._earlier, self._before, self._last = self._before, self._last, data
         if len(self._last) > _KEPT:
+            if self._last[-1:] == b"\n":
+                self.begin(self._last)
             self._last = self._end_of(self._last)
             self._earlier = self._before = b""
             self._whole = False
@@ -60,6 +63,17 @@ class Tap:
     def _counted(self, tail: bytes) -> Tokens | None:
         """The last count in a stream's tail."""
         return _tokens_in(tail, last=True)
+
+    def begin(self, events: bytes) -> None:
+        """Takes note of how the last of these events begins, if it is longer than what is kept of the stream's end."""
+        window = len(events) - _KEPT
+        if window > 0 and not any(events.find(mark, window, -4) >= 0 for mark in _BLANKS):
+            at = max(events.rfind(mark, 0, window) for mark in _BLANKS)
+            self._long = events[max(at, 0) :][:_KEPT].lstrip(b"\r\n")
+
+    def long(self) -> bytes:
+        """The beginning of the last event that was too long for `tail`."""
+        return self._long
 
     def tail(self) -> bytes:
         """The last kilobytes of the stream."""
@@ -216,6 +230,10 @@ class ResponsesTap(Tap):
     def failed(self) -> bool:
         """Whether the event that ended it tells of a failure."""
         return self._failed
+
+    def long(self) -> bytes:
+        """The event that ended it with a failure: such a one repeats what the request was."""
+        return bytes(self._end) if self._failed and self._end is not None else b""
 
     def finished(self) -> bool:
         """Nothing but the last event proves a Response whole."""

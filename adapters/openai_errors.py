@@ -18,6 +18,9 @@ from adapters.values import UNREADABLE
 _LONGEST = 2000
 """Characters of a provider's message that are passed on."""
 
+CUT = " […]"
+"""What stands where a provider's words were too many to pass on, or to keep."""
+
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -72,7 +75,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
     found = _look(_parse(body)) or _Found(_prose(body))
     message = found.message or f"The provider answered with status {status} and no message."
     kind = _named(_CODES, found) or kind_of(status)
-    return UpstreamError(kind, status, message[:_LONGEST], found.type, found.code, found.param)
+    return UpstreamError(kind, status, _short(message), found.type, found.code, found.param)
 
 
 def read_event(data: bytes) -> UpstreamError | None:
@@ -89,7 +92,11 @@ def read_event(data: bytes) -> UpstreamError | None:
     status = _status(found.code)
     kind = _named(_WORDS, found) or (Kind.BAD_UPSTREAM if status is None else kind_of(status))
     message = found.message or "The provider reported an error within the stream and no message."
-    return UpstreamError(kind, status or TRAITS[kind].status, message[:_LONGEST], found.type, found.code, found.param)
+    return UpstreamError(kind, status or TRAITS[kind].status, _short(message), found.type, found.code, found.param)
+
+
+def _short(message: str) -> str:
+    return message if len(message) <= _LONGEST else f"{message[: _LONGEST - len(CUT)]}{CUT}"
 
 
 def _status(code: str | None) -> int | None:

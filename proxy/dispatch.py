@@ -45,6 +45,9 @@ class Router:
         found = self._literal.get((wanted, path))
         if found is not None and found.route.dialect is None:
             return found
+        found = self._without_slash(wanted, path, segments)
+        if found is not None:
+            return found
         for pattern, route in self._patterns:
             if route.method != wanted or (local and route.dialect is not None):
                 continue
@@ -52,6 +55,13 @@ class Router:
             if params is not None:
                 return Match(route, params)
         raise self._nothing(method, path, segments)
+
+    def _without_slash(self, method: str, path: str, segments: list[str]) -> Match | None:
+        """The route that a path with a slash too many at its end means, where it is one of inference. Administration
+        and probes have one spelling only: somebody's rules before the gateway may be about it."""
+        if segments[-1] or len(segments) < 4 or segments[1] not in _VERSIONS or segments[2] in self._own:
+            return None
+        return self._literal.get((method, path[:-1]))
 
     def _nothing(self, method: str, path: str, segments: list[str]) -> Refused:
         allowed = {known for known, literal in self._literal if literal == path}
@@ -71,6 +81,8 @@ class Router:
             )
         if ("POST", f"/v1{path}") in self._literal or path == "/models":
             return Refused(Kind.NOT_FOUND, _NONE.format("v1"))
+        if path[-1:] == "/" and any(literal == path[:-1] for _, literal in self._literal):
+            return Refused(Kind.NOT_FOUND, "There is nothing at this path; without the slash at its end there is.")
         if path.startswith("/models/") and ":" in segments[-1]:
             return Refused(Kind.NOT_FOUND, _NONE.format("v1beta"))
         return Refused(Kind.NOT_FOUND, "There is nothing at this path; inference and administration are below /v1.")

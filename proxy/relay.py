@@ -286,6 +286,7 @@ class Events(msgspec.Struct, eq=False):
         tap.feed(data)
         if end:
             out = b"".join((*self._held, data))
+            tap.begin(out)
             self._held = []
             whole = _events_end(out)
             if not _is_event(out[whole:]):
@@ -309,6 +310,8 @@ class Events(msgspec.Struct, eq=False):
                 self.error = UpstreamError(Kind.BAD_UPSTREAM, 502, "The provider sent an event that is too large.")
             return b""
         out = b"".join((*self._held, data[:cut]))
+        if len(out) > cut:
+            self._tap.begin(out)
         rest = data[cut:]
         self._held = [rest] if rest else []
         self._passing = self._live and not rest and self._keeps is None

@@ -66,6 +66,17 @@ def test_a_known_path_with_another_method_says_which_are_allowed(router: Router)
     assert "GET" in answer.message
 
 
+def test_a_slash_too_many_at_the_end_means_the_route_without_it(router: Router) -> None:
+    for route in ALL:
+        if "{" in route.path:
+            continue
+        if route.dialect is not None or route.path.endswith("/models"):
+            assert router.find(route.method, f"{route.path}/").route is route
+        else:
+            assert "without the slash" in refused(router, route.method, f"{route.path}/").message
+    assert router.find("POST", "/v1/chat/completions//").route.dialect is Dialect.PASSTHROUGH
+
+
 def test_a_head_finds_what_is_answered_here_and_nothing_else(router: Router) -> None:
     assert router.find("HEAD", "/healthz").route.path == "/healthz"
     assert router.find("HEAD", "/v1/models").route.path == "/v1/models"

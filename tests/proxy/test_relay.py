@@ -288,6 +288,35 @@ def test_a_providers_own_error_is_the_fault_whatever_the_reads_and_cut_anywhere_
         scene.close()
 
 
+@pytest.mark.parametrize("kind", TOLD)
+@pytest.mark.parametrize("size", [6_000, 100_000])
+def test_a_long_error_is_told_as_far_as_it_fits(kind: str, size: int) -> None:
+    """Such as that of Responses, which repeats the request."""
+    begun, error = TOLD[kind]
+    words = b"It broke. " + b"x" * size
+    long = error.replace(b'"no"', b'"%b"' % words).replace(b'"overloaded"', b'"overloaded","message":"%b"' % words)
+    data = begun + long
+    for step in (len(data), 1_400, 40_000, len(begun)):
+        reads = [data[at : at + step] for at in range(0, len(data), step)] if step > len(begun) else [begun, long]
+        scene = run(kind, [*reads, b""], framed=True)
+        assert scene.client.said == data, step
+        fault = scene.relay.fault
+        assert fault is not None, step
+        assert fault.message.startswith("It broke. xxx"), step
+        assert fault.message.endswith("[…]"), step
+        assert scene.x.kind is Kind.OVERLOADED, step
+        scene.close()
+
+
+def test_a_long_event_that_is_no_error_is_none() -> None:
+    long = b'data: {"choices":[{"delta":{"content":"\\"error\\": {\\"message\\": 1%b"}}]}\n\n' % (b"x" * 9_000)
+    for end in (b"data: [DONE]\n\n", b""):
+        scene = run("verbatim", [TOLD["verbatim"][0], long, end, b""], framed=True)
+        assert (scene.relay.fault is None) == bool(end)
+        assert scene.x.kind in (None, Kind.BAD_UPSTREAM)
+        scene.close()
+
+
 @pytest.mark.parametrize("broken", [False, True])
 def test_what_breaks_after_a_providers_own_error_changes_nothing(broken: bool) -> None:
     for kind, parts in TOLD.items():
