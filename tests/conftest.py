@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx._transports.default as httpx_transports
 import pytest
@@ -20,16 +21,17 @@ settings.load_profile("loopway")
 # Every client would read the certificates of all authorities anew, 15 ms of processor time, to speak plain HTTP.
 httpx_transports.create_ssl_context = functools.cache(httpx_transports.create_ssl_context)  # type: ignore[attr-defined]
 
-_FIRST = ("chaos", "deploy", "behaviour", "e2e")
+_HERE = Path(__file__).parent
+_FIRST = ("chaos", "deploy", "behaviour", "e2e", "security", "matrix", "test_docs.py", "test_floors.py", "proxy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts first what waits more than it computes and takes longest, so that no process does that alone at the end,
-    while the others have nothing left to do."""
+    """Puts first what waits more than it computes and takes longest, and last what takes a moment, so that no process
+    is alone with a long file at the end, while the others have nothing left to do."""
 
     def place(item: pytest.Item) -> int:
-        folder = item.nodeid.split("/")[1]
-        return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
+        first = item.path.relative_to(_HERE).parts[0]
+        return _FIRST.index(first) if first in _FIRST else len(_FIRST)
 
     items.sort(key=place)
 

@@ -36,9 +36,27 @@ def collector() -> Iterator[Collector]:
         yield collector
 
 
-def traced(launch: Launch, upstream: Upstream, collector: Collector, **otlp: Any) -> Gateway:
+def traced(upstream: Upstream, collector: Collector, **otlp: Any) -> dict[str, Any]:
     settings = {"endpoint": collector.url, "headers": {"x-collector": "canary-of-the-collector"}, "interval": "200ms"}
-    return launch(standard(upstream.url) | {"telemetry": {"otlp": settings | otlp}})
+    return standard(upstream.url) | {"telemetry": {"otlp": settings | otlp}}
+
+
+Traced = tuple[Gateway, Collector]
+
+
+@pytest.fixture(scope="module")
+def exporting(session_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+    with Collector() as collector:
+        config = traced(session_upstream, collector, metrics=False)
+        with Gateway(tmp_path_factory.mktemp("traced"), config) as gateway:
+            yield gateway, collector
+
+
+@pytest.fixture
+def traces(exporting: Traced, upstream: Upstream) -> Traced:
+    """A gateway that exports traces alone, and who gets them and has none yet: a test waits for all that it causes."""
+    exporting[1].forget()
+    return exporting
 
 
 def chat(gateway: Gateway, *, stream: bool = False, **headers: str) -> Any:
@@ -49,10 +67,8 @@ def chat(gateway: Gateway, *, stream: bool = False, **headers: str) -> Any:
     return gateway.post("/v1/chat/completions", body, headers=config | headers)
 
 
-def test_a_fallback_after_a_retry_is_a_trace_with_its_attempts(
-    launch: Launch, upstream: Upstream, collector: Collector
-) -> None:
-    gateway = traced(launch, upstream, collector)
+def test_a_fallback_after_a_retry_is_a_trace_with_its_attempts(traces: Traced, upstream: Upstream) -> None:
+    gateway, collector = traces
     answer = chat(gateway, stream=True, traceparent=f"00-{TRACE}-{PARENT}-01", tracestate="vendor=opaque")
     assert answer.status_code == 200
     spans = collector.until(lambda: len(collector.spans) >= 4 and collector.spans)
@@ -92,9 +108,9 @@ def test_a_fallback_after_a_retry_is_a_trace_with_its_attempts(
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(("slug", "model"), [(OPENAI_SLUG, "gpt-4o"), (ANTHROPIC_SLUG, "claude-sonnet-4-5")])
 def test_a_span_tells_what_was_asked_of_whom_and_what_came_and_nothing_of_the_prompt(
-    launch: Launch, upstream: Upstream, collector: Collector, slug: str, model: str, stream: bool
+    traces: Traced, upstream: Upstream, slug: str, model: str, stream: bool
 ) -> None:
-    gateway = traced(launch, upstream, collector, metrics=False)
+    gateway, collector = traces
     secret = "canary-of-the-prompt"
     body = {
         "model": f"@{slug}/{model}", "messages": [{"role": "user", "content": secret}], "temperature": 0.5,
@@ -120,10 +136,8 @@ def test_a_span_tells_what_was_asked_of_whom_and_what_came_and_nothing_of_the_pr
     assert server["http.request.body.size"] == int(answer.request.headers["content-length"])
 
 
-def test_the_attempts_of_a_hedge_are_spans_of_their_own(
-    launch: Launch, upstream: Upstream, collector: Collector
-) -> None:
-    gateway = traced(launch, upstream, collector, metrics=False)
+def test_the_attempts_of_a_hedge_are_spans_of_their_own(traces: Traced, upstream: Upstream) -> None:
+    gateway, collector = traces
     hedge = {
         "strategy": {"mode": "hedge", "hedge": {"delay": 50}},
         "targets": [
@@ -144,10 +158,8 @@ def test_the_attempts_of_a_hedge_are_spans_of_their_own(
     }  # fmt: skip
 
 
-def test_a_trace_that_begins_here_has_the_id_that_the_answer_tells(
-    launch: Launch, upstream: Upstream, collector: Collector
-) -> None:
-    gateway = traced(launch, upstream, collector)
+def test_a_trace_that_begins_here_has_the_id_that_the_answer_tells(traces: Traced) -> None:
+    gateway, collector = traces
     answer = chat(gateway)
     spans = collector.until(lambda: len(collector.spans) == 4 and collector.spans)
     assert {span.trace_id.hex() for span in spans} == {answer.headers["x-portkey-trace-id"]}
@@ -156,7 +168,7 @@ def test_a_trace_that_begins_here_has_the_id_that_the_answer_tells(
 
 
 def test_metrics_have_the_names_of_the_conventions(launch: Launch, upstream: Upstream, collector: Collector) -> None:
-    gateway = traced(launch, upstream, collector, traces=False)
+    gateway = launch(traced(upstream, collector, traces=False))
     chat(gateway, stream=True)
 
     def seen() -> dict[str, Any]:
@@ -177,7 +189,7 @@ def test_a_collector_that_refuses_harms_nobody_and_is_told_of_once(
     launch: Launch, upstream: Upstream, collector: Collector
 ) -> None:
     collector.refuse = True
-    gateway = traced(launch, upstream, collector, metrics=False)
+    gateway = launch(traced(upstream, collector, metrics=False))
     for _ in range(3):
         assert chat(gateway).status_code == 200
     gateway.until(lambda: "traces are lost" in gateway.log(), "it says so")

@@ -53,6 +53,11 @@ class Collector:
             for resource in ExportMetricsServiceRequest.FromString(data).resource_metrics:
                 self.metrics += [metric for scope in resource.scope_metrics for metric in scope.metrics]
 
+    def forget(self) -> None:
+        """Forgets what came so far."""
+        for kept in (self.spans, self.metrics, self.resources, self.headers):
+            kept.clear()
+
     def until(self, condition: Callable[[], Any], timeout: float = 30) -> Any:
         """Waits for something true. Raises TimeoutError."""
         deadline = time.monotonic() + timeout

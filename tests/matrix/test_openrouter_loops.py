@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.adapters.test_reasoning_details import DETAILS, streamed, whole
 from tests.fakes.gateway import SEED_KEY, Gateway
@@ -30,25 +31,43 @@ def answer(details: list[dict[str, Any]], body: dict[str, Any]) -> bytes:
     return b"data: %b\n\ndata: [DONE]\n\n" % chunk
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("client", [name for name in LOOPS if "Responses" not in name])  # those it has itself
-@pytest.mark.parametrize("name", ["Claude", "OpenAI"])
-async def test_details_come_back_through_the_official_sdks(
-    tmp_path: Path, name: str, client: str, stream: bool
-) -> None:
+NAMES = ("Claude", "OpenAI")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def router() -> AsyncIterator[Scripted]:
+    """OpenRouter, which answers with the details that its address names."""
+
     def play(asked: Asked) -> Script:
-        made = answer(DETAILS[name], json.loads(asked.body))
-        return [ok(made, content_type=SSE) if stream else ok(made)]
+        body = json.loads(asked.body)
+        made = answer(DETAILS[asked.line.split("/")[1]], body)
+        return [ok(made, content_type=SSE) if body.get("stream") else ok(made)]
 
     async with Scripted(play=play) as cloud:
-        row = {"slug": "router", "provider": "openrouter", "key": "k", "custom_host": f"{cloud.url}/api/v1"}
-        config = {
-            "virtual_keys": [row],
-            "api_keys": [{"name": "seed", "key": SEED_KEY, "scopes": ["inference"]}],
-        }
-        with Gateway(tmp_path, config) as gateway:
-            text = await asyncio.to_thread(LOOPS[client], gateway, "router", "anthropic/claude-sonnet-4.5", stream)
-        last = json.loads(cloud.requests[-1].body)
+        yield cloud
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(router: Scripted, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """One for all loops, with a virtual key for either kind of details."""
+    rows = [
+        {"slug": name.lower(), "provider": "openrouter", "key": "k", "custom_host": f"{router.url}/{name}/api/v1"}
+        for name in NAMES
+    ]
+    keys = [{"name": "seed", "key": SEED_KEY, "scopes": ["inference"]}]
+    async with Gateway(tmp_path_factory.mktemp("router"), {"virtual_keys": rows, "api_keys": keys}) as running:
+        yield running
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("client", [name for name in LOOPS if "Responses" not in name])  # those it has itself
+@pytest.mark.parametrize("name", NAMES)
+async def test_details_come_back_through_the_official_sdks(
+    gateway: Gateway, router: Scripted, name: str, client: str, stream: bool
+) -> None:
+    text = await asyncio.to_thread(LOOPS[client], gateway, name.lower(), "anthropic/claude-sonnet-4.5", stream)
+    last = json.loads(router.requests[-1].body)
     assert text == DONE
     said = [message for message in last["messages"] if message["role"] == "assistant"]
     assert [message["reasoning_details"] for message in said] == [DETAILS[name]] * 2
