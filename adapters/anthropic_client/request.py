@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 from msgspec import Raw
 
+from adapters import strict
 from adapters.anthropic_client.content import chat_messages, system_text
 from adapters.anthropic_client.wire import (
     ChatRequest,
@@ -38,7 +38,6 @@ from adapters.types import Call, Outbound
 from adapters.values import ABSENT, BRACE, NULL, first
 
 _encode = msgspec.json.Encoder().encode
-_any = msgspec.json.Decoder().decode
 _bool = msgspec.json.Decoder(bool).decode
 _int = msgspec.json.Decoder(int).decode
 _float = msgspec.json.Decoder(float).decode
@@ -171,7 +170,7 @@ def _tool(fields: dict[str, Raw], dropped: Dropped) -> Tool | None:
     if first(description) != NULL:
         function.description = string(description, "description")
     if member(_bool, fields, "strict"):
-        if _takes_strict(schema):
+        if strict.fits(schema):
             function.strict = True
         else:
             dropped.add("tools[].strict")
@@ -181,29 +180,6 @@ def _tool(fields: dict[str, Raw], dropped: Dropped) -> Tool | None:
         if other not in _TOOL_FIELDS and not (other == "cache_control" and kept):
             dropped.add("cache_control" if other == "cache_control" else f"tools[].{other}")
     return Tool(function, mark if kept else ABSENT)
-
-
-def _takes_strict(schema: Raw) -> bool:
-    """Whether OpenAI takes a schema as strict: it wants every object closed and every property required."""
-    try:
-        return _closed(_any(schema))
-    except RecursionError:
-        return False
-
-
-def _closed(node: Any) -> bool:
-    if isinstance(node, list):
-        return all(map(_closed, node))
-    if not isinstance(node, dict):
-        return True
-    properties = node.get("properties")
-    if isinstance(properties, dict) or node.get("type") == "object":
-        required, properties = node.get("required") or [], properties or {}
-        if not isinstance(required, list) or not isinstance(properties, dict):
-            return False
-        if node.get("additionalProperties") is not False or any(name not in required for name in properties):
-            return False
-    return all(map(_closed, node.values()))
 
 
 def _read_tool_choice(request: _Request, value: Raw) -> None:
@@ -251,23 +227,24 @@ def _read_output_config(request: _Request, value: Raw) -> None:
             request.dropped.add(f"output_config.{other}")
 
 
-def _read_output_format(request: _Request, value: Raw) -> None:
+def _read_output_format(request: _Request, value: Raw, name: str = "output_config.format") -> None:
     wanted = read(_format, value)
     if wanted.type != "json_schema":
         raise InvalidRequest(f"`{wanted.type}` is not an output format.", "type")
     if first(wanted.schema) != BRACE:
         raise InvalidRequest("Expected `object`.", "schema")
-    strict = _takes_strict(wanted.schema)
-    if not strict and not request.dropped.blocks:
+    # Whether another maker's model can be held to it is for those to say who know that maker.
+    kept = request.dropped.blocks or strict.fits(wanted.schema)
+    if not kept:
         # It is asked for, and not made sure of.
-        request.dropped.add("output_config.format")
-    schema = JsonSchema("output", wanted.schema, strict)
-    request.out.response_format = ResponseFormat(schema)
+        request.dropped.add(name)
+    request.out.response_format = ResponseFormat(JsonSchema("output", wanted.schema, kept))
 
 
 def _read_old_format(request: _Request, value: Raw) -> None:
-    _read_output_format(request, value)
-    request.renamed["response_format"] = "output_format"
+    _read_output_format(request, value, "output_format")
+    for name in ("response_format", "response_format.json_schema", "response_format.json_schema.strict"):
+        request.renamed[name] = "output_format"
 
 
 def _read_metadata(request: _Request, value: Raw) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters import peek
+from adapters import peek, strict
 from adapters.chat.fields import SUMMARY
 from adapters.errors import InvalidRequest
 from adapters.gemini_client.content import Messages, system_text
@@ -44,6 +44,7 @@ _THINKING = shape_of(ThinkingConfig)
 _BUDGETS = ((0, "none"), (1024, "low"), (8192, "medium"))
 """Thinking tokens up to which a budget counts as this effort; what is above counts as high."""
 _UNTOLD = (None, "", "THINKING_LEVEL_UNSPECIFIED")
+_CONFIG_NAME = "generationConfig."
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 _TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
 
@@ -67,7 +68,19 @@ def to_chat(call: Call) -> Outbound:
 class _Request:
     """One translation under way. What depends on several fields waits for `outbound`."""
 
-    __slots__ = ("allowed", "as_json", "dropped", "functions", "messages", "mode", "out", "schema", "system", "words")
+    __slots__ = (
+        "allowed",
+        "as_json",
+        "dropped",
+        "functions",
+        "messages",
+        "mode",
+        "out",
+        "schema",
+        "schema_name",
+        "system",
+        "words",
+    )
 
     def __init__(self, call: Call) -> None:
         self.dropped = Dropped(call.blocks, call.thoughts, call.details)
@@ -79,6 +92,7 @@ class _Request:
         self.allowed: list[str] | None = None
         self.as_json = False
         self.schema: Raw = ABSENT
+        self.schema_name = f"{_CONFIG_NAME}responseSchema"
         self.words: tuple[Mapping[str, str], ...] = (WORDS,)
 
     def outbound(self, stream: bool) -> Outbound:
@@ -90,15 +104,25 @@ class _Request:
             out.messages.insert(0, Text("system", self.system))
         self._tools()
         if self.schema and not self.as_json:
-            self.dropped.add("generationConfig.responseSchema")
+            self.dropped.add(self.schema_name)
         if self.as_json and self.schema:
-            out.response_format = {"type": "json_schema", "json_schema": {"name": "output", "schema": self.schema}}
+            out.response_format = {"type": "json_schema", "json_schema": self._output()}
         elif self.as_json:
             out.response_format = {"type": "json_object"}
         if stream:
             out.stream = True
             out.stream_options = {"include_usage": True}
         return Outbound(_encode(out), dropped=self.dropped.names(), words=self.words)
+
+    def _output(self) -> dict[str, Any]:
+        """The schema, which Gemini's models keep to. Whether another maker's can be held to it is for those to say who
+        know that maker; OpenAI's only can where it fits."""
+        wanted: dict[str, Any] = {"name": "output", "schema": self.schema}
+        if self.dropped.blocks or strict.fits(self.schema):
+            wanted["strict"] = True
+        else:
+            self.dropped.add(self.schema_name)
+        return wanted
 
     def _tools(self) -> None:
         functions, mode, allowed = self.functions, self.mode, self.allowed
@@ -235,7 +259,7 @@ def _thinks(request: _Request, value: Raw) -> None:
         if not budget and not request.dropped.blocks:
             # Models differ in how they are told not to think, and refuse the other's words.
             return
-        request.words = BY_BUDGET
+        request.words = (*request.words[:-1], *BY_BUDGET)
         request.out.reasoning_effort = next((effort for limit, effort in _BUDGETS if budget <= limit), "high")
 
 
@@ -255,6 +279,9 @@ def _json_schema(request: _Request, value: Raw) -> None:
     if first(value) != BRACE:
         raise InvalidRequest("Expected `object`.")
     request.schema = value
+    request.schema_name = f"{_CONFIG_NAME}responseJsonSchema"
+    as_named = {"response_format.json_schema": request.schema_name}
+    request.words = ({**as_named, "response_format.json_schema.strict": request.schema_name}, *request.words)
 
 
 def _modalities(request: _Request, value: Raw) -> None:

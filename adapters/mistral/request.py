@@ -11,9 +11,11 @@ import msgspec
 from msgspec import Raw
 
 from adapters import peek
+from adapters.chat.request import format_of
 from adapters.errors import InvalidRequest
 from adapters.mistral.wire import FIM_FIELDS, HARMLESS, MARKS, NOTHING, REFUSED, RENAMED
 from adapters.reading import Dropped, read
+from adapters.strict import kept_to
 from adapters.types import Call, Outbound
 from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first
 
@@ -22,7 +24,7 @@ _str = msgspec.json.Decoder(str).decode
 _messages = msgspec.json.Decoder(list[dict[str, Any]]).decode
 _tools = msgspec.json.Decoder(list[dict[str, Any]]).decode
 
-_CACHED = b'"cache_control"'
+_CACHED, _STRICT = b'"cache_control"', b'"strict"'
 
 _FIT = re.compile(r"[A-Za-z0-9]{9}")
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -52,6 +54,8 @@ def chat(call: Call) -> Outbound:
         out["tool_choice"] = "any"
     if "tools" in out:
         _only_functions(out, dropped)
+    if call.blocks and _STRICT in body and "response_format" in out:
+        out["response_format"] = _format(out["response_format"], dropped)
     if "tools" in out and _CACHED in body:
         out["tools"] = [_unmarked(tool, dropped) for tool in read(_tools, out["tools"])]
     if "messages" in out and any(mark in body for mark in MARKS):
@@ -98,6 +102,18 @@ def _only_functions(out: dict[str, Any], dropped: Dropped) -> None:
         out["tools"] = Raw(_encode(functions))
     else:
         del out["tools"]
+
+
+def _format(raw: Raw, dropped: Dropped) -> Raw:
+    """The format of an answer for which a client of another dialect was promised that it keeps to its schema. Mistral's
+    docs show closed schemas alone with `strict`, so it is asked for with those that OpenAI would take."""
+    wanted = format_of(raw, "response_format", Dropped(found={}))[1]
+    if wanted is None or kept_to(wanted.schema, wanted.strict, dropped) == wanted.strict:
+        return raw
+    schema: dict[str, Any] = {"name": wanted.name or "output", "schema": wanted.schema}
+    if wanted.description is not None:
+        schema["description"] = wanted.description
+    return Raw(_encode({"type": "json_schema", "json_schema": schema}))
 
 
 def _unmarked(tool: dict[str, Any], dropped: Dropped) -> dict[str, Any]:

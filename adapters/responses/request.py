@@ -28,6 +28,7 @@ from adapters.responses.items import MESSAGES, Conversation
 from adapters.responses.tools import Tools
 from adapters.responses.wire import reasons
 from adapters.responses_client.request import ENCRYPTED, LOGPROBS
+from adapters.strict import kept_to
 from adapters.types import Call, Outbound
 from adapters.values import BRACE, first
 
@@ -188,8 +189,10 @@ def _response_format(build: _Build, name: str, raw: Raw) -> None:
         made: dict[str, Any] = {"type": "json_schema", "name": wanted.name or _SCHEMA_NAME, "schema": wanted.schema}
         if wanted.description is not None:
             made["description"] = wanted.description
-        if wanted.strict is not None:
-            made["strict"] = wanted.strict
+        # Chat clients may ask for what OpenAI refuses, and are told so by itself.
+        keeps = kept_to(wanted.schema, wanted.strict, build.dropped) if build.call.blocks else wanted.strict
+        if keeps is not None:
+            made["strict"] = keeps
         build.text["format"] = made
 
 

@@ -173,7 +173,8 @@ def gemini_places() -> Iterator[Place]:
     for config in (google.GenerationConfig, google.GenerateContentConfig):
         yield beside(client, "generationConfig", config, base, walk)
     schema = lambda value: {**base, "generationConfig": {**as_json, "responseSchema": value}}  # noqa: E731
-    yield Place(client, "schema", google.Schema, schema, base, walk)
+    # Beside one that OpenAI does not keep to, so that this is not what is named.
+    yield Place(client, "schema", google.Schema, schema, schema({"type": "STRING"}), walk)
 
 
 def sent(place: Place, upstream: Dialect, model: str, fields: dict[str, Any]) -> tuple[bytes, frozenset[str]] | None:

@@ -286,7 +286,12 @@ def test_tools_keep_their_whole_schema() -> None:
 
 
 def test_strict_is_kept_where_the_schema_allows_it() -> None:
-    closed = {"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}
+    closed = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
     no_schema = {**closed, "properties": 3}
     for schema, strict in (
         (closed, True),
@@ -346,7 +351,8 @@ def test_thinking_and_effort(fields: dict[str, Any], effort: str | None, lost: t
 
 @pytest.mark.parametrize("where", ["output_config", "output_format"])
 def test_json_schema_output(where: str) -> None:
-    schema = {"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}
+    a = {"type": "string"}
+    schema = {"type": "object", "properties": {"a": a}, "required": ["a"], "additionalProperties": False}
     wanted = {"type": "json_schema", "schema": schema}
     made, _ = outbound({"messages": HELLO, where: {"format": wanted} if where == "output_config" else wanted})
     assert made["response_format"] == {
