@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.wire import Function
+from adapters.chat.request import choice_of
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
 from adapters.known import Reader
@@ -20,7 +21,6 @@ _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_str = msgspec.json.Decoder(str).decode
 _FUNCTION = Reader(msgspec.json.Decoder(Function).decode, Function)
-_decode_choice = msgspec.json.Decoder(str | dict[str, Raw]).decode
 
 _EXTRAS = ("cache_control", "defer_loading", "allowed_callers", "input_examples")
 """Anthropic's own fields of a tool; clients put them beside `function` or in it."""
@@ -123,23 +123,13 @@ class Choice:
 
     def read(self, raw: Raw, path: str) -> None:
         """Takes OpenAI's `tool_choice` or `function_call`, or Anthropic's own object."""
-        choice = read(_decode_choice, raw, path)
-        if isinstance(choice, str):
-            if choice not in _CHOICES:
-                raise InvalidRequest(f"There is no tool choice `{choice[:40]}`.", path)
-            self._chosen = dict(_CHOICES[choice])
-            return
-        if "type" not in choice and "name" in choice:
-            # The legacy form of function_call.
-            self._chosen = {"type": "tool", "name": read(_decode_str, choice["name"], f"{path}.name")}
-            return
-        kind = read(_decode_str, choice.get("type", NULL), f"{path}.type")
-        if kind == "function":
-            function = read(_decode_object, choice.get("function", NULL), f"{path}.function")
-            name = read(_decode_str, function.get("name", NULL), f"{path}.function.name")
+        kind, name, fields = choice_of(raw, path, _CHOICES)
+        if name is not None:
             self._chosen = {"type": "tool", "name": name}
+        elif not fields:
+            self._chosen = dict(_CHOICES[kind])
         elif kind in _OWN_CHOICES:
-            self._chosen = {**choice, "type": kind}
+            self._chosen = {**fields, "type": kind}
             self.single = self.single or self._chosen.pop("disable_parallel_tool_use", None) == _TRUE
         else:
             raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", f"{path}.type")

@@ -136,18 +136,7 @@ class Conversation(turns.Conversation[Message]):
         self._add("user", [parts.cached(block, message.cache_control)])
 
 
-MESSAGES = Messages(
-    Message,
-    {
-        "system": Conversation._system,
-        "developer": Conversation._system,
-        "user": Conversation._user,
-        "assistant": Conversation._assistant,
-        "tool": Conversation._tool,
-        "function": Conversation._function,
-    },
-    cached=True,
-)
+MESSAGES = Messages(Message, Conversation, cached=True)
 
 
 def _as_blocks(content: Raw) -> list[Block]:

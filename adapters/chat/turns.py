@@ -23,13 +23,25 @@ _C = TypeVar("_C", bound="Conversation")  # type: ignore[type-arg]
 
 
 class Conversation(Generic[_M]):
-    """What a list of chat messages comes to in another dialect."""
+    """What a list of chat messages comes to in another dialect. A message of each role goes to a method for it."""
 
     __slots__ = ("_function_id", "dropped")
 
     dropped: Dropped
     _function_id: str | None
     """The id that the last `function_call` was given, which came without one."""
+
+    def _system(self, message: _M, index: int) -> None:
+        """Adds what the system or the developer says."""
+        raise NotImplementedError
+
+    def _user(self, message: _M, index: int) -> None:
+        """Adds what the user says."""
+        raise NotImplementedError
+
+    def _assistant(self, message: _M, index: int) -> None:
+        """Adds what the assistant said and called."""
+        raise NotImplementedError
 
     def _tool(self, message: _M, index: int) -> None:
         if not message.tool_call_id:
@@ -53,16 +65,23 @@ class Messages(Generic[_C, _M]):
 
     def __init__(
         self,
-        type: type[_M],
-        roles: Mapping[str, Callable[[_C, _M, int], None]],
+        kind: type[_M],
+        conversation: type[_C],
         named: tuple[str, ...] = ("function",),
         cached: bool = False,
     ) -> None:
-        """`roles` are the methods that take a message of each role and its index. `named` are the roles whose `name` is
-        read, `cached` says that marks of caching are; elsewhere they are dropped by name."""
-        decode: Callable[[Raw], list[_M]] = msgspec.json.Decoder(GenericAlias(list, type)).decode
-        self._read = Reader(decode, type).read
-        self._roles = roles
+        """`kind` are the messages, `conversation` what they come to. `named` are the roles whose `name` is read;
+        `cached` says that marks of caching are. Elsewhere they are dropped by name."""
+        decode: Callable[[Raw], list[_M]] = msgspec.json.Decoder(GenericAlias(list, kind)).decode
+        self._read = Reader(decode, kind).read
+        self._roles: Mapping[str, Callable[[_C, _M, int], None]] = {
+            "system": conversation._system,
+            "developer": conversation._system,
+            "user": conversation._user,
+            "assistant": conversation._assistant,
+            "tool": conversation._tool,
+            "function": conversation._function,
+        }
         self._named = named
         self._cached = cached
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from adapters.chat.request import choice_of, name_in
 from adapters.chat.wire import EMPTY_OBJECT
 from adapters.errors import InvalidRequest
 from adapters.gemini.schema import normalized
@@ -20,7 +21,6 @@ _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _decode_str = msgspec.json.Decoder(str).decode
 _FUNCTION = Reader(msgspec.json.Decoder(Function).decode, Function)
-_decode_choice = msgspec.json.Decoder(str | dict[str, Raw]).decode
 
 _NULL = Raw(b"null")
 _TOOL = frozenset(("type", "function", "cache_control"))
@@ -68,27 +68,19 @@ class Choice:
 
     def read(self, raw: Raw, path: str) -> None:
         """Takes OpenAI's `tool_choice` or `function_call`."""
-        choice = read(_decode_choice, raw, path)
-        if isinstance(choice, str):
-            if choice not in _MODES:
-                raise InvalidRequest(f"There is no tool choice `{choice[:40]}`.", path)
-            self.chosen = {"mode": _MODES[choice]}
-            return
-        if "type" not in choice and "name" in choice:
-            # The legacy form of function_call.
-            self._name([read(_decode_str, choice["name"], f"{path}.name")])
-            return
-        kind = read(_decode_str, choice.get("type", _NULL), f"{path}.type")
-        if kind == "function":
-            self._name([_name_of(choice, path)])
+        kind, name, fields = choice_of(raw, path, _MODES)
+        if name is not None:
+            self._name([name])
+        elif not fields:
+            self.chosen = {"mode": _MODES[kind]}
         elif kind == "allowed_tools":
-            self._allow(read(_decode_object, choice.get(kind, _NULL), f"{path}.{kind}"), f"{path}.{kind}")
+            self._allow(read(_decode_object, fields.get(kind, _NULL), f"{path}.{kind}"), f"{path}.{kind}")
         else:
             raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", f"{path}.type")
 
     def _allow(self, allowed: dict[str, Raw], path: str) -> None:
         tools = read(_decode_objects, allowed.get("tools", _NULL), f"{path}.tools")
-        names = [_name_of(tool, f"{path}.tools[{index}]") for index, tool in enumerate(tools)]
+        names = [name_in(tool, f"{path}.tools[{index}]") for index, tool in enumerate(tools)]
         required = read(_decode_str, allowed.get("mode", Raw(b'"auto"')), f"{path}.mode") == "required"
         self._name(names, "ANY" if required else "VALIDATED")
 
@@ -219,8 +211,3 @@ def _is_schema(parameters: Raw) -> bool:
         return True
     fields = read(_decode_object, parameters, "tools")
     return first(fields.get("properties", ABSENT)) == BRACE and fields["properties"] != EMPTY_OBJECT
-
-
-def _name_of(choice: dict[str, Raw], path: str) -> str:
-    function = read(_decode_object, choice.get("function", _NULL), f"{path}.function")
-    return read(_decode_str, function.get("name", _NULL), f"{path}.function.name")

@@ -158,15 +158,4 @@ class Conversation(turns.Conversation[Message]):
         self._add("user", made)
 
 
-MESSAGES = Messages(
-    Message,
-    {
-        "system": Conversation._system,
-        "developer": Conversation._system,
-        "user": Conversation._user,
-        "assistant": Conversation._assistant,
-        "tool": Conversation._tool,
-        "function": Conversation._function,
-    },
-    named=("function", "tool"),
-)
+MESSAGES = Messages(Message, Conversation, named=("function", "tool"))

@@ -58,7 +58,7 @@ class Conversation(turns.Conversation[Message]):
 
     # -- what users and systems say
 
-    def _asked(self, message: Message, index: int) -> None:
+    def _user(self, message: Message, index: int) -> None:
         content = message.content
         if content == NULL:
             raise no_content(message, index)
@@ -67,6 +67,8 @@ class Conversation(turns.Conversation[Message]):
             return
         said = content if first(content) == QUOTE else self._parts(content, f"messages[{index}].content")
         self.items.append({"type": "message", "role": message.role, "content": said or EMPTY_STRING})
+
+    _system = _user
 
     def _parts(self, content: Raw, path: str) -> list[Item]:
         made = []
@@ -205,17 +207,7 @@ class Conversation(turns.Conversation[Message]):
         self.items.append({"type": kind, "call_id": call_id, "output": told or EMPTY_STRING})
 
 
-MESSAGES = Messages(
-    Message,
-    {
-        "system": Conversation._asked,
-        "developer": Conversation._asked,
-        "user": Conversation._asked,
-        "assistant": Conversation._assistant,
-        "tool": Conversation._tool,
-        "function": Conversation._function,
-    },
-)
+MESSAGES = Messages(Message, Conversation)
 
 _BLOCKS: Mapping[str, Callable[[Conversation, Part, str], None]] = {
     "text": Conversation._text,

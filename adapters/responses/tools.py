@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from adapters.chat.request import choice_of
 from adapters.chat.wire import EMPTY_OBJECT, NULL
 from adapters.errors import InvalidRequest
 from adapters.reading import Dropped, read
@@ -20,7 +21,6 @@ from adapters.values import BRACE, first
 _decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_str = msgspec.json.Decoder(str).decode
-_decode_choice = msgspec.json.Decoder(str | dict[str, Raw]).decode
 
 _FALSE = Raw(b"false")
 _CHOICES = ("auto", "none", "required")
@@ -146,23 +146,17 @@ class Tools:
 
     def choose(self, raw: Raw, path: str) -> None:
         """Takes OpenAI's `tool_choice` or `function_call`."""
-        choice = read(_decode_choice, raw, path)
-        if isinstance(choice, str):
-            if choice not in _CHOICES:
-                raise InvalidRequest(f"There is no tool choice `{choice[:40]}`.", path)
-            self._choice = choice
-            return
-        if "type" not in choice and "name" in choice:
-            # The legacy form of function_call.
-            self._choice = {"type": "function", "name": _name(choice, path)}
-            return
-        kind = read(_decode_str, choice.get("type", NULL), f"{path}.type")
-        if kind == "allowed_tools" and kind in choice:
-            allowed = read(_decode_object, choice[kind], f"{path}.{kind}")
+        kind, name, fields = choice_of(raw, path, _CHOICES)
+        if name is not None:
+            self._choice = {"type": "function", "name": name}
+        elif not fields:
+            self._choice = kind
+        elif kind == "allowed_tools" and kind in fields:
+            allowed = read(_decode_object, fields[kind], f"{path}.{kind}")
             tools = read(_decode_objects, allowed.get("tools", NULL), f"{path}.{kind}.tools")
             self._choice = {"type": kind, **allowed, "tools": [_flat(tool, f"{path}.{kind}.tools") for tool in tools]}
         else:
-            self._choice = _flat(choice, path)
+            self._choice = _flat(fields, path)
 
     def settle(self, out: dict[str, Any]) -> None:
         """Puts tools and choice into the request."""
