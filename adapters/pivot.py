@@ -334,20 +334,9 @@ class ChatStream(Machine):
     def _finish(self, out: list[bytes]) -> None:
         raise NotImplementedError
 
-    def close(self) -> bytes:
-        """The rest. Where a provider sends no `[DONE]`, finish reasons prove the answer whole; else sets `error`."""
-        if self._over:
-            return b""
-        out: list[bytes] = []
-        try:
-            self._take(self._events.close(), out)
-            if self._finished and self._finished == self._choices:
-                self._complete(out)
-        except UNREADABLE:
-            # Half an event: the stream was cut, which is said below.
-            pass
-        self._fail("The upstream ended the stream early.")
-        return b"".join(out)
+    def _is_whole(self) -> bool:
+        """Where a provider sends no `[DONE]`, finish reasons prove it."""
+        return bool(self._finished) and self._finished == self._choices
 
     def _take(self, events: list[Event], out: list[bytes]) -> None:
         for _, event in events:

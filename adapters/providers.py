@@ -468,7 +468,14 @@ _ROWS: tuple[Provider, ...] = (
         quirks=_goes_on(Prefill(mark="prefix", below="/beta"), "reasoning_content"),
     ),
     _row("featherless-ai", "https://api.featherless.ai/v1", "https://featherless.ai/docs", _TEXT),
-    _row("fireworks-ai", "https://api.fireworks.ai/inference/v1", "https://docs.fireworks.ai", {**_ALL, **_RESPONSES}),
+    _row(
+        "fireworks-ai",
+        "https://api.fireworks.ai/inference/v1",
+        "https://docs.fireworks.ai",
+        {**_ALL, **_RESPONSES},
+        # https://docs.fireworks.ai/guides/reasoning: its models think on where they left off.
+        quirks=_REMEMBERS,
+    ),
     _row(
         "groq",
         "https://api.groq.com/openai/v1",

@@ -65,17 +65,26 @@ class Machine:
         return b"".join(out)
 
     def close(self) -> bytes:
-        """The upstream ended; returns the rest. Sets `error` when the end marker did not come."""
+        """The upstream ended; returns the rest. Sets `error` when nothing proves the answer whole."""
         if self._over:
             return b""
         out: list[bytes] = []
         try:
             self._take(self._events.close(), out)
+            if self._is_whole():
+                self._complete(out)
         except UNREADABLE:
             # Half an event: the stream was cut, which is said below.
             pass
         self._fail("The upstream ended the stream early.")
         return b"".join(out)
+
+    def _is_whole(self) -> bool:
+        """Whether something else than the dialect's end marker, which never came, proves the answer whole."""
+        return False
+
+    def _complete(self, out: list[bytes]) -> None:
+        """Tells the end of such an answer."""
 
     def _take(self, events: list[Event], out: list[bytes]) -> None:
         """Translates events into `out`, stopping once `_over`. May raise what msgspec raises for junk."""

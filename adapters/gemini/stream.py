@@ -26,7 +26,7 @@ from adapters.gemini.wire import Answer, AnswerPart, Called, Candidate, Inline, 
 from adapters.google_usage import Tokens, counted
 from adapters.pieces import of_grounding
 from adapters.types import Call, Usage
-from adapters.values import QUOTE, UNREADABLE, first
+from adapters.values import QUOTE, first
 
 _encode = msgspec.json.Encoder().encode
 _answer = msgspec.json.Decoder(Answer).decode
@@ -82,21 +82,9 @@ class GeminiStream(Chunks):
     def usage(self, value: Usage | None) -> None:
         self._tokens, self._rests = None, b""  # a machine is made without any
 
-    def close(self) -> bytes:
-        """The rest: finish reasons, usage and `[DONE]` where every candidate came to its end; else sets `error`."""
-        if self._over:
-            return b""
-        out: list[bytes] = []
-        try:
-            self._take(self._events.close(), out)
-        except UNREADABLE:
-            # Half an event: the stream was cut, which is said below.
-            pass
-        else:
-            if self._choices and all(each.reason for each in self._choices.values()):
-                self._complete(out)
-        self._fail("The upstream ended the stream early.")
-        return b"".join(out)
+    def _is_whole(self) -> bool:
+        """There is no end marker: every candidate came to its end."""
+        return not self._over and bool(self._choices) and all(each.reason for each in self._choices.values())
 
     def _take(self, events: list[Event], out: list[bytes]) -> None:
         for _, data in events:

@@ -180,6 +180,7 @@ def said_to(provider: str, client: Dialect, body: dict[str, Any]) -> list[dict[s
         ("deepseek", "reasoning_content"),
         ("moonshot", "reasoning_content"),
         ("z-ai", "reasoning_content"),
+        ("fireworks-ai", "reasoning_content"),
         ("zhipu", "reasoning_content"),
         ("openrouter", "reasoning"),
         ("cerebras", "reasoning"),
