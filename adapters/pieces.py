@@ -207,6 +207,8 @@ class _Asked(Struct, gc=False):
 
 
 _decode_asked = msgspec.json.Decoder(_Asked).decode
+_SOUND = 4000  # bytes of a second of sound, where it is packed tightly
+_NUMBER = re.compile(rb'name="n"\r\n(?:[^\r\n]+\r\n)?\r\n([0-9]{1,4})\r\n')
 _SOURCES = 20  # what xAI's live search brings without a limit of its own
 _OF_THE_WEB = ("web_search", "x_search", "browser_search")
 
@@ -219,7 +221,7 @@ def asked_for(body: bytes, dialect: Dialect, path: str = "") -> Rare | None:
     try:
         asked = _decode_asked(body)
     except UNREADABLE:
-        return None
+        return None if kind is None else _of_form(kind, body)
     if kind is not None:
         images = min(max(asked.n or 1, 1), _MOST) if kind == "images" else 0
         characters = len(asked.input) if kind == "speech" and isinstance(asked.input, str) else 0
@@ -250,6 +252,16 @@ def asked_for(body: bytes, dialect: Dialect, path: str = "") -> Rare | None:
     return Rare(
         searches=searches, files=files, sessions=sessions, maps=maps, sources=sources, uncounted=drawn > 0, size="high"
     )
+
+
+def _of_form(kind: str, body: bytes) -> Rare | None:
+    """What a form may use, as far as its size and its fields tell."""
+    if kind == "sound":
+        return Rare(seconds=len(body) / _SOUND)
+    if kind != "images":
+        return None
+    drawn = _NUMBER.search(body)
+    return Rare(images=min(max(int(drawn[1]), 1), _MOST) if drawn else 1, size="high")
 
 
 NOTHING = Rare()

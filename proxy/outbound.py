@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from adapters import params, peek
+from adapters import forms, params, peek
 from adapters.betas import Known, sift
 from adapters.errors import InvalidRequest, Kind
 from adapters.quirks import Quirks
@@ -37,6 +37,7 @@ _BETAS = frozenset(
 )
 _STORED = "/v1/responses/"
 _FORM_MODEL = re.compile(rb'name="model"\r\n(?:[^\r\n]+\r\n)?\r\n([!-~]{1,256})\r\n')
+_LONGEST_FIELD = 512
 _DEFAULTED = b'"portkey-default"'
 _NAME_NO_MODEL = ("/v1/files", "/v1/uploads")
 
@@ -57,6 +58,8 @@ def admit(x: Exchange, leaf: Leaf) -> str:
         asked = target.model_in(_below_version(x.path)) or asked
         if target.models is not None or key.models is not None:
             _refuse_unread(x, named=bool(asked) or not target.provider.by_model)
+        if not asked and x.body and _is_form(x):
+            return forms.fields(x.body, x.headers[b"content-type"], "model").get("model", "")[: peek.MODEL_LENGTH]
     override = leaf.override_params.get("model")
     if isinstance(override, str):
         asked = override.partition("/")[2] if override[:1] == "@" else override
@@ -97,9 +100,13 @@ def _refuse_unread(x: Exchange, *, named: bool) -> None:
     if has_body and not named and not x.path.startswith(_NAME_NO_MODEL):
         message = "A model must be named here, because the models that may be used are restricted."
         raise Refused(Kind.QUOTA_EXCEEDED, message, type="model_not_allowed_error", param="model", close=True)
-    if not x.body and has_body and not x.path.startswith(_NAME_NO_MODEL):
+    if (not x.body or _is_form(x)) and has_body and not x.path.startswith(_NAME_NO_MODEL):
         message = "Only JSON bodies are accepted here, because the models that may be used are restricted."
         raise Refused(Kind.QUOTA_EXCEEDED, message, type="model_not_allowed_error", param="model", close=True)
+
+
+def _is_form(x: Exchange) -> bool:
+    return x.headers.get(b"content-type", b"")[:19].lower() == b"multipart/form-data"
 
 
 def _repeats_model(x: Exchange) -> bool:
@@ -308,12 +315,14 @@ def _below_version(path: str) -> str:
 async def _once(x: Exchange) -> AsyncIterator[bytes]:
     """The request's body as it comes. From its first piece on it cannot be sent again."""
     x.consumed = True
-    unread = x.model is None and x.headers.get(b"content-type", b"").startswith(b"multipart/form-data")
+    unread, before = x.model is None and _is_form(x), b""
     async for piece in x.client.chunks():
         if unread:
             # For the account alone: nothing is decided by it, as what is further on may say something else.
-            unread, named = False, _FORM_MODEL.search(piece)
-            x.model = None if named is None else named[1].decode()
+            named = _FORM_MODEL.search(before + piece)
+            before = piece[-_LONGEST_FIELD:]
+            if named is not None:
+                x.model, unread = named[1].decode(), False
         yield piece
 
 

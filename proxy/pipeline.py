@@ -16,6 +16,7 @@ import msgspec
 
 from adapters import errors, peek
 from adapters.errors import InvalidRequest, Kind
+from adapters.pieces import paid
 from adapters.types import Dialect
 from proxy import keys, routing
 from proxy.config.snapshot import Key
@@ -24,6 +25,8 @@ from proxy.exchange import Exchange
 from proxy.forward import Forwarder
 
 Settle = Callable[[Exchange, float], None]
+_FORM = 32 << 20
+"""Bytes of a form that is held to see what model it names; larger ones stream."""
 
 
 class Pipeline:
@@ -98,10 +101,10 @@ class Pipeline:
 
     def _read(self, x: Exchange) -> Awaitable[None] | None:
         """Takes the body, at once if it is here, and looks at it; else what waits for it. On the routes that only pass
-        through, bodies that are no JSON stay unread."""
+        through, bodies that are no JSON stay unread, but for forms that name a model whose price matters."""
         if x.dialect is not Dialect.PASSTHROUGH:
             _expect_json(x)
-        elif not _is_json(x):
+        elif not _is_json(x) and not _is_paid_form(x, self._max_body):
             return None
         body = x.client.arrived(self._max_body)
         if body is None:
@@ -150,6 +153,18 @@ def _read_path(x: Exchange, model: str) -> None:
 def _is_json(x: Exchange) -> bool:
     media_type = x.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     return media_type == b"application/json" and b"content-encoding" not in x.headers
+
+
+def _is_paid_form(x: Exchange, limit: int) -> bool:
+    """Whether it is a form of no great size, sent where answers cost something by the model that it names."""
+    length = x.headers.get(b"content-length", b"")
+    return (
+        x.headers.get(b"content-type", b"")[:19].lower() == b"multipart/form-data"
+        and x.method == "POST"
+        and paid(x.path) is not None
+        and b"content-encoding" not in x.headers
+        and 0 < int(length or b"0") <= min(_FORM, limit)
+    )
 
 
 def _expect_json(x: Exchange) -> None:

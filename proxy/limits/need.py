@@ -60,6 +60,8 @@ def of(body: bytes, dialect: Dialect, path: str = "") -> Need:
     """What a request may use. Never raises: a body that cannot be read is refused elsewhere."""
     size = len(body)
     if size > 4096:
+        if dialect is _PASSES and body[:1] != b"{":
+            return Need(0, OUTPUT, False, -1, asked_for(body, dialect, path))  # a form: most of it is no text
         runs = _BASE64.findall(body)
         size += sum(_IMAGE * _BYTES_PER_TOKEN - len(run) for run in runs)
     tokens = -(-size // _BYTES_PER_TOKEN)

@@ -66,10 +66,14 @@ def exhausted(what: str, name: str, limit: str) -> Refused:
 def no_price(what: str, name: str, model: str | None, piece: str | None = None) -> Refused:
     """A budget in dollars, and a model whose price nobody knows, or that of a piece which the request asks for."""
     price = f"the price of the model {model or ''!r}" if piece is None else f"the rate {piece!r} of {model!r}"
+    mend = "Name its price in the configuration (prices)"
+    if not model:
+        price = "the model that is asked for, and so its price,"
+        mend = "Send JSON, or a form of up to 32 MiB with its length, that names the model once"
     return Refused(
         Kind.QUOTA_EXCEEDED,
         f"The {what} {name!r} has a budget in US dollars, and {price} is not known. "
-        "Name its price in the configuration (prices), or allow such models (budget.unknown_price: allow).",
+        f"{mend}, or allow such models (budget.unknown_price: allow).",
         type="unknown_price_error",
         code="unknown_price",
         headers=(("x-should-retry", "false"),),

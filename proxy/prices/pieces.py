@@ -9,6 +9,8 @@ from proxy.prices.entry import PIECES, Entry
 NONE = Rare()
 DEAREST = Rare(size="high")
 """What an answer may have at most where its request asks for nothing by the piece."""
+_OR_TOKENS = ("image", "second")
+"""What models that are charged by the token tell in tokens."""
 _EACH = tuple((counted, rate) for rate, counted in PIECES.items() if counted not in ("searches", "seconds", "images"))
 
 
@@ -50,6 +52,8 @@ def lacking(entry: Entry, rare: Rare) -> str | None:
     for name, counted in PIECES.items():
         if getattr(rare, counted) and getattr(entry, name) is None:
             if name == "search" and (entry.searched is not None or entry.request is not None):
+                continue
+            if name in _OR_TOKENS and entry.input is not None:
                 continue
             return name
     return "image" if rare.uncounted else None

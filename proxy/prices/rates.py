@@ -125,6 +125,8 @@ class Price:
         tier, a cache that lasts an hour."""
         most = self._most
         if most is None or asked is not None:
+            if not self._by_token:
+                input = output = 0  # what is charged by the piece alone tells no tokens
             written = input if self._writes else 0
             if tier == "fast" and tier not in self._tiers:
                 tier = "priority"  # OpenAI's new word for it in requests

@@ -222,23 +222,47 @@ async def test_what_is_asked_for_without_a_price_is_refused_or_allowed_as_the_bu
                 assert "'source'" in told.json()["error"]["message"]
 
 
+def form(*fields: tuple[str, str]) -> bytes:
+    """A form with a file before its fields, as curl's users write them."""
+    parts = [b'content-disposition: form-data; name="file"; filename="a.mp3"\r\ncontent-type: audio/mpeg\r\n\r\n\0name']
+    parts += [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}'.encode() for name, value in fields]
+    return b"--b\r\n" + b"\r\n--b\r\n".join(parts) + b"\r\n--b--\r\n"
+
+
+WHISPER, SKETCH = form(("model", "whisper-1")), form(("n", "2"), ("model", "gpt-image-1"))
+HEARD = b'{"text":"hi","usage":{"type":"duration","seconds":100}}'
+DREW = b'{"data":[{"b64_json":""}],"usage":{"input_tokens":0,"output_tokens":1000,"input_tokens_details":{}}}'
+
+
 @pytest.mark.parametrize(
     ("path", "body", "answer", "cost"),
     [
         ("/v1/audio/speech", {"model": "tts-1", "input": "a" * 1000, "voice": "alloy"}, b"ID3\x00", 0.015),
         ("/v1/audio/speech", {"model": "gpt-4o-mini-tts", "input": "a"}, b"ID3\x00", None),
         ("/v1/images/generations", {"model": "dall-e-9", "prompt": "a"}, b'{"data":[{"url":"https://a"}]}', None),
+        ("/v1/images/generations", {"model": "gpt-image-1", "prompt": "a", "n": 1}, DREW, 0.04),
+        ("/v1/images/edits", SKETCH, DREW, 0.04),
+        ("/v1/audio/transcriptions", WHISPER, HEARD, 0.01),
+        ("/v1/audio/transcriptions", form(("model", "tts-1"), ("model", "whisper-1")), HEARD, None),
+        ("/v1/audio/transcriptions", form(), HEARD, None),
     ],
+    ids=range(8),
 )
 async def test_what_passes_through_has_its_cost_or_none_and_never_nought(
-    path: str, body: dict[str, Any], answer: bytes, cost: float | None
+    path: str, body: Any, answer: bytes, cost: float | None
 ) -> None:
-    async with Scripted(play=lambda asked: [ok(answer)]) as upstream, Rig(openai=upstream.url) as rig:
-        assert (await rig.post(path, body)).status == 200
+    limits = Limits(budget=msgspec.convert({"usd": 1, "unknown_price": "refuse" if cost else "allow"}, Budget))
+    more = {"content_type": "multipart/form-data; boundary=b"} if isinstance(body, bytes) else {}
+    async with Scripted(play=lambda asked: [ok(answer)]) as upstream, Rig(openai=upstream.url, limits=limits) as rig:
+        assert (await rig.post(path, body, **more)).status == 200
+        assert upstream.requests[0].body == (body if isinstance(body, bytes) else json.dumps(body).encode())
         (row,) = await rig.usage()
         assert row["cost"] == (None if cost is None else pytest.approx(cost))
         unpriced = rig.gateway.metrics.samples()['loopway_unpriced_requests_total{provider="openai"}']
         assert unpriced == (1 if cost is None else 0)
+        meter = rig.gateway.live.limiters.all["API key", "test"].meter
+        assert meter is not None
+        assert (meter.spent, meter.reserved) == (round((cost or 0) * NANO), 0)
 
 
 async def test_a_target_that_is_spent_is_passed_over(provider: Provider) -> None:

@@ -158,6 +158,10 @@ def test_a_reservation_has_what_may_be_searched_and_drawn() -> None:
     assert price.at_most(0, 0, Rare(images=4)) == 160_000_000
     assert price.lacking(Rare(searches=5)) is None
     assert price.lacking(Rare(files=5)) == "file_search"
+    # Models charged by the piece alone tell no tokens, and those charged by the token no pieces.
+    assert Price("p", Entry(image=0.04)).at_most(500, 4096, Rare(images=4)) == 160_000_000
+    assert Price("p", Entry(input=1.0, output=40.0)).lacking(Rare(images=4, seconds=3)) is None
+    assert Price("p", Entry(character=0.04)).lacking(Rare(images=4)) == "image"
 
 
 counts = st.integers(0, 3_000_000)
