@@ -598,7 +598,32 @@ _ROWS: tuple[Provider, ...] = (
     ),
 )
 
-PROVIDERS: dict[str, Provider] = {row.name: row for row in _ROWS}
+_KNOW_DEVELOPERS = frozenset(
+    ("openai", "azure-openai", "azure-ai", "bedrock", "bedrock-mantle", "github", "groq", "openrouter", "x-ai")
+)
+"""Who takes messages of developers for what they are. Others refuse the role (DeepSeek: `unknown variant`, Z.ai: 1214),
+or leave such a message out (Ollama)."""
+
+_KNOW_MAX_TOKENS = frozenset(
+    (
+        "ollama", "deepseek", "zhipu", "z-ai", "together-ai", "perplexity-ai", "siliconflow", "novita-ai", "deepinfra",
+        "hyperbolic",
+    )
+)  # fmt: skip
+"""Who documents `max_tokens` alone, and passes OpenAI's newer name over as if no limit had been asked for."""
+
+
+def _as_spoken(row: Provider) -> Provider:
+    """The row with what most hosts of OpenAI's chat have not taken over from OpenAI."""
+    quirks = row.quirks.get(Dialect.OPENAI_CHAT, Quirks())
+    if Dialect.OPENAI_CHAT not in row.paths or row.name in _KNOW_DEVELOPERS:
+        return row
+    rename = {"max_completion_tokens": "max_tokens"} if row.name in _KNOW_MAX_TOKENS else {}
+    made = msgspec.structs.replace(quirks, developers=False, rename={**rename, **quirks.rename})
+    return msgspec.structs.replace(row, quirks={**row.quirks, Dialect.OPENAI_CHAT: made})
+
+
+PROVIDERS: dict[str, Provider] = {row.name: _as_spoken(row) for row in _ROWS}
 
 RETIRED: dict[str, str] = {
     "palm": "Google has switched the PaLM API off; use the provider google with a Gemini model.",

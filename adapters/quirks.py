@@ -44,6 +44,8 @@ class Quirks(msgspec.Struct, frozen=True):
     `details`: it takes back its `reasoning_details` instead, where the client has kept them (see `adapters.reasoning`).
     `file_names` says that it has a field for the names of files, where its dialect alone does not say so.
 
+    `developers`: it knows messages of developers; elsewhere they are the system's, which says the same.
+
     `betas` are those of Anthropic's betas that it knows, by Anthropic's name, where the header goes as it is otherwise.
 
     `drop` are parameters that it refuses. `rename` gives its names for others (the provider's own name, if the body has
@@ -57,6 +59,7 @@ class Quirks(msgspec.Struct, frozen=True):
     thoughts: str = ""
     details: bool = False
     file_names: bool = False
+    developers: bool = True
     drop: tuple[str, ...] = ()
     rename: Mapping[str, str] = {}
     default: Mapping[str, bytes] = {}
@@ -78,7 +81,8 @@ class Quirks(msgspec.Struct, frozen=True):
     def apply(self, body: bytes) -> tuple[bytes, tuple[str, ...]]:
         """The body as this provider wants it, and the names of what was left out. Raises InvalidRequest."""
         # A search for each name costs less than decoding a body, and nearly no body has one.
-        if not self.default and not any(b'"%b"' % name.encode() in body for name in self.names()):
+        spoken = not self.developers and _DEVELOPER in body
+        if not spoken and not self.default and not any(b'"%b"' % name.encode() in body for name in self.names()):
             return body, ()
         fields = peek.fields(body)
         before = len(fields)
@@ -87,7 +91,8 @@ class Quirks(msgspec.Struct, frozen=True):
         for name, theirs in self.rename.items():
             if name in fields:
                 value = fields.pop(name)
-                fields.setdefault(theirs, value)
+                if fields.setdefault(theirs, value) != value and value != _NULL:
+                    dropped += (name,)
                 changed = True
         for name, text in self.default.items():
             if name not in fields:
@@ -99,6 +104,10 @@ class Quirks(msgspec.Struct, frozen=True):
             except UNREADABLE as error:
                 raise InvalidRequest("A parameter of the request is malformed.") from error
             changed = True
+        if spoken and "messages" in fields:
+            messages = _by_system(fields["messages"])
+            changed = changed or messages is not fields["messages"]
+            fields["messages"] = messages
         return (msgspec.json.encode(fields) if changed else body), dropped
 
     def marked(self, body: bytes) -> bytes:
@@ -118,6 +127,24 @@ class Quirks(msgspec.Struct, frozen=True):
         return msgspec.json.encode(fields)
 
 
+def _by_system(raw: msgspec.Raw) -> msgspec.Raw:
+    """The messages, with the system's in the place of developers'. Raises InvalidRequest."""
+    try:
+        messages = _messages(raw)
+        found = False
+        for at, message in enumerate(messages):
+            if _DEVELOPER in bytes(message):
+                fields = _message(message)
+                if bytes(fields.get("role", _NULL)) == _DEVELOPER:
+                    fields["role"] = msgspec.Raw(b'"system"')
+                    messages[at] = msgspec.Raw(msgspec.json.encode(fields))
+                    found = True
+    except UNREADABLE as error:
+        raise InvalidRequest("Expected a list of messages.", "messages") from error
+    return msgspec.Raw(msgspec.json.encode(messages)) if found else raw
+
+
+_DEVELOPER = b'"developer"'
 _NULL = msgspec.Raw(b"null")
 _messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _message = msgspec.json.Decoder(Fields).decode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from urllib.parse import urlsplit
 
@@ -74,7 +75,34 @@ def test_a_parameter_that_is_null_was_not_given() -> None:
 def test_a_renamed_parameter_keeps_its_value_unless_the_providers_own_name_is_there() -> None:
     quirks = Quirks(rename={"seed": "random_seed"})
     assert quirks.apply(b'{"seed":7}') == (b'{"random_seed":7}', ())
-    assert quirks.apply(b'{"random_seed":1,"seed":7}') == (b'{"random_seed":1}', ())
+    assert quirks.apply(b'{"random_seed":1,"seed":7}') == (b'{"random_seed":1}', ("seed",))
+    assert quirks.apply(b'{"random_seed":7,"seed":7}') == (b'{"random_seed":7}', ())
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "limit"),
+    [
+        ("openai", "developer", "max_completion_tokens"),
+        ("groq", "developer", "max_completion_tokens"),
+        ("openai-compatible", "system", "max_completion_tokens"),
+        ("cerebras", "system", "max_completion_tokens"),
+        ("deepseek", "system", "max_tokens"),
+        ("ollama", "system", "max_tokens"),
+        ("z-ai", "system", "max_tokens"),
+    ],
+)
+def test_what_few_hosts_took_over_from_openai_is_said_in_words_that_all_know(name: str, role: str, limit: str) -> None:
+    hello = b'{"role":"user","content":"I am \\"developer\\" by trade" ,"x":1.0}'
+    body = b'{"max_completion_tokens":9,"messages":[{"role":"developer","content":"Be brief."},%b]}' % hello
+    quirks = PROVIDERS[name].quirks.get(Dialect.OPENAI_CHAT, Quirks())
+    out, dropped = quirks.apply(body)
+    assert json.loads(out) == {
+        "messages": [{"role": role, "content": "Be brief."}, json.loads(hello)],
+        limit: 9,
+    }
+    assert hello in out
+    assert dropped == ()
+    assert quirks.apply(b'{"messages":[%b]}' % hello)[0] == b'{"messages":[%b]}' % hello
 
 
 def test_a_default_stands_only_where_nothing_was_said() -> None:
