@@ -45,11 +45,12 @@ class Identity:
 class Verbatim:
     """Gives what it takes. It cannot know where an answer ends, so `error` is never set; `adapters.observe.Tap` can."""
 
-    __slots__ = ("error", "usage")
+    __slots__ = ("error", "unsaid", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.error: UpstreamError | None = None
+        self.unsaid: tuple[str, ...] = ()
 
     def feed(self, data: bytes) -> bytes:
         """The same bytes."""
@@ -109,7 +110,9 @@ class Chain:
         outbound = self._first.request(msgspec.structs.replace(call, blocks=blocks))
         body = peek.with_params(outbound.body, _WITH_USAGE) if call.stream else outbound.body
         strict = call.strict or call.dialect.family != "openai"
-        middle = msgspec.structs.replace(call, dialect=Dialect.OPENAI_CHAT, body=body, strict=strict, blocks=blocks)
+        middle = msgspec.structs.replace(
+            call, dialect=Dialect.OPENAI_CHAT, body=body, strict=strict, blocks=blocks, origin=call.dialect
+        )
         return middle, outbound
 
 
@@ -127,6 +130,11 @@ class Piped:
         self._second = second
         self.usage: Usage | None = None
         self.error: UpstreamError | None = None
+
+    @property
+    def unsaid(self) -> tuple[str, ...]:
+        """What the second codec's table says: the first one's machine reads what the second one wrote."""
+        return self._second.unsaid
 
     @property
     def sequence(self) -> int:

@@ -12,11 +12,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from adapters import counting, openai_errors, sources
+from adapters.chat.said import ANSWERS
 from adapters.errors import BadAnswer
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
 from adapters.reasoning import Details
 from adapters.types import Call, bodiless
+from adapters.unsaid import client_of
 from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, UNREADABLE, first, joined
 
 
@@ -308,13 +310,14 @@ class ChatStream(Machine):
     complete); each appends to `out`, and may `_fail`.
     """
 
-    __slots__ = ("_began", "_choices", "_details", "_finished", "_plain", "_sources", "call", "raw_usage")
+    __slots__ = ("_began", "_choices", "_details", "_finished", "_look", "_plain", "_sources", "call", "raw_usage")
 
     def __init__(self, call: Call) -> None:
         super().__init__()
         self.call = bodiless(call)
         self.raw_usage = ABSENT
         """The last usage object as the provider sent it."""
+        self._look = ANSWERS.by(client_of(call)).get(b"")
         self._began = False
         self._choices: set[int] = set()
         self._finished: set[int] = set()
@@ -353,6 +356,7 @@ class ChatStream(Machine):
         choices = chunk.choices
         if chunk.usage and first(chunk.usage) == BRACE:
             self.raw_usage = chunk.usage
+            self._heed(self._look, event)
             self.usage = counting.usage_of(event) or self.usage
             # Those who tell sources beside the choices do so with the usage.
             self._sources = sources.cited(chunk.search_results, chunk.citations) or self._sources
@@ -370,6 +374,7 @@ class ChatStream(Machine):
             if choice.finish_reason:
                 self._finished.add(choice.index)
                 self._count(choice)
+                self._heed(self._look, event)
             self._add(choice, out)
 
     def _count(self, choice: Choice) -> None:
@@ -382,6 +387,7 @@ class ChatStream(Machine):
         """What the first chunk needs, and those around `reasoning_details`."""
         if not self._began:
             self._began = True
+            self._heed(self._look, event)
             self._begin(_head(event), out)
         if self._details or _HAS_DETAILS in event:
             for choice in choices:

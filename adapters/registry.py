@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from adapters import google_errors, openai_errors
 from adapters.anthropic import CHAT_TO_MESSAGES
+from adapters.anthropic import said as anthropic
 from adapters.anthropic_client import MESSAGES_TO_CHAT
 from adapters.anthropic_text import COMPLETIONS_TO_COMPLETE
 from adapters.bedrock import (
@@ -16,11 +17,15 @@ from adapters.bedrock import (
     EMBEDDINGS_TO_TITAN,
     MESSAGES_TO_INVOKE,
 )
+from adapters.bedrock import said as bedrock
 from adapters.chain import Chain, Identity
+from adapters.chat import said as chat
 from adapters.cohere import CHAT_TO_COHERE, EMBEDDINGS_TO_EMBED, RERANK_TO_COHERE
+from adapters.cohere import said as cohere
 from adapters.completions import COMPLETIONS_TO_CHAT
 from adapters.embeddings import TO_FLOATS
 from adapters.gemini import CHAT_TO_GEMINI
+from adapters.gemini import said as gemini
 from adapters.gemini_client import ARRAY_TO_CHAT, GENERATE_TO_CHAT
 from adapters.google_embeddings import (
     BATCH_TO_EMBEDDINGS,
@@ -33,8 +38,10 @@ from adapters.mistral import CHAT_TO_MISTRAL, COMPLETIONS_TO_FIM
 from adapters.nomic import EMBEDDINGS_TO_NOMIC
 from adapters.rerank import RERANK_TO_VOYAGE
 from adapters.responses import CHAT_TO_RESPONSES
+from adapters.responses import said as responses
 from adapters.responses_client import RESPONSES_TO_CHAT
-from adapters.types import Codec, Dialect
+from adapters.types import Call, Codec, Dialect
+from adapters.unsaid import Looks, client_of
 from adapters.vertex import CHAT_TO_RAW, COUNT_TO_RAW, MESSAGES_TO_RAW
 
 IDENTITY = Identity(openai_errors.read)
@@ -98,6 +105,23 @@ CODECS: dict[tuple[Dialect, Dialect], Codec] = {
     (Dialect.GEMINI_STREAM_ARRAY, Dialect.GEMINI_STREAM_ARRAY): GEMINI_IDENTITY,
     (Dialect.GEMINI_COUNT_TOKENS, Dialect.GEMINI_COUNT_TOKENS): GEMINI_IDENTITY,
 }
+
+
+ANSWERS: dict[Dialect, Looks] = {
+    **dict.fromkeys((*CHATS, Dialect.MISTRAL_CHAT), chat.ANSWERS),
+    **dict.fromkeys((Dialect.ANTHROPIC_MESSAGES, Dialect.VERTEX_ANTHROPIC), anthropic.ANSWERS),
+    Dialect.GEMINI_GENERATE: gemini.ANSWERS,
+    Dialect.BEDROCK_CONVERSE: bedrock.ANSWERS,
+    Dialect.COHERE_CHAT: cohere.ANSWERS,
+    Dialect.OPENAI_RESPONSES: responses.ANSWERS,
+}
+"""Upstreams' tables of what clients of other dialects are told of their answers."""
+
+
+def unsaid(upstream: Dialect, call: Call, body: bytes) -> tuple[str, ...]:
+    """What of a whole answer the client is not told, in the provider's words."""
+    looks, to = ANSWERS.get(upstream), client_of(call)
+    return looks.by(to)[b""](body) if looks is not None and to else ()
 
 
 def codec(client: Dialect, upstream: Dialect) -> Codec:

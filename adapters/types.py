@@ -137,7 +137,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     are the words of the client's `anthropic-beta` header, for clouds that want them in the body. `thoughts` is
     `adapters.quirks.Quirks.thoughts` of an upstream that speaks chat, `file_names` that of one which knows names of
     files, `details` one that takes `reasoning_details` back. `counted` are the tokens of input that an answer's head
-    tells of, for codecs that are `Headed`. `middle` is what `Outbound.middle` gave, for the answer's way back.
+    tells of, for codecs that are `Headed`. `middle` is what `Outbound.middle` gave, for the answer's way back; in it,
+    `origin` is the client's dialect.
     """
 
     dialect: Dialect
@@ -154,6 +155,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     details: bool = False
     counted: int | None = None
     middle: Call | None = None
+    origin: Dialect | None = None
 
     @property
     def shows_blocks(self) -> bool:
@@ -212,6 +214,10 @@ class StreamDecoder(Protocol):
 
     usage: Usage | None
     error: UpstreamError | None
+
+    @property
+    def unsaid(self) -> tuple[str, ...]:
+        """What the client is not told of what came so far, as far as was looked: see `adapters.unsaid`."""
 
     def feed(self, data: bytes) -> bytes:
         """Takes the next bytes from upstream and returns what the client gets for them, maybe nothing.

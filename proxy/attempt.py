@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
-from adapters import closing, counting, errors, pieces
+from adapters import closing, counting, errors, pieces, registry
 from adapters.errors import BadAnswer, Kind
 from adapters.observe import Charged, Tap
 from adapters.types import Call, Dialect, Outbound, Several, in_words
+from adapters.unsaid import together
 from proxy import headers, outbound
 from proxy.config.leaf import Leaf
 from proxy.config.target import Target
@@ -37,6 +38,7 @@ from proxy.outcome import (
     of_timeout,
     of_upstream,
     retry_after,
+    unsaid_line,
 )
 from proxy.relay import Events
 from proxy.retry import time_left, too_late
@@ -316,6 +318,10 @@ class Attempts:
         head = JSON + headers.for_client(reply.raw_headers, reply.shape, content_type=False)
         if dropped:
             head += dropped_line(dropped)
+        names = registry.unsaid(wire.dialect, call, raw)
+        if names:
+            head += unsaid_line(names)
+            x.dropped += together(names)
         return Outcome(reply.status, reply, head, None, answer.body, usage=answer.usage)
 
     async def _page(self, reply: Reply, dropped: tuple[str, ...]) -> Outcome:

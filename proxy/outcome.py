@@ -109,6 +109,11 @@ def dropped_line(names: tuple[str, ...]) -> bytes:
     return b"x-loopway-dropped-params: %b\r\n" % _NOT_A_NAME.sub("?", ",".join(names))[:1000].encode()
 
 
+def unsaid_line(names: tuple[str, ...]) -> bytes:
+    """The header line that names what of the provider's answer the client is not told."""
+    return b"x-loopway-dropped-fields: %b\r\n" % _NOT_A_NAME.sub("?", ",".join(names))[:1000].encode()
+
+
 def info_lines(leaf: Leaf, retries: int) -> bytes:
     """What every answer says about how it came to be."""
     return leaf.info % retries

@@ -20,6 +20,7 @@ from adapters.errors import InvalidRequest, Kind, UpstreamError
 from adapters.observe import Tap, tap
 from adapters.opening import NOTHING, look
 from adapters.types import Dialect, StreamDecoder, Usage, next_number
+from adapters.unsaid import together
 from proxy.errors import UpstreamFailure
 from proxy.exchange import GAPS, Exchange, Gaps
 from proxy.headers import NO_SHAPE
@@ -325,6 +326,9 @@ class Events(msgspec.Struct, eq=False):
             out = self._hidden(out)
         if self._begun:
             self._told()
+        decoder = self._decoder
+        if decoder is not None and decoder.unsaid:
+            self._x.dropped += together(decoder.unsaid)
         if self._live:
             self._finish(out)
         else:

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.response import answers_by_tool, cited, event_error, finish_of
+from adapters.anthropic.said import ANSWERS
 from adapters.anthropic.wire import (
     JSON_TOOL,
     Block,
@@ -52,6 +53,7 @@ class MessagesStream(OneChoice):
     __slots__ = ("_citations", "_cited", "_finished", "_opened_at", "_said")
 
     provider = b"anthropic"
+    answers = ANSWERS
 
     def __init__(self, call: Call) -> None:
         wish = wish_of(call)
@@ -76,6 +78,7 @@ class MessagesStream(OneChoice):
                 return
 
     def _on_start(self, event: MessageStart, data: bytes, out: list[bytes]) -> None:
+        self._heed(self._looks.get(b"message_start"), data)
         message = event.message
         if message.usage is not None:
             self.usage = counted(message.usage, self.usage)
@@ -88,6 +91,7 @@ class MessagesStream(OneChoice):
             return
         block = _decode_block(event.content_block)
         self._cite(out)
+        self._heed(self._looks.get(b"content_block_start"), data)
         self._opened_at = self._said
         if block.type != "tool_use":
             self.usage = searched(self.usage, data)
@@ -112,6 +116,7 @@ class MessagesStream(OneChoice):
                 out.append(b',"content_blocks":[{"index":%d,"delta":{"text":%b}}]' % (event.index, text))
             out.append(self._text_tail)
         elif delta.type == "citations_delta":
+            self._heed(self._looks.get(b"citations_delta"), data)
             if delta.citation is not None:
                 self._cited.append(delta.citation)
             if self._blocks:
@@ -140,6 +145,7 @@ class MessagesStream(OneChoice):
     def _on_message_delta(self, event: MessageDelta, data: bytes, out: list[bytes]) -> None:
         if not self._begun():
             return
+        self._heed(self._looks.get(b"message_delta"), data)
         if event.usage is not None:
             self.usage = counted(event.usage, self.usage)
         if event.delta.stop_reason:

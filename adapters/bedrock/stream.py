@@ -18,6 +18,7 @@ import msgspec
 from adapters.anthropic.response import finish_of
 from adapters.anthropic.wire import JSON_TOOL
 from adapters.bedrock.response import answers_by_tool, event_error
+from adapters.bedrock.said import ANSWERS
 from adapters.bedrock.wire import BlockDelta, BlockStart, BlockStop, Metadata, Nothing, Stop, counted, opened
 from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice
@@ -35,6 +36,7 @@ class ConverseStream(OneChoice):
 
     framing = Frames
     provider = b"bedrock"
+    answers = ANSWERS
 
     def __init__(self, call: Call) -> None:
         wish = wish_of(call)
@@ -60,23 +62,24 @@ class ConverseStream(OneChoice):
             entry = _TABLE.get(name)
             if entry is not None:
                 decode, act = entry
-                act(self, decode(data), out)
+                act(self, decode(data), data, out)
             elif name[:1] == FAILED:
                 self._end(event_error(name[1:], data))
             if self._over:
                 return
 
-    def _on_start(self, event: Nothing, out: list[bytes]) -> None:
+    def _on_start(self, event: Nothing, data: bytes, out: list[bytes]) -> None:
         if not self._begun:
             self._begun = True
             self._tell_role(out)
 
-    def _on_block(self, event: BlockStart, out: list[bytes]) -> None:
+    def _on_block(self, event: BlockStart, data: bytes, out: list[bytes]) -> None:
+        self._heed(self._looks.get(b"contentBlockStart"), data)
         use = event.start.tool_use
         if use is not None:
             self._begin_call(event.content_block_index, use.tool_use_id, use.name, out)
 
-    def _on_delta(self, event: BlockDelta, out: list[bytes]) -> None:
+    def _on_delta(self, event: BlockDelta, data: bytes, out: list[bytes]) -> None:
         delta = event.delta
         if delta.text is not None:
             text = _encode(delta.text)
@@ -93,16 +96,18 @@ class ConverseStream(OneChoice):
         elif delta.reasoning_content is not None and self._blocks:
             reasoning, index = delta.reasoning_content, event.content_block_index
             if reasoning.redacted_content is not None:
-                data = _encode(opened(reasoning.redacted_content))
-                self._first(index, b'{"type":"redacted_thinking","data":%b}' % data, out)
+                hidden = _encode(opened(reasoning.redacted_content))
+                self._first(index, b'{"type":"redacted_thinking","data":%b}' % hidden, out)
                 return
             self._first(index, b'{"type":"thinking","thinking":""}', out)
             if reasoning.text:
                 self._extend(index, b'{"thinking":%b}' % _encode(reasoning.text), out)
             if reasoning.signature:
                 self._extend(index, b'{"signature":%b}' % _encode(reasoning.signature), out)
+        else:
+            self._heed(self._looks.get(b"contentBlockDelta"), data)
 
-    def _on_block_stop(self, event: BlockStop, out: list[bytes]) -> None:
+    def _on_block_stop(self, event: BlockStop, data: bytes, out: list[bytes]) -> None:
         self._end_call(event.content_block_index, out)
 
     def _first(self, index: int, delta: bytes, out: list[bytes]) -> None:
@@ -111,13 +116,15 @@ class ConverseStream(OneChoice):
             self._shown.add(index)
             self._extend(index, delta, out)
 
-    def _on_stop(self, event: Stop, out: list[bytes]) -> None:
+    def _on_stop(self, event: Stop, data: bytes, out: list[bytes]) -> None:
+        self._heed(self._looks.get(b"messageStop"), data)
         self._stopped = True
         self._reason = event.stop_reason
         if self.usage is not None:
             self._complete(out)
 
-    def _on_metadata(self, event: Metadata, out: list[bytes]) -> None:
+    def _on_metadata(self, event: Metadata, data: bytes, out: list[bytes]) -> None:
+        self._heed(self._looks.get(b"metadata"), data)
         if event.usage is not None:
             self.usage = counted(event.usage, event.service_tier)
         if self._stopped:
@@ -129,7 +136,7 @@ class ConverseStream(OneChoice):
         self._tell_end(out)
 
 
-_Act = Callable[[ConverseStream, Any, list[bytes]], None]
+_Act = Callable[[ConverseStream, Any, bytes, list[bytes]], None]
 
 _TABLE: dict[bytes, tuple[Callable[[bytes], Any], _Act]] = {
     b"messageStart": (msgspec.json.Decoder(Nothing).decode, ConverseStream._on_start),

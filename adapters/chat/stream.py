@@ -12,6 +12,7 @@ import msgspec
 from adapters.chat.wire import NULL, OutUsage, Wish, told
 from adapters.framing.machine import Machine
 from adapters.types import Call, Usage, bodiless
+from adapters.unsaid import Looks, client_of
 
 _encode = msgspec.json.Encoder().encode
 
@@ -19,14 +20,19 @@ _encode = msgspec.json.Encoder().encode
 class Chunks(Machine):
     """The half of a stream machine that writes chunks; see `adapters.types.StreamDecoder` for the whole."""
 
-    __slots__ = ("_blocks", "_call", "_head", "_include_usage", "_legacy", "_tail", "_text_head", "_text_tail")
+    __slots__ = (
+        "_blocks", "_call", "_head", "_include_usage", "_legacy", "_looks", "_tail", "_text_head", "_text_tail",
+    )  # fmt: skip
 
     provider: ClassVar[bytes]
     """The name of who answers."""
+    answers: ClassVar[Looks] = Looks({})
+    """What clients are told of its events."""
 
     def __init__(self, call: Call, wish: Wish) -> None:
         super().__init__()
         self._call = bodiless(call)
+        self._looks = self.answers.by(client_of(call))
         self._blocks = call.shows_blocks
         options = wish.stream_options
         self._include_usage = options is not None and bool(options.include_usage)

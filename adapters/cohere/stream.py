@@ -12,6 +12,7 @@ from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice, Tool
 from adapters.chat.wire import OutUsage, told
 from adapters.cohere.response import annotations_of, chances_of, encode, finish_of, usage_of
+from adapters.cohere.said import ANSWERS
 from adapters.cohere.wire import CohereEvent, Delta, Said, ToolCall
 from adapters.errors import TRAITS, Kind, UpstreamError
 from adapters.framing.sse import Event
@@ -28,6 +29,7 @@ class CohereStream(OneChoice):
     __slots__ = ()
 
     provider = b"cohere"
+    answers = ANSWERS
 
     def __init__(self, call: Call) -> None:
         super().__init__(call, wish_of(call))
@@ -43,7 +45,7 @@ class CohereStream(OneChoice):
             event = _event(data)
             act = _TABLE.get(event.type)
             if act is not None:
-                act(self, event, out)
+                act(self, event, data, out)
             elif not event.type and event.message is not None:
                 self._fail_as(data)
             if self._over:
@@ -53,19 +55,22 @@ class CohereStream(OneChoice):
         error = openai_errors.read_event(data)
         self._end(error or UpstreamError(Kind.BAD_UPSTREAM, 502, "The provider reported an error within the stream."))
 
-    def _on_start(self, event: CohereEvent, out: list[bytes]) -> None:
+    def _on_start(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
         if not self._head:
             self._name(event.id, None)
             self._tell_role(out)
 
-    def _on_content(self, event: CohereEvent, out: list[bytes]) -> None:
+    def _on_content(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
         said = self._said(event)
         if said is None or said.content is None:
             return
         for part in said.content if isinstance(said.content, list) else (said.content,):
             if part.text:
                 out += (self._text_head, encode(part.text), self._tail_of(event))
-            if self._blocks and (part.thinking or part.type == "thinking"):
+            if not self._blocks:
+                if part.thinking or part.type:
+                    self._heed(self._looks.get(b"content-start"), data)
+            elif part.thinking or part.type == "thinking":
                 kind = b'"type":"thinking",' if part.type else b""
                 fields = b'{%b"thinking":%b}' % (kind, encode(part.thinking))
                 self._extend(event.index, fields, out)
@@ -78,19 +83,20 @@ class CohereStream(OneChoice):
         told = chances_of(given if isinstance(given, list) else (given,))
         return b'},"logprobs":%b%b' % (encode(told), self._tail)
 
-    def _on_plan(self, event: CohereEvent, out: list[bytes]) -> None:
+    def _on_plan(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
         said = self._said(event)
         if said is not None and said.tool_plan:
             out += (self._text_head, encode(said.tool_plan), self._text_tail)
 
-    def _on_call(self, event: CohereEvent, out: list[bytes]) -> None:
+    def _on_call(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
+        self._heed(self._looks.get(b"tool-call-start"), data)
         call = self._tool(event)
         if call is None or call.function is None:
             return
         tool = self._begin_call(event.index, call.id, call.function.name, out)
         self._argue(tool, call.function.arguments or "", out)
 
-    def _on_arguments(self, event: CohereEvent, out: list[bytes]) -> None:
+    def _on_arguments(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
         call, tool = self._tool(event), self._tools.get(event.index)
         if call is not None and call.function is not None and tool is not None:
             self._argue(tool, call.function.arguments or "", out)
@@ -99,10 +105,11 @@ class CohereStream(OneChoice):
         if not (tool.bare and fragment == "null"):  # said of a tool without any
             super()._argue(tool, fragment, out)
 
-    def _on_call_end(self, event: CohereEvent, out: list[bytes]) -> None:
+    def _on_call_end(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
         self._end_call(event.index, out)
 
-    def _on_citation(self, event: CohereEvent, out: list[bytes]) -> None:
+    def _on_citation(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
+        self._heed(self._looks.get(b"citation-start"), data)
         said = self._said(event)
         if said is None or first(said.citations) != BRACE:
             return
@@ -114,9 +121,10 @@ class CohereStream(OneChoice):
         if fields:
             self._send(b"{%b}" % b",".join(fields), out)
 
-    def _on_end(self, event: CohereEvent, out: list[bytes]) -> None:
+    def _on_end(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
         if not self._begun():
             return
+        self._heed(self._looks.get(b"message-end"), data)
         delta = event.delta or Delta()
         if delta.error:
             self._end(UpstreamError(Kind.BAD_UPSTREAM, TRAITS[Kind.BAD_UPSTREAM].status, delta.error))
@@ -140,7 +148,7 @@ class CohereStream(OneChoice):
         return not self._over
 
 
-_TABLE: Mapping[str, Callable[[CohereStream, CohereEvent, list[bytes]], None]] = {
+_TABLE: Mapping[str, Callable[[CohereStream, CohereEvent, bytes, list[bytes]], None]] = {
     "message-start": CohereStream._on_start,
     "content-start": CohereStream._on_content,
     "content-delta": CohereStream._on_content,

@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec import Raw
+
 from adapters.errors import TRAITS, Kind, UpstreamError
 from adapters.framing.sse import Event, Events
 from adapters.types import Usage
+from adapters.unsaid import Look
 from adapters.values import UNREADABLE
 
 
@@ -39,7 +42,7 @@ class Machine:
     See `adapters.types.StreamDecoder` for the promises.
     """
 
-    __slots__ = ("_events", "_over", "error", "usage")
+    __slots__ = ("_events", "_over", "error", "unsaid", "usage")
 
     framing: Callable[[], Framing] = Events
     """What cuts the stream into events."""
@@ -47,6 +50,7 @@ class Machine:
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.error: UpstreamError | None = None
+        self.unsaid: tuple[str, ...] = ()
         self._events = type(self).framing()
         self._over = False
 
@@ -89,6 +93,16 @@ class Machine:
     def _take(self, events: list[Event], out: list[bytes]) -> None:
         """Translates events into `out`, stopping once `_over`. May raise what msgspec raises for junk."""
         raise NotImplementedError
+
+    def _heed(self, look: Look | None, data: bytes | Raw) -> None:
+        """Looks at an event for what the client is not told. Not for words: they are many, and have nothing else."""
+        if look is not None:
+            self._leave(*look(data))
+
+    def _leave(self, *names: str) -> None:
+        """Names what the client is not told."""
+        if names:
+            self.unsaid = tuple(dict.fromkeys((*self.unsaid, *names)))
 
     def _fail(self, message: str) -> None:
         """Ends the stream with an error, unless it is over already."""

@@ -22,6 +22,7 @@ from adapters.gemini.blocks import Blocks
 from adapters.gemini.grounding import citations, logprobs
 from adapters.gemini.partial import Arguments
 from adapters.gemini.response import arguments, blocked, call_id, finish
+from adapters.gemini.said import ANSWERS
 from adapters.gemini.wire import Answer, AnswerPart, Called, Candidate, Inline, RawAnswer
 from adapters.google_usage import Tokens, counted
 from adapters.pieces import of_grounding
@@ -66,6 +67,7 @@ class GeminiStream(Chunks):
     _rests: bytes
 
     provider = b"google"
+    answers = ANSWERS
 
     def __init__(self, call: Call) -> None:
         wish = wish_of(call)
@@ -107,6 +109,7 @@ class GeminiStream(Chunks):
                     self._add(candidate, answer, data, out)
             elif answer.prompt_feedback is not None and answer.prompt_feedback.block_reason:
                 choice = self._choices.get(0) or self._open(0, answer, out)
+                self._heed(self._looks.get(b""), data)
                 choice.reason = blocked(answer, self._call.strict)
                 choice.refused = True
 
@@ -139,14 +142,18 @@ class GeminiStream(Chunks):
                         self._say(choice, part, text, b"", out)
                     elif part.function_call is not None:
                         self._call_function(choice, candidate.index, part, b"", out)
-                    elif part.inline_data is not None:
-                        self._sound(choice, part.inline_data, b"", out)
+                    else:
+                        self._heed(self._looks.get(b""), data)
+                        if part.inline_data is not None:
+                            self._sound(choice, part.inline_data, b"", out)
         if candidate.finish_reason is not None:
             choice.reason = candidate.finish_reason
+            self._heed(self._looks.get(b""), data)
         if candidate.logprobs_result:
             self._tell_logprobs(choice, candidate, out)
         if candidate.grounding_metadata or candidate.citation_metadata:
             self._cite(choice, candidate, out)
+            self._heed(self._looks.get(b""), data)
             if len(self._rests) < _MOST_GROUNDS:
                 self._rests += bytes(candidate.grounding_metadata)
 
@@ -156,6 +163,8 @@ class GeminiStream(Chunks):
         if part.thought or text == EMPTY_STRING:
             if blocks:
                 self._send(choice, b"{%b}" % blocks[1:], out)
+            elif part.thought and not self._blocks:
+                self._leave("candidates[].content.parts[].thought")
             return
         out += (choice.text_head, text, blocks, b"}", self._tail)
         kept = choice.kept

@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 
 from adapters import openai_errors
+from adapters.chat.said import ANSWERS
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
 from adapters.mistral.response import marked, mend, usage_of
 from adapters.types import Call, bodiless
+from adapters.unsaid import client_of
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -19,11 +21,12 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 class MistralStream(Machine):
     """Mends one streamed answer. See `adapters.types.StreamDecoder`."""
 
-    __slots__ = ("_call", "_thinking")
+    __slots__ = ("_call", "_look", "_thinking")
 
     def __init__(self, call: Call) -> None:
         super().__init__()
         self._call = bodiless(call)
+        self._look = ANSWERS.by(client_of(call)).get(b"")
         self._thinking = False
 
     def _take(self, events: list[Event], out: list[bytes]) -> None:
@@ -44,7 +47,9 @@ class MistralStream(Machine):
                 return
         if b'"usage"' in data:
             self.usage = usage_of(data) or self.usage
+            self._heed(self._look, data)
         if marked(data) is not None:
+            self._heed(self._look, data)
             data = self._mended(data)
         else:
             msgspec.json.decode(data, type=msgspec.Raw)

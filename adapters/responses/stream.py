@@ -21,6 +21,7 @@ from adapters.chat.stream import OneChoice, Tool
 from adapters.framing.sse import Event
 from adapters.packing import OPENAI_ITEM
 from adapters.responses.response import PARAGRAPH, call_id, cited, event_error, finish_of
+from adapters.responses.said import ANSWERS
 from adapters.responses.wire import (
     AnnotationEvent,
     Delta,
@@ -65,6 +66,7 @@ class ResponsesStream(OneChoice):
     __slots__ = ("_block_count", "_custom", "_open", "_part_start", "_phases")
 
     provider = b"openai"
+    answers = ANSWERS
 
     def __init__(self, call: Call) -> None:
         super().__init__(call, wish_of(call))
@@ -258,6 +260,7 @@ class ResponsesStream(OneChoice):
             return
         for index in list(self._tools):
             self._end_call(index, out)
+        self._heed(self._looks.get(b"event"), data)
         self.usage = counting.usage_of(bytes(event.response))
         self._tell_finish(finish_of(outcome.incomplete_details, self._calls > 0, self._legacy), out)
         self._tell_end(out)

@@ -1,0 +1,86 @@
+"""Which clients are told what of Anthropic's answers; see `adapters.unsaid`."""
+
+from __future__ import annotations
+
+from adapters.unsaid import (
+    ALL,
+    BLOCKS,
+    CHAT,
+    GEMINI,
+    ITEMS,
+    MESSAGES,
+    NONE,
+    SHOWING,
+    SPEAKING,
+    Looks,
+    Shape,
+    Told,
+    every,
+    only,
+)
+
+_STOP = {
+    **every(ALL, "end_turn", "max_tokens", "tool_use", "refusal"),
+    **every(BLOCKS, "stop_sequence", "pause_turn", "model_context_window_exceeded", "compaction"),
+}
+"""Strict clients get the next best of OpenAI's words."""
+
+_CITATION = Told(
+    BLOCKS | SPEAKING,
+    kinds={
+        "web_search_result_location": Told(SPEAKING, {**every(SPEAKING, "url", "title")}),
+    },
+    whole=BLOCKS | MESSAGES,
+)
+
+CONTENT = Told(
+    kinds={
+        "text": Told(ALL, {"text": ALL, "citations": _CITATION}),
+        "thinking": Told(SHOWING, {**every(SHOWING, "thinking", "signature")}),
+        "redacted_thinking": Told(SHOWING, {"data": SHOWING}),
+        "tool_use": Told(
+            SPEAKING,
+            {**every(SPEAKING, "id", "name", "input"), "caller": Told(SPEAKING, kinds={"direct": Told(ALL)})},
+        ),
+    },
+    others=SHOWING,
+)
+
+_WRITTEN = ALL & ~GEMINI
+USAGE: Shape = {
+    **every(ALL, "input_tokens", "output_tokens", "cache_read_input_tokens"),
+    "cache_creation_input_tokens": _WRITTEN,
+    # What lasts for five minutes is the rest of what was written.
+    "cache_creation": Told(_WRITTEN, {"ephemeral_5m_input_tokens": _WRITTEN, "ephemeral_1h_input_tokens": BLOCKS}),
+    "output_tokens_details": Told(shape={"thinking_tokens": ALL}),
+    "server_tool_use": Told(BLOCKS | MESSAGES, {"web_search_requests": BLOCKS}),
+    "service_tier": Told(words={"standard": ALL, "priority": CHAT | ITEMS | GEMINI}),
+    "inference_geo": only("global", "not_available"),
+    "speed": only("standard"),
+}
+
+ANSWER: Shape = {
+    **every(ALL, "id", "type", "role", "model"),
+    **every(NONE, "stop_sequence", "stop_details", "container", "context_management"),
+    "stop_reason": Told(words=_STOP),
+    "content": CONTENT,
+    "usage": Told(shape=USAGE),
+}
+
+ANSWERS = Looks(
+    {
+        b"": ANSWER,
+        b"message_start": {"type": ALL, "message": Told(shape=ANSWER)},
+        b"content_block_start": {"type": ALL, "index": ALL, "content_block": CONTENT},
+        b"citations_delta": {
+            **every(ALL, "type", "index"),
+            "delta": Told(shape={"type": ALL, "citation": _CITATION}),
+        },
+        b"message_delta": {
+            "type": ALL,
+            "delta": Told(shape={"stop_reason": Told(words=_STOP), **every(NONE, "stop_sequence", "container")}),
+            "usage": Told(shape=USAGE),
+        },
+    }
+)
+"""Whole ones, and the events that may bring more than words."""

@@ -1,0 +1,99 @@
+"""Which clients are told what of Converse's answers; see `adapters.unsaid`."""
+
+from __future__ import annotations
+
+from adapters.unsaid import (
+    ALL,
+    BLOCKS,
+    CHAT,
+    GEMINI,
+    ITEMS,
+    SHOWING,
+    SPEAKING,
+    Looks,
+    Shape,
+    Told,
+    every,
+    only,
+)
+
+_WRITTEN = ALL & ~GEMINI
+
+_STOP = Told(
+    words={
+        **every(ALL, "end_turn", "max_tokens", "tool_use", "guardrail_intervened", "content_filtered"),
+        **every(
+            BLOCKS,
+            "stop_sequence",
+            "malformed_model_output",
+            "malformed_tool_use",
+            "model_context_window_exceeded",
+        ),
+    }
+)
+
+_REASONING = Told(
+    SHOWING,
+    {
+        "reasoningText": Told(SHOWING, {**every(SHOWING, "text", "signature")}),
+        "redactedContent": SHOWING,
+    },
+)
+
+_BLOCK: Shape = {
+    "text": ALL,
+    "toolUse": Told(SPEAKING, {**every(SPEAKING, "name", "toolUseId", "input"), "type": 0}),
+    "reasoningContent": _REASONING,
+    "image": Told(SHOWING, {"format": SHOWING, "source": Told(SHOWING, {"bytes": SHOWING})}),
+    "citationsContent": Told(shape={"content": Told(shape={"text": ALL})}),
+}
+
+_USAGE = Told(
+    shape={
+        **every(ALL, "inputTokens", "outputTokens", "totalTokens", "cacheReadInputTokens"),
+        "cacheWriteInputTokens": _WRITTEN,
+        "cacheDetails": Told(
+            _WRITTEN,
+            kinds={"5m": Told(_WRITTEN, {"inputTokens": _WRITTEN}), "1h": Told(BLOCKS, {"inputTokens": BLOCKS})},
+            tag="ttl",
+        ),
+    }
+)
+
+_END: Shape = {
+    "usage": _USAGE,
+    "metrics": Told(shape={"latencyMs": ALL}),  # the gateway's own clock tells it
+    "performanceConfig": Told(shape={"latency": only("standard")}),
+    "serviceTier": Told(
+        shape={"type": Told(words={"default": ALL, **every(CHAT | ITEMS | GEMINI, "priority", "flex")})}
+    ),
+}
+
+_ANSWER: Shape = {
+    "output": Told(shape={"message": Told(shape={"role": ALL, "content": Told(shape=_BLOCK)})}),
+    "stopReason": _STOP,
+    **_END,
+}
+
+ANSWERS = Looks(
+    {
+        b"": _ANSWER,
+        b"contentBlockStart": {
+            "contentBlockIndex": ALL,
+            "start": Told(shape={"toolUse": Told(SPEAKING, {**every(SPEAKING, "name", "toolUseId"), "type": 0})}),
+        },
+        b"contentBlockDelta": {
+            "contentBlockIndex": ALL,
+            "delta": Told(
+                shape={
+                    "text": ALL,
+                    "toolUse": Told(SPEAKING, {"input": SPEAKING}),
+                    "reasoningContent": Told(SHOWING, {**every(SHOWING, "text", "signature", "redactedContent")}),
+                }
+            ),
+        },
+        b"messageStop": {"stopReason": _STOP},
+        b"metadata": _END,
+    }
+)
+"""Whole ones, and the events that may bring more than words."""

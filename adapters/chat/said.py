@@ -1,0 +1,104 @@
+"""Which clients of other dialects are told what of a chat completion and its chunks; see `adapters.unsaid`."""
+
+from __future__ import annotations
+
+from adapters.unsaid import (
+    ALL,
+    CHAT,
+    GEMINI,
+    ITEMS,
+    MESSAGES,
+    SPEAKING,
+    STRICT,
+    TEXT,
+    Looks,
+    Shape,
+    Told,
+    every,
+)
+
+_LIKELY = CHAT | ITEMS | GEMINI
+
+_CHANCES: Shape = {
+    **every(_LIKELY, "token", "logprob", "bytes"),
+    "top_logprobs": Told(_LIKELY, {**every(_LIKELY, "token", "logprob", "bytes")}),
+}
+
+_FUNCTION = Told(SPEAKING, {**every(SPEAKING, "name", "arguments", "thought_signature")})
+
+_SAID = Told(
+    shape={
+        "role": ALL,
+        "content": Told(
+            kinds={
+                "text": Told(shape={"text": ALL}),
+                "thinking": Told(SPEAKING & ~STRICT, {**every(SPEAKING, "thinking", "closed")}),
+            },
+        ),
+        "refusal": ALL,
+        "tool_calls": Told(SPEAKING, {**every(SPEAKING, "id", "type", "index"), "function": _FUNCTION}),
+        "function_call": _FUNCTION,
+        "annotations": Told(
+            SPEAKING,
+            kinds={
+                "url_citation": Told(
+                    SPEAKING,
+                    {"url_citation": Told(SPEAKING, {**every(SPEAKING, "url", "title", "start_index", "end_index")})},
+                )
+            },
+        ),
+        **every(SPEAKING, "reasoning", "reasoning_content", "reasoning_details", "content_blocks"),
+        "prefix": ALL,
+        "audio": CHAT,
+    }
+)
+
+_USAGE = Told(
+    shape={
+        **every(ALL, "prompt_tokens", "completion_tokens", "total_tokens", "num_cached_tokens", "cache_write_tokens"),
+        "prompt_tokens_details": Told(
+            shape={
+                **every(ALL, "cached_tokens", "text_tokens"),
+                "cache_write_tokens": ALL & ~GEMINI,
+                **every(CHAT | TEXT, "audio_tokens", "image_tokens"),
+            }
+        ),
+        "completion_tokens_details": Told(
+            shape={
+                **every(ALL, "reasoning_tokens", "text_tokens"),
+                **every(CHAT | TEXT, "audio_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens"),
+            }
+        ),
+    },
+    whole=TEXT | CHAT,
+)
+
+ANSWER: Shape = {
+    **every(ALL, "id", "object", "created", "model"),
+    # Who answered, and what was asked.
+    **every(ALL, "system_fingerprint", "provider", "x_groq", "metadata", "request_id"),
+    "choices": Told(
+        shape={
+            "index": ALL,
+            "finish_reason": Told(
+                words=every(ALL, "stop", "length", "model_length", "tool_calls", "function_call", "content_filter"),
+                others=CHAT,
+            ),
+            "logprobs": Told(_LIKELY, {"content": Told(_LIKELY, _CHANCES), "refusal": CHAT}),
+            "message": _SAID,
+            "delta": _SAID,
+        }
+    ),
+    "usage": _USAGE,
+    "service_tier": Told(
+        words={
+            **every(ALL, "auto", "default", "standard"),
+            "priority": CHAT | ITEMS | GEMINI | MESSAGES,
+            "flex": CHAT | ITEMS | GEMINI,
+        },
+        others=CHAT | ITEMS,
+    ),
+}
+
+ANSWERS = Looks({b"": ANSWER})
+"""Whole ones and chunks."""

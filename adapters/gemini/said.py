@@ -1,0 +1,101 @@
+"""Which clients are told what of Gemini's answers; see `adapters.unsaid`."""
+
+from __future__ import annotations
+
+from adapters.unsaid import ALL, BLOCKS, CHAT, ITEMS, SHOWING, SPEAKING, TEXT, Looks, Shape, Told, every, only
+
+_LIKELY = CHAT | ITEMS
+
+_FINISH = Told(
+    words={
+        **every(ALL, "FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS"),
+        # All of them: a filter stopped it.
+        **every(ALL, "SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "MODEL_ARMOR"),
+        **every(ALL, "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"),
+    },
+    others=BLOCKS,
+)
+
+_PART: Shape = {
+    "text": ALL,
+    "thought": SHOWING,
+    "thoughtSignature": SHOWING,
+    "functionCall": Told(
+        SPEAKING, {**every(SPEAKING, "id", "name", "args"), **every(SPEAKING, "partialArgs", "willContinue")}
+    ),
+    "inlineData": Told(SHOWING, {**every(SHOWING, "mimeType", "data")}),
+    **every(SHOWING, "executableCode", "codeExecutionResult", "fileData", "functionResponse"),
+    **every(SHOWING, "toolCall", "toolResponse"),
+}
+
+_PAGE = Told(SPEAKING, {**every(SPEAKING, "uri", "title", "domain")})
+
+_GROUNDING = Told(
+    SPEAKING,
+    {
+        "groundingChunks": Told(SPEAKING, {**dict.fromkeys(("web", "maps", "retrievedContext"), _PAGE)}),
+        "groundingSupports": Told(
+            SPEAKING,
+            {
+                # Its text is the answer's, between the two places.
+                "segment": Told(SPEAKING, {**every(SPEAKING, "startIndex", "endIndex", "text")}),
+                "groundingChunkIndices": SPEAKING,
+            },
+        ),
+    },
+    whole=BLOCKS,
+)
+
+_CITED: Shape = {**every(SPEAKING, "startIndex", "endIndex", "uri", "title")}
+
+_CHANCES: Shape = {**every(_LIKELY, "token", "logProbability", "tokenId")}
+
+_COUNTS = Told(
+    kinds={
+        "TEXT": Told(ALL, {"tokenCount": ALL}),  # the rest of all
+        "AUDIO": Told(CHAT | TEXT, {"tokenCount": CHAT | TEXT}),
+    },
+    tag="modality",
+)
+
+_ANSWER: Shape = {
+    "candidates": Told(
+        shape={
+            "index": ALL,
+            "content": Told(shape={"role": ALL, "parts": Told(shape=_PART)}),
+            "finishReason": _FINISH,
+            "tokenCount": ALL,
+            "groundingMetadata": _GROUNDING,
+            "citationMetadata": Told(
+                SPEAKING, {**dict.fromkeys(("citations", "citationSources"), Told(SPEAKING, _CITED))}
+            ),
+            "logprobsResult": Told(
+                _LIKELY,
+                {
+                    "chosenCandidates": Told(_LIKELY, _CHANCES),
+                    "topCandidates": Told(_LIKELY, {"candidates": Told(_LIKELY, _CHANCES)}),
+                },
+            ),
+        }
+    ),
+    "promptFeedback": Told(shape={"blockReason": ALL}),
+    "usageMetadata": Told(
+        shape={
+            **every(ALL, "promptTokenCount", "candidatesTokenCount", "totalTokenCount", "thoughtsTokenCount"),
+            **every(ALL, "toolUsePromptTokenCount", "cachedContentTokenCount"),
+            **dict.fromkeys(("promptTokensDetails", "candidatesTokensDetails"), _COUNTS),
+            **dict.fromkeys(
+                ("cacheTokensDetails", "toolUsePromptTokensDetails"),
+                Told(kinds={"TEXT": Told(ALL, {"tokenCount": ALL})}, tag="modality"),
+            ),
+            "trafficType": only("ON_DEMAND", "TRAFFIC_TYPE_UNSPECIFIED"),
+            "serviceTier": Told(
+                words={**every(ALL, "standard", "unspecified"), **every(CHAT | ITEMS, "flex", "priority")}
+            ),
+        }
+    ),
+    **every(ALL, "modelVersion", "responseId", "createTime"),
+}
+
+ANSWERS = Looks({b"": _ANSWER})
+"""Whole ones and events, which are of the same form."""

@@ -1,0 +1,220 @@
+"""What of a provider's answer its client is not told.
+
+A provider's dialect has a table of its answers: field by field, which clients get it. What no row has, new fields among
+them, nobody gets. `Look` compares an answer with the table and gives the names of what stays behind, in the provider's
+own words. Of a table is made, for each client, a type that decodes the answers which the client gets whole: for those,
+which are most, looking costs one decode of the answer. Only others are walked by field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, Union
+
+import msgspec
+from msgspec import Meta, Raw
+
+from adapters.types import Call, Dialect
+from adapters.values import ABSENT, BRACE, BRACKET, QUOTE, UNREADABLE, first
+
+STRICT, BLOCKS, TEXT, ITEMS, MESSAGES, GEMINI = 1, 2, 4, 8, 16, 32
+"""Clients: of chat, strict or with `content_blocks`; of text completions; of Responses; of Messages; of Gemini."""
+ALL = 63
+NONE = 0
+"""Nobody: for fields that every answer has, nearly always with nothing in them. Others have no row at all."""
+CHAT = STRICT | BLOCKS
+SHOWING = BLOCKS | ITEMS | MESSAGES | GEMINI
+"""Those who are shown or carry what OpenAI's chat has no word for."""
+SPEAKING = ALL & ~TEXT
+"""Those who get more than a text."""
+
+Shape = Mapping[str, "int | Told"]
+"""The fields of an object: who gets them."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A field that is not all or nothing. `to` gets it, if what is in it is told; `whole` as it came.
+
+    An object, or an array of some, has a `shape`; or one for each of its `kinds`, by the word in the field `tag`, and
+    `others` get kinds without a shape. A text is one of `words`, each with who is told it or something that means it.
+    """
+
+    to: int = ALL
+    shape: Shape | None = None
+    kinds: Mapping[str, Told] | None = None
+    tag: str = "type"
+    words: Mapping[str, int] | None = None
+    whole: int = 0
+    others: int = 0
+
+
+def only(*words: str) -> Told:
+    """A text that says nothing to miss if it is one of these."""
+    return Told(words=dict.fromkeys(words, ALL))
+
+
+def every(to: int, *names: str) -> dict[str, int]:
+    """Rows of fields that the same clients get."""
+    return dict.fromkeys(names, to)
+
+
+_CLIENTS: Mapping[Dialect, int] = {
+    Dialect.OPENAI_COMPLETIONS: TEXT,
+    Dialect.OPENAI_RESPONSES: ITEMS,
+    Dialect.ANTHROPIC_MESSAGES: MESSAGES,
+    Dialect.GEMINI_GENERATE: GEMINI,
+    Dialect.GEMINI_STREAM_ARRAY: GEMINI,
+}
+
+
+def client_of(call: Call) -> int:
+    """Who gets the answer to a call; 0 where that is of no dialect with a table."""
+    dialect = call.origin or call.dialect
+    if dialect is Dialect.OPENAI_CHAT:
+        return STRICT if call.strict else BLOCKS
+    return _CLIENTS.get(dialect, 0)
+
+
+class Look:
+    """Names what one client is not told of answers of one shape."""
+
+    __slots__ = ("_decode", "_to", "_told")
+
+    def __init__(self, shape: Shape, to: int) -> None:
+        self._told = Told(shape=shape)
+        self._to = to
+        self._decode = msgspec.json.Decoder(_type_of(self._told, to)).decode
+
+    def __call__(self, data: bytes | Raw) -> tuple[str, ...]:
+        """The names, in the order in which they come. What is not JSON names nothing."""
+        try:
+            self._decode(data)
+        except UNREADABLE:
+            found: dict[str, None] = {}
+            try:
+                _walk(Raw(data), self._told, self._to, "", found)
+            except UNREADABLE:
+                return ()
+            return tuple(found)
+        return ()
+
+
+class Looks:
+    """The looks at answers of one dialect, whole or by the name of an event, made when they are first wanted."""
+
+    __slots__ = ("shapes",)
+
+    def __init__(self, shapes: Mapping[bytes, Shape]) -> None:
+        self.shapes = shapes
+
+    def by(self, to: int) -> Mapping[bytes, Look]:
+        """Those of one client."""
+        return _made(self, to)
+
+
+# -- the type of what a client gets whole
+
+_NONE = Raw(b"null")
+_EMPTY: Any = Union[  # noqa: UP007 - built at run time
+    None, Literal["", 0], Annotated[list[Raw], Meta(max_length=0)], Annotated[dict[str, Raw], Meta(max_length=0)]
+]
+
+
+def _type_of(told: int | Told, to: int, tag: tuple[str, str] | None = None) -> Any:
+    if isinstance(told, int):
+        return Raw if told & to else _EMPTY
+    if told.whole & to:
+        return Raw
+    if not told.to & to:
+        return _EMPTY
+    if told.words is not None:
+        words = tuple(word for word, who in told.words.items() if who & to)
+        if told.others & to:
+            return Raw
+        return Literal[(None, *words)] if words else _EMPTY
+    if told.kinds is not None:
+        made = tuple(
+            _struct(each.shape or {}, to, (told.tag, kind)) for kind, each in told.kinds.items() if each.to & to
+        )
+        return _or_array(Union[made]) if made else _EMPTY  # noqa: UP007 - built at run time
+    return Raw if told.shape is None else _or_array(_struct(told.shape, to, tag))
+
+
+def _or_array(kind: Any) -> Any:
+    return Union[None, kind, list[kind]]  # noqa: UP007 - built at run time
+
+
+def _struct(shape: Shape, to: int, tag: tuple[str, str] | None) -> type[msgspec.Struct]:
+    names = [name for name in shape if tag is None or name != tag[0]]
+    fields = [(f"f{at}", _type_of(shape[name], to), ABSENT) for at, name in enumerate(names)]
+    rename = {f"f{at}": name for at, name in enumerate(names)}
+    more: dict[str, Any] = {} if tag is None else {"tag_field": tag[0], "tag": tag[1]}
+    return msgspec.defstruct("Told", fields, rename=rename, forbid_unknown_fields=True, gc=False, **more)
+
+
+# -- the walk by field
+
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_items = msgspec.json.Decoder(list[Raw]).decode
+_text = msgspec.json.Decoder(str).decode
+
+_NOTHING = frozenset((b"null", b"false", b'""', b"[]", b"{}", b"0", b"0.0"))
+_LONGEST = 60
+"""Characters of a name that a provider gave."""
+_MOST = 40
+"""Names that are given."""
+
+
+def _says(value: Raw) -> bool:
+    return bytes(value) not in _NOTHING if len(value) < 6 else True
+
+
+def _walk(value: Raw, told: Told, to: int, path: str, found: dict[str, None]) -> None:
+    if first(value) == BRACKET:
+        for each in _items(value):
+            _walk(each, told, to, f"{path}[]", found)
+        return
+    if first(value) == QUOTE and told.words is not None:
+        if not told.words.get(_text(value), told.others) & to:
+            _name(path, found)
+        return
+    if first(value) != BRACE:
+        return
+    fields = _object(value)
+    shape = told.shape
+    if told.kinds is not None:
+        kind = fields.get(told.tag, _NONE)
+        word = _text(kind) if first(kind) == QUOTE else ""
+        of = told.kinds.get(word)
+        if of is None or of.shape is None or not of.to & to:
+            if not (told.others if of is None else of.to) & to:
+                _name(f"{path}.{word[:_LONGEST]}" if word else path, found)
+            return
+        shape = {told.tag: ALL, **of.shape}
+    for name, each in fields.items():
+        below = f"{path}.{name[:_LONGEST]}" if path else name[:_LONGEST]
+        of_name = (shape or {}).get(name, 0)
+        if isinstance(of_name, int):
+            if not of_name & to and _says(each):
+                _name(below, found)
+        elif not of_name.whole & to and _says(each):
+            if of_name.to & to:
+                _walk(each, of_name, to, below, found)
+            else:
+                _name(below, found)
+
+
+def _name(path: str, found: dict[str, None]) -> None:
+    if len(found) < _MOST:
+        found[path] = None
+
+
+@cache
+def _made(looks: Looks, to: int) -> Mapping[bytes, Look]:
+    return {name: Look(shape, to) for name, shape in looks.shapes.items()}
+
+
+def together(names: Iterable[str]) -> tuple[str, ...]:
+    """The names as the log has them, among those of what a request lost."""
+    return tuple(f"answer.{name}" for name in names)
