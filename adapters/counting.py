@@ -129,7 +129,7 @@ def _of_openai(
         cached,
         min(written, max(0, total - cached)) if written else 0,
         thought,
-        0,
+        0 if tokens.cache_creation is None else tokens.cache_creation.ephemeral_1h_input_tokens or 0,
         taken.audio_tokens or 0,
         given.audio_tokens or 0,
         taken.image_tokens or 0,
@@ -144,6 +144,8 @@ def _served(tokens: Tokens) -> Rare | None:
     size, served = tokens.search_context_size, tokens.server_side_tool_usage_details
     if size is not None:
         return Rare(size=size)
+    if tokens.server_tool_use is not None and tokens.server_tool_use.web_search_requests:
+        return Rare(searches=tokens.server_tool_use.web_search_requests)  # this gateway's own answers
     if not (tokens.num_sources_used or tokens.num_server_side_tools_used):
         return None
     if served is None:

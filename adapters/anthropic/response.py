@@ -64,7 +64,8 @@ def translate(call: Call, body: bytes) -> Reply:
         message.content_blocks = [raw for raw, block in zip(blocks, said, strict=True) if block.type != "tool_use"]
     usage = None if answer.usage is None else counted(answer.usage)
     choices = (Choice(0, message, None, finish),)
-    made = completion(call, "anthropic", choices, told(usage or _NOTHING, shows), answer.id, answer.model)
+    tier = None if usage is None else usage.tier
+    made = completion(call, "anthropic", choices, told(usage or _NOTHING, shows), answer.id, answer.model, tier)
     return Reply(made, usage)
 
 
@@ -108,7 +109,9 @@ def _word(reason: str | None, strict: bool) -> str:
 def cited(citations: Iterable[Citation], start: int, end: int) -> list[Annotation]:
     """The sources of a stretch of text that have an address."""
     return [
-        Annotation(UrlCitation(each.url, each.title or "", start, end)) for each in citations if each.url is not None
+        Annotation(UrlCitation(address, each.title or "", start, end))
+        for each in citations
+        if (address := each.address) is not None
     ]
 
 

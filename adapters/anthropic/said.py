@@ -40,20 +40,26 @@ CONTENT = Told(
         "redacted_thinking": Told(SHOWING, {"data": SHOWING}),
         "tool_use": Told(
             SPEAKING,
-            {**every(SPEAKING, "id", "name", "input"), "caller": Told(SPEAKING, kinds={"direct": Told(ALL)})},
+            {**every(SPEAKING, "id", "name", "input"), "caller": Told(kinds={"direct": Told(ALL)})},
         ),
     },
     others=SHOWING,
 )
+_BEGUN = Told(
+    kinds={**(CONTENT.kinds or {}), "text": Told(ALL, {"text": ALL, "citations": BLOCKS | MESSAGES})}, others=SHOWING
+)
+"""The same in a stream, where sources come later."""
 
 _WRITTEN = ALL & ~GEMINI
 USAGE: Shape = {
     **every(ALL, "input_tokens", "output_tokens", "cache_read_input_tokens"),
     "cache_creation_input_tokens": _WRITTEN,
     # What lasts for five minutes is the rest of what was written.
-    "cache_creation": Told(_WRITTEN, {"ephemeral_5m_input_tokens": _WRITTEN, "ephemeral_1h_input_tokens": BLOCKS}),
+    "cache_creation": Told(
+        _WRITTEN, {"ephemeral_5m_input_tokens": _WRITTEN, "ephemeral_1h_input_tokens": BLOCKS | MESSAGES}
+    ),
     "output_tokens_details": Told(shape={"thinking_tokens": ALL}),
-    "server_tool_use": Told(BLOCKS | MESSAGES, {"web_search_requests": BLOCKS}),
+    "server_tool_use": Told(shape={"web_search_requests": BLOCKS | MESSAGES}),
     "service_tier": Told(words={"standard": ALL, "priority": CHAT | ITEMS | GEMINI}),
     "inference_geo": only("global", "not_available"),
     "speed": only("standard"),
@@ -71,7 +77,18 @@ ANSWERS = Looks(
     {
         b"": ANSWER,
         b"message_start": {"type": ALL, "message": Told(shape=ANSWER)},
-        b"content_block_start": {"type": ALL, "index": ALL, "content_block": CONTENT},
+        b"content_block_start": {"type": ALL, "index": ALL, "content_block": _BEGUN},
+        b"content_block_delta": {
+            **every(ALL, "type", "index"),
+            "delta": Told(
+                kinds={
+                    "thinking_delta": Told(SHOWING, {**every(SHOWING, "thinking", "estimated_tokens")}),
+                    "signature_delta": Told(SHOWING, {"signature": SHOWING}),
+                    "input_json_delta": Told(SHOWING, {"partial_json": SHOWING}),
+                },
+                others=BLOCKS,
+            ),
+        },
         b"citations_delta": {
             **every(ALL, "type", "index"),
             "delta": Told(shape={"type": ALL, "citation": _CITATION}),

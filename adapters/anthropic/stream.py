@@ -44,6 +44,7 @@ _decode_block = msgspec.json.Decoder(Block).decode
 _decode_raw_delta = msgspec.json.Decoder(RawBlockDelta).decode
 _decode_type = msgspec.json.Decoder(Typed).decode
 
+_CARRIED = ("thinking_delta", "signature_delta", "input_json_delta")
 _NO_INPUT = (ABSENT, Raw(b"{}"))
 
 
@@ -95,8 +96,15 @@ class MessagesStream(OneChoice):
         self._opened_at = self._said
         if block.type != "tool_use":
             self.usage = searched(self.usage, data)
+            told = []
+            if block.text:  # Anthropic begins with nothing; servers of its dialect may not
+                self._said += len(block.text)
+                told.append(b'"content":' + _encode(block.text))
             if self._blocks:
-                self._extend(event.index, _one_line(event.content_block), out)
+                start = (event.index, _one_line(event.content_block))
+                told.append(b'"content_blocks":[{"index":%d,"delta":%b}]' % start)
+            if told:
+                self._send(b"{%b}" % b",".join(told), out)
             return
         tool = self._begin_call(event.index, block.id, block.name, out)
         if tool.number is not None and block.input not in _NO_INPUT:
@@ -124,6 +132,8 @@ class MessagesStream(OneChoice):
         elif delta.type == "input_json_delta" and event.index in self._tools:
             self._argue(self._tools[event.index], delta.partial_json, out)
         elif self._blocks:
+            if delta.type not in _CARRIED:
+                self._heed(self._looks.get(b"content_block_delta"), data)
             self._extend(event.index, _one_line(_fields_of(data)), out)
 
     def _cite(self, out: list[bytes]) -> None:

@@ -83,10 +83,18 @@ class Turn(Struct, gc=False):
 
 
 class Citation(Struct, gc=False):
-    """A source of a text. Those of documents have no `url`."""
+    """A source of a text. Those of documents have no `url`; that of a search result of the client's own may be one."""
 
     url: str | None = None
     title: str | None = None
+    source: str | None = None
+
+    @property
+    def address(self) -> str | None:
+        """Where the source is, if that is known."""
+        if self.url is None and self.source is not None and self.source.startswith(("https://", "http://")):
+            return self.source
+        return self.url
 
 
 class Block(Struct, gc=False):

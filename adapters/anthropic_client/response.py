@@ -16,9 +16,11 @@ from adapters.anthropic_client.wire import (
     OutputDetails,
     RedactedBlock,
     SearchCitation,
+    Searched,
     TextBlock,
     ThinkingBlock,
     ToolUse,
+    Written,
 )
 from adapters.errors import BadAnswer
 from adapters.packing import FINAL_ANSWER, OPENAI_ITEM, pack, pack_phase, pack_signature, read_head
@@ -103,7 +105,14 @@ def message_usage(usage: Usage | None) -> MessageUsage:
         return MessageUsage(0, 0, 0, 0)
     fresh = max(usage.input - usage.cached - usage.cache_write, 0)
     details = OutputDetails(usage.reasoning) if usage.reasoning else None
-    return MessageUsage(fresh, usage.cache_write, usage.cached, usage.output, details)
+    made = MessageUsage(fresh, usage.cache_write, usage.cached, usage.output, details)
+    if usage.cache_write_1h:
+        made.cache_creation = Written(usage.cache_write - usage.cache_write_1h, usage.cache_write_1h)
+    if usage.rare is not None and usage.rare.searches:
+        made.server_tool_use = Searched(usage.rare.searches)
+    if usage.tier == "priority":
+        made.service_tier = usage.tier
+    return made
 
 
 def call_id(call: Call, number: int) -> str:

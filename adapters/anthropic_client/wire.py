@@ -236,12 +236,25 @@ class OutputDetails(Struct, gc=False):
     thinking_tokens: int
 
 
+class Written(Struct, gc=False):
+    ephemeral_5m_input_tokens: int
+    ephemeral_1h_input_tokens: int
+
+
+class Searched(Struct, gc=False):
+    web_search_requests: int
+    web_fetch_requests: int = 0
+
+
 class MessageUsage(Struct, omit_defaults=True, gc=False):
     input_tokens: int
     cache_creation_input_tokens: int
     cache_read_input_tokens: int
     output_tokens: int
     output_tokens_details: OutputDetails | None = None
+    cache_creation: Written | None = None
+    server_tool_use: Searched | None = None
+    service_tier: str | None = None
 
 
 class MessageAnswer(Struct, tag_field="type", tag="message", gc=False):

@@ -44,7 +44,7 @@ def translate(call: Call, body: bytes) -> Reply:
         message.content_blocks = [block for block in map(shown, answer.output.message.content) if block]
     usage = Usage() if answer.usage is None else counted(answer.usage, answer.service_tier)
     choices = (Choice(0, message, None, finish),)
-    made = completion(call, "bedrock", choices, told(usage, call.shows_blocks), None, None)
+    made = completion(call, "bedrock", choices, told(usage, call.shows_blocks), None, None, usage.tier)
     return Reply(made, usage if answer.usage is not None else None)
 
 

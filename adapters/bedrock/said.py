@@ -8,6 +8,7 @@ from adapters.unsaid import (
     CHAT,
     GEMINI,
     ITEMS,
+    MESSAGES,
     SHOWING,
     SPEAKING,
     Looks,
@@ -18,6 +19,7 @@ from adapters.unsaid import (
 )
 
 _WRITTEN = ALL & ~GEMINI
+_LASTING = BLOCKS | MESSAGES
 
 _STOP = Told(
     words={
@@ -54,7 +56,7 @@ _USAGE = Told(
         "cacheWriteInputTokens": _WRITTEN,
         "cacheDetails": Told(
             _WRITTEN,
-            kinds={"5m": Told(_WRITTEN, {"inputTokens": _WRITTEN}), "1h": Told(BLOCKS, {"inputTokens": BLOCKS})},
+            kinds={"5m": Told(_WRITTEN, {"inputTokens": _WRITTEN}), "1h": Told(_LASTING, {"inputTokens": _LASTING})},
             tag="ttl",
         ),
     }
@@ -65,7 +67,7 @@ _END: Shape = {
     "metrics": Told(shape={"latencyMs": ALL}),  # the gateway's own clock tells it
     "performanceConfig": Told(shape={"latency": only("standard")}),
     "serviceTier": Told(
-        shape={"type": Told(words={"default": ALL, **every(CHAT | ITEMS | GEMINI, "priority", "flex")})}
+        shape={"type": Told(words={"default": ALL, "priority": SPEAKING, "flex": CHAT | ITEMS | GEMINI})}
     ),
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from adapters import peek
-from adapters.chat.wire import Choice, Completion, OutMessage, OutToolCall, OutUsage, ResponseFormat, Wish
+from adapters.chat.wire import TIERS, Choice, Completion, OutMessage, OutToolCall, OutUsage, ResponseFormat, Wish
 from adapters.types import Call
 from adapters.values import BRACE, UNREADABLE, first
 
@@ -53,9 +53,16 @@ def message_of(
 
 
 def completion(
-    call: Call, provider: str, choices: Sequence[Choice], usage: OutUsage | None, id: str | None, model: str | None
+    call: Call,
+    provider: str,
+    choices: Sequence[Choice],
+    usage: OutUsage | None,
+    id: str | None,
+    model: str | None,
+    tier: str | None = None,
 ) -> bytes:
-    """The answer's body, with the provider's own words for its id and model if it has any."""
+    """The answer's body, with the provider's own words for its id and model if it has any, and for the `tier` that
+    served it."""
     return _encode(
         Completion(
             id or f"chatcmpl-{call.id}",
@@ -65,5 +72,6 @@ def completion(
             choices,
             usage,
             "" if call.strict else provider,
+            TIERS.get(tier, "") if tier is not None else "",
         )
     )

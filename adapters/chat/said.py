@@ -43,7 +43,15 @@ _SAID = Told(
             kinds={
                 "url_citation": Told(
                     SPEAKING,
-                    {"url_citation": Told(SPEAKING, {**every(SPEAKING, "url", "title", "start_index", "end_index")})},
+                    {
+                        "url_citation": Told(
+                            SPEAKING,
+                            {
+                                **every(SPEAKING, "url", "title"),
+                                **every(SPEAKING & ~MESSAGES, "start_index", "end_index"),
+                            },
+                        )
+                    },
                 )
             },
         ),
@@ -60,13 +68,14 @@ _USAGE = Told(
             shape={
                 **every(ALL, "cached_tokens", "text_tokens"),
                 "cache_write_tokens": ALL & ~GEMINI,
-                **every(CHAT | TEXT, "audio_tokens", "image_tokens"),
+                **every(CHAT | TEXT | GEMINI, "audio_tokens", "image_tokens"),
             }
         ),
         "completion_tokens_details": Told(
             shape={
                 **every(ALL, "reasoning_tokens", "text_tokens"),
-                **every(CHAT | TEXT, "audio_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens"),
+                "audio_tokens": CHAT | TEXT | GEMINI,
+                **every(CHAT | TEXT, "accepted_prediction_tokens", "rejected_prediction_tokens"),
             }
         ),
     },
@@ -76,7 +85,7 @@ _USAGE = Told(
 ANSWER: Shape = {
     **every(ALL, "id", "object", "created", "model"),
     # Who answered, and what was asked.
-    **every(ALL, "system_fingerprint", "provider", "x_groq", "metadata", "request_id"),
+    **every(ALL, "obfuscation", "system_fingerprint", "provider", "x_groq", "metadata", "request_id"),
     "choices": Told(
         shape={
             "index": ALL,

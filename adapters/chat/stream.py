@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
-from adapters.chat.wire import NULL, OutUsage, Wish, told
+from adapters.chat.wire import NULL, TIERS, OutUsage, Wish, told
 from adapters.framing.machine import Machine
 from adapters.types import Call, Usage, bodiless
 from adapters.unsaid import Looks, client_of
@@ -65,7 +65,7 @@ class Chunks(Machine):
         elif not self._call.strict:
             counted = self.usage
             if counted is not None:
-                usage = b',"usage":%b' % _encode(self._told(counted, True))
+                usage = b',"usage":%b%b' % (_encode(self._told(counted, True)), _served(counted))
         last = b'%b{"index":%d,"delta":{},"finish_reason":%b}]%b}\n\n'
         out.append(last % (self._head, index, _encode(finish), usage))
 
@@ -73,9 +73,16 @@ class Chunks(Machine):
         """The usage where the client wants it, and the end."""
         counted = self.usage if self._include_usage else None
         if counted is not None:
-            out.append(b'%b],"usage":%b}\n\n' % (self._head, _encode(self._told(counted, self._blocks))))
+            told = _encode(self._told(counted, self._blocks))
+            out.append(b'%b],"usage":%b%b}\n\n' % (self._head, told, _served(counted)))
         out.append(b"data: [DONE]\n\n")
         self._end()
+
+
+def _served(usage: Usage) -> bytes:
+    """The field that names the tier that served the answer, where it is not the usual one."""
+    tier = "" if usage.tier is None else TIERS.get(usage.tier, "")
+    return b',"service_tier":"%b"' % tier.encode() if tier else b""
 
 
 class Tool:

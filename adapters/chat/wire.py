@@ -149,11 +149,22 @@ class Choice(Struct, gc=False):
 class PromptDetails(Struct, omit_defaults=True, frozen=True, gc=False):
     cached_tokens: int
     audio_tokens: int = 0
+    cache_write_tokens: int = 0
+    image_tokens: int = 0
 
 
 class CompletionDetails(Struct, omit_defaults=True, gc=False):
     reasoning_tokens: int = 0
     audio_tokens: int = 0
+
+
+class Written(Struct, gc=False):
+    ephemeral_5m_input_tokens: int
+    ephemeral_1h_input_tokens: int
+
+
+class Searched(Struct, gc=False):
+    web_search_requests: int
 
 
 class OutUsage(Struct, omit_defaults=True, gc=False):
@@ -164,6 +175,8 @@ class OutUsage(Struct, omit_defaults=True, gc=False):
     completion_tokens_details: CompletionDetails | None = None
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
+    cache_creation: Written | None = None
+    server_tool_use: Searched | None = None
 
 
 class Completion(Struct, omit_defaults=True, gc=False):
@@ -176,19 +189,36 @@ class Completion(Struct, omit_defaults=True, gc=False):
     choices: Sequence[Choice]
     usage: OutUsage | None = None
     provider: str = ""
+    service_tier: str = ""
 
 
 _ALL_NEW = PromptDetails(0)
 
 
+TIERS = {"priority": "priority", "flex": "flex", "scale": "scale", "fast": "fast", "ultrafast": "ultrafast"}
+"""OpenAI's words for the tier that served an answer, where it is not the usual one."""
+
+
 def told(usage: Usage, cache_words: bool = False) -> OutUsage:
     """The usage object a client gets; with Anthropic's words for the cached tokens beside OpenAI's, if so wished."""
     read, said = usage.input, usage.output
-    prompt = PromptDetails(usage.cached, usage.audio_input) if usage.cached or usage.audio_input else _ALL_NEW
+    prompt = _ALL_NEW
+    if usage.cached or usage.audio_input or usage.cache_write or usage.image_input:
+        prompt = PromptDetails(usage.cached, usage.audio_input, usage.cache_write, usage.image_input)
     out = OutUsage(read, said, read + said, prompt)
     if usage.reasoning or usage.audio_output:
         out.completion_tokens_details = CompletionDetails(usage.reasoning, usage.audio_output)
     if cache_words:
         out.cache_read_input_tokens = usage.cached
         out.cache_creation_input_tokens = usage.cache_write
+        if usage.cache_write_1h:
+            out.cache_creation = Written(usage.cache_write - usage.cache_write_1h, usage.cache_write_1h)
+        searched(out, usage)
+    return out
+
+
+def searched(out: OutUsage, usage: Usage) -> OutUsage:
+    """The same, with the searches that the provider counts."""
+    if usage.rare is not None and usage.rare.searches:
+        out.server_tool_use = Searched(usage.rare.searches)
     return out

@@ -85,9 +85,7 @@ def arguments_of(arguments: str | None) -> str:
 def _message(message: Message, blocks: bool) -> dict[str, Any]:
     content = message.content
     parts = [Content("text", content)] if isinstance(content, str) else content or []
-    text = "".join(part.text for part in parts)
-    if not text and message.tool_plan:
-        text = message.tool_plan
+    text = (message.tool_plan or "") + "".join(part.text for part in parts)
     made: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": None}
     if not message.tool_calls:
         made["content"] = text
@@ -108,7 +106,7 @@ def _message(message: Message, blocks: bool) -> dict[str, Any]:
         if blocks:
             made["citations"] = message.citations
     if blocks:
-        made["content_blocks"] = _blocks(parts, message.tool_plan if not message.content else None)
+        made["content_blocks"] = _blocks(parts, message.tool_plan)
     return made
 
 
@@ -118,4 +116,4 @@ def _blocks(parts: list[Content], plan: str | None) -> list[dict[str, str]]:
         for part in parts
         if part.thinking or part.text
     ]
-    return [*found, {"type": "text", "text": plan}] if plan else found
+    return [{"type": "text", "text": plan}, *found] if plan else found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from adapters.unsaid import ALL, BLOCKS, GEMINI, ITEMS, SHOWING, SPEAKING, STRICT, Looks, Shape, Told, every
+from adapters.unsaid import ALL, BLOCKS, GEMINI, ITEMS, MESSAGES, SHOWING, SPEAKING, STRICT, Looks, Shape, Told, every
 
 _FINISH = Told(
     words={
         **every(ALL, "COMPLETE", "MAX_TOKENS", "TOOL_CALL"),
-        **every(BLOCKS, "STOP_SEQUENCE", "ERROR", "TIMEOUT"),
-    }
+    },
+    others=BLOCKS,
 )
 
 _CHANCE = Told(
@@ -20,7 +20,8 @@ _CHANCE = Told(
 _CITATION = Told(
     SPEAKING,
     {
-        **every(SPEAKING, "start", "end", "text"),
+        **every(SPEAKING & ~MESSAGES, "start", "end"),
+        "text": SPEAKING,
         "sources": Told(
             SPEAKING,
             kinds={
@@ -75,6 +76,7 @@ ANSWERS = Looks(
             **every(ALL, "type", "index"),
             "delta": Told(shape={"message": Told(shape={"content": _PART})}),
         },
+        b"content-delta": {**every(ALL, "type", "index", "delta"), "logprobs": _CHANCE},
         b"tool-call-start": {
             **every(ALL, "type", "index"),
             "delta": Told(shape={"message": Told(shape={"tool_calls": _CALL})}),

@@ -66,7 +66,7 @@ class CohereStream(OneChoice):
             return
         for part in said.content if isinstance(said.content, list) else (said.content,):
             if part.text:
-                out += (self._text_head, encode(part.text), self._tail_of(event))
+                out += (self._text_head, encode(part.text), self._tail_of(event, data))
             if not self._blocks:
                 if part.thinking or part.type:
                     self._heed(self._looks.get(b"content-start"), data)
@@ -75,11 +75,12 @@ class CohereStream(OneChoice):
                 fields = b'{%b"thinking":%b}' % (kind, encode(part.thinking))
                 self._extend(event.index, fields, out)
 
-    def _tail_of(self, event: CohereEvent) -> bytes:
+    def _tail_of(self, event: CohereEvent, data: bytes) -> bytes:
         """What stands behind a text, with its chances where they were asked for."""
         given = event.logprobs
         if given is None:
             return self._text_tail
+        self._heed(self._looks.get(b"content-delta"), data)
         told = chances_of(given if isinstance(given, list) else (given,))
         return b'},"logprobs":%b%b' % (encode(told), self._tail)
 

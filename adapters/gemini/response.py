@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from adapters import counting, pieces
 from adapters.chat.response import completion, wish_of
-from adapters.chat.wire import EMPTY_STRING, NULL, AudioOut, CalledFunction, OutMessage, OutToolCall, told
+from adapters.chat.wire import EMPTY_STRING, NULL, AudioOut, CalledFunction, OutMessage, OutToolCall, searched, told
 from adapters.errors import BadAnswer
 from adapters.gemini.blocks import Blocks, folded
 from adapters.gemini.grounding import citations, logprobs
@@ -42,7 +42,8 @@ def translate(call: Call, body: bytes) -> Reply:
     usage = counted(tokens or _NO_TOKENS)
     if any(each.grounding_metadata for each in answer.candidates or ()):
         usage = counting.with_rare(usage, pieces.of_grounding(body))
-    made = completion(call, "google", choices, told(usage), answer.response_id, answer.model_version)
+    counts = searched(told(usage), usage) if call.shows_blocks else told(usage)
+    made = completion(call, "google", choices, counts, answer.response_id, answer.model_version, usage.tier)
     return Reply(made, None if tokens is None else usage)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from adapters.unsaid import ALL, BLOCKS, CHAT, ITEMS, SHOWING, SPEAKING, TEXT, Looks, Shape, Told, every, only
 
 _LIKELY = CHAT | ITEMS
+_PLACING = CHAT | ITEMS
+"""Messages have a source's text, but not its place in the answer."""
 
 _FINISH = Told(
     words={
@@ -38,7 +40,7 @@ _GROUNDING = Told(
             SPEAKING,
             {
                 # Its text is the answer's, between the two places.
-                "segment": Told(SPEAKING, {**every(SPEAKING, "startIndex", "endIndex", "text")}),
+                "segment": Told(SPEAKING, {**every(_PLACING, "startIndex", "endIndex"), "text": ALL}),
                 "groundingChunkIndices": SPEAKING,
             },
         ),
@@ -46,17 +48,14 @@ _GROUNDING = Told(
     whole=BLOCKS,
 )
 
-_CITED: Shape = {**every(SPEAKING, "startIndex", "endIndex", "uri", "title")}
+_CITED: Shape = {**every(_PLACING, "startIndex", "endIndex"), **every(SPEAKING, "uri", "title")}
 
 _CHANCES: Shape = {**every(_LIKELY, "token", "logProbability", "tokenId")}
 
-_COUNTS = Told(
-    kinds={
-        "TEXT": Told(ALL, {"tokenCount": ALL}),  # the rest of all
-        "AUDIO": Told(CHAT | TEXT, {"tokenCount": CHAT | TEXT}),
-    },
-    tag="modality",
-)
+_COUNTED = Told(CHAT | TEXT, {"tokenCount": CHAT | TEXT})
+_WORDS = Told(shape={"tokenCount": ALL})  # the rest of all
+_READ = Told(kinds={"TEXT": _WORDS, "AUDIO": _COUNTED, "IMAGE": _COUNTED}, tag="modality")
+_MADE = Told(kinds={"TEXT": _WORDS, "AUDIO": _COUNTED}, tag="modality")
 
 _ANSWER: Shape = {
     "candidates": Told(
@@ -78,19 +77,20 @@ _ANSWER: Shape = {
             ),
         }
     ),
-    "promptFeedback": Told(shape={"blockReason": ALL}),
+    "promptFeedback": Told(shape={"blockReason": Told(words={"SAFETY": ALL}, others=BLOCKS)}),
     "usageMetadata": Told(
         shape={
             **every(ALL, "promptTokenCount", "candidatesTokenCount", "totalTokenCount", "thoughtsTokenCount"),
             **every(ALL, "toolUsePromptTokenCount", "cachedContentTokenCount"),
-            **dict.fromkeys(("promptTokensDetails", "candidatesTokensDetails"), _COUNTS),
+            "promptTokensDetails": _READ,
+            "candidatesTokensDetails": _MADE,
             **dict.fromkeys(
                 ("cacheTokensDetails", "toolUsePromptTokensDetails"),
-                Told(kinds={"TEXT": Told(ALL, {"tokenCount": ALL})}, tag="modality"),
+                Told(kinds={"TEXT": _WORDS}, tag="modality"),
             ),
             "trafficType": only("ON_DEMAND", "TRAFFIC_TYPE_UNSPECIFIED"),
             "serviceTier": Told(
-                words={**every(ALL, "standard", "unspecified"), **every(CHAT | ITEMS, "flex", "priority")}
+                words={**every(ALL, "standard", "unspecified"), "flex": CHAT | ITEMS, "priority": SPEAKING}
             ),
         }
     ),

@@ -15,7 +15,7 @@ from msgspec import Raw
 from adapters import google_errors
 from adapters.chat.response import wish_of
 from adapters.chat.stream import Chunks
-from adapters.chat.wire import EMPTY_STRING, CalledFunction, OutToolCall, OutUsage, told
+from adapters.chat.wire import EMPTY_STRING, CalledFunction, OutToolCall, OutUsage, searched, told
 from adapters.counting import with_rare
 from adapters.framing.sse import Event
 from adapters.gemini.blocks import Blocks
@@ -27,7 +27,7 @@ from adapters.gemini.wire import Answer, AnswerPart, Called, Candidate, Inline, 
 from adapters.google_usage import Tokens, counted
 from adapters.pieces import of_grounding
 from adapters.types import Call, Usage
-from adapters.values import QUOTE, first
+from adapters.values import QUOTE, first, on_one_line
 
 _encode = msgspec.json.Encoder().encode
 _answer = msgspec.json.Decoder(Answer).decode
@@ -268,12 +268,15 @@ class GeminiStream(Chunks):
     def _cite(self, choice: _Choice, candidate: Candidate, out: list[bytes]) -> None:
         text = None if choice.kept is None else "".join(map(_str, choice.kept))
         found = citations(candidate.grounding_metadata, candidate.citation_metadata, text)
-        if found:
-            self._send(choice, b'{"annotations":%b}' % _encode(found), out)
+        delta = b'{"annotations":%b}' % _encode(found) if found else b"{}"
+        if candidate.grounding_metadata and not self._call.strict:
+            delta += b',"groundingMetadata":' + on_one_line(candidate.grounding_metadata)
+        if len(delta) > len(b"{}"):
+            self._send(choice, delta, out)
 
     def _told(self, usage: Usage, own: bool) -> OutUsage:
         # Google tells what it read from a cache, but not what it wrote to one.
-        return told(usage)
+        return searched(told(usage), usage) if self._blocks else told(usage)
 
     def _complete(self, out: list[bytes]) -> None:
         for index, choice in self._choices.items():

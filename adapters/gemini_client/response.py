@@ -11,10 +11,11 @@ from msgspec import Raw, Struct
 from adapters import counting
 from adapters.errors import BadAnswer
 from adapters.gemini_client import signatures
-from adapters.gemini_client.wire import FINISH, Answer, OutCandidate, OutContent, OutPart, OutUsage
+from adapters.gemini_client.wire import FINISH, Answer, OutCandidate, OutContent, OutModality, OutPart, OutUsage
 from adapters.packing import FINAL_ANSWER, OPENAI_ITEM, SAID
 from adapters.pivot import (
     FOREIGN,
+    FOREIGN_INPUT,
     PHASE,
     REDACTED,
     REFUSAL,
@@ -70,10 +71,11 @@ class Thoughts:
     """The thinking of an answer that its next call, or else its end, carries back: see `signatures`. What is said
     between is noted with it, so that it comes back in its place."""
 
-    __slots__ = ("_open", "kept", "phase")
+    __slots__ = ("_input", "_open", "kept", "phase")
 
     def __init__(self) -> None:
         self.kept: list[dict[str, Any] | Raw] = []
+        self._input: list[Raw] = []
         self.phase = FINAL_ANSWER
         self._open: list[Raw] = []
 
@@ -95,14 +97,30 @@ class Thoughts:
 
     def said(self, text: Raw) -> None:
         """Takes note of a text (a JSON string) that comes after what is `kept`."""
+        self._settle()
         last, length = self.kept[-1], len(_str(text))
         if isinstance(last, dict) and last["type"] == SAID:
             last["length"] += length
         else:
             self.kept.append({"type": SAID, "length": length})
 
+    def keep(self, block: Raw) -> None:
+        """Takes a block that Gemini has no word for: a tool that ran at the provider, or what it gave."""
+        self._settle()
+        self.kept.append(block.copy())
+
+    def go_on(self, fragment: Raw) -> None:
+        """Takes more of the input of the last such block."""
+        self._input.append(fragment.copy())
+
+    def _settle(self) -> None:
+        written, self._input = self._input, []
+        if written and self.kept and isinstance(self.kept[-1], Raw):
+            self.kept[-1] = {**_object(self.kept[-1]), "input": args(joined(written))}
+
     def told(self, signature: str | None = None) -> str:
         """The `thoughtSignature` that carries all taken so far, and `signature`; empty where there is none."""
+        self._settle()
         kept, self.kept = self.kept, []
         return signatures.told(kept, signature)
 
@@ -125,9 +143,20 @@ def usage_metadata(usage: Usage | None) -> OutUsage | None:
     """OpenAI's counts in Gemini's words, where thoughts are counted beside the answer and not in it."""
     if usage is None:
         return None
-    return OutUsage(
-        usage.input, usage.output - usage.reasoning, usage.input + usage.output, usage.reasoning, usage.cached
-    )
+    said = usage.output - usage.reasoning
+    made = OutUsage(usage.input, said, usage.input + usage.output, usage.reasoning, usage.cached)
+    if usage.audio_input or usage.image_input:
+        made.prompt_tokens_details = _modalities(usage.input, usage.audio_input, usage.image_input)
+    if usage.audio_output or usage.image_output:
+        made.candidates_tokens_details = _modalities(said, usage.audio_output, usage.image_output)
+    if usage.tier in ("priority", "flex"):
+        made.service_tier = usage.tier
+    return made
+
+
+def _modalities(total: int, audio: int, image: int) -> list[OutModality]:
+    counts = {"TEXT": max(0, total - audio - image), "AUDIO": audio, "IMAGE": image}
+    return [OutModality(modality, count) for modality, count in counts.items() if count]
 
 
 def finish_reason(reason: str | None) -> str:
@@ -167,10 +196,13 @@ def part_of(piece: Piece, thoughts: Thoughts) -> OutPart | None:
             thoughts.said(value)
         return OutPart(text=value)
     if kind == FOREIGN:
-        if _image(value).type == OPENAI_ITEM:
-            thoughts.kept.append(value.copy())
-            return None
-        return _foreign(value)
+        part = _foreign(value)
+        if part is None and _image(value).type != "gemini_part":
+            thoughts.keep(value)
+        return part
+    if kind == FOREIGN_INPUT:
+        thoughts.go_on(value)
+        return None
     if kind == PHASE:
         if value == thoughts.phase:
             return None

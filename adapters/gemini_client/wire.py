@@ -189,12 +189,20 @@ class OutCandidate(Struct, omit_defaults=True, gc=False):
     index: int | None = None
 
 
+class OutModality(Struct, gc=False, rename="camel"):
+    modality: str
+    token_count: int
+
+
 class OutUsage(Struct, omit_defaults=True, gc=False, rename="camel"):
     prompt_token_count: int | None = None
     candidates_token_count: int | None = None
     total_token_count: int | None = None
     thoughts_token_count: int = 0
     cached_content_token_count: int = 0
+    prompt_tokens_details: list[OutModality] | None = None
+    candidates_tokens_details: list[OutModality] | None = None
+    service_tier: str = ""
 
 
 class Answer(Struct, omit_defaults=True, gc=False, rename="camel"):

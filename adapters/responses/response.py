@@ -68,7 +68,8 @@ def translate(call: Call, body: bytes) -> Reply:
     finish = finish_of(answer.incomplete_details, bool(said.calls), legacy)
     choices = (Choice(0, message, logprobs, finish),)
     counted = told(usage or Usage(), call.shows_blocks)
-    return Reply(completion(call, "openai", choices, counted, answer.id, answer.model), usage)
+    tier = None if usage is None else usage.tier
+    return Reply(completion(call, "openai", choices, counted, answer.id, answer.model, tier), usage)
 
 
 def _failure(answer: Response) -> str:
@@ -147,7 +148,8 @@ def call_id(item: Item) -> str:
 
 def thought(item: Item, after: int) -> dict[str, Any] | None:
     """The block of a reasoning item that stands after so many calls; None where it neither shows nor holds anything."""
-    text = PARAGRAPH.join(part.text or "" for part in item.summary or item.content or ())
+    parts = (*(item.summary or ()), *(item.content or ()))
+    text = PARAGRAPH.join(part.text or "" for part in parts)
     block: dict[str, Any] = {"type": "thinking", "thinking": text}
     if item.encrypted_content:
         block["signature"] = Signature(after, item.id or "", item.encrypted_content).text()

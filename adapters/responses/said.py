@@ -11,7 +11,11 @@ _TEXT: Shape = {
     "text": ALL,
     "annotations": Told(
         SPEAKING,
-        kinds={"url_citation": Told(SPEAKING, {**every(SPEAKING, "url", "title", "start_index", "end_index")})},
+        kinds={
+            "url_citation": Told(
+                SPEAKING, {**every(SPEAKING, "url", "title"), **every(SPEAKING & ~MESSAGES, "start_index", "end_index")}
+            )
+        },
     ),
     "logprobs": Told(
         _LIKELY,

@@ -238,6 +238,12 @@ class Narration:
         self.event(b"output_text.annotation.added", fields, out)
         live.annotations.append(source)
 
+    def chances(self, logprobs: Raw) -> None:
+        """Takes the chances of text that was told before, where a provider tells them apart from it."""
+        live, chances = self._live, _chances(logprobs)
+        if type(live) is _Message and live.kind == TEXT and chances:
+            live.logprobs.append(chances)
+
     # -- thinking
 
     def _thought(self, value: Raw, out: list[bytes]) -> None:

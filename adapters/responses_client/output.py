@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from adapters import peek
+from adapters.chat.wire import TIERS
 from adapters.errors import InvalidRequest
 from adapters.packing import pack
 from adapters.pivot import Annotation
@@ -29,7 +30,6 @@ _ECHOED: Mapping[str, Raw] = {
         ("prompt_cache_key", b"null"),
         ("reasoning", b'{"effort":null,"summary":null}'),
         ("safety_identifier", b"null"),
-        ("service_tier", b'"auto"'),
         ("temperature", b"1.0"),
         ("text", b'{"format":{"type":"text"}}'),
         ("tool_choice", b'"auto"'),
@@ -43,11 +43,20 @@ _ECHOED: Mapping[str, Raw] = {
 }
 """The request's fields that every response repeats, and their defaults. Nothing is stored, whatever was asked."""
 
+_ANY_TIER = Raw(b'"auto"')
+
 INCOMPLETE = {"length": "max_output_tokens", "model_length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-def echo(call: Call) -> bytes:
-    """The part of a response that repeats its request, as the inside of a JSON object."""
+class Echo(NamedTuple):
+    """The part of a response that repeats its request, as the inside of a JSON object, and the `tier` asked for."""
+
+    fields: bytes
+    tier: Raw
+
+
+def echo(call: Call) -> Echo:
+    """What a response repeats of its request."""
     try:
         fields = peek.fields(call.body)
     except InvalidRequest:
@@ -57,12 +66,13 @@ def echo(call: Call) -> bytes:
     for name, default in _ECHOED.items():
         value = fields.get(name, default)
         shown[name] = default if first(value) == NULL else Raw(msgspec.json.format(bytes(value), indent=-1))
-    return encode(shown)[1:-1]
+    tier = fields.get("service_tier", _ANY_TIER)
+    return Echo(encode(shown)[1:-1], _ANY_TIER if first(tier) == NULL else tier)
 
 
 def response(
     call: Call,
-    echoed: bytes,
+    echoed: Echo,
     model: str,
     output: list[bytes],
     usage: Usage | None,
@@ -75,7 +85,7 @@ def response(
     details = b"null" if reason is None else encode({"reason": reason})
     return (
         b'{"id":"resp_%b","object":"response","created_at":%d,"status":"%b","error":null,"incomplete_details":%b,'
-        b'"model":%b,"output":[%b],%b,"usage":%b}'
+        b'"model":%b,"output":[%b],%b,"service_tier":%b,"usage":%b}'
     ) % (
         call.id.encode(),
         call.created,
@@ -83,7 +93,8 @@ def response(
         details,
         encode(model),
         b",".join(output),
-        echoed,
+        echoed.fields,
+        bytes(echoed.tier) if usage is None or usage.tier not in TIERS else encode(TIERS[usage.tier]),
         encode(told(usage) if done else None),
     )
 

@@ -44,6 +44,8 @@ def narrate(told: Narration, choice: Choice, out: list[bytes]) -> None:
         told.expect(said.annotations, [value for kind, value in found if kind == TEXT])
     for kind, value in found:
         told.say(kind, value, out, logprobs)
+    if logprobs and not found:
+        told.chances(logprobs)
     if said.annotations and choice.message is None:
         told.annotate(said.annotations, out)
     if said.tool_calls or said.function_call is not None:

@@ -174,7 +174,7 @@ DOWN = {
     "transfer-encoding", "connection", "openai-processing-ms", "openai-version",
     "x-request-id", "request-id", "retry-after", "x-portkey-trace-id", "x-portkey-provider",
     "x-portkey-last-used-option-index", "x-portkey-retry-attempt-count", "x-portkey-cache-status",
-    "x-loopway-dropped-params",
+    "x-loopway-dropped-fields", "x-loopway-dropped-params",
 }  # fmt: skip
 
 

@@ -121,7 +121,7 @@ def test_cached_tokens_count_as_prompt_tokens() -> None:
         "prompt_tokens": 130,
         "completion_tokens": 5,
         "total_tokens": 135,
-        "prompt_tokens_details": {"cached_tokens": 100},
+        "prompt_tokens_details": {"cached_tokens": 100, "cache_write_tokens": 20},
         "completion_tokens_details": {"reasoning_tokens": 3},
         "cache_read_input_tokens": 100,
         "cache_creation_input_tokens": 20,

@@ -173,7 +173,7 @@ def test_usage_comes_in_a_chunk_of_its_own_when_it_was_asked_for() -> None:
         "prompt_tokens": 130,
         "completion_tokens": 7,
         "total_tokens": 137,
-        "prompt_tokens_details": {"cached_tokens": 100},
+        "prompt_tokens_details": {"cached_tokens": 100, "cache_write_tokens": 20},
     }
     assert all(chunk["usage"] is None for chunk in others)
 

@@ -126,6 +126,7 @@ def test_a_golden_answer() -> None:
             "completion_tokens_details": {"reasoning_tokens": 5},
             "cache_read_input_tokens": 16,
             "cache_creation_input_tokens": 0,
+            "server_tool_use": {"web_search_requests": 1},
         },
         "provider": "openai",
     }
