@@ -64,6 +64,7 @@ _SAID = Told(
 _USAGE = Told(
     shape={
         **every(ALL, "prompt_tokens", "completion_tokens", "total_tokens", "num_cached_tokens", "cache_write_tokens"),
+        **every(ALL, "cached_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens"),
         "prompt_tokens_details": Told(
             shape={
                 **every(ALL, "cached_tokens", "text_tokens"),
@@ -88,7 +89,7 @@ ANSWER: Shape = {
     **every(ALL, "obfuscation", "system_fingerprint", "provider", "x_groq", "metadata", "request_id"),
     "choices": Told(
         shape={
-            "index": ALL,
+            **every(ALL, "index", "usage"),
             "finish_reason": Told(
                 words=every(ALL, "stop", "length", "model_length", "tool_calls", "function_call", "content_filter"),
                 others=CHAT,
@@ -99,6 +100,8 @@ ANSWER: Shape = {
         }
     ),
     "usage": _USAGE,
+    "citations": SPEAKING,
+    "search_results": Told(SPEAKING, {**every(SPEAKING, "url", "title")}),
     "service_tier": Told(
         words={
             **every(ALL, "auto", "default", "standard"),

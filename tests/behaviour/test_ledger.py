@@ -223,6 +223,24 @@ async def test_refused_requests_have_rows_with_a_time_too(provider: Provider) ->
 # -- the log
 
 
+async def test_what_of_an_answer_a_client_is_not_told_is_named(provider: Provider) -> None:
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    asked = {**CHAT, "model": "claude-3-7-sonnet", "max_tokens": 4096, "thinking": thinking}
+    async with Rig(openai=provider.url, anthropic=provider.url) as rig:
+        log = io.BytesIO()
+        rig.gateway.ledger._log = log
+        whole = await rig.post("/v1/chat/completions", asked, vk="anthropic")
+        await rig.post("/v1/chat/completions", {**asked, "stream": True}, vk="anthropic")
+        shown = await rig.post(
+            "/v1/chat/completions", asked, vk="anthropic", x_portkey_strict_open_ai_compliance="false"
+        )
+        await rig.gateway.ledger.flush()
+    assert whole.headers["x-loopway-dropped-fields"] == "content[].thinking"
+    assert "x-loopway-dropped-fields" not in shown.headers
+    named = [json.loads(line).get("dropped") for line in log.getvalue().splitlines()]
+    assert named == [["answer.content[].thinking"], ["answer.content_block.thinking"], None]
+
+
 async def test_each_request_is_one_line_of_json_without_secrets(provider: Provider) -> None:
     async with Rig(openai=provider.url, anthropic=provider.url) as rig:
         log = io.BytesIO()
