@@ -107,6 +107,16 @@ def spawn(
     )
 
 
+def set_yielding(pid: int, yields: bool) -> None:
+    """Whether the threads of a process let others on their core work on when they wake (SCHED_BATCH), where the system
+    knows that. Who shares a core with a busy process interrupts it otherwise, once a request, at that process' cost."""
+    if not _LINUX:
+        return
+    policy = os.SCHED_BATCH if yields else os.SCHED_OTHER
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setscheduler(int(thread), policy, os.sched_param(0))
+
+
 def tree(pid: int) -> list[psutil.Process]:
     """The process and its descendants, parents first; empty when it has gone."""
     try:

@@ -194,6 +194,12 @@ class Rig:
     scratch: Path
     port: int
     process: subprocess.Popen[str]
+    yields: bool = False
+
+    def set_yielding(self, yields: bool) -> None:
+        """Whether upstream and clients let a gateway work on whose core they share."""
+        self.yields = yields
+        procs.set_yielding(self.process.pid, yields)
 
     def set_upstream(self, gateway: Gateway, **settings: float) -> None:
         """Say how the next answers look."""
@@ -215,6 +221,7 @@ class Rig:
         client = procs.spawn(
             [sys.executable, "-m", "loadtests.client"], self.layout.client, cwd=HERE.parent, piped=True
         )
+        procs.set_yielding(client.pid, self.yields)
         assert client.stdin is not None
         assert client.stdout is not None
         try:
@@ -401,6 +408,7 @@ class Run:
             names = [name for name in targets if scenario.route in TARGETS[name].routes]
             rows = self.results.scenarios[scenario.name] = {name: Row() for name in names}
             say(f"{scenario.name}: {scenario.about}")
+            self.rig.set_yielding(scenario.yields)
             if scenario.fresh:
                 self._fresh(scenario, rows)
             else:

@@ -60,6 +60,7 @@ class Scenario:
     first_ms: float = 0.0
     burst: int = 1
     fresh: bool = False
+    yields: bool = False
     unit: Literal["request", "event"] = "request"
     compare: Literal["ratio", "added"] = "ratio"
     short: dict[str, Any] = field(default_factory=dict)
