@@ -67,6 +67,7 @@ def _bearer(path: str, model: str, *headers: str, speaks: Dialect = "openai") ->
 
 
 _REDIS = {"LOOPWAY_REDIS_URL": "redis://127.0.0.1:@REDIS@/0"}
+_BARE = (sys.executable, str(HERE / "bare.py"))
 _LIMITS = "    limits: {concurrency: 8192}\n"
 _RATES = (
     "concurrency: 8192, requests: {per_second: 1000000}, tokens: {per_minute: 100000000000}, budget: {usd: 1000000}"
@@ -79,6 +80,7 @@ def _loopway(
     command: tuple[str, ...] = (str(_BIN / "loopway"),),
     limits: str = _LIMITS,
     redis: bool = False,
+    env: dict[str, str] | None = None,
 ) -> Target:
     def route(slug: str, model: str) -> Route:
         headers = (f"x-portkey-api-key: {_KEY}", f"x-portkey-virtual-key: {slug}")
@@ -96,6 +98,7 @@ def _loopway(
             "LOADTEST_KEY": _KEY,
             "LOADTEST_UPSTREAM": "http://127.0.0.1:@UPSTREAM@/v1",
             **(_REDIS if redis else {}),
+            **(env or {}),
         },
         changes={_LIMITS: limits},
         routes={
@@ -129,8 +132,9 @@ TARGETS: dict[str, Target] = {
         is_upstream=True,
     ),
     "loopway": _loopway(),
-    # What the books cost: the same without limits, ledger, metrics and log.
-    "loopway-bare": _loopway(command=(sys.executable, str(HERE / "bare.py")), limits=""),
+    # What the books cost: the same without limits, ledger, metrics and log; and with the log alone.
+    "loopway-bare": _loopway(command=_BARE, limits=""),
+    "loopway-log": _loopway(command=_BARE, limits="", env={"LOADTEST_LOG": "1"}),
     # What it costs to share the limits over Redis: of concurrency, and all there are.
     "loopway-redis": _loopway(redis=True),
     "loopway-rates": _loopway(limits=_LIMITS.replace("concurrency: 8192", _RATES)),

@@ -21,14 +21,32 @@ Kind = tuple[object, ...]
 """What tells kinds of requests apart, at one leaf or key."""
 
 
+class Told(msgspec.Struct, omit_defaults=True, gc=False):
+    """What a line of the access log says of a kind. `cache` is what the cache did, `where` the path in the config of
+    the target that answered."""
+
+    method: str
+    path: str
+    status: int
+    attempts: int
+    key: str | None = None
+    target: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    stream: bool = False
+    error: str | None = None
+    cache: str | None = None
+    where: str | None = None
+
+
 class Alike(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What requests of one kind have in common.
 
     `shared` are the columns of `proxy.usage_columns.SHARED` of those whose cost is known, `unpriced` of others. `key`
     is the name of the API key, `model` the client's name for it, `sent_model` the one that the provider was asked for,
     `where` the path of the target in its config. `once`: a provider was asked, once, and answered well. `rates` are US
-    dollars for a million tokens in and out, where these are all that there is to the `price`. What is not known is
-    None.
+    dollars for a million tokens in and out, where these are all that there is to the `price`. `told` ends a line of the
+    access log: a comma, `Told` without its first brace, and a line feed. What is not known is None.
     """
 
     shared: Row
@@ -51,6 +69,7 @@ class Alike(msgspec.Struct, frozen=True, eq=False, gc=False):
     cache: str | None
     config: str | None
     where: str | None
+    told: bytes
 
 
 def alike_of(x: Exchange, kind: Kind, sent: str | None, *, once: bool) -> Alike:
@@ -97,6 +116,20 @@ def _made(x: Exchange, sent: str | None, *, once: bool) -> Alike:
         x.cache,
     )
     after = (None, None, None, details_of(None, x.method), 0)
+    told = Told(
+        x.method,
+        x.path,
+        x.status,
+        len(x.attempts),
+        None if key is None else key.name,
+        target,
+        provider,
+        x.model,
+        x.streamed,
+        error,
+        x.cache,
+        None if where == "config" else where,
+    )
     return Alike(
         (*before, None if price is None else price.id, *after),
         (*before, None, *after),
@@ -118,4 +151,5 @@ def _made(x: Exchange, sent: str | None, *, once: bool) -> Alike:
         x.cache,
         x.config,
         where,
+        b",%b\n" % _encode(told)[1:],
     )

@@ -19,11 +19,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence, Set
 from time import monotonic
 from typing import IO, Protocol
 
-import msgspec
-
 from proxy.errors import StoreError, UnfitError
 from proxy.exchange import Exchange
-from proxy.usage.lines import line_of
+from proxy.usage.lines import lines_of
 from proxy.usage.rows import Settled, pending_of, settled
 from proxy.usage_columns import Row
 
@@ -36,7 +34,6 @@ _PATIENCE = 0.2  # seconds for the store to take a batch before it is kept on di
 # between flushes, half a second after its end a row is in the store or on disk
 _LAST_CHANCE = 5.0  # the same when the worker ends
 
-_encode_lines = msgspec.json.Encoder().encode_lines
 _log = logging.getLogger("loopway")
 
 Sink = Callable[[list[Settled]], None]
@@ -236,7 +233,7 @@ class Ledger:
             sink(batch)
         if self._log is not None:
             try:
-                self._log.write(_encode_lines([line_of(kept) for kept in batch]))
+                self._log.write(lines_of(batch))
                 self._log.flush()
             except OSError:
                 self._dropped += len(batch)

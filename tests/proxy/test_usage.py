@@ -25,7 +25,7 @@ from proxy.journal import Journal
 from proxy.limits import Limiters
 from proxy.ports import ApiKeyRow, Rows
 from proxy.prices import Entry, Prices, table_of
-from proxy.usage import Ledger, Settled, ledger, line_of, pending_of, settled
+from proxy.usage import Ledger, Settled, ledger, lines_of, pending_of, settled
 from proxy.usage_columns import COLUMNS, PENDING, SHARED, flat
 
 PRICES = Prices(
@@ -209,10 +209,17 @@ def test_a_pending_row_has_every_column_too() -> None:
 
 
 def test_a_line_leaves_out_what_is_not_there() -> None:
-    line = json.loads(msgspec.json.encode(line_of(settled(exchange(), 101.5))))
+    line = json.loads(lines_of([settled(exchange(), 101.5)]))
     assert set(line) - {"attempts"} == {"time", "request_id", "method", "path", "status", "duration_ms", "model"}
     assert line["duration_ms"] == 1500
-    assert "trace_id" in json.loads(msgspec.json.encode(line_of(settled(exchange(trace_id="t"), 101.5))))
+    assert "trace_id" in json.loads(lines_of([settled(exchange(trace_id="t"), 101.5)]))
+
+
+def test_lines_of_several_kinds_stay_in_their_order_and_whole() -> None:
+    models = ("a}\n", "b", "a}\n", 'c"')
+    batch = [settled(exchange(model=model, dropped=(model,)), 101.5) for model in models]
+    lines = [json.loads(line) for line in lines_of(batch).splitlines()]
+    assert [(line["model"], line["dropped"]) for line in lines] == [(model, [model]) for model in models]
 
 
 # The ledger
