@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -39,14 +40,18 @@ class Bytecodes:
 
 
 async def bytecodes_of(work: Callable[[], Awaitable[object] | None], times: int = 10) -> float:
-    """Bytecodes for one call of `work`, the mean of several after as many to warm up."""
+    """Bytecodes for one call of `work`: the median of several, after as many to warm up. Timers that come due in
+    between, more of them on a busy machine, have no part in it."""
     for _ in range(times):
         found = work()
         if found is not None:
             await found
+    each = []
     with Bytecodes() as counted:
         for _ in range(times):
+            before = counted.total
             found = work()
             if found is not None:
                 await found
-    return counted.total / times
+            each.append(counted.total - before)
+    return statistics.median(each)
