@@ -440,10 +440,9 @@ async def test_embeddings_of_nomic_are_openais(tmp_path: Path) -> None:
     assert answer.usage.prompt_tokens == 9
 
 
-@pytest.mark.parametrize(("header", "tokens"), [("11", 11), ("", 0), ("-3", 0), ("9" * 40, 0)])
-async def test_tokens_that_only_the_answers_head_counts_are_counted(tmp_path: Path, header: str, tokens: int) -> None:
+async def test_tokens_that_only_the_answers_head_counts_are_counted(tmp_path: Path) -> None:
     said = json.dumps({"embeddings": {"float": [[0.5], [1.0]]}, "response_type": "embeddings_by_type"}).encode()
-    fields = {"x_amzn_bedrock_input_token_count": header} if header else {}
+    fields: dict[str, str] = {}
     async with Scripted(play=lambda asked: [ok(said, **fields)]) as cloud:
         config = {
             "virtual_keys": [{"slug": "bedrock", "provider": "bedrock", "custom_host": cloud.url, **AWS}],
@@ -451,5 +450,7 @@ async def test_tokens_that_only_the_answers_head_counts_are_counted(tmp_path: Pa
         }
         with Gateway(tmp_path, config) as gateway:
             async with openai.AsyncOpenAI(api_key=SEED_KEY, base_url=gateway.v1, max_retries=0) as client:
-                answer = await client.embeddings.create(model="@bedrock/cohere.embed-v4:0", input=["a", "b"])
-    assert answer.usage.prompt_tokens == answer.usage.total_tokens == tokens
+                for header, tokens in ((None, 0), ("11", 11), ("", 0), ("-3", 0), ("9" * 40, 0)):
+                    fields = {} if header is None else {"x_amzn_bedrock_input_token_count": header}
+                    answer = await client.embeddings.create(model="@bedrock/cohere.embed-v4:0", input=["a", "b"])
+                    assert answer.usage.prompt_tokens == answer.usage.total_tokens == tokens, header

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -11,21 +12,22 @@ import openai
 import pytest
 
 from tests.e2e.samples import ANTHROPIC_TOOLS, HELLO, OPENAI_TOOLS, SAID, TEST, USE_BOTH, text_of
-from tests.fakes.gateway import Gateway, Launch, Upstream, standard
+from tests.fakes.gateway import Gateway, Upstream, standard
 
 MODEL = "@cohere-1/command-a"
 
 
-@pytest.fixture
-def behind(launch: Launch, upstream: Upstream) -> Gateway:
+@pytest.fixture(scope="module")
+def behind(session_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with virtual keys of Cohere and of two that rank."""
-    config = standard(upstream.url)
+    config = standard(session_upstream.url)
     config["virtual_keys"] += [
-        {"slug": "cohere-1", "provider": "cohere", "key": "co-secret", "custom_host": f"{upstream.url}/v2"},
-        {"slug": "jina-1", "provider": "jina", "key": "j", "custom_host": f"{upstream.url}/v1"},
-        {"slug": "voyage-1", "provider": "voyage", "key": "v", "custom_host": f"{upstream.url}/v1"},
+        {"slug": "cohere-1", "provider": "cohere", "key": "co-secret", "custom_host": f"{session_upstream.url}/v2"},
+        {"slug": "jina-1", "provider": "jina", "key": "j", "custom_host": f"{session_upstream.url}/v1"},
+        {"slug": "voyage-1", "provider": "voyage", "key": "v", "custom_host": f"{session_upstream.url}/v1"},
     ]
-    return launch(config)
+    with Gateway(tmp_path_factory.mktemp("cohere"), config) as running:
+        yield running
 
 
 def test_cohere_answers_openais_sdk(behind: Gateway, upstream: Upstream) -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,11 @@ OTHER_KEY = "lw-other-of-the-tests"
 CANARY = "canary-in-a-prompt-1f2e"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def logged(request: pytest.FixtureRequest, launch: Launch, upstream: Upstream) -> Gateway:
-    """A gateway that keeps bodies, on either store."""
+STORES = ("sqlite", "postgresql")
+
+
+def keeping(request: pytest.FixtureRequest, upstream: Upstream) -> dict[str, Any]:
+    """The configuration of a gateway that keeps bodies, on the store that the fixture's parameter names."""
     config = standard(upstream.url)
     config["api_keys"] += [
         {"name": "logs", "key": LOGS_KEY, "scopes": ["logs"]},
@@ -44,8 +46,23 @@ def logged(request: pytest.FixtureRequest, launch: Launch, upstream: Upstream) -
     ]
     config["logs"] = {"bodies": True, "body_size": "2KiB", "redact": ["secret-[0-9]+"]}
     if request.param == "postgresql":
-        config["store"] = {"url": request.getfixturevalue("postgres_url")}
-    return launch(config)
+        config["store"] = {"url": request.getfixturevalue("postgres").database()}
+    return config
+
+
+@pytest.fixture(params=STORES)
+def logged(request: pytest.FixtureRequest, launch: Launch, upstream: Upstream) -> Gateway:
+    """A gateway whose log is empty."""
+    return launch(keeping(request, upstream))
+
+
+@pytest.fixture(scope="module", params=STORES)
+def shared(
+    request: pytest.FixtureRequest, session_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """One for the tests that look for nothing but what they put there."""
+    with Gateway(tmp_path_factory.mktemp("logs"), keeping(request, session_upstream)) as running:
+        yield running
 
 
 def chat(gateway: Gateway, **headers: str) -> httpx.Response:
@@ -93,14 +110,14 @@ def test_requests_are_found_by_what_they_were(logged: Gateway) -> None:
         assert logged.get(f"/v1/logs?{bad}", key=LOGS_KEY).status_code == 400, bad
 
 
-def test_one_request_is_shown_with_its_bodies_redacted_and_no_longer_than_said(logged: Gateway) -> None:
-    id = chat(logged).headers["x-portkey-trace-id"]
+def test_one_request_is_shown_with_its_bodies_redacted_and_no_longer_than_said(shared: Gateway) -> None:
+    id = chat(shared).headers["x-portkey-trace-id"]
 
     def shown() -> Any:
-        answer = logged.get(f"/v1/logs/{id}", key=LOGS_KEY)
+        answer = shared.get(f"/v1/logs/{id}", key=LOGS_KEY)
         return answer.status_code == 200 and "request" in answer.json()["data"] and answer.json()["data"]
 
-    record = eventually(logged, shown)
+    record = eventually(shared, shown)
     kept = record["request"]["body"]
     assert CANARY in kept
     assert "secret-4711" not in kept
@@ -108,14 +125,14 @@ def test_one_request_is_shown_with_its_bodies_redacted_and_no_longer_than_said(l
     assert len(kept) <= 2048
     assert json.loads(record["response"]["body"])["object"] == "chat.completion"
     # A request may ask for none to be kept; it is in the log all the same.
-    silent = chat(logged, x_portkey_debug="false").headers["x-portkey-trace-id"]
-    eventually(logged, lambda: logged.get(f"/v1/logs/{silent}", key=LOGS_KEY).status_code == 200)
-    later = chat(logged).headers["x-portkey-trace-id"]
-    eventually(logged, lambda: "request" in logged.get(f"/v1/logs/{later}", key=LOGS_KEY).json().get("data", {}))
-    assert "body" not in logged.get(f"/v1/logs/{silent}", key=LOGS_KEY).json()["data"].get("request", {})
-    assert logged.get("/v1/logs/unknown", key=LOGS_KEY).status_code == 404
-    assert CANARY not in logged.log()
-    for path in logged.data.glob("loopway.db*"):
+    silent = chat(shared, x_portkey_debug="false").headers["x-portkey-trace-id"]
+    eventually(shared, lambda: shared.get(f"/v1/logs/{silent}", key=LOGS_KEY).status_code == 200)
+    later = chat(shared).headers["x-portkey-trace-id"]
+    eventually(shared, lambda: "request" in shared.get(f"/v1/logs/{later}", key=LOGS_KEY).json().get("data", {}))
+    assert "body" not in shared.get(f"/v1/logs/{silent}", key=LOGS_KEY).json()["data"].get("request", {})
+    assert shared.get("/v1/logs/unknown", key=LOGS_KEY).status_code == 404
+    assert CANARY not in shared.log()
+    for path in shared.data.glob("loopway.db*"):
         assert CANARY.encode() not in path.read_bytes(), "bodies are encrypted at rest"
 
 
@@ -132,40 +149,40 @@ def test_a_requests_method_is_its_own(logged: Gateway) -> None:
     ]
 
 
-def test_only_who_may_reads_the_log(logged: Gateway) -> None:
-    chat(logged)
+def test_only_who_may_reads_the_log(shared: Gateway) -> None:
+    chat(shared)
     for key in (SEED_KEY, OTHER_KEY, ADMIN_KEY):
-        assert logged.get("/v1/logs", key=key).status_code == 403
-        assert logged.get("/v1/logs/any", key=key).status_code == 403
-    assert logged.post("/v1/logs", {"request": {}, "response": {}}, key=SEED_KEY).status_code == 403
+        assert shared.get("/v1/logs", key=key).status_code == 403
+        assert shared.get("/v1/logs/any", key=key).status_code == 403
+    assert shared.post("/v1/logs", {"request": {}, "response": {}}, key=SEED_KEY).status_code == 403
 
 
-def test_a_client_of_the_sdk_gives_feedback_and_entries(logged: Gateway, portkey: Make) -> None:
-    answer = chat(logged, x_portkey_trace_id="rated")
+def test_a_client_of_the_sdk_gives_feedback_and_entries(shared: Gateway, portkey: Make) -> None:
+    answer = chat(shared, x_portkey_trace_id="rated")
     assert answer.status_code == 200
-    client = portkey(base_url=logged.v1, api_key=SEED_KEY)
+    client = portkey(base_url=shared.v1, api_key=SEED_KEY)
     given = client.feedback.create(trace_id="rated", value=5, weight=0.5, metadata={"why": "good"})
     assert given.status == "success"
     (id,) = given.feedback_ids
     assert client.feedback.update(feedback_id=id, value=-3).feedback_ids == [id]
     many = client.feedback.bulk_create(feedbacks=[{"trace_id": "rated", "value": 1}, {"trace_id": "x", "value": 0}])
     assert len(many.feedback_ids) == 2
-    stranger = portkey(base_url=logged.v1, api_key=OTHER_KEY)
+    stranger = portkey(base_url=shared.v1, api_key=OTHER_KEY)
     with pytest.raises(Exception, match="no feedback"):
         stranger.feedback.update(feedback_id=id, value=10)
     with pytest.raises(Exception, match="-10 to 10"):
         client.feedback.create(trace_id="rated", value=11)
-    (row,) = eventually(logged, lambda: found(logged, trace_id="rated"))
-    shown = logged.get(f"/v1/logs/{row['id']}", key=LOGS_KEY).json()["data"]["feedback"]
+    (row,) = eventually(shared, lambda: found(shared, trace_id="rated"))
+    shown = shared.get(f"/v1/logs/{row['id']}", key=LOGS_KEY).json()["data"]["feedback"]
     assert [(each["value"], each["weight"]) for each in shown] == [(-3, 0.5), (1, 1.0)]
     assert shown[0]["metadata"] == {"why": "good"}
 
-    writer = portkey(base_url=logged.v1, api_key=LOGS_KEY)
+    writer = portkey(base_url=shared.v1, api_key=LOGS_KEY)
     entry = {"url": "https://elsewhere.example/v1", "method": "POST", "headers": {}, "body": {"a": 1}}
     made = writer.logs.create(request=entry, response={"status": 200, "body": {}}, metadata={"trace_id": "elsewhere"})
-    kept = logged.post("/v1/logs", [{"request": entry, "response": {"status": 500}}], key=LOGS_KEY).json()
+    kept = shared.post("/v1/logs", [{"request": entry, "response": {"status": 500}}], key=LOGS_KEY).json()
     assert "200" in str(made)
-    inserted = logged.get(f"/v1/logs/{kept['log_ids'][0]}", key=LOGS_KEY).json()["data"]
+    inserted = shared.get(f"/v1/logs/{kept['log_ids'][0]}", key=LOGS_KEY).json()["data"]
     assert inserted["request"] == entry
 
 

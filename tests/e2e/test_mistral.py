@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import openai
 import pytest
 from mistralai.client import Mistral
@@ -12,14 +14,15 @@ from tests.fakes.gateway import Gateway, Launch, Upstream, standard
 MODEL = "@mistral-1/mistral-large-latest"
 
 
-@pytest.fixture
-def behind(launch: Launch, upstream: Upstream) -> Gateway:
+@pytest.fixture(scope="module")
+def behind(session_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A gateway with a virtual key of Mistral."""
-    config = standard(upstream.url)
+    config = standard(session_upstream.url)
     config["virtual_keys"] += [
-        {"slug": "mistral-1", "provider": "mistral-ai", "key": "mi-secret", "custom_host": f"{upstream.url}/v1"}
+        {"slug": "mistral-1", "provider": "mistral-ai", "key": "mi-secret", "custom_host": f"{session_upstream.url}/v1"}
     ]
-    return launch(config)
+    with Gateway(tmp_path_factory.mktemp("mistral"), config) as running:
+        yield running
 
 
 def test_openais_fields_have_mistrals_names(behind: Gateway, upstream: Upstream) -> None:
