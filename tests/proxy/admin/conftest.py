@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,10 +20,18 @@ FILE = Rows(
 )
 
 
-@pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
-    path = tmp_path / "loopway.db"
+@pytest.fixture(scope="package")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store brought up to date, which takes longer than most of these tests: each gets a copy."""
+    path = tmp_path_factory.mktemp("empty") / "loopway.db"
     migrate(path)
+    return path
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path, empty: Path) -> AsyncIterator[Gateway]:
+    path = tmp_path / "loopway.db"
+    shutil.copy(empty, path)
     store = open_store(path, Vault.open(tmp_path, {}))
     yield Gateway(store, FILE)
     await store.close()
