@@ -136,7 +136,7 @@ def _audio(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
     raise InvalidRequest("Anthropic's models take no audio.", f"{path}.type")
 
 
-_SIGNED_ELSEWHERE = re.compile(rb'"signature"\s*:\s*"(?:google:|openai:|loopway\.)')
+_SIGNED_ELSEWHERE = re.compile(rb'"signature"\s*:\s*"(?:google:|openai:|mistral:|loopway\.)')
 _UNSIGNED = re.compile(rb'"signature"\s*:\s*""')
 _THINKING = "messages[].content_blocks[].thinking"
 

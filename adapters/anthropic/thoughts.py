@@ -19,14 +19,15 @@ from msgspec import Raw, Struct
 from adapters import peek
 from adapters.errors import InvalidRequest
 from adapters.gemini import wire as gemini
+from adapters.mistral import wire as mistral
 from adapters.packing import PREFIX
 from adapters.quirks import Quirks
 from adapters.responses import wire as responses
 from adapters.types import Dialect
 from adapters.values import BRACKET, UNREADABLE, first
 
-_FOREIGN = (PREFIX, gemini.SIGNED, responses.SIGNED)
-_SIGNED = re.compile(rf'"signature"\s*:\s*"(?:"|{gemini.SIGNED}|{responses.SIGNED})'.encode())
+_FOREIGN = (PREFIX, gemini.SIGNED, responses.SIGNED, mistral.SIGNED)
+_SIGNED = re.compile(rf'"signature"\s*:\s*"(?:"|{"|".join(_FOREIGN[1:])})'.encode())
 _PACKED = f'"{PREFIX}'.encode()
 _NAMES = {"thinking": "messages[].content[].thinking", "redacted_thinking": "messages[].content[].redacted_thinking"}
 

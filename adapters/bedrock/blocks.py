@@ -291,7 +291,7 @@ def _audio(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block:
 
 
 def _thinking(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block | None:
-    # Many models here think without a signature, but none takes that of Google's or OpenAI's.
+    # Many models here think without a signature, but none takes that of Google's, OpenAI's or Mistral's.
     return None if parts.signed_elsewhere(raw, dropped) else raw
 
 

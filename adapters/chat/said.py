@@ -32,7 +32,7 @@ _SAID = Told(
         "content": Told(
             kinds={
                 "text": Told(shape={"text": ALL}),
-                "thinking": Told(SPEAKING & ~STRICT, {**every(SPEAKING, "thinking", "closed")}),
+                "thinking": Told(SPEAKING & ~STRICT, {**every(SPEAKING, "thinking", "closed", "signature")}),
             },
         ),
         "refusal": ALL,

@@ -13,7 +13,7 @@ from msgspec import Raw
 from adapters import peek
 from adapters.chat.request import format_of
 from adapters.errors import InvalidRequest
-from adapters.mistral.wire import FIM_FIELDS, HARMLESS, MARKS, NOTHING, REFUSED, RENAMED
+from adapters.mistral.wire import FIM_FIELDS, HARMLESS, MARKS, NOTHING, REFUSED, RENAMED, SIGNED
 from adapters.reading import Dropped, read
 from adapters.strict import kept_to
 from adapters.types import Call, Outbound
@@ -191,10 +191,12 @@ def _thoughts(blocks: Any, dropped: Dropped) -> list[dict[str, Any]]:
             _strangers(block, _BLOCKS[kind], "messages[].content_blocks[]", dropped)
         if kind == "thinking":
             words = [{"type": "text", "text": str(block.get("thinking", ""))}]
-            if words[0]["text"]:
-                found.append({"type": "thinking", "thinking": words, "closed": True})
-            if block.get("signature"):
-                # Mistral signs no thoughts: what another maker's model thought crosses as text.
+            signature = str(block.get("signature") or "")
+            own = {"signature": signature.removeprefix(SIGNED)} if signature.startswith(SIGNED) else {}
+            if words[0]["text"] or own:
+                found.append({"type": "thinking", "thinking": words, **own, "closed": True})
+            if signature and not own:
+                # What another maker's model thought crosses as text.
                 dropped.add("messages[].content_blocks[].thinking.signature")
         elif kind != "text":
             dropped.add(f"messages[].content_blocks[].{kind}")

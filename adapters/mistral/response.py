@@ -9,7 +9,7 @@ import msgspec
 
 from adapters import counting
 from adapters.errors import BadAnswer
-from adapters.mistral.wire import CACHED, Counted
+from adapters.mistral.wire import CACHED, SIGNED, Counted
 from adapters.types import Call, Usage
 from adapters.values import UNREADABLE
 
@@ -54,10 +54,16 @@ def mend(choice: dict[str, Any], said: dict[str, Any], call: Call, first: bool) 
     if not isinstance(content, list):
         return
     texts = [part.get("text", "") for part in content if part.get("type") == "text"]
-    thoughts = [
-        "".join(word.get("text", "") for word in part["thinking"]) for part in content if part.get("type") == "thinking"
-    ]
+    thoughts = [_thought(part) for part in content if part.get("type") == "thinking"]
     said["content"] = "".join(texts)
     if call.shows_blocks and thoughts:
-        thought = {"type": "thinking", "thinking": "".join(thoughts)}
-        said["content_blocks"] = [thought] if first else [{"index": 0, "delta": thought}]
+        if not any("signature" in each for each in thoughts):
+            thoughts = [{"type": "thinking", "thinking": "".join(each["thinking"] for each in thoughts)}]
+        said["content_blocks"] = thoughts if first else [{"index": 0, "delta": each} for each in thoughts]
+
+
+def _thought(part: dict[str, Any]) -> dict[str, str]:
+    thought = {"type": "thinking", "thinking": "".join(word.get("text", "") for word in part["thinking"])}
+    if part.get("signature"):
+        thought["signature"] = f"{SIGNED}{part['signature']}"
+    return thought

@@ -63,9 +63,10 @@ class MistralStream(Machine):
                 said = choice["delta"]
                 mend(choice, said, self._call, False)
                 if "content_blocks" in said:
-                    if self._thinking:
-                        del said["content_blocks"][0]["delta"]["type"]
-                    self._thinking = True
+                    for block in said["content_blocks"]:
+                        if self._thinking:
+                            del block["delta"]["type"]
+                        self._thinking = True
         except (KeyError, TypeError, AttributeError) as error:
             raise msgspec.ValidationError("a chunk without its fields") from error
         return _encode(chunk)

@@ -52,6 +52,11 @@ NOTHING: Mapping[str, tuple[bytes, ...]] = {
 }
 """Of what it does not take, the values that ask for nothing."""
 
+# Thoughts.
+
+SIGNED = "mistral:"
+"""What stands before Mistral's own signature of a thought, so that nobody else's is taken for it."""
+
 # Answers.
 
 CACHED = b'"num_cached_tokens"'

@@ -20,6 +20,7 @@ FOREIGN = [
     ({"type": "thinking", "thinking": "Hm.", "signature": ""}, THINKING),
     ({"type": "thinking", "thinking": "Hm.", "signature": "google:c2ln"}, THINKING),
     ({"type": "thinking", "thinking": "Hm.", "signature": "openai:0:rs_1:gAAA"}, THINKING),
+    ({"type": "thinking", "thinking": "Hm.", "signature": "mistral:s1"}, THINKING),
     ({"type": "thinking", "thinking": "Hm.", "signature": pack([{"type": "details"}])}, THINKING),
     ({"type": "redacted_thinking", "data": pack([{"type": "openai_item"}])}, REDACTED),
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from adapters.errors import BadAnswer, InvalidRequest, Kind
 from adapters.mistral import CHAT_TO_MISTRAL, COMPLETIONS_TO_FIM
+from adapters.registry import codec
 from adapters.types import Call, Dialect, Usage
 from tests.adapters import recordings
 
@@ -115,6 +117,34 @@ def test_thinking_parts_become_text_and_blocks() -> None:
     loose = json.loads(CHAT_TO_MISTRAL.response(call(strict=False), body).body)["choices"][0]
     assert loose["message"]["content_blocks"] == [{"type": "thinking", "thinking": "Hm"}]
     assert loose["finish_reason"] == "model_length"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_signed_thought_goes_back_as_it_came_and_to_nobody_else(stream: bool) -> None:
+    signed = [{**THOUGHT[0], "signature": "s1"}, THOUGHT[1]]
+    history = [
+        {"role": "user", "content": "?"},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm", "signature": "mistral:s1"}]},
+        {"role": "user", "content": "?"},
+    ]
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": history}).encode()
+    asked = Call(Dialect.ANTHROPIC_MESSAGES, "m", stream, body, "id", 0)
+    loop = codec(Dialect.ANTHROPIC_MESSAGES, Dialect.MISTRAL_CHAT)
+    if stream:
+        deltas = [{"role": "assistant", "content": ""}, *({"content": [part]} for part in signed)]
+        chunks = [{"id": "1", "model": "m", "choices": [{"index": 0, "delta": each}]} for each in deltas]
+        chunks[-1]["choices"][0]["finish_reason"] = "stop"
+        events = loop.stream(asked).feed(b"".join(b"data: %b\n\n" % json.dumps(each).encode() for each in chunks))
+        assert b'"signature_delta","signature":"mistral:s1"' in events
+    else:
+        content = json.loads(loop.response(asked, answer({"content": signed})).body)["content"]
+        assert content[0] == {"type": "thinking", "thinking": "Hm", "signature": "mistral:s1"}
+    back = loop.request(asked)
+    assert json.loads(back.body)["messages"][1]["content"] == [{**signed[0], "closed": True}]
+    assert back.dropped == ()
+    other = codec(Dialect.ANTHROPIC_MESSAGES, Dialect.BEDROCK_CONVERSE)
+    named = other.request(msgspec.structs.replace(asked, model="anthropic.claude-sonnet-4-5"))
+    assert named.dropped == ("messages[].content[].thinking",)
 
 
 def test_calls_get_their_type() -> None:
