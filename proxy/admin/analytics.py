@@ -20,8 +20,10 @@ from proxy.ports import Rows
 from proxy.routes import AdminContext, AdminRequest, Answer
 from proxy.store import reports
 from proxy.store.reports import DIMENSIONS, Filter, Group, Sums
-from proxy.store.sums import DAY, NAMES
+from proxy.store.sums import DAY, DOLLARS, NAMES
 
+FILE = "file-"
+"""What the id of a key of the configuration file begins with; its name follows."""
 _POINTS = 1000  # graphs with more points show only those where something happened
 _ZERO: Sums = dict.fromkeys(NAMES, 0)
 
@@ -76,9 +78,10 @@ async def graph(context: AdminContext, request: AdminRequest) -> Answer:
         summary: dict[str, Any] = {"rate": _rate(total, part), "total": total[part], "requests": total["requests"]}
         return _drawn(summary, points)
     value, over = _GRAPHS[name]
-    points = [_point(at, value(one), one["requests"]) for at in moments for one in (found.get(at, _ZERO),)]
-    count = len(moments) if over == "points" else total["requests"]
-    return _drawn({"total": value(total), "avg": value(total) / count if count else 0}, points)
+    sums = ((at, found.get(at, _ZERO)) for at in moments)
+    points = [_point(at, _exact(name, value(one)), one["requests"]) for at, one in sums]
+    count, every = len(moments) if over == "points" else total["requests"], _exact(name, value(total))
+    return _drawn({"total": every, "avg": every / count if count else 0}, points)
 
 
 def _point(at: int, value: float, requests: float) -> dict[str, Any]:
@@ -194,10 +197,15 @@ async def _grouped(context: AdminContext, request: AdminRequest, dimension: str,
 def _told(found: Sums) -> dict[str, float]:
     """The sums as they are shown, and what follows from them."""
     requests = found["requests"]
-    shown = {name: value for name, value in found.items() if name != "duration_us"}
+    shown = {name: _exact(name, value) for name, value in found.items() if name != "duration_us"}
     shown["tokens"] = found["input_tokens"] + found["output_tokens"]
     shown["avg_latency_ms"] = round(found["duration_us"] / requests / 1000, 3) if requests else 0.0
     return shown
+
+
+def _exact(name: str, value: float) -> float:
+    """A sum without what adding up floats leaves in its last digits: dollars to twelve digits."""
+    return float(f"{value:.12g}") if name in DOLLARS else value
 
 
 async def cache_summary(context: AdminContext, request: AdminRequest) -> Answer:
@@ -207,7 +215,7 @@ async def cache_summary(context: AdminContext, request: AdminRequest) -> Answer:
         "hits": total["cache_hits"],
         "hit_rate": _rate(total, "cache_hits"),
         "requests": total["requests"],
-        "savings": total["saved"],
+        "savings": _exact("saved", total["saved"]),
     }
     return Answer({"success": True, "object": "analytics-summary", "data": data})
 
@@ -251,12 +259,13 @@ def dimensions(text: str) -> tuple[str, ...]:
 
 
 def table_of(by: Sequence[str], found: Mapping[Group, Sums], rows: Rows) -> list[dict[str, Any]]:
-    """The sums as rows, the dimensions first; keys by their names, days and hours as dates."""
+    """The sums as rows, the dimensions first; keys by their names, days and hours as dates (UTC). A cost of which
+    nothing is known is None, and not nought."""
     names = _names(rows)
 
     def shown(name: str, value: Any) -> Any:
         if name == "key":
-            return names.get(value, value)
+            return None if value is None else names.get(value, value.removeprefix(FILE))
         return iso(int(value) * (DAY if name == "day" else DAY // 24)) if name in ("day", "hour") else value
 
     made = [
@@ -266,12 +275,14 @@ def table_of(by: Sequence[str], found: Mapping[Group, Sums], rows: Rows) -> list
     for row in made:
         if "day" in row:
             row["day"] = row["day"][:10]
+        if row["unpriced"] and not row["cost"]:
+            row["cost"] = None
     return sorted(made, key=lambda row: tuple(str(row[name] or "") for name in by))
 
 
 def csv_of(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> str:
     """Rows of `table_of` as CSV with a line of names, also where there are none. What a spreadsheet would take for a
-    formula is put in quotes of its own; costs have digits and no exponent."""
+    formula is put in quotes of its own; costs have digits and no exponent, and are empty where nothing is known."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow((*by, *_told(_ZERO)))
@@ -282,7 +293,7 @@ def csv_of(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> str:
 
 def _harmless(value: Any) -> Any:
     if isinstance(value, float):
-        return f"{value:.9f}".rstrip("0").rstrip(".")
+        return f"{value:.12f}".rstrip("0").rstrip(".")
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import click
 import msgspec
 
-from proxy.admin.analytics import csv_of, dimensions, table_of
+from proxy.admin.analytics import FILE, csv_of, dimensions, table_of
 from proxy.admin.scene import Scene
-from proxy.admin.usage_query import moment
+from proxy.admin.usage_query import iso, moment
 from proxy.cli.rows import run
 from proxy.errors import Refused
 from proxy.store import reports
@@ -27,7 +27,7 @@ _DOLLARS = ("cost", "wasted", "saved")
 
 @click.command()
 @click.option("--by", default="day", show_default=True, help="key, virtual_key, provider, model, config, status, …")
-@click.option("--since", default="30d", show_default=True, help="A date, or so long ago: 90m, 24h, 7d, 4w.")
+@click.option("--since", default="30d", show_default=True, help="A date (UTC), or so long ago: 90m, 24h, 7d, 4w.")
 @click.option("--until", default="now", show_default=True, help="The same; what began then or later does not count.")
 @click.option("--key", "keys", multiple=True, help="Only of this API key (its id or name); repeatable.")
 @click.option("--virtual-key", "virtual_keys", multiple=True, help="Only of this virtual key; repeatable.")
@@ -39,7 +39,7 @@ def usage(by: str, since: str, until: str, form: str, data: str, **only: tuple[s
     """Show requests, tokens and cost from the ledger.
 
     What is counted by is one or several of key, virtual_key, provider, model, config, status, outcome, cache, day, hour
-    and metadata:NAME.
+    and metadata:NAME. Days and hours are those of UTC, costs US dollars.
 
     Example: loopway usage --by key,model,day --since 7d
     """
@@ -50,8 +50,9 @@ def usage(by: str, since: str, until: str, form: str, data: str, **only: tuple[s
         raise click.BadParameter(refused.message.removeprefix("by: "), param_hint="--by") from None
 
     async def read(scene: Scene) -> list[dict[str, Any]]:
-        ids = {row.name: row.id for row in scene.rows.api_keys}
-        mine = msgspec.structs.replace(wanted, keys=tuple(ids.get(key, key) for key in wanted.keys))
+        ids = {row.name: (row.id,) for row in scene.rows.api_keys}
+        named = (ids.get(key, (key, FILE + key)) for key in wanted.keys)  # those of the file are not in the store
+        mine = msgspec.structs.replace(wanted, keys=tuple(id for each in named for id in each))
         found = await scene.store.run("reports", reports.sums, groups, mine)
         return table_of(groups, found, scene.rows)
 
@@ -62,6 +63,8 @@ def usage(by: str, since: str, until: str, form: str, data: str, **only: tuple[s
         click.echo(csv_of(rows, groups), nl=False)
     else:
         click.echo(_table(groups, rows))
+        if rows:
+            click.echo(_remark(wanted, rows))
 
 
 def _filter(
@@ -109,7 +112,7 @@ def _table(groups: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return "Nothing was used in that time."
     head = (*groups, *_COLUMNS)
-    total = {name: sum(row[name] for row in rows) for name in _COLUMNS}
+    total = {name: sum(row[name] or 0 for row in rows) for name in _COLUMNS}
     lines = [head, *(tuple(_shown(row, name) for name in head) for row in rows)]
     lines.append(tuple("total" if name == groups[0] else _shown(total, name) for name in head))
     widths = [max(len(line[index]) for line in lines) for index in range(len(head))]
@@ -122,12 +125,23 @@ def _table(groups: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def _remark(wanted: Filter, rows: Sequence[dict[str, Any]]) -> str:
+    """What stands below: the time, and what a mark means."""
+    since, until = (iso(moment // 60_000 * 60_000)[:16].replace("T", " ") for moment in (wanted.since, wanted.until))
+    remark = f"{since} to {until} UTC, in US dollars"
+    return f"{remark}; +: and what requests cost whose price is not known" if any(map(_partly, rows)) else remark
+
+
+def _partly(row: dict[str, Any]) -> bool:
+    return bool(row["cost"] and row["unpriced"])
+
+
 def _shown(row: dict[str, Any], name: str) -> str:
     """A cell. What nobody knows the price of is no cost of nothing."""
     value = row.get(name, "")
-    if name == "cost" and not value and row["unpriced"]:
-        return "unknown"
-    return _cell(name, value)
+    if name != "cost" or not row["unpriced"]:
+        return _cell(name, value)
+    return f"{_cell(name, value)}+" if value else "unknown"
 
 
 def _cell(name: str, value: Any) -> str:

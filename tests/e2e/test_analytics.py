@@ -115,7 +115,7 @@ def test_the_sdks_cost_is_the_price_times_the_tokens(analytics: Any, served: Gat
     # A dollar for each token of the prompt, by the configuration file.
     by_model = {row["model"]: row for row in table(served, by="model")}
     assert analytics.graphs.cost(**TIMES).summary["total"] == by_model["gpt-4o"]["input_tokens"]
-    assert by_model["gpt-unknown"]["cost"] == 0
+    assert by_model["gpt-unknown"]["cost"] is None
     assert by_model["gpt-unknown"]["unpriced"] == 1
 
 
@@ -177,6 +177,7 @@ def test_csv_holds_the_same_and_no_formulas(served: Gateway) -> None:
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert {row["model"]: row["requests"] for row in rows} == {"gpt-4o": "4", "gpt-unknown": "2"}
     assert {row["key"] for row in rows} == {"seed"}
+    assert [bool(row["cost"]) for row in rows] == [True, False]  # gpt-unknown has no price
     assert "e-" not in answer.text
     # Where nothing was used, there is still the line of names.
     early = {"by": "key,model,day", "format": "csv", "time_of_generation_max": "2020-01-01"}
@@ -203,7 +204,12 @@ def test_the_command_line_shows_a_table_and_the_sums(served: Gateway) -> None:
         *("model", "metadata:team", "requests", "errors", "input_tokens", "output_tokens", "cost", "unpriced")
     ]
     assert lines[1].split()[:3] == ["gpt-4o", "blue", "2"]
-    assert lines[-1].split()[:2] == ["total", "6"]
+    # What has no price is told apart from what cost nothing, and a sum without it from one of everything.
+    assert "unknown" in {line.split()[-2] for line in lines[1:-2]}
+    assert lines[-2].split()[:2] == ["total", "6"]
+    assert lines[-2].split()[-2].endswith("+")
+    assert " UTC, in US dollars; +: " in lines[-1]
+    assert command(served, "usage", "--by", "key", "--key", "seed").splitlines()[1].split()[:2] == ["seed", "6"]
     only = json.loads(command(served, "usage", "--by", "day", "--model", "gpt-unknown", "--format", "json"))
     assert [row["requests"] for row in only] == [2]
 
@@ -234,6 +240,6 @@ def test_sdk_csv_and_command_line_agree_to_the_cent(analytics: Any, served: Gate
         words = ("usage", "--by", "virtual_key,status", "--since", first, "--until", last, "--format", "json")
         every.append(json.loads(command(served, *words)))
         for rows in every:
-            cost = sum(float(row["cost"]) for row in rows)
+            cost = sum(float(row["cost"] or 0) for row in rows)
             sums.add((sum(int(row["requests"]) for row in rows), round(cost, 2)))
         assert len(sums) == 1, sums
