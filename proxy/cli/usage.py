@@ -129,11 +129,8 @@ def _remark(wanted: Filter, rows: Sequence[dict[str, Any]]) -> str:
     """What stands below: the time, and what a mark means."""
     since, until = (iso(moment // 60_000 * 60_000)[:16].replace("T", " ") for moment in (wanted.since, wanted.until))
     remark = f"{since} to {until} UTC, in US dollars"
-    return f"{remark}; +: and what requests cost whose price is not known" if any(map(_partly, rows)) else remark
-
-
-def _partly(row: dict[str, Any]) -> bool:
-    return bool(row["cost"] and row["unpriced"])
+    marked = any(row["cost"] for row in rows) and any(row["unpriced"] for row in rows)  # the total at least
+    return f"{remark}; +: and what requests cost whose price is not known" if marked else remark
 
 
 def _shown(row: dict[str, Any], name: str) -> str:
