@@ -1,7 +1,8 @@
 """Fixtures for every test, and the order in which test files run."""
 
 import functools
-from collections.abc import Iterator
+import gc
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import httpx._transports.default as httpx_transports
@@ -20,6 +21,19 @@ settings.load_profile("loopway")
 
 # Every client would read the certificates of all authorities anew, 15 ms of processor time, to speak plain HTTP.
 httpx_transports.create_ssl_context = functools.cache(httpx_transports.create_ssl_context)  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collects tests without the garbage collector, which would take as long as the rest of it, and keeps them where it
+    does not look at them again and again while they run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
 
 _HERE = Path(__file__).parent
 _FIRST = ("chaos", "deploy", "behaviour", "e2e", "security", "matrix", "test_docs.py", "test_floors.py", "proxy")

@@ -413,15 +413,15 @@ async def test_a_request_timeout_covers_the_time_until_the_first_byte_of_the_bod
     async with Scripted([first]) as upstream, Rig(openai=upstream.url) as rig:
         # Only the head: the first byte is late.
         body = {**CHAT, "stream": streamed}
-        answer = await rig.post("/v1/chat/completions", body, x_portkey_request_timeout="200")
+        answer = await rig.post("/v1/chat/completions", body, x_portkey_request_timeout="600")
         assert answer.status == 408
         # The first byte is here in time; what follows may take longer.
-        line = await rig.open("/v1/chat/completions", body, x_portkey_request_timeout="200")
+        line = await rig.open("/v1/chat/completions", body, x_portkey_request_timeout="600")
         await upstream.until(lambda u: len(u.requests) == 2)
         upstream.last.write(chunk(CHUNK) if streamed else WHOLE[:10])
         status, _ = await line.head()
         assert status == 200
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.8)
         upstream.last.write(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n" if streamed else WHOLE[10:])
         await line.until(lambda: line.data.endswith(b"0\r\n\r\n" if streamed else WHOLE[-5:]))
 

@@ -203,8 +203,8 @@ def test_a_timeout_leads_to_the_next_target(gateway: Gateway, upstream: Upstream
 
 
 def test_a_stream_that_has_begun_is_not_timed_out(openai_client: Make) -> None:
-    client = openai_client({"x-portkey-virtual-key": OPENAI_SLUG, "x-portkey-request-timeout": "500"})
-    stream = client.chat.completions.create(model="gpt-4o::gap=100,chunks=10", messages=HELLO, stream=True)
+    client = openai_client({"x-portkey-virtual-key": OPENAI_SLUG, "x-portkey-request-timeout": "1500"})
+    stream = client.chat.completions.create(model="gpt-4o::gap=200,chunks=10", messages=HELLO, stream=True)
     assert text_of(stream).startswith(SAID)
 
 
