@@ -91,12 +91,12 @@ class Look:
         try:
             self._decode(data)
         except UNREADABLE:
-            found: dict[str, None] = {}
+            walk = _Walk(self._to)
             try:
-                _walk(Raw(data), self._told, self._to, "", found)
+                walk.go(Raw(data), self._told, "")
             except UNREADABLE:
                 return ()
-            return tuple(found)
+            return tuple(walk.found)
         return ()
 
 
@@ -115,7 +115,6 @@ class Looks:
 
 # -- the type of what a client gets whole
 
-_NONE = Raw(b"null")
 _EMPTY: Any = Union[  # noqa: UP007 - built at run time
     None, Literal["", 0], Annotated[list[Raw], Meta(max_length=0)], Annotated[dict[str, Raw], Meta(max_length=0)]
 ]
@@ -159,55 +158,83 @@ _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
 _text = msgspec.json.Decoder(str).decode
 
-_NOTHING = frozenset((b"null", b"false", b'""', b"[]", b"{}", b"0", b"0.0"))
+_NOTHING = frozenset((b"null", b"false", b'""', b"0", b"0.0"))
+_LONGEST_NOTHING = max(map(len, _NOTHING))
+_DEEPEST = 3
+"""Levels of a value in which nothing is looked for: a hostile one may have thousands."""
+_LARGEST = 4096
+"""Bytes of a value that may be nothing."""
 _LONGEST = 60
 """Characters of a name that a provider gave."""
 _MOST = 40
 """Names that are given."""
+_NONE = Raw(b"null")
+_FARTHEST = 2000
+"""Objects that are walked; log probabilities alone may be a hundred thousand."""
 
 
-def _says(value: Raw) -> bool:
-    return bytes(value) not in _NOTHING if len(value) < 6 else True
+def _says(value: Raw, depth: int = 0) -> bool:
+    """Whether there is anything in a value but nulls, noughts and empty texts."""
+    kind = first(value)
+    if kind not in (BRACE, BRACKET):
+        return len(value) > _LONGEST_NOTHING or bytes(value) not in _NOTHING
+    if len(value) > _LARGEST:
+        return True
+    inner = _object(value).values() if kind == BRACE else _items(value)
+    return any(depth == _DEEPEST or _says(each, depth + 1) for each in inner)
 
 
-def _walk(value: Raw, told: Told, to: int, path: str, found: dict[str, None]) -> None:
-    if first(value) == BRACKET:
-        for each in _items(value):
-            _walk(each, told, to, f"{path}[]", found)
-        return
-    if first(value) == QUOTE and told.words is not None:
-        if not told.words.get(_text(value), told.others) & to:
-            _name(path, found)
-        return
-    if first(value) != BRACE:
-        return
-    fields = _object(value)
-    shape = told.shape
-    if told.kinds is not None:
-        kind = fields.get(told.tag, _NONE)
-        word = _text(kind) if first(kind) == QUOTE else ""
-        of = told.kinds.get(word)
-        if of is None or of.shape is None or not of.to & to:
-            if not (told.others if of is None else of.to) & to:
-                _name(f"{path}.{word[:_LONGEST]}" if word else path, found)
-            return
-        shape = {told.tag: ALL, **of.shape}
-    for name, each in fields.items():
-        below = f"{path}.{name[:_LONGEST]}" if path else name[:_LONGEST]
-        of_name = (shape or {}).get(name, 0)
-        if isinstance(of_name, int):
-            if not of_name & to and _says(each):
-                _name(below, found)
-        elif not of_name.whole & to and _says(each):
-            if of_name.to & to:
-                _walk(each, of_name, to, below, found)
-            else:
-                _name(below, found)
+class _Walk:
+    """One answer, walked for one client; `found` are the names, in their order."""
 
+    __slots__ = ("_left", "_to", "found")
 
-def _name(path: str, found: dict[str, None]) -> None:
-    if len(found) < _MOST:
-        found[path] = None
+    def __init__(self, to: int) -> None:
+        self.found: dict[str, None] = {}
+        self._to = to
+        self._left = _FARTHEST
+
+    def go(self, value: Raw, told: Told, path: str) -> None:
+        """Looks into what the client gets at least in part. Raises one of `UNREADABLE`."""
+        kind = first(value)
+        if kind == BRACKET:
+            below = f"{path}[]"
+            for each in _items(value):
+                if not self._left:
+                    return
+                self.go(each, told, below)
+        elif kind == BRACE and self._left:
+            self._left -= 1
+            self._fields(_object(value), told, path)
+        elif kind == QUOTE and told.words is not None and not told.words.get(_text(value), told.others) & self._to:
+            self._name(path)
+
+    def _fields(self, fields: dict[str, Raw], told: Told, path: str) -> None:
+        shape = told.shape
+        if told.kinds is not None:
+            kind = fields.get(told.tag, _NONE)
+            word = _text(kind) if first(kind) == QUOTE else ""
+            of = told.kinds.get(word)
+            if of is None or of.shape is None or not of.to & self._to:
+                if not (told.others if of is None else of.to) & self._to:
+                    self._name(f"{path}.{word[:_LONGEST]}" if word else path)
+                return
+            shape = {told.tag: ALL, **of.shape}
+        for name, value in fields.items():
+            below = f"{path}.{name[:_LONGEST]}" if path else name[:_LONGEST]
+            row = (shape or {}).get(name, NONE)
+            if isinstance(row, int):
+                if not row & self._to and _says(value):
+                    self._name(below)
+            elif not row.whole & self._to and _says(value):
+                if row.to & self._to:
+                    self.go(value, row, below)
+                else:
+                    self._name(below)
+
+    def _name(self, path: str) -> None:
+        if len(self.found) < _MOST:
+            self.found[path] = None
 
 
 @cache

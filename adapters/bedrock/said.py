@@ -42,9 +42,11 @@ _REASONING = Told(
     },
 )
 
+_CALLED = Told(SPEAKING, {**every(SPEAKING, "name", "toolUseId", "input"), "type": only("tool_use")})
+
 _BLOCK: Shape = {
     "text": ALL,
-    "toolUse": Told(SPEAKING, {**every(SPEAKING, "name", "toolUseId", "input"), "type": 0}),
+    "toolUse": _CALLED,
     "reasoningContent": _REASONING,
     "image": Told(SHOWING, {"format": SHOWING, "source": Told(SHOWING, {"bytes": SHOWING})}),
     "citationsContent": Told(shape={"content": Told(shape={"text": ALL})}),
@@ -53,6 +55,7 @@ _BLOCK: Shape = {
 _USAGE = Told(
     shape={
         **every(ALL, "inputTokens", "outputTokens", "totalTokens", "cacheReadInputTokens"),
+        **every(ALL, "cacheReadInputTokenCount", "cacheWriteInputTokenCount"),  # the same once more
         "cacheWriteInputTokens": _WRITTEN,
         "cacheDetails": Told(
             _WRITTEN,
@@ -82,7 +85,9 @@ ANSWERS = Looks(
         b"": _ANSWER,
         b"contentBlockStart": {
             "contentBlockIndex": ALL,
-            "start": Told(shape={"toolUse": Told(SPEAKING, {**every(SPEAKING, "name", "toolUseId"), "type": 0})}),
+            "start": Told(
+                shape={"toolUse": Told(SPEAKING, {**every(SPEAKING, "name", "toolUseId"), "type": only("tool_use")})}
+            ),
         },
         b"contentBlockDelta": {
             "contentBlockIndex": ALL,

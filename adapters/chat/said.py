@@ -15,8 +15,10 @@ from adapters.unsaid import (
     Shape,
     Told,
     every,
+    only,
 )
 
+_NATIVE = ("stop", "STOP", "end_turn", "completed", "tool_calls", "tool_use", "length", "MAX_TOKENS", "max_tokens")
 _LIKELY = CHAT | ITEMS | GEMINI
 
 _CHANCES: Shape = {
@@ -65,6 +67,7 @@ _USAGE = Told(
     shape={
         **every(ALL, "prompt_tokens", "completion_tokens", "total_tokens", "num_cached_tokens", "cache_write_tokens"),
         **every(ALL, "cached_tokens", "prompt_cache_hit_tokens", "prompt_cache_miss_tokens"),
+        **every(ALL, "completion_time", "prompt_time", "queue_time", "total_time"),
         "prompt_tokens_details": Told(
             shape={
                 **every(ALL, "cached_tokens", "text_tokens"),
@@ -85,11 +88,13 @@ _USAGE = Told(
 
 ANSWER: Shape = {
     **every(ALL, "id", "object", "created", "model"),
-    # Who answered, and what was asked.
-    **every(ALL, "obfuscation", "system_fingerprint", "provider", "x_groq", "metadata", "request_id"),
+    # Who answered and how long that took, and what was asked.
+    **every(ALL, "time_info", "obfuscation", "system_fingerprint", "provider", "x_groq", "metadata", "request_id"),
     "choices": Told(
         shape={
-            **every(ALL, "index", "usage"),
+            **every(ALL, "index", "usage", "seed"),
+            # OpenRouter tells what the maker said beside what it means.
+            "native_finish_reason": only(*_NATIVE),
             "finish_reason": Told(
                 words=every(ALL, "stop", "length", "model_length", "tool_calls", "function_call", "content_filter"),
                 others=CHAT,
@@ -104,7 +109,7 @@ ANSWER: Shape = {
     "search_results": Told(SPEAKING, {**every(SPEAKING, "url", "title")}),
     "service_tier": Told(
         words={
-            **every(ALL, "auto", "default", "standard"),
+            **every(ALL, "auto", "default", "standard", "on_demand"),
             "priority": CHAT | ITEMS | GEMINI | MESSAGES,
             "flex": CHAT | ITEMS | GEMINI,
         },

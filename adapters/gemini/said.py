@@ -63,6 +63,7 @@ _ANSWER: Shape = {
             "index": ALL,
             "content": Told(shape={"role": ALL, "parts": Told(shape=_PART)}),
             "finishReason": _FINISH,
+            "finishMessage": only("Model generated function call(s)."),
             "tokenCount": ALL,
             "groundingMetadata": _GROUNDING,
             "citationMetadata": Told(

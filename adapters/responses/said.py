@@ -60,6 +60,7 @@ _ECHO = (
 """What says again what was asked."""
 
 _ANSWER: Shape = {
+    "billing": ALL,  # who pays
     **every(ALL, "id", "object", "created_at", "completed_at", "status", "error", "model", *_ECHO),
     **every(NONE, "conversation", "moderation", "access_programs", "image", "input_transformations"),
     **every(NONE, "prompt_cache_diagnostics", "tool_usage"),
