@@ -67,6 +67,10 @@ class _Contest:
                 self.best = outcome
                 if race.good(outcome.status):
                     return outcome
+            if self.best is not None and (self.running or (waiting and not x.consumed)):
+                # Another one's answer will be told instead, and may wait for the very permit that this one holds.
+                self.best.close()
+                self.best = None
 
     async def give_up(self) -> None:
         """Ends those who still run, and waits until they have."""

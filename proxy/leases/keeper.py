@@ -56,7 +56,7 @@ class Keeper:
         self._told_all = True
         """Whether Redis knows, in this epoch, of everything that is held here."""
         self._view: frozenset[bytes] = frozenset()
-        """The hosts that were alive when Redis last answered."""
+        """The hosts that were alive when Redis last answered, of an epoch that has settled: before, some may lack."""
         self._awaited: frozenset[bytes] = frozenset()
         """While an epoch has still to settle: those of the epoch before, who may hold what Redis has forgotten."""
         self._order = 0
@@ -122,12 +122,12 @@ class Keeper:
     # -- rounds
 
     async def _run(self) -> None:
-        led = False
+        term = 0
         while True:
             wait = _BEAT
             if self._memory.lead():
-                if not led:
-                    led = True
+                if term != self._memory.term:
+                    term = self._memory.term
                     self._take_over()
                 try:
                     await self._round()
@@ -151,10 +151,8 @@ class Keeper:
 
     def _take_over(self) -> None:
         """A new leader's commands come after all of the one before."""
-        memory = self._memory
-        memory.i64[Memory.TERM // 8] += 1
-        memory.i64[Memory.LEADER // 8] = memory.slot
-        self._order = memory.i64[Memory.TERM // 8] << 32
+        self._order = self._memory.term << 32
+        self._answered = -1
         self._dirty.update(self._host.gates)
 
     async def _round(self) -> None:
@@ -225,8 +223,8 @@ class Keeper:
         arguments[:0] = [*head, len(awaited), *awaited]
         answer: list[Any] = await self._link.script(scripts.SYNC, scripts.KEYS, arguments, _PATIENCE)
         epoch, hosts, settles, *numbers = answer
-        if settles == -1:
-            raise RedisDown("a command came too late")
+        if settles == -1 or not memory.lead():
+            raise RedisDown("a command came too late, or another worker speaks for this host by now")
         self._answered = self._order
         self._heard(epoch, frozenset(hosts), whole=whole, settles=settles == 1)
         for index, (at, gate) in enumerate(gates):
@@ -247,7 +245,7 @@ class Keeper:
             self._told_all = True
         if not settles:
             self._awaited = frozenset()
-        self._view = hosts
+            self._view = hosts
         self._memory.i64[Memory.LIVE // 8] = len(hosts | self._awaited)
 
     def _wanted(self, gate: Gate, used: int, held: int, share: int) -> int:
@@ -286,6 +284,8 @@ class Keeper:
         """What is held stays ours until the lease ends. Then, as nobody can be asked: a share of everything, or, with
         the strict policy, nothing."""
         memory = self._memory
+        if not memory.lead():
+            return
         now = monotonic()
         mode = memory.i64[Memory.MODE // 8]
         if memory.f64[Memory.VALID_UNTIL // 8] == 0 and now < self._began + _FIRST:

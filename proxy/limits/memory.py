@@ -6,7 +6,9 @@ count needs its row's lock to be taken (look at the sum, then add) but not to be
 killed leaves nothing but its column, which is set to nothing once it is known to be dead.
 
 That is known from the kernel: a worker holds a record lock on its slot's byte for as long as it lives. One worker, the
-*leader*, holds another one, looks after the others' slots, and does what needs doing once for the host.
+*leader*, holds another one, looks after the others' slots, and does what needs doing once for the host. Where it has
+not been seen for a second (it is stopped, or busy without end) another takes its place, and it learns of that when it
+goes on: who leads is who began the last *term*.
 
     header   the table's lock, number of rows, width (slots ever used), lease of this host, a state for each slot
     row      lock, name (16 bytes), scalars; then per slot: used, waiting, weight, longest, evict (u32), reserved (i64),
@@ -28,6 +30,7 @@ import time
 from enum import IntEnum
 from pathlib import Path
 from struct import Struct
+from time import monotonic
 
 from adapters.errors import Kind
 from proxy.errors import Refused, StartupError
@@ -35,13 +38,14 @@ from proxy.limits import locks
 from proxy.limits.purses import SIZE as PURSES
 from proxy.limits.purses import Purses
 
-_VERSION = 3
+_VERSION = 4
 WIDTH = 17  # index of the header field that says how many slots were ever used
 _HEADER = 16384
 _SLOT_STATES = 1024  # offset of one u32 a slot: 0 or the pid of its worker
 _LEADER = 1  # bytes of the file that carry record locks
 _SLOTS = 16
 _TRIES, _TRY_EVERY = 5, 0.15  # for a slot; seconds
+_SILENT = 1.0  # seconds after which a leader that has not been seen is followed by another
 _ROWS = 131_072  # what is not used takes no memory
 _TRIED = 64  # rows that are looked at for one that nobody claims, before a new one is begun
 _SCRATCH = bytes(16)  # the name of the first row, in which whoever comes late for a key that is gone is counted
@@ -71,7 +75,7 @@ class Memory:
     # Header fields: byte offsets.
     COUNT, TERM, LIVE, MODE = 128, 144, 152, 160
     VALID_UNTIL = 168
-    LEADER = 176
+    LEADER, SEEN = 176, 184
     ID = 192
     RENAMED = 224  # how often a row became another key's
     TRIED = 232  # the row that was looked at last
@@ -106,6 +110,8 @@ class Memory:
         self._learned = self._renamed = 0
         self._suspects: set[int] = set()
         self.leads = False
+        self.term = 0
+        """The last one in which this process led."""
         self.sums = [Struct(f"{width}I").unpack_from for width in range(slots + 1)]
         self.sums_of_i64 = [Struct(f"{width}q").unpack_from for width in range(slots + 1)]
 
@@ -177,9 +183,24 @@ class Memory:
             self._unlock_byte(_LEADER)
 
     def lead(self) -> bool:
-        """Whether this process is the one that looks after the others; takes the place if it is free."""
-        if not self.leads:
-            self.leads = self._lock_byte(_LEADER)
+        """Whether this process is the one that looks after the others; takes the place if it is free, or if whoever has
+        it has not called this for a second."""
+        if self.leads and self.i64[self.TERM // 8] != self.term:
+            self.leads = False
+            self._unlock_byte(_LEADER)
+            return False
+        free = self._lock_byte(_LEADER)
+        if not self.leads and (free or monotonic() - self.f64[self.SEEN // 8] > _SILENT) and self.locks.acquire(0):
+            try:
+                if free or monotonic() - self.f64[self.SEEN // 8] > _SILENT:
+                    self.term = self.i64[self.TERM // 8] = self.i64[self.TERM // 8] + 1
+                    self.i64[self.LEADER // 8] = self.slot
+                    self.f64[self.SEEN // 8] = monotonic()
+                    self.leads = True
+            finally:
+                self.locks.release(0)
+        if self.leads:
+            self.f64[self.SEEN // 8] = monotonic()
         return self.leads
 
     def sweep(self) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.ports import Limits
+from proxy.ports import Budget, Limits, ModelLimits, Queue, Rates
 from tests.behaviour.rig import CHAT, MESSAGES, Rig, virtual_key
 from tests.fakes.provider import Provider, steered
-from tests.fakes.upstream import SSE_HEAD, End, Scripted, chunk, ok
+from tests.fakes.upstream import SSE_HEAD, Asked, End, Scripted, chunk, ok
 
 TWO = Limits(concurrency=2)
 OPENAI_EVENT = chunk(b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n')
@@ -131,6 +131,68 @@ async def test_refusals_of_any_kind_hold_no_permit(by: str) -> None:
             assert 400 <= (await rig.post("/v1/chat/completions", body, **headers)).status < 500
             assert rig.permits == 0
         assert upstream.requests == []
+
+
+ALL = Limits(
+    concurrency=2,
+    queue=Queue(size=16, timeout=600),
+    requests=Rates(per_day=1_000_000),
+    tokens=Rates(per_day=100_000_000),
+    budget=Budget(usd=1000, window="total"),
+    models={"gpt-4*": ModelLimits(concurrency=2)},
+)
+"""Every limit there is: what is held of one must come back with what is held of the others."""
+
+CHAINS: dict[str, dict[str, Any]] = {
+    "pc-one": {"virtual_key": "openai"},
+    "pc-retries": {"virtual_key": "openai", "retry": {"attempts": 5}},
+    "pc-fallbacks": {"strategy": {"mode": "fallback"}, "targets": [{"virtual_key": "openai"}] * 6},
+    "pc-hedges": {
+        "strategy": {"mode": "hedge", "hedge": {"delay": 5}},
+        "targets": [{"virtual_key": "openai"}, {"virtual_key": "openai"}],
+    },
+    "pc-cache": {"virtual_key": "openai", "cache": {"mode": "simple"}},
+}
+
+
+@pytest.mark.parametrize("by", CODES)
+async def test_whoever_leaves_whatever_chain_of_tries_leaves_nothing_held(by: str) -> None:
+    failed: set[int] = set()
+    silent: set[int] = set()
+
+    def play(asked: Asked) -> list[Any]:
+        """Of each request the first try fails; all others are never answered."""
+        number = asked.json()["seed"]
+        if number in failed:
+            silent.add(number)
+            return []
+        failed.add(number)
+        return [ok(b"{}", 500)]
+
+    async with Scripted(play=play) as upstream:
+        row = virtual_key("openai", upstream.url, limits=ALL if by == "virtual key" else Limits())
+        async with Rig(virtual_keys=(row,), limits=ALL if by == "api key" else None, configs=CHAINS) as rig:
+            (limiter,) = rig.gateway.live.limiters.all.values()
+            parts = (limiter, *limiter.models)
+            for turn, chain in enumerate(CHAINS):
+                silent.clear()
+                few = chain == "pc-retries"  # which have a budget of their own
+                if chain in ("pc-one", "pc-cache"):
+                    failed.update(range(100 * turn, 100 * turn + 8))
+                lines = [
+                    await rig.open(
+                        "/v1/chat/completions",
+                        {**CHAT, "seed": 100 * turn + n, "stream": n % 2 == 0},
+                        config=chain,
+                    )
+                    for n in range(3 if few else 8)
+                ]
+                await rig.until(lambda few=few: bool(silent) and (few or limiter.queued > 0))
+                for n, line in enumerate(lines):
+                    line.leave(reset=n % 3 == 0)
+                await rig.until(lambda: not any(part.held or part.queued for part in parts) and rig.quiet)
+                assert limiter.meter is not None
+                assert limiter.meter.reserved == 0
 
 
 async def test_a_retry_keeps_the_keys_permit_and_gives_back_the_targets_while_it_waits() -> None:

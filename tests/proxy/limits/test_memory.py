@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -98,6 +99,34 @@ def test_whoever_leads_and_dies_is_followed_by_another(memory: Memory) -> None:
     assert not memory.lead()
     kill(pid)
     assert memory.lead()
+
+
+def test_whoever_leads_and_is_stopped_is_followed_by_another_and_learns_of_it(memory: Memory) -> None:
+    says = memory.row("API key", "a").my_used
+
+    def work() -> None:
+        while True:
+            memory.u32[says] = 1 + memory.lead()
+            time.sleep(0.01)
+
+    def begin() -> None:
+        memory.attach()
+        threading.Thread(target=work, daemon=True).start()
+
+    def becomes(condition: Callable[[], bool]) -> None:
+        ends = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+
+    pid = child(begin)
+    becomes(lambda: memory.u32[says] == 2)
+    assert not memory.lead()
+    os.kill(pid, signal.SIGSTOP)
+    becomes(memory.lead)
+    os.kill(pid, signal.SIGCONT)
+    becomes(lambda: memory.lead() and memory.u32[says] == 1)
+    kill(pid)
 
 
 def test_a_lock_whose_holder_was_killed_opens_again(memory: Memory) -> None:
