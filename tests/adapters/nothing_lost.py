@@ -333,3 +333,24 @@ NOTHING_LOST = (
         "toolConfig.includeServerSideToolInvocations=True",
     ),
 )
+
+SAME_WORDS = (
+    Kept("The standard tier is both.", "anthropic", "gemini nova bedrock", "service_tier"),
+    Kept("The standard tier is both.", "openai chat", "gemini nova bedrock", "service_tier"),
+    Kept("The standard tier is both.", "openai responses", "gemini nova bedrock", "service_tier"),
+    Kept("The standard tier is both.", "google-genai", "nova bedrock", "serviceTier"),
+    Kept(
+        "Mistral hears by itself which it is.",
+        "openai chat",
+        "mistral",
+        "messages<ChatCompletionUserMessageParam>.content[]<input_audio>.input_audio.format",
+    ),
+    Kept(
+        "A developer's word is the system's for all others.",
+        "openai responses",
+        ALL,
+        "input<EasyInputMessageParam>.role input<Message>.role",
+    ),
+    Kept("A label of a stored item.", "openai responses", ALL, "input<ResponseOutputMessageParam>.status"),
+)
+"""Fields that must be there, and of whose words several come to the same."""

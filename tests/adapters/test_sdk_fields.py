@@ -20,7 +20,7 @@ from openai.types.responses import response_create_params
 from adapters.errors import InvalidRequest
 from adapters.registry import codec
 from adapters.types import Call, Dialect
-from tests.adapters.nothing_lost import NOTHING_LOST
+from tests.adapters.nothing_lost import NOTHING_LOST, SAME_WORDS, Kept
 from tests.adapters.sdk_types import Case, Walk, members
 
 UPSTREAMS = {
@@ -225,8 +225,14 @@ def test_every_field_of_an_sdk_arrives_or_is_named(sdk: str) -> None:
             for word, (upstream, model) in UPSTREAMS.items():
                 if upstream is not place.client and is_lost(place, case, upstream, model):
                     lost.add((case.path, word))
+    assert_kept(lost, sdk, own, NOTHING_LOST)
+
+
+def assert_kept(lost: set[tuple[str, str]], sdk: str, own: set[Dialect], rows: tuple[Kept, ...]) -> None:
+    """Whether a table covers what is lost, each path to each upstream, and nothing else."""
+    assert own
     idle = []
-    for row in (row for row in NOTHING_LOST if row.sdk == sdk):
+    for row in (row for row in rows if row.sdk == sdk):
         words = {word for word in row.upstreams.split() if UPSTREAMS[word][0] not in own}
         for pattern in row.patterns():
             found = {(path, word) for path, word in lost if word in words and pattern.fullmatch(path)}
@@ -235,4 +241,28 @@ def test_every_field_of_an_sdk_arrives_or_is_named(sdk: str) -> None:
                 idle.append((pattern.pattern, row.upstreams))
     assert lost == set()
     assert idle == []
-    assert own
+
+
+@pytest.mark.parametrize("sdk", PLACES)
+def test_each_word_of_a_field_that_must_be_there_says_something_else(sdk: str) -> None:
+    """Without such a field there is nothing that could be compared with it."""
+    same: set[tuple[str, str]] = set()
+    own: set[Dialect] = set()
+    for place in PLACES[sdk]():
+        own.add(place.client)
+        words: dict[str, list[Any]] = {}
+        for case in place.walk.cases(place.hint, place.name):
+            path, is_word, _ = case.path.partition("=")
+            if is_word and case.bare is None:
+                words.setdefault(path, []).append(case.value)
+        for path, values in words.items():
+            for word, (upstream, model) in UPSTREAMS.items():
+                if upstream is not place.client and len(values) > 1:
+                    usual = sent(place, upstream, model, place.base)
+                    made = [sent(place, upstream, model, place.put(value)) for value in values]
+                    bodies = [
+                        _MARK.sub(b"", each[0]).lower() for each in made if each and usual and each[1] == usual[1]
+                    ]
+                    if len(set(bodies)) < len(bodies):
+                        same.add((path, word))
+    assert_kept(same, sdk, own, SAME_WORDS)
