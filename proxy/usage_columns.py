@@ -13,7 +13,9 @@ attempts cost that brought nothing; `saved` what a kept answer had cost. `metada
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 PENDING = "pending"
@@ -64,6 +66,8 @@ COLUMNS = OWN + SHARED
 
 Row = tuple[Any, ...]
 
+_shared = itemgetter(-1)
+
 
 def flat(row: Row) -> Row:
     """The values of a row in the order of `COLUMNS`."""
@@ -71,16 +75,17 @@ def flat(row: Row) -> Row:
     return row[:-1] + shared
 
 
-def kinds(rows: Iterable[Row]) -> list[list[Row]]:
+def kinds(rows: Sequence[Row]) -> list[Sequence[Row]]:
     """Rows by the object that they share, in the order in which the first of each came."""
-    found: dict[int, list[Row]] = {}
-    for row in rows:
-        shared = id(row[-1])
-        if shared in found:
-            found[shared].append(row)
-        else:
-            found[shared] = [row]
-    return list(found.values())
+    if not rows:
+        return []
+    shared = [*map(id, map(_shared, rows))]
+    if shared.count(shared[0]) == len(shared):
+        return [rows]
+    found: defaultdict[int, list[Row]] = defaultdict(list)
+    for id_, row in zip(shared, rows, strict=True):
+        found[id_].append(row)
+    return [*found.values()]
 
 
 def folded(values: Sequence[Any]) -> Row:

@@ -2,48 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 
 from proxy.store import bulk, facets, newrows, records, sums
 from proxy.store.engine import Connection, parts
 from proxy.usage_columns import OWN, PENDING, SHARED, Row, flat
 
 _OUTCOME, _DURATION = SHARED.index("outcome"), OWN.index("duration_us")
+_id: Callable[[Row], str] = itemgetter(0)
+_duration = itemgetter(_DURATION)
 _QUICK = 300_000  # microseconds within which a request leaves no pending row, as a rule
 
 
 def append(connection: Connection, rows: Sequence[Row]) -> None:
     """Adds rows, as `proxy.usage_columns` has them, and what they add to their day, in one transaction. A
     request that is there already is skipped, unless its row was pending."""
-    unique: dict[object, Row] = {row[0]: row for row in rows}
-    if len(unique) < len(rows):
-        unique = _without_doubles(rows)
+    if len(set(map(_id, rows))) < len(rows):
+        rows = _without_doubles(rows)
     # In the order of their ids: processes that write the same rows must not wait for each other in a circle, and an
     # index takes what is sorted at less cost.
-    ordered = [unique[id] for id in sorted(map(str, unique))]
+    ordered = sorted(rows, key=_id)
     with connection.writing():
         taken = _add_embedded(connection, ordered) if connection.kind == "sqlite" else _add(connection, ordered)
-        days, found = sums.added([row for row in taken if row[-1][_OUTCOME] != PENDING])
+        days, found = sums.added(taken)
         days, found = facets.fold(connection, days, found)
         sums.write(connection, "usage_days", days)
         facets.add(connection, found)
 
 
-def _without_doubles(rows: Sequence[Row]) -> dict[object, Row]:
+def _without_doubles(rows: Sequence[Row]) -> list[Row]:
     """One row for each id: the one that says how it ended, if one does."""
     unique: dict[object, Row] = {}
     for row in rows:
         known = unique.get(row[0])
         if known is None or known[-1][_OUTCOME] == PENDING:
             unique[row[0]] = row
-    return unique
+    return [*unique.values()]
 
 
 def _add_embedded(connection: Connection, rows: list[Row]) -> list[Row]:
     """Adds rows to SQLite, where nobody else writes now; returns those that were not skipped. Adding what is new costs
     a third of adding what may be there: so what has been so short that it left no pending row is taken for new, and of
     the rest it is asked first."""
-    quick = [row for row in rows if row[_DURATION] is not None and row[_DURATION] < _QUICK]
+    durations = [*map(_duration, rows)]
+    if None not in durations and max(durations, default=0) < _QUICK:
+        quick = rows
+    else:
+        quick = [row for row in rows if row[_DURATION] is not None and row[_DURATION] < _QUICK]
     known = newrows.add(connection, quick)
     rest = known[:]
     if len(quick) < len(rows):

@@ -11,7 +11,7 @@ import msgspec
 
 from proxy.store import bulk
 from proxy.store.engine import Connection
-from proxy.usage_columns import OWN, SHARED, Row, kinds
+from proxy.usage_columns import OWN, PENDING, SHARED, Row, kinds
 
 DAY = 86_400_000  # milliseconds
 KEYS = ("api_key", "virtual_key", "provider", "model")
@@ -61,7 +61,9 @@ Added = Sequence[float]
 _AT = OWN.index("at")
 _at = itemgetter(_AT)
 _told = itemgetter(*(SHARED.index(name) for name in (*KEYS, *FACETS, "metadata")))
-_ATTEMPTS, _ESTIMATED, _WASTED, _SAVED = (SHARED.index(name) for name in ("attempts", "estimated", "wasted", "saved"))
+_ATTEMPTS, _ESTIMATED, _WASTED, _SAVED, _OUTCOME = (
+    SHARED.index(name) for name in ("attempts", "estimated", "wasted", "saved", "outcome")
+)
 _COST, _DURATION, _INPUT, _OUTPUT, _CACHED, _REASONING = (
     OWN.index(name)
     for name in ("cost", "duration_us", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
@@ -72,7 +74,7 @@ _metadata = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def added(rows: Sequence[Row]) -> tuple[dict[Key, Added], dict[Facet, Added]]:
-    """What settled rows add: to the sums of each day and set of keys, and to those of each facet."""
+    """What rows add: to the sums of each day and set of keys, and to those of each facet. Pending ones add nothing."""
     days: dict[Key, Added] = {}
     facets: dict[Facet, Added] = {}
     for day, part in _by_day(rows):
@@ -90,7 +92,8 @@ def added(rows: Sequence[Row]) -> tuple[dict[Key, Added], dict[Facet, Added]]:
 def _by_day(rows: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
     if not rows:
         return
-    first, last = min(map(_at, rows)) // DAY, max(map(_at, rows)) // DAY
+    times = [*map(_at, rows)]
+    first, last = min(times) // DAY, max(times) // DAY
     if first == last:
         yield first, rows
         return
@@ -98,11 +101,12 @@ def _by_day(rows: Sequence[Row]) -> Iterator[tuple[int, Sequence[Row]]]:
         yield day, [row for row in rows if row[_AT] // DAY == day]
 
 
-def _told_apart(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[list[Row]]]:
-    """Rows by what they are told apart by, and of those that are not, by the object that they share."""
-    found: dict[tuple[Any, ...], list[list[Row]]] = {}
+def _told_apart(rows: Sequence[Row]) -> dict[tuple[Any, ...], list[Sequence[Row]]]:
+    """Settled rows by what they are told apart by, and of those that are not, by the object that they share."""
+    found: dict[tuple[Any, ...], list[Sequence[Row]]] = {}
     for group in kinds(rows):
-        found.setdefault(_told(group[0][-1]), []).append(group)
+        if group[0][-1][_OUTCOME] != PENDING:
+            found.setdefault(_told(group[0][-1]), []).append(group)
     return found
 
 
@@ -123,7 +127,7 @@ def _fields(metadata: str | None) -> list[tuple[str, str]]:
     return [(METADATA + name, value) for name, value in fields.items() if isinstance(value, str) and value]
 
 
-def _added(groups: list[list[Row]], status: int, outcome: str | None, cache: str | None) -> list[float]:
+def _added(groups: list[Sequence[Row]], status: int, outcome: str | None, cache: str | None) -> list[float]:
     """What rows that are not told apart add to each sum, column by column; the same as `_RAW` says in SQL."""
     columns = list(zip(*chain.from_iterable(groups), strict=True))
     shared = [(len(group), group[0][-1]) for group in groups]
