@@ -67,6 +67,7 @@ class _Block(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     text: Raw = NULL
     source: _Source | None = None
     title: str | None = None
+    context: Raw = NULL
     id: str = ""
     name: str = ""
     input: Raw = NULL
@@ -150,7 +151,9 @@ class Blocks:
         made: dict[str, Any] = {"format": form, "source": _bytes(source, path)}
         if kind == "document":
             made["name"] = self._name(block.title or "", form)
-        elif block.title:
+            more = {"citations": block.citations, "context": block.context}
+            return {kind: {**made, **{name: value for name, value in more.items() if value != NULL}}}
+        if block.title:
             self.dropped.add(_FILENAME)
         return {kind: made}
 

@@ -9,10 +9,12 @@ import msgspec
 
 from adapters.anthropic.response import finish_of, input_text
 from adapters.anthropic.wire import JSON_TOOL
+from adapters.bedrock.citations import annotations_of
+from adapters.bedrock.citations import told as told_source
 from adapters.bedrock.models import family
 from adapters.bedrock.wire import ERRORS, Answer, Block, Told, counted, opened
 from adapters.chat.response import completion, message_of, wants_schema, wish_of
-from adapters.chat.wire import NULL, CalledFunction, Choice, OutMessage, OutToolCall, Wish, told
+from adapters.chat.wire import NULL, Annotation, CalledFunction, Choice, OutMessage, OutToolCall, Wish, told
 from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError, kind_of
 from adapters.types import Call, Reply, Usage
 from adapters.values import UNREADABLE
@@ -51,25 +53,32 @@ def translate(call: Call, body: bytes) -> Reply:
 def _message(answer: Answer, by_tool: bool, legacy: bool, strict: bool) -> tuple[OutMessage, str]:
     texts: list[str] = []
     calls: list[OutToolCall] = []
+    annotations: list[Annotation] = []
     answered = False
+    said = 0
     for block in answer.output.message.content:
         tool = block.tool_use
         if tool is None:
             if not answered:
-                texts += text_of(block)
+                found = text_of(block)
+                texts += found
+                end = said + sum(map(len, found))
+                if block.citations_content is not None:
+                    annotations += annotations_of(block.citations_content.citations or (), said, end)
+                said = end
         elif by_tool and tool.name == JSON_TOOL:
-            texts, answered = [input_text(tool.input)], True
+            texts, answered, annotations = [input_text(tool.input)], True, []
         else:
             calls.append(OutToolCall(tool.tool_use_id, "function", CalledFunction(tool.name, input_text(tool.input))))
     finish = finish_of(answer.stop_reason, strict, answered=answered and not calls, legacy=legacy and bool(calls))
-    return message_of(texts, calls, legacy), finish
+    return message_of(texts, calls, legacy, annotations), finish
 
 
 def text_of(block: Block) -> list[str]:
     """The text of a block, cited text included."""
     if block.text is not None:
         return [block.text]
-    return [] if block.citations_content is None else [each.text for each in block.citations_content.content]
+    return [] if block.citations_content is None else block.citations_content.texts()
 
 
 def shown(block: Block) -> dict[str, Any] | None:
@@ -87,7 +96,11 @@ def shown(block: Block) -> dict[str, Any] | None:
         url = f"data:image/{block.image.format};base64,{block.image.source.bytes}"
         return {"type": "image_url", "image_url": {"url": url}}
     texts = text_of(block)
-    return {"type": "text", "text": "".join(texts)} if texts else None
+    if not texts:
+        return None
+    made = {"type": "text", "text": "".join(texts)}
+    sources = [] if block.citations_content is None else list(map(told_source, block.citations_content.citations or ()))
+    return {**made, "citations": sources} if sources else made
 
 
 def error(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:

@@ -43,13 +43,30 @@ _REASONING = Told(
 )
 
 _CALLED = Told(SPEAKING, {**every(SPEAKING, "name", "toolUseId", "input"), "type": only("tool_use")})
+_PLACED = BLOCKS | MESSAGES
+_PLACE = Told(_PLACED, every(_PLACED, "documentIndex", "searchResultIndex", "start", "end"))
+_CITATION = Told(
+    SPEAKING,
+    {
+        "title": SPEAKING,
+        "source": _PLACED,
+        "sourceContent": Told(_PLACED, every(_PLACED, "text")),
+        "location": Told(
+            SPEAKING,
+            {
+                "web": Told(SPEAKING, every(SPEAKING, "url", "domain")),
+                **dict.fromkeys(("documentChar", "documentPage", "documentChunk", "searchResultLocation"), _PLACE),
+            },
+        ),
+    },
+)
 
 _BLOCK: Shape = {
     "text": ALL,
     "toolUse": _CALLED,
     "reasoningContent": _REASONING,
     "image": Told(SHOWING, {"format": SHOWING, "source": Told(SHOWING, {"bytes": SHOWING})}),
-    "citationsContent": Told(shape={"content": Told(shape={"text": ALL})}),
+    "citationsContent": Told(shape={"content": Told(shape={"text": ALL}), "citations": _CITATION}),
 }
 
 _USAGE = Told(
@@ -94,6 +111,7 @@ ANSWERS = Looks(
             "delta": Told(
                 shape={
                     "text": ALL,
+                    "citation": _CITATION,
                     "toolUse": Told(SPEAKING, {"input": SPEAKING}),
                     "reasoningContent": Told(SHOWING, {**every(SHOWING, "text", "signature", "redactedContent")}),
                 }

@@ -17,6 +17,7 @@ import msgspec
 
 from adapters.anthropic.response import finish_of
 from adapters.anthropic.wire import JSON_TOOL
+from adapters.bedrock.citations import Citation, annotations_of, told
 from adapters.bedrock.response import answers_by_tool, event_error
 from adapters.bedrock.said import ANSWERS
 from adapters.bedrock.wire import BlockDelta, BlockStart, BlockStop, Metadata, Nothing, Stop, counted, opened
@@ -32,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 class ConverseStream(OneChoice):
     """Translates one streamed answer. See `adapters.types.StreamDecoder`."""
 
-    __slots__ = ("_begun", "_reason", "_shown", "_stopped")
+    __slots__ = ("_begun", "_cited", "_cited_at", "_opened_at", "_reason", "_said", "_shown", "_stopped")
 
     framing = Frames
     provider = b"bedrock"
@@ -44,6 +45,10 @@ class ConverseStream(OneChoice):
         self._begun = self._stopped = False
         self._reason: str | None = None
         self._shown: set[int] = set()
+        self._said = self._opened_at = 0  # characters of text: in all, and before this block
+        self._cited: list[Citation] = []
+        """The sources of the block of index `_cited_at`, until it is known how far its text goes."""
+        self._cited_at = 0
         self._name(None, None)
 
     def close(self) -> bytes:
@@ -81,8 +86,10 @@ class ConverseStream(OneChoice):
 
     def _on_delta(self, event: BlockDelta, data: bytes, out: list[bytes]) -> None:
         delta = event.delta
-        if delta.text is not None:
-            text = _encode(delta.text)
+        said = delta.text
+        if said is not None:
+            text = _encode(said)
+            self._said += len(said)
             if self._blocks:
                 self._first(event.content_block_index, b'{"type":"text","text":""}', out)
                 block = b',"content_blocks":[{"index":%d,"delta":{"text":%b}}]' % (event.content_block_index, text)
@@ -93,6 +100,10 @@ class ConverseStream(OneChoice):
             tool = self._tools.get(event.content_block_index)
             if tool is not None:
                 self._argue(tool, delta.tool_use.input, out)
+        elif delta.citation is not None:
+            self._heed(self._looks.get(b"contentBlockDelta"), data)
+            self._cited.append(delta.citation)
+            self._cited_at = event.content_block_index
         elif delta.reasoning_content is not None and self._blocks:
             reasoning, index = delta.reasoning_content, event.content_block_index
             if reasoning.redacted_content is not None:
@@ -108,7 +119,23 @@ class ConverseStream(OneChoice):
             self._heed(self._looks.get(b"contentBlockDelta"), data)
 
     def _on_block_stop(self, event: BlockStop, data: bytes, out: list[bytes]) -> None:
+        if self._cited:
+            self._cite(out)
+        self._opened_at = self._said
         self._end_call(event.content_block_index, out)
+
+    def _cite(self, out: list[bytes]) -> None:
+        """Tells the sources of a block's text."""
+        cited, self._cited = self._cited, []
+        annotations = annotations_of(cited, self._opened_at, self._said)
+        parts = [b'"annotations":' + _encode(annotations)] if annotations else []
+        sources = list(map(told, cited)) if self._blocks else []
+        if sources:
+            self._first(self._cited_at, b'{"type":"text","text":""}', out)
+            blocks = [b'{"index":%d,"delta":{"citation":%b}}' % (self._cited_at, _encode(each)) for each in sources]
+            parts.append(b'"content_blocks":[%b]' % b",".join(blocks))
+        if parts:
+            self._send(b"{%b}" % b",".join(parts), out)
 
     def _first(self, index: int, delta: bytes, out: list[bytes]) -> None:
         """Begins a block for the client, unless that is done."""
@@ -131,6 +158,8 @@ class ConverseStream(OneChoice):
             self._complete(out)
 
     def _complete(self, out: list[bytes]) -> None:
+        if self._cited:
+            self._cite(out)
         answered = self._answered and not self._calls
         self._tell_finish(finish_of(self._reason, self._call.strict, answered=answered, legacy=self._legacy), out)
         self._tell_end(out)

@@ -6,6 +6,7 @@ from binascii import Error, a2b_base64, b2a_base64
 
 from msgspec import Raw, Struct
 
+from adapters.bedrock.citations import Citation
 from adapters.errors import Kind
 from adapters.types import Count, TierName, Usage
 from adapters.values import ABSENT
@@ -54,8 +55,12 @@ class CitedText(Struct, gc=False):
 
 
 class Citations(Struct, gc=False):
-    content: list[CitedText] = []
-    citations: Raw = ABSENT
+    content: list[CitedText] | None = None
+    citations: list[Citation] | None = None
+
+    def texts(self) -> list[str]:
+        """The cited text, in its pieces."""
+        return [each.text for each in self.content or ()]
 
 
 class Block(Struct, rename="camel", gc=False):
@@ -111,7 +116,7 @@ class Delta(Struct, rename="camel", gc=False):
     text: str | None = None
     tool_use: ToolDelta | None = None
     reasoning_content: ReasoningDelta | None = None
-    citation: Raw = ABSENT
+    citation: Citation | None = None
 
 
 class BlockDelta(Struct, rename="camel", gc=False):

@@ -373,8 +373,12 @@ def bedrock_events(name: str, value: Any) -> bytes:
         events["contentBlockStart"] = {"contentBlockIndex": 0, "start": {"toolUse": {"toolUseId": "t", "name": "f"}}}
     if name == "contentBlockStart":
         events["contentBlockDelta"] = None
+    said = events["contentBlockDelta"] if name == "contentBlockDelta" and "citation" in value["delta"] else None
     events[name] = value
-    return b"".join(frame(each, given) for each, given in events.items() if given is not None)
+    told = [(each, given) for each, given in events.items() if given is not None]
+    if said is not None:
+        told.insert(1, (name, said))
+    return b"".join(frame(each, given) for each, given in told)
 
 
 def bedrock_places() -> Iterator[Place]:
@@ -382,6 +386,9 @@ def bedrock_places() -> Iterator[Place]:
     upstream, name = Dialect.BEDROCK_CONVERSE, "anthropic.claude-sonnet-4-5"
     musts = {"TokenUsage": ("cacheWriteInputTokens",), "CacheDetail": ("ttl", "inputTokens")}
     musts |= {"ConverseResponse": ("output",), "ConverseOutput": ("message",), "ToolUseBlock": ("name", "toolUseId")}
+    # Which the service always says of a source, and of what it is the source.
+    musts |= {"Citation": ("location",), "CitationsDelta": ("location",), "CitationLocation": ("web",)}
+    musts |= {"WebLocation": ("url",), "CitationsContentBlock": ("content",), "CitationGeneratedContent": ("text",)}
     fixed = {"contentBlockIndex": 0}
     answer = typed(model.operation_model("Converse").output_shape)
     yield Place(upstream, answer, walk=Marking(fixed, musts), model=name)
