@@ -140,6 +140,14 @@ def test_junk_is_an_error(junk: bytes) -> None:
     assert machine.error.kind is Kind.BAD_UPSTREAM
 
 
+def test_thoughts_are_named_and_what_is_empty_is_not() -> None:
+    nothing = {"content": "", "reasoning_content": None, "reasoning": ""}
+    _, machine = run(sse(chunk(nothing), chunk({"content": "Hi"}), chunk({}, "stop")))
+    assert machine.unsaid == ()
+    _, machine = run(sse(chunk(nothing), *[chunk({"reasoning_content": "Hm."})] * 2, chunk({}, "stop")))
+    assert machine.unsaid == ("choices[].delta.reasoning_content",)
+
+
 @given(st.lists(st.text(max_size=5), max_size=6), st.lists(st.integers(0, 2000), max_size=5))
 def test_no_cut_shows_and_no_text_is_lost(texts: list[str], cuts: list[int]) -> None:
     data = sse(*map(text, texts), chunk({}, "stop"))

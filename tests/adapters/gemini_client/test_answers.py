@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from adapters.errors import BadAnswer
 from adapters.gemini_client import ARRAY_TO_CHAT, GENERATE_TO_CHAT
 from adapters.gemini_client.signatures import read
+from adapters.registry import CODECS
 from adapters.types import Call, Dialect, StreamDecoder, Usage
 
 CALL = Call(Dialect.GEMINI_GENERATE, "m", True, b"{}", "f" * 32, 1)
@@ -273,3 +274,54 @@ def test_junk_never_raises(data: bytes) -> None:
         decoder = GENERATE_TO_CHAT.stream(CALL)
         run(decoder, each)
         assert decoder.feed(TEXT) == b""
+
+
+SEARCH = {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"type": "web_search_result", "url": "a"}]}
+SEARCHED: list[dict[str, Any]] = [
+    {"type": "text", "text": "Let me see."},
+    SEARCH,
+    FOUND,
+    {"type": "text", "text": "It is."},
+    {"type": "tool_use", "id": "t1", "name": "f", "input": {}},
+]
+
+
+def searched_events() -> bytes:
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": []}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": message}]
+    for index, block in enumerate(SEARCHED):
+        at, input = {"index": index}, block.get("input")
+        start = {**block, **({"text": ""} if "text" in block else {}), **({} if input is None else {"input": {}})}
+        events.append({"type": "content_block_start", **at, "content_block": start})
+        if "text" in block:
+            events.append({"type": "content_block_delta", **at, "delta": {"type": "text_delta", "text": block["text"]}})
+        for piece in (json.dumps(input)[:4], json.dumps(input)[4:]) if input else ():
+            delta = {"type": "input_json_delta", "partial_json": piece}
+            events.append({"type": "content_block_delta", **at, "delta": delta})
+        events.append({"type": "content_block_stop", **at})
+    events += [{"type": "message_delta", "delta": {"stop_reason": "tool_use"}}, {"type": "message_stop"}]
+    return b"".join(b"event: %b\ndata: %b\n\n" % (each["type"].encode(), json.dumps(each).encode()) for each in events)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools_that_ran_at_anthropic_come_back_in_their_place(stream: bool) -> None:
+    made = CODECS[Dialect.GEMINI_GENERATE, Dialect.ANTHROPIC_MESSAGES]
+    asked = {"role": "user", "parts": [{"text": "?"}]}
+    call = Call(
+        Dialect.GEMINI_GENERATE, "claude-sonnet-4-5", stream, json.dumps({"contents": [asked]}).encode(), "i", 1
+    )
+    if stream:
+        machine = made.stream(call)
+        events = (machine.feed(searched_events()) + machine.close()).decode().split("\r\n\r\n")
+        told = [json.loads(each[6:]) for each in events if each]
+        assert machine.unsaid == ()
+    else:
+        whole = {"id": "m", "type": "message", "role": "assistant", "content": SEARCHED, "stop_reason": "tool_use"}
+        told = [json.loads(made.response(call, json.dumps(whole).encode()).body)]
+    said = [part for each in told for part in each["candidates"][0]["content"]["parts"]]
+    result = {"role": "user", "parts": [{"functionResponse": {"id": "t1", "name": "f", "response": {"a": 1}}}]}
+    history = {"contents": [asked, {"role": "model", "parts": said}, result]}
+    sent = made.request(msgspec.structs.replace(call, body=json.dumps(history).encode()))
+    assert sent.dropped == ()
+    assert json.loads(sent.body)["messages"][1]["content"] == SEARCHED
