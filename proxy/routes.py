@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from proxy.cache.answers import AnswerCache
     from proxy.exchange import Exchange
     from proxy.health import Healths
+    from proxy.limits import Standing
     from proxy.loglevel import Chosen
     from proxy.models import Catalog
     from proxy.ports import Rows, Store
@@ -72,6 +73,9 @@ class AdminContext(Protocol):
 
     def exhausted(self) -> frozenset[tuple[str, str]]:
         """What and who has spent its budget: `("API key", id)`, `("virtual key", slug)`."""
+
+    def standing(self, what: str, identity: str) -> Standing | None:
+        """How the budget of one of them stands, as far as this host knows; None: it has none."""
 
     def reset_usage(self, what: str, identity: str) -> bool:
         """Sets what a budget has spent to nothing, for all workers; False where there is no budget."""

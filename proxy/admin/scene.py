@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from adapters.errors import Kind
-from proxy.admin.body import bad
+from proxy.admin.body import bad, iso
 from proxy.config.near import hint
 from proxy.errors import Refused
+from proxy.limits import Standing
 from proxy.ports import ApiKeyRow, ConfigRow, Rows, Store, VirtualKeyRow
 from proxy.routes import AdminContext, AdminRequest, Answer, Handler, Route
 from proxy.scopes import expand
@@ -41,9 +42,15 @@ class Scene(msgspec.Struct, frozen=True):
     scopes: frozenset[str] = expand(["admin"])
     complete: bool = True
     exhausted: frozenset[tuple[str, str]] = frozenset()
+    standing: Callable[[str, str], Standing | None] | None = None
+    """How a budget stands, where a gateway runs that counts it."""
 
     def seen(self, view: dict[str, Any], what: str, identity: str) -> dict[str, Any]:
-        """A view whose status also says whether the budget is spent."""
+        """A view whose status also says whether the budget is spent, and which says how it stands."""
+        found = None if self.standing is None else self.standing(what, identity)
+        if found is not None:
+            ends = found.resets_at
+            view["budget"] = {**found._asdict(), "resets_at": None if ends is None else iso(int(ends))}
         if view["status"] == "active" and (what, identity) in self.exhausted:
             view["status"] = "exhausted"
         return view
@@ -60,7 +67,7 @@ async def enter(context: AdminContext, request: AdminRequest) -> Scene:
         virtual_keys=_overlaid(filed.virtual_keys, stored.virtual_keys, lambda row: row.slug),
         configs=_overlaid(filed.configs, stored.configs, lambda row: row.slug),
     )
-    return Scene(store, rows, int(time()), request.scopes, exhausted=context.exhausted())
+    return Scene(store, rows, int(time()), request.scopes, exhausted=context.exhausted(), standing=context.standing)
 
 
 def _overlaid(filed: Sequence[RowT], stored: Sequence[RowT], name: Callable[[RowT], str]) -> tuple[RowT, ...]:

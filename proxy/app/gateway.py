@@ -39,7 +39,7 @@ from proxy.forward import Forwarder
 from proxy.health import Healths
 from proxy.inference import ROUTES as INFERENCE_ROUTES
 from proxy.journal import Journal
-from proxy.limits import Host, Limiters, Memory
+from proxy.limits import Host, Limiters, Memory, Standing
 from proxy.live import Live
 from proxy.metrics import Metrics, merged
 from proxy.pipeline import Pipeline
@@ -217,6 +217,11 @@ class Gateway:
     def exhausted(self) -> frozenset[tuple[str, str]]:
         """Whose budget is spent."""
         return frozenset(who for who, limiter in self.live.limiters.all.items() if limiter.exhausted)
+
+    def standing(self, what: str, identity: str) -> Standing | None:
+        """How a budget stands."""
+        limiter = self.live.limiters.all.get((what, identity))
+        return None if limiter is None else limiter.standing()
 
     def reset_usage(self, what: str, identity: str) -> bool:
         """Sets what a budget has spent to nothing, for all workers; False where there is no budget."""

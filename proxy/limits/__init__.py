@@ -13,7 +13,7 @@ from proxy.limits.host import Host
 from proxy.limits.limiter import Limiter
 from proxy.limits.memory import Memory, supervisor_memory
 from proxy.limits.permit import Permit
-from proxy.limits.rates import UNRATED
+from proxy.limits.rates import UNRATED, Standing
 from proxy.limits.registry import Limiters
 from proxy.limits.shown import with_rates
 from proxy.limits.spender import Spender, spender_of
@@ -27,6 +27,7 @@ __all__ = [
     "Memory",
     "Permit",
     "Spender",
+    "Standing",
     "spender_of",
     "supervisor_memory",
     "with_rates",

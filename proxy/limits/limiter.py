@@ -27,7 +27,7 @@ from proxy.limits.memory import WIDTH, Row
 from proxy.limits.meter import Meter
 from proxy.limits.need import Need
 from proxy.limits.permit import NO_NEED, Permit
-from proxy.limits.rates import UNRATED, Spending, rates_of
+from proxy.limits.rates import UNRATED, Spending, Standing, rates_of, standing_of
 from proxy.ports import Limits, Queue
 from proxy.prices import Price
 
@@ -491,6 +491,15 @@ class Limiter:
         if meter is not None and meter.spending is not None:
             with self.locked():
                 meter.reset(max(int(time()) - 1, meter.reset_at + 1) if at is None else at)
+
+    def standing(self) -> Standing | None:
+        """How the budget stands; None: there is none."""
+        meter = self.meter
+        if meter is None or meter.spending is None:
+            return None
+        with self.locked():
+            meter.roll(time())
+            return standing_of(meter.spending, meter.spent, meter.reserved)
 
     def spending_now(self, wall: float) -> tuple[int, int, int]:
         """The budget's window, what was spent in it, and when it was last reset."""

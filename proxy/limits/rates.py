@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import inf
+from typing import NamedTuple
 
 from proxy.limits import windows
 from proxy.limits.memory import Memory, Row
@@ -111,6 +112,28 @@ class Spending:
             self.number = windows.window_id(self.window, wall, self.since) + (0 if self.in_money else _TOKENS)
             self.begins, self.ends = wall, inf if ends is None else ends
         return self.number
+
+
+class Standing(NamedTuple):
+    """How a budget stands, in its `unit` (`usd`, `tokens`): `reserved` is what requests in flight may spend,
+    `resets_at` (Unix seconds) when its window ends, None: never."""
+
+    unit: str
+    spent: float
+    reserved: float
+    limit: float
+    window: str
+    resets_at: float | None
+
+
+def standing_of(spending: Spending, spent: int, reserved: int) -> Standing:
+    """The same of what is counted."""
+    scale = NANO if spending.in_money else 1
+    ends = None if spending.ends == inf else spending.ends
+    unit = "usd" if spending.in_money else "tokens"
+    return Standing(
+        unit, max(0, spent) / scale, max(0, reserved) / scale, spending.limit / scale, spending.window, ends
+    )
 
 
 Found = tuple[float, float, str]

@@ -123,6 +123,8 @@ async def test_an_exhausted_budget_is_refused_and_a_reset_opens_it(by: str) -> N
         assert refused.headers["x-should-retry"] == "false"
         who = ("API key", "test") if by == "api key" else ("virtual key", "openai")
         assert rig.gateway.exhausted() == {who}
+        standing = rig.gateway.standing(*who)
+        assert standing == ("tokens", 120, 0, 100, "total", None)
         assert rig.gateway.reset_usage(*who)
         assert rig.gateway.exhausted() == frozenset()
         assert (await rig.post("/v1/chat/completions", SMALL)).status == 200

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from proxy.admin import ROUTES
+from proxy.limits import Standing
 from proxy.loglevel import Chosen
 from proxy.ports import Rows, Store
 from proxy.prices import Prices, vendored
@@ -38,6 +39,10 @@ class Gateway:
     def exhausted(self) -> frozenset[tuple[str, str]]:
         """Nobody has spent anything here."""
         return frozenset()
+
+    def standing(self, what: str, identity: str) -> Standing | None:
+        """No budget is counted here."""
+        return None
 
     def reset_usage(self, what: str, identity: str) -> bool:
         """There is nothing to reset."""
