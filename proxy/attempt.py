@@ -51,7 +51,8 @@ _TIMED = b"x-portkey-request-timeout"
 _AT_ONCE = 8  # calls of one request that are under way at a time
 _FRAMES = b"application/vnd.amazon.eventstream"
 _EVENT_STREAM = b"text/event-stream"
-_HTML = b"text/html"
+_PAGES = frozenset((b"text/", b""))
+"""How the media types of what is no JSON begin; no type at all is none either."""
 _JSON = b"application/json"
 _EVENTS = b"content-type: text/event-stream\r\n"
 
@@ -204,7 +205,7 @@ class Attempts:
                 return await self._streamed(x, leaf, wire, call, reply, head)
             if call is not None:
                 return await self._read(x, wire, call, reply, dropped)
-            if kind[:9] == _HTML and reply.complete:
+            if kind[:5] in _PAGES and reply.complete and reply.status == 200:
                 return await self._page(reply, dropped)
             if reply.shape.length_at < 0 and kind[:16] == _JSON:
                 if x.dialect is Dialect.GEMINI_STREAM_ARRAY:
@@ -325,10 +326,12 @@ class Attempts:
         return Outcome(reply.status, reply, head, None, answer.body, usage=answer.usage)
 
     async def _page(self, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
-        """An answer that says it is a page: JSON by the wrong name passes, a login page or a proxy's does not."""
+        """An answer that says it is a text: JSON by the wrong name passes, a login page or a proxy's does not."""
         raw = await reply.gather(self._whole_limit)
-        if raw.lstrip()[:1] == b"<":
-            message = "The provider answered with an HTML page; is its address right?"
+        begins = raw.lstrip()[:1]
+        if begins not in (b"{", b"["):
+            what = "an HTML page" if begins == b"<" else "a text" if begins else "nothing"
+            message = f"The provider answered with {what}; is its address right?"
             raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
         outcome = _whole(reply, dropped)
         outcome.body, outcome.usage = raw, counting.usage_of(raw)

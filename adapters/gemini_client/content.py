@@ -7,6 +7,7 @@ move as the JSON they came in. Calls without an id get one by their place; resul
 
 from __future__ import annotations
 
+import binascii
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -355,7 +356,10 @@ def inline(blob: Blob, dropped: Dropped) -> dict[str, Any]:
     if blob.display_name and (sound is not None or blob.mime_type.startswith("image/")):
         dropped.add(_NAME)
     if sound is not None:
-        return {"type": "input_audio", "input_audio": {"data": data, "format": sound}}
+        standard = Raw(b'"%b' % _standard(data))
+        return {"type": "input_audio", "input_audio": {"data": standard, "format": sound}}
+    if blob.mime_type.startswith("text/") and not dropped.blocks:
+        return _prose(blob, data)
     url = Raw(b"".join((b'"data:', _encode(blob.mime_type)[1:-1], b";base64,", _standard(data))))
     if blob.mime_type.startswith("image/"):
         return {"type": "image_url", "image_url": {"url": url}}
@@ -365,6 +369,16 @@ def inline(blob: Blob, dropped: Dropped) -> dict[str, Any]:
     if name:
         file = {"filename": name, "file_data": url}
     return {"type": "file", "file": file}
+
+
+def _prose(blob: Blob, data: Raw) -> dict[str, Any]:
+    """A text that came as data, which OpenAI takes as no file but as what it says, under its name if it has one."""
+    try:
+        encoded = _standard(data)[:-1]
+        text = binascii.a2b_base64(encoded + b"=" * (-len(encoded) % 4)).decode()
+    except ValueError as error:
+        raise InvalidRequest("The text is not base64 of UTF-8.", "inlineData.data") from error
+    return {"type": "text", "text": Raw(_encode(f"{blob.display_name}\n{text}" if blob.display_name else text))}
 
 
 def linked(blob: Blob, dropped: Dropped) -> dict[str, Any]:

@@ -133,12 +133,16 @@ async def test_what_a_proxy_says_in_the_providers_place_becomes_an_error_of_the_
 
 
 async def test_a_page_under_a_200_is_a_bad_gateway_but_json_under_its_name_passes() -> None:
-    answers = iter((b"<!DOCTYPE html><html>Sign in</html>", WHOLE))
-    async with (
-        Scripted(play=lambda _: [ok(next(answers), content_type="text/html; charset=utf-8")]) as upstream,
-        rig_of(upstream.url) as rig,
-    ):
-        check_error("openai to openai", await rig.post("/v1/chat/completions", CHAT, vk="openai"), 502)
+    texts = [b"<!DOCTYPE html><html>Sign in</html>", b"upstream connect error", b"", WHOLE]
+    answers = iter(zip(texts, ("text/html; charset=utf-8", "text/plain", "text/plain", "text/html"), strict=True))
+
+    def play(asked: Asked) -> Script:
+        body, kind = next(answers)
+        return [ok(body, content_type=kind)]
+
+    async with Scripted(play=play) as upstream, rig_of(upstream.url) as rig:
+        for _ in texts[:-1]:
+            check_error("openai to openai", await rig.post("/v1/chat/completions", CHAT, vk="openai"), 502)
         answer = await rig.post("/v1/chat/completions", CHAT, vk="openai")
         assert (answer.status, answer.body) == (200, WHOLE)
 

@@ -85,8 +85,12 @@ PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,A+/A"}},
     ),
     "a sound": (
-        {"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}},
-        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+        {"inlineData": {"mimeType": "audio/wav", "data": "A-_A"}},  # as google-genai writes it
+        {"type": "input_audio", "input_audio": {"data": "A+/A", "format": "wav"}},
+    ),
+    "a text": (
+        {"inlineData": {"mimeType": "text/plain", "data": "xb5sdcWlLCDEjWF1ISB-", "displayName": "a.txt"}},
+        {"type": "text", "text": "a.txt\nžluť, čau! ~"},
     ),
     "a document": (
         {"inlineData": {"mimeType": "application/pdf", "data": "AAAA"}},
