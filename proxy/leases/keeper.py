@@ -201,13 +201,17 @@ class Keeper:
     async def _sync(self, rows: list[int], *, fresh: bool, whole: bool) -> None:
         """One command. `fresh`: this host has never spoken; `whole`: with these rows all is told that is held here."""
         memory = self._memory
+        if not self._link.up:
+            raise RedisDown("nobody is asked before the link is up again")
+        # What was given up for a command that gets lost would be nobody's: so nothing is while Redis does not answer.
+        answers = memory.i64[Memory.MODE // 8] == Mode.GOOD
         arguments: list[bytes | str | int | float] = []
         gates = [(at, gate) for at in rows if (gate := self._host.gates.get(at)) is not None and gate.limit is not None]
         for at, gate in gates:
             share = memory.i64[(at + Memory.SHARE) // 8]
-            if share >= 0:
+            if answers and share >= 0:
                 self._shrink(at, share)
-            elif self._capacity(at) > (gate.limit or 0):
+            elif answers and self._capacity(at) > (gate.limit or 0):
                 self._shrink(at, 0)
             used = gate.row.held
             held = max(used, self._capacity(at))

@@ -13,6 +13,7 @@ import errno
 import fcntl
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 SIZE = 64  # bytes kept for one lock; pthread_mutex_t takes 40 on x86-64, 48 on ARM
@@ -61,7 +62,11 @@ class RobustLocks:
             if getattr(library, f"pthread_mutexattr_{name}")(self._attributes, *arguments):
                 raise OSError(errno.ENOTSUP, "no robust mutexes")
         self._init = library.pthread_mutex_init
-        self._timed = library.pthread_mutex_timedlock
+        # By the clock that nobody sets, where the C library can do that.
+        clocked = getattr(library, "pthread_mutex_clocklock", None)
+        self._clock = time.time if clocked is None else time.monotonic
+        timed = library.pthread_mutex_timedlock
+        self._timed: Callable[[int, object], int] = timed if clocked is None else partial(_by_monotonic, clocked)
         self._sound = library.pthread_mutex_consistent
         take, drop = library.pthread_mutex_trylock, library.pthread_mutex_unlock
         for function in (take, drop, self._sound):
@@ -69,7 +74,9 @@ class RobustLocks:
         self.take: Callable[[int], int] = take
         self.drop: Callable[[int], object] = drop
         self._init.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-        self._timed.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        timed.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        if clocked is not None:
+            clocked.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
 
     def prepare(self, offset: int) -> None:
         """See `Locks`."""
@@ -87,7 +94,7 @@ class RobustLocks:
     def insist(self, address: int, code: int) -> bool:
         """See `Locks`."""
         if code == errno.EBUSY:
-            ends = time.time() + _PATIENCE
+            ends = self._clock() + _PATIENCE
             code = self._timed(address, (ctypes.c_long * 2)(int(ends), int(ends % 1 * 1e9)))
         if code == errno.EOWNERDEAD:
             self._sound(address)
@@ -97,6 +104,10 @@ class RobustLocks:
     def release(self, offset: int) -> None:
         """See `Locks`."""
         self.drop(self._base + offset)
+
+
+def _by_monotonic(clocked: Callable[[int, int, object], int], address: int, ends: object) -> int:
+    return clocked(address, time.CLOCK_MONOTONIC, ends)
 
 
 class FileLocks:
