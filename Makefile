@@ -19,21 +19,25 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes
 
-.PHONY: run setup test check bench lock clean
+.PHONY: run setup packages test lint check bench lock clean
 
 run: $(VENV)/.runtime
 	@$(BIN)/loopway demo
 
 setup: $(VENV)/.dev
 
-test: $(VENV)/.dev $(NODE)/node_modules/.stamp $(CLIS)/node_modules/.stamp
+packages: $(NODE)/node_modules/.stamp $(CLIS)/node_modules/.stamp
+
+test: $(VENV)/.dev packages
 	@sh tests/services.sh
 	$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-check: $(VENV)/.dev
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check: lint
 	$(BIN)/python -m pytest tests/test_floors.py
 
 bench: $(VENV)/.dev
