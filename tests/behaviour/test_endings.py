@@ -89,7 +89,7 @@ FAILED: dict[str, Case] = {
     "responses, failed and long": Case(
         "responses",
         [CREATED, DELTA, response_event("response.failed", response={"error": SLOW, "instructions": "x" * 9000})],
-        Kind.BAD_UPSTREAM,
+        Kind.RATE_LIMITED,
     ),
     "messages": Case(
         "messages",
