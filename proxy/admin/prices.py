@@ -46,6 +46,8 @@ async def put(context: AdminContext, request: AdminRequest) -> Answer:
     """Sets the price of a model, or of all that a pattern names."""
     provider, model = _named(request)
     entry = _entry(read(request.body))
+    if entry.same_as is not None and context.prices().of(provider).same(entry.same_as) is None:
+        raise bad("same_as", "names no model whose price is known; write MODEL, or PROVIDER/MODEL")
     row = PriceRow(provider, model, msgspec.json.encode(entry).decode(), int(time()))
     await context.store.run("keys", jobs.put, row)
     await leave(context, request, "set", f"price {provider}/{model}")

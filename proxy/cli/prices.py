@@ -58,7 +58,7 @@ def show(models: str, provider: str | None, config: str | None, stored: bool, fo
         return
     for row in rows:
         rates = "  ".join(f"{rate} {row[rate]:g}" for rate in _SHOWN if rate in row)
-        more = ", ".join(name for name in ("above", *TIERS) if name in row)
+        more = ", ".join(name for name in ("above", *TIERS, "regions") if name in row)
         click.echo(f"{row['provider']}/{row['model']}  {rates}{f'  (+ {more})' if more else ''}")
     table = found.tables[-1]
     unit = "US dollars per million tokens (search, second: each)"

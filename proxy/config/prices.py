@@ -52,6 +52,7 @@ _READ_ENTRY = record(
         **_TIER,
         **dict.fromkeys(TIERS, Field(record(_TIER, Tier))),
         "regions": Field(mapping(_factor)),
+        "same_as": Field(named),
     },
     Entry,
 )

@@ -75,7 +75,8 @@ class Tier(Rates, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
 
 class Entry(Tier, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A model's prices. `batch`, `flex`, `priority`, `fast` and `ultrafast` say only what differs. `regions` has by how
-    much every rate by the token is multiplied where a request is bound to a place."""
+    much every rate by the token is multiplied where a request is bound to a place. `same_as` names another entry,
+    `model` or `provider/model`, whose prices these are: nothing else is said then."""
 
     batch: Tier | None = None
     priority: Tier | None = None
@@ -83,6 +84,12 @@ class Entry(Tier, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     fast: Tier | None = None
     ultrafast: Tier | None = None
     regions: dict[str, Annotated[float, msgspec.Meta(gt=0, le=100)]] = {}
+    same_as: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """As the other's; or whether another entry has them."""
+        return self.same_as is not None or super().complete
 
 
 BY_TOKEN: tuple[str, ...] = Rates.__struct_fields__[: Rates.__struct_fields__.index("search")]

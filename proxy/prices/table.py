@@ -76,11 +76,15 @@ class Prices:
 class Book:
     """One provider's prices; each found once and then remembered."""
 
-    __slots__ = ("_found", "_patterned", "_provider", "_region", "_tables")
+    __slots__ = ("_all", "_found", "_patterned", "_provider", "_region", "_tables")
 
-    def __init__(self, provider: str, tables: tuple[Table, ...], region: str | None = None) -> None:
+    def __init__(
+        self, provider: str, tables: tuple[Table, ...], region: str | None = None, *, follows: bool = True
+    ) -> None:
+        """`follows`: whether an entry may name another one, which may not do so again."""
         self._provider = provider
         self._region = region
+        self._all = tables if follows else ()
         self._tables = tuple(table for table in tables if provider in table.providers)
         self._patterned = tuple(
             table for table in self._tables if any("*" in model for model in table.providers[provider])
@@ -113,8 +117,19 @@ class Book:
                     return self._price(table, found)
         return None
 
-    def _price(self, table: Table, found: tuple[str, Entry]) -> Price:
+    def same(self, name: str) -> Price | None:
+        """The price of what an entry's `same_as` names; None where that is not known."""
+        other, _, rest = name.partition("/")
+        for provider, model in ((self._provider, name), (other, rest)):
+            price = Book(provider, self._all, self._region, follows=False).find(model) if model else None
+            if price is not None:
+                return price
+        return None
+
+    def _price(self, table: Table, found: tuple[str, Entry]) -> Price | None:
         name, entry = found
+        if entry.same_as is not None:
+            return self.same(entry.same_as)
         id = f"{table.version}:{self._provider}/{name}"
         factor = 1.0 if self._region is None else entry.regions.get(self._region, 1.0)
         return Price(id, entry) if factor == 1.0 else Price(f"{id}@{self._region}", scaled(entry, factor))

@@ -11,7 +11,16 @@ import pytest
 from adapters.types import Usage
 from proxy.config.file import load
 from proxy.errors import ConfigError
-from proxy.prices import Prices
+from proxy.prices import Prices, vendored
+
+SAME = (
+    ("prod", "gpt-4o"),
+    ("dated", "gpt-4o-2024-08-06"),
+    ("other", "openai/gpt-5.4"),
+    ("twice", "prod"),
+    ("itself", "itself"),
+    ("nobody", "openai/gpt-from-next-year"),
+)
 
 MINE = """
     prices:
@@ -62,6 +71,24 @@ def test_a_table_of_ones_own_takes_the_place_of_the_shipped_one(tmp_path: Path) 
     assert tmp_path / "mine.json" in loaded.files
     (tmp_path / "mine.json").write_text(json.dumps(TABLE | {"version": "house-8"}))
     assert load(tmp_path / "loopway.yaml", {}).digest != loaded.digest
+
+
+def test_a_model_under_a_name_of_ones_own_has_the_prices_of_another(tmp_path: Path) -> None:
+    lines = ("azure-openai:", *(f"      {name}: {{same_as: {other}}}" for name, other in SAME))
+    prices(tmp_path, "prices:\n  models:\n    " + "\n".join(lines) + "\n")
+    found = Prices((*load(tmp_path / "loopway.yaml", {}).prices.tables, vendored()))
+    ids = {
+        name: price and price.id.partition(":")[2] for name, _ in SAME for price in (found.find("azure-openai", name),)
+    }
+    assert ids == {
+        "prod": "azure-openai/gpt-4o",
+        "dated": "azure-openai/gpt-4o-2024-08-06",
+        "other": "openai/gpt-5.4",
+        "twice": None,
+        "itself": None,
+        "nobody": None,
+    }
+    assert found.of("azure-openai", "eu").find("other").id.endswith("@eu")  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
