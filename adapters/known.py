@@ -96,7 +96,7 @@ class Reader(Generic[_T]):
         if first(value) != BRACE:
             return value
         kind = _kind(value).type
-        known = first(kind) == QUOTE and _str(kind) in self._kinds
+        known = first(kind) == NULL or (first(kind) == QUOTE and _str(kind) in self._kinds)
         return _without(value, self._shape, dropped if known else Dropped(found={}), path)
 
 

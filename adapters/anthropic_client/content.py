@@ -30,6 +30,7 @@ from adapters.anthropic_client.wire import (
     Url,
 )
 from adapters.errors import InvalidRequest
+from adapters.known import Reader
 from adapters.packing import CALL_SIGNATURE, read_head, unpack
 from adapters.reading import Dropped, missing, read, string, under
 from adapters.reasoning import opened
@@ -37,11 +38,11 @@ from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
-_messages = msgspec.json.Decoder(list[Message]).decode
-_blocks = msgspec.json.Decoder(list[Block]).decode
+_MESSAGES = Reader(msgspec.json.Decoder(list[Message]).decode, Message)
 _raws = msgspec.json.Decoder(list[Raw]).decode
-_source = msgspec.json.Decoder(Source).decode
+_SOURCE = Reader(msgspec.json.Decoder(Source).decode, Source)
 
+_CONTENT = "messages[].content"
 _EMPTY = Raw(b'""')
 _NULL = Raw(b"null")
 _ERROR = Raw(b'"Error:"')
@@ -54,7 +55,7 @@ _OF_ASSISTANTS = frozenset(("tool_use", "thinking", "redacted_thinking"))
 def chat_messages(value: Raw, dropped: Dropped) -> list[ChatMessage]:
     """Translates `messages`. Raises InvalidRequest with the path below it."""
     messages: list[ChatMessage] = []
-    for at, message in enumerate(read(_messages, value)):
+    for at, message in enumerate(_MESSAGES.read(value, dropped, name="messages")):
         translate = _ROLES.get(message.role)
         if translate is None:
             raise InvalidRequest(f"`{message.role}` is not a role.", f"[{at}].role")
@@ -75,7 +76,7 @@ def system_text(content: Raw, dropped: Dropped) -> Raw | list[Part]:
     if first(content) != BRACKET:
         raise InvalidRequest("Expected a string or a list of text blocks.")
     parts: list[TextPart] = []
-    for at, block in enumerate(read(_blocks, content)):
+    for at, block in enumerate(_BLOCKS.read(content, dropped, name="system")):
         if block.type != "text":
             raise InvalidRequest("System prompts hold text blocks only.", f"[{at}].type")
         parts.append(TextPart(string(block.text, f"[{at}].text"), _mark(block, dropped)))
@@ -125,7 +126,7 @@ def _name_set(block: Block, dropped: Dropped) -> None:
 def _image(turn: _Turn, block: Block) -> None:
     if first(block.transformations) == BRACE:
         turn.dropped.add("messages[].content[].transformations")
-    source = _source_of(block)
+    source = _source_of(block, turn.dropped)
     if source.type == "url":
         url = string(source.url, "source.url")
     elif source.type == "base64":
@@ -143,7 +144,7 @@ def _cite(turn: _Turn, block: Block) -> None:
 
 def _document(turn: _Turn, block: Block) -> None:
     _cite(turn, block)
-    source = _source_of(block)
+    source = _source_of(block, turn.dropped)
     read_source = _DOCUMENTS.get(source.type)
     if read_source is None:
         raise _foreign(source)
@@ -231,7 +232,7 @@ def _nested(turn: _Turn, content: Raw, path: str) -> None:
         turn.parts.append(TextPart(content))
         return
     try:
-        for at, block in enumerate(read(_blocks, content)):
+        for at, block in enumerate(_BLOCKS.read(content, turn.dropped, name="messages[].content[].content")):
             if block.type == "tool_result":
                 raise InvalidRequest("Tool results cannot be nested.", f"[{at}].type")
             _apply(turn, block, at)
@@ -239,11 +240,11 @@ def _nested(turn: _Turn, content: Raw, path: str) -> None:
         raise under(path, error) from error
 
 
-def _source_of(block: Block) -> Source:
+def _source_of(block: Block, dropped: Dropped) -> Source:
     if not block.source:
         raise missing("source")
     try:
-        return read(_source, block.source)
+        return _SOURCE.read(block.source, dropped, name=f"{_CONTENT}[].source")
     except InvalidRequest as error:
         raise under("source", error) from error
 
@@ -270,6 +271,7 @@ _USER: Mapping[str, Callable[[_Turn, Block], None]] = {
     "tool_result": _tool_result,
 }
 """The blocks of user messages; each reader adds to the turn what OpenAI calls them."""
+_BLOCKS = Reader(msgspec.json.Decoder(list[Block]).decode, Block, {*_USER, *_OF_ASSISTANTS, "compaction"})
 
 
 def _apply(turn: _Turn, block: Block, at: int) -> None:
@@ -292,7 +294,7 @@ def _user(content: Raw, dropped: Dropped) -> list[ChatMessage]:
     if first(content) == QUOTE:
         return [Text("user", content)]
     turn = _Turn(dropped)
-    for at, block in enumerate(read(_blocks, content)):
+    for at, block in enumerate(_BLOCKS.read(content, dropped, name=_CONTENT)):
         _apply(turn, block, at)
     messages: list[ChatMessage] = [*turn.results]
     parts = turn.shown + turn.parts
@@ -336,7 +338,7 @@ def _assistant(content: Raw, dropped: Dropped) -> list[ChatMessage]:
         return [Assistant(content)]
     said = _Said()
     raws = _raws(content) if dropped.blocks else ()
-    for at, block in enumerate(read(_blocks, content)):
+    for at, block in enumerate(_BLOCKS.read(content, dropped, name=_CONTENT)):
         if block.type == "text":
             _assistant_text(said, block, raws[at] if raws else None, dropped, at)
         elif block.type == "compaction" and first(block.content) == QUOTE:

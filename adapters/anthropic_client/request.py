@@ -33,6 +33,7 @@ from adapters.anthropic_client.wire import (
 from adapters.anthropic_client.words import WORDS
 from adapters.effort import beside, of_budget
 from adapters.errors import InvalidRequest, no_thread
+from adapters.known import Reader
 from adapters.reading import Dropped, member, missing, read, read_all, string, under
 from adapters.types import Call, Outbound
 from adapters.values import ABSENT, BRACE, NULL, first
@@ -48,8 +49,8 @@ _raws = msgspec.json.Decoder(list[Raw]).decode
 _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _choice = msgspec.json.Decoder(ToolChoice).decode
 _thinking = msgspec.json.Decoder(Thinking).decode
-_format = msgspec.json.Decoder(Format).decode
-_metadata = msgspec.json.Decoder(Metadata).decode
+_FORMAT = Reader(msgspec.json.Decoder(Format).decode, Format)
+_METADATA = Reader(msgspec.json.Decoder(Metadata).decode, Metadata)
 
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _LONGEST_USER = 64
@@ -228,7 +229,7 @@ def _read_output_config(request: _Request, value: Raw) -> None:
 
 
 def _read_output_format(request: _Request, value: Raw, name: str = "output_config.format") -> None:
-    wanted = read(_format, value)
+    wanted = _FORMAT.read(value, request.dropped, name=name)
     if wanted.type != "json_schema":
         raise InvalidRequest(f"`{wanted.type}` is not an output format.", "type")
     if first(wanted.schema) != BRACE:
@@ -248,7 +249,7 @@ def _read_old_format(request: _Request, value: Raw) -> None:
 
 
 def _read_metadata(request: _Request, value: Raw) -> None:
-    user = read(_metadata, value).user_id
+    user = _METADATA.read(value, request.dropped, name="metadata").user_id
     if user is not None and len(user) > _LONGEST_USER:
         # A digest keeps one user one user; coding agents send ids of 150 characters.
         request.dropped.add("metadata.user_id")

@@ -14,12 +14,12 @@ from adapters.values import ABSENT
 # What the client sends.
 
 
-class Message(Struct, gc=False):
+class Message(Struct, forbid_unknown_fields=True, gc=False):
     role: str
     content: Raw
 
 
-class Block(Struct, gc=False):
+class Block(Struct, forbid_unknown_fields=True, gc=False):
     """Any content block: the union of the fields that some type of block has."""
 
     type: str
@@ -44,7 +44,7 @@ class Block(Struct, gc=False):
     transformations: Raw = ABSENT
 
 
-class Source(Struct, gc=False):
+class Source(Struct, forbid_unknown_fields=True, gc=False):
     type: str
     media_type: str = ""
     data: Raw = ABSENT
@@ -63,12 +63,12 @@ class Thinking(Struct, gc=False):
     budget_tokens: int | None = None
 
 
-class Format(Struct, gc=False):
+class Format(Struct, forbid_unknown_fields=True, gc=False):
     type: str
     schema: Raw = ABSENT
 
 
-class Metadata(Struct, gc=False):
+class Metadata(Struct, forbid_unknown_fields=True, gc=False):
     user_id: str | None = None
 
 

@@ -14,8 +14,9 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from adapters.errors import InvalidRequest
+from adapters.known import Reader
 from adapters.packing import CALL_SIGNATURE, read_head, unpack
-from adapters.reading import Dropped, missing, read, string, under
+from adapters.reading import Dropped, missing, string, under
 from adapters.reasoning import details_of
 from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 
@@ -26,11 +27,12 @@ _NULL = Raw(b"null")
 _LINE = b"\\n"
 _DIRECT = b'"direct"'
 _NOTHING = Raw(b"[]")
+_CONTENT = "input[].content"
 
 Message = dict[str, Any]
 
 
-class Item(Struct, gc=False):
+class Item(Struct, forbid_unknown_fields=True, gc=False):
     """Any input item: the union of the fields that some type of item has."""
 
     type: str = "message"
@@ -47,10 +49,11 @@ class Item(Struct, gc=False):
     phase: Raw = ABSENT
     namespace: str | None = None
     caller: Raw = ABSENT
+    status: Raw = ABSENT
     asynchronous: bool | None = field(default=None, name="async")
 
 
-class Part(Struct, gc=False):
+class Part(Struct, forbid_unknown_fields=True, gc=False):
     """Any content part, likewise."""
 
     type: str
@@ -64,11 +67,8 @@ class Part(Struct, gc=False):
     filename: Raw = ABSENT
     input_audio: Raw = ABSENT
     annotations: Raw = ABSENT
+    logprobs: Raw = ABSENT
     prompt_cache_breakpoint: Raw = ABSENT
-
-
-_items = msgspec.json.Decoder(list[Item]).decode
-_parts = msgspec.json.Decoder(list[Part]).decode
 
 
 class Conversation:
@@ -92,7 +92,7 @@ class Conversation:
             return
         if first(value) != BRACKET:
             raise InvalidRequest("Expected a string or a list of items.")
-        for at, item in enumerate(read(_items, value)):
+        for at, item in enumerate(_READER.read(value, self.dropped, name="input")):
             add = _ITEMS.get(item.type)
             try:
                 if add is None:
@@ -137,10 +137,11 @@ class Conversation:
         self._show()
         self.messages.append({"role": role, "content": content})
 
-    def _content(self, content: Raw) -> Raw | list[Message]:
+    def _content(self, content: Raw, name: str = _CONTENT) -> Raw | list[Message]:
         if first(content) == QUOTE:
             return content
-        parts = [self._part(part, f"[{at}]") for at, part in enumerate(read(_parts, content))]
+        read_parts = _PARTS_READER.read(content, self.dropped, name=name)
+        parts = [self._part(part, f"[{at}]") for at, part in enumerate(read_parts)]
         if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
             # Many compatible providers take text as a string only.
             text: Raw = parts[0]["text"]
@@ -173,7 +174,7 @@ class Conversation:
             texts = [content]
         else:
             texts = []
-            for at, part in enumerate(read(_parts, content)):
+            for at, part in enumerate(_PARTS_READER.read(content, self.dropped, name=_CONTENT)):
                 value = part.refusal if part.type == "refusal" else part.text
                 texts.append(string(value, f"[{at}].{'refusal' if part.type == 'refusal' else 'text'}"))
                 if first(part.annotations) == BRACKET and part.annotations != _NOTHING:
@@ -186,7 +187,7 @@ class Conversation:
         packed = unpack(item.encrypted_content) if item.encrypted_content else None
         if self.dropped.thoughts:
             told = item.content if first(item.content) == BRACKET else item.summary
-            parts = read(_parts, told) if first(told) == BRACKET else []
+            parts = _PARTS_READER.read(told, self.dropped, name="input[].summary") if first(told) == BRACKET else []
             assistant = self._open_assistant()
             assistant["thoughts"] += [part.text for part in parts if first(part.text) == QUOTE]
             details = details_of(packed or ()) if self.dropped.details else []
@@ -244,7 +245,7 @@ class Conversation:
         self._close_assistant()
         message: Message = {"role": "tool", "tool_call_id": item.call_id}
         try:
-            content = _EMPTY if first(item.output) == NULL else self._content(item.output)
+            content = _EMPTY if first(item.output) == NULL else self._content(item.output, "input[].output")
         except InvalidRequest as error:
             raise under("output", error) from error
         if isinstance(content, list) and not self.dropped.blocks:
@@ -362,3 +363,6 @@ _PARTS: Mapping[str, Callable[[Part], Message]] = {
     "input_file": _file,
     "input_audio": _audio,
 }
+
+_READER = Reader(msgspec.json.Decoder(list[Item]).decode, Item, _ITEMS)
+_PARTS_READER = Reader(msgspec.json.Decoder(list[Part]).decode, Part, {*_PARTS, "reasoning_text"})

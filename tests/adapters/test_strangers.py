@@ -21,6 +21,9 @@ PNG, PDF = "iVBORw0KGgo=", "JVBERi0="
 IMAGE = {"url": f"data:image/png;base64,{PNG}"}
 FILE = {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}
 SCHEMA = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"], "additionalProperties": False}
+SOURCE = {"type": "base64", "media_type": "image/png", "data": PNG}
+DRAWN = {"type": "image", "source": SOURCE}
+SAID = {"type": "text", "text": "ok"}
 ASKED = {"role": "user", "content": "hi"}
 CHAT_CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 REQUESTS: dict[str, tuple[Dialect, dict[str, Any]]] = {
@@ -74,8 +77,103 @@ REQUESTS: dict[str, tuple[Dialect, dict[str, Any]]] = {
             "functions": [{"name": "f", "parameters": SCHEMA}],
         },
     ),
+    "messages": (
+        Dialect.ANTHROPIC_MESSAGES,
+        {
+            "max_tokens": 5000,
+            "system": [{"type": "text", "text": "s"}],
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "hi"},
+                        DRAWN,
+                        {"type": "document", "source": {**SOURCE, "media_type": "application/pdf"}, "title": "t"},
+                        {"type": "search_result", "source": "s", "title": "t", "content": [SAID]},
+                    ],
+                },
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+                        {"type": "redacted_thinking", "data": "c2ln"},
+                        SAID,
+                        {"type": "tool_use", "id": "call_1", "name": "f", "input": {}},
+                    ],
+                },
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "tool_result", "tool_use_id": "call_1", "content": [SAID, DRAWN]},
+                    ],
+                },
+            ],
+            "tools": [{"name": "f", "description": "d", "input_schema": SCHEMA}],
+            "metadata": {"user_id": "u"},
+            "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}},
+            "thinking": {"type": "enabled", "budget_tokens": 2000},
+        },
+    ),
+    "responses": (
+        Dialect.OPENAI_RESPONSES,
+        {
+            "input": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "input_text", "text": "hi"},
+                        {"type": "input_image", "image_url": IMAGE["url"]},
+                        {"type": "input_file", **FILE},
+                    ],
+                },
+                {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
+                {
+                    "type": "message",
+                    "id": "msg_1",
+                    "status": "completed",
+                    "role": "assistant",
+                    "content": [{"type": "output_text", "text": "ok"}, {"type": "refusal", "refusal": "no"}],
+                },
+                {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
+                {"type": "custom_tool_call", "call_id": "call_2", "name": "g", "input": "x"},
+                {
+                    "type": "function_call_output",
+                    "call_id": "call_1",
+                    "output": [{"type": "input_text", "text": "r"}, {"type": "input_image", "image_url": IMAGE["url"]}],
+                },
+                {"type": "custom_tool_call_output", "call_id": "call_2", "output": "y"},
+            ],
+            "tools": [{"type": "function", "name": "f", "parameters": SCHEMA}, {"type": "custom", "name": "g"}],
+            "text": {"format": {"type": "json_schema", "name": "a", "schema": SCHEMA}, "verbosity": "low"},
+            "reasoning": {"effort": "low"},
+        },
+    ),
+    "gemini": (
+        Dialect.GEMINI_GENERATE,
+        {
+            "systemInstruction": {"parts": [{"text": "s"}]},
+            "contents": [
+                {"role": "user", "parts": [{"text": "hi"}, {"inlineData": {"mimeType": "image/png", "data": PNG}}]},
+                {
+                    "role": "model",
+                    "parts": [
+                        {"text": "hm", "thought": True},
+                        {"text": "ok"},
+                        {"functionCall": {"id": "call_1", "name": "f", "args": {}}, "thoughtSignature": "c2ln"},
+                    ],
+                },
+                {
+                    "role": "user",
+                    "parts": [{"functionResponse": {"id": "call_1", "name": "f", "response": {"output": "r"}}}],
+                },
+            ],
+            "tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": SCHEMA}]}],
+            "toolConfig": {"functionCallingConfig": {"mode": "ANY"}},
+            "generationConfig": {"thinkingConfig": {"thinkingLevel": "low"}},
+        },
+    ),
 }  # fmt: skip
-OPAQUE = frozenset(("schema", "parameters", "input_schema", "responseSchema", "args", "input", "response"))
+OPAQUE = frozenset(("schema", "parameters", "input_schema", "parametersJsonSchema", "args", "input", "response"))
 """Fields whose objects cross whole."""
 LABELS = frozenset(("annotations", "citations", "cache_control"))
 """Fields that no model is shown, and those that are named themselves where somebody knows more of them."""
