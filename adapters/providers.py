@@ -325,7 +325,11 @@ _ROWS: tuple[Provider, ...] = (
         },
         text_only=("codestral*",),
         variant=_mistral,
-        quirks={Dialect.MISTRAL_CHAT: _PREFIX},
+        quirks={
+            Dialect.MISTRAL_CHAT: _PREFIX,
+            # https://docs.mistral.ai/api/#tag/embeddings
+            Dialect.OPENAI_EMBEDDINGS: Quirks(rename={"dimensions": "output_dimension"}, drop=("user",)),
+        },
     ),
     Provider(
         name="azure-openai",

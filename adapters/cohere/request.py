@@ -59,6 +59,9 @@ def translate(call: Call) -> Outbound:
     if "messages" not in out:
         raise InvalidRequest("The request needs `messages`.", "messages")
     if request.effort is not None:
+        if request.effort != "none" and out.get("thinking") == {"type": "enabled"}:
+            # How much is the effort's to say.
+            del out["thinking"]
         if "thinking" in out:
             if request.effort != request.implied:
                 request.dropped.add("reasoning_effort")

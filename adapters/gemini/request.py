@@ -126,11 +126,20 @@ class Build:
         return _encode(body)
 
     def _think(self) -> None:
-        if self.thinking is not None:
+        adaptive = isinstance(self.thinking, dict) and "thinkingBudget" not in self.thinking
+        if adaptive and self.effort not in (None, "none") and self.traits.reasoning is not None:
+            # How much is the effort's to say.
+            shown = self.thinking["includeThoughts"]
+            self._by_effort()
+            self.config["thinkingConfig"]["includeThoughts"] = shown
+        elif self.thinking is not None:
             if self.effort not in (None, "none", self.implied):
                 self.dropped.add("reasoning_effort")
             self.config["thinkingConfig"] = self.thinking
-            return
+        else:
+            self._by_effort()
+
+    def _by_effort(self) -> None:
         effort, how = self.effort, self.traits.reasoning
         if effort is None:
             return

@@ -79,6 +79,12 @@ def test_a_renamed_parameter_keeps_its_value_unless_the_providers_own_name_is_th
     assert quirks.apply(b'{"random_seed":7,"seed":7}') == (b'{"random_seed":7}', ())
 
 
+def test_mistrals_embeddings_have_its_own_word_for_dimensions() -> None:
+    quirks = PROVIDERS["mistral-ai"].quirks[Dialect.OPENAI_EMBEDDINGS]
+    body = b'{"model":"m","input":["a"],"dimensions":256,"user":"u"}'
+    assert quirks.apply(body) == (b'{"model":"m","input":["a"],"output_dimension":256}', ("user",))
+
+
 @pytest.mark.parametrize(
     ("name", "role", "limit"),
     [

@@ -196,6 +196,24 @@ def test_anthropics_own_choice_of_one_call_stays_one_call() -> None:
     assert made["tool_choice"] == choice
 
 
+@pytest.mark.parametrize(
+    ("upstream", "path", "wanted"),
+    [
+        (GEMINI, ("generationConfig", "thinkingConfig"), {"includeThoughts": True, "thinkingBudget": 24_576}),
+        (COHERE, ("thinking",), {"type": "enabled", "token_budget": 16_384}),
+    ],
+)
+def test_an_effort_beside_adaptive_thinking_says_how_much(upstream: Dialect, path: Any, wanted: Any) -> None:
+    asked = {"messages": [ASKED], "thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}
+    raw = json.dumps({"model": "m", "max_tokens": 9, **asked}).encode()
+    out = codec(ANTHROPIC, upstream).request(Call(ANTHROPIC, "gemini-2.5-pro", False, raw, "0a1b", 1))
+    made = json.loads(out.body)
+    for name in path:
+        made = made[name]
+    assert made == wanted
+    assert out.dropped == ()
+
+
 SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
 FUNCTION = {"name": "f", "input_schema": {"type": "object"}}
 
