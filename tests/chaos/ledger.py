@@ -34,6 +34,7 @@ from tests.fakes.postgres import Postgres
 from tests.proxy.stored import ask
 
 KEY = "lw-chaos"
+_BEHIND = 0.5  # seconds that this program may be behind with what came over its connections
 
 
 class Upstream:
@@ -193,12 +194,13 @@ async def kills(
             async with scene.gateway:
                 pass
         missing = scene.missing()
-        # How long before the next kill each missing one was seen: what was seen earlier should have been written. A
-        # request whose answer is on its way has no row yet, however long a busy machine takes for that; so the same for
-        # when its client had it.
+        # How long before a kill each missing one was seen: what was seen earlier should have been written. A request
+        # whose answer is on its way has no row yet, however long a busy machine takes for that; so the same for when
+        # its client had it. Both are noted when this loop comes to it, so that may be after the kill of its worker.
         ages, waits = (
             sorted(
-                min((at - seen[id] for at in killed if at >= seen[id]), default=99.0) for id in missing & seen.keys()
+                min((max(0.0, at - seen[id]) for at in killed if at >= seen[id] - _BEHIND), default=99.0)
+                for id in missing & seen.keys()
             )
             for seen in (upstream.seen, load.answered)
         )
