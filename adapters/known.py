@@ -28,6 +28,9 @@ _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
 _str = msgspec.json.Decoder(str).decode
 _FALSE = Raw(b"false")
+ECHOES = frozenset(("parsed", "parsed_arguments"))
+"""What a helper of OpenAI's SDK adds to the answers that it parses, and sends back with them: it says again what stands
+beside it, so nothing is lost."""
 _NUMBERS = re.compile(r"\[\d+\]")
 
 
@@ -109,7 +112,7 @@ def _without(value: Raw, shape: Shape, dropped: Dropped, path: str) -> Raw:
     kept: dict[str, Raw] = {}
     for name, each in _object(value).items():
         if name not in shape:
-            if first(each) != NULL and each != _FALSE:
+            if first(each) != NULL and each != _FALSE and name not in ECHOES:
                 dropped.add(f"{path}.{name}")
             continue
         inner = shape[name]

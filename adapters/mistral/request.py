@@ -13,6 +13,7 @@ from msgspec import Raw
 from adapters import peek
 from adapters.chat.request import format_of
 from adapters.errors import InvalidRequest
+from adapters.known import ECHOES
 from adapters.mistral.wire import FIM_FIELDS, HARMLESS, MARKS, NOTHING, REFUSED, RENAMED, SIGNED
 from adapters.reading import Dropped, read
 from adapters.strict import kept_to
@@ -150,7 +151,7 @@ def _mend(messages: list[dict[str, Any]], dropped: Dropped) -> list[dict[str, An
             keep = _KEPT.get(name)
             if keep is not None and value is not None:
                 one[name] = keep(value)
-            elif name not in _KNOWN and value is not None:
+            elif name not in _KNOWN and value is not None and name not in ECHOES:
                 dropped.add(name if name == "cache_control" else f"messages[].{name}")
         made.append(one)
     return made
@@ -164,7 +165,7 @@ def _calls(message: dict[str, Any]) -> list[dict[str, Any]]:
 def _strangers(fields: dict[str, Any], known: Container[str], path: str, dropped: Dropped) -> None:
     """Names what stays behind of an object of which only what is known goes on."""
     for name, value in fields.items():
-        if name not in known and value is not None and value is not False:
+        if name not in known and value is not None and value is not False and name not in ECHOES:
             dropped.add(f"{path}.{name}")
 
 

@@ -272,3 +272,15 @@ def test_what_describes_any_json_at_all_is_named() -> None:
             out = sent(Dialect.OPENAI_CHAT, upstream, model, {"messages": [ASKED], "response_format": wanted})
             assert out is not None
             assert "response_format.json_schema.description" in out.dropped
+
+
+def test_what_an_sdk_parsed_for_its_client_is_no_loss_when_it_comes_back() -> None:
+    parsed = {"x": STRANGER}
+    called = {**CHAT_CALL, "function": {"name": "f", "arguments": "{}", "parsed_arguments": parsed}}
+    said = {"role": "assistant", "content": "{}", "parsed": parsed, "tool_calls": [called]}
+    body = {"messages": [ASKED, said, {"role": "tool", "tool_call_id": "call_1", "content": "r"}]}
+    for upstream, model in UPSTREAMS.values():
+        if upstream is not Dialect.OPENAI_CHAT:
+            out = sent(Dialect.OPENAI_CHAT, upstream, model, body)
+            assert out is not None
+            assert (out.dropped, STRANGER.encode() in out.body) == ((), False), model
