@@ -14,7 +14,7 @@ from adapters import peek
 from adapters.chat.request import format_of
 from adapters.errors import InvalidRequest
 from adapters.known import ECHOES
-from adapters.mistral.wire import FIM_FIELDS, HARMLESS, MARKS, NOTHING, REFUSED, RENAMED, SIGNED
+from adapters.mistral.wire import FIM_FIELDS, HARMLESS, MARKS, NOTHING, REFUSED, RENAMED, SIGNED, TIERS
 from adapters.reading import Dropped, read
 from adapters.strict import kept_to
 from adapters.types import Call, Outbound
@@ -44,6 +44,11 @@ def chat(call: Call) -> Outbound:
             if harmless is not None and bytes(value) not in harmless:
                 dropped.add(name)
             continue
+        if name == "service_tier":
+            if bytes(value) not in TIERS:
+                dropped.add(name)
+                continue
+            value = Raw(TIERS[bytes(value)])
         renamed = RENAMED.get(name, name)
         if out.get(renamed, value) != value:
             # Two names for one thing that do not agree.

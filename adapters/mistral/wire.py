@@ -14,23 +14,28 @@ from adapters.types import Count
 RENAMED = {"seed": "random_seed", "safe_mode": "safe_prompt", "max_completion_tokens": "max_tokens"}
 REFUSED = frozenset(
     (
-        "user", "logprobs", "top_logprobs", "logit_bias", "store", "service_tier", "modalities", "audio", "verbosity",
-        "web_search_options", "safety_identifier", "functions", "function_call", "stream_options", "thinking", "top_k",
-        "reasoning",
+        "user", "logit_bias", "store", "modalities", "audio", "verbosity", "web_search_options", "safety_identifier",
+        "functions", "function_call", "stream_options", "thinking", "reasoning", "moderation", "prompt_cache_options",
+        "prompt_cache_retention",
     )
 )  # fmt: skip
 """OpenAI's fields that Mistral answers with 422."""
 
 HARMLESS: Mapping[str, tuple[bytes, ...] | None] = {
     "stream_options": None,  # usage always comes
-    "logprobs": (b"false",),
-    "top_logprobs": (b"0",),
     "store": (b"false",),
     "reasoning": (bytes(SUMMARY),),
     "modalities": (b'["text"]',),
     "logit_bias": (b"{}",),
 }
 """Of these, the values that ask for nothing; None for any."""
+
+TIERS: Mapping[bytes, bytes] = {
+    b'"auto"': b'"auto"',
+    b'"default"': b'"standard_only"',
+    b'"standard_only"': b'"standard_only"',
+}
+"""OpenAI's service tiers, and Mistral's own word, in Mistral's words."""
 
 MARKS = (
     b'"content_blocks"', b'"developer"', b'"tool_call_id"', b'"tool_calls"', b'"refusal"', b'"annotations"', b'"file"',

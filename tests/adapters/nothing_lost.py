@@ -56,7 +56,7 @@ NOTHING_LOST = (
     Kept(
         "False is what leaving it out means.",
         "openai chat",
-        "claude gemini nova bedrock mistral responses",
+        "claude gemini nova bedrock responses",
         "logprobs=False",
     ),
     Kept("Nobody else keeps what was not asked for.", "openai chat", ALL, "store=False"),
@@ -88,7 +88,7 @@ NOTHING_LOST = (
     Kept(
         "False is what leaving it out means.",
         "google-genai",
-        "claude nova bedrock mistral responses",
+        "claude nova bedrock responses",
         "generationConfig.responseLogprobs=False",
     ),
     Kept(

@@ -44,9 +44,16 @@ def test_fields_have_mistrals_names() -> None:
 
 
 def test_what_mistral_refuses_is_left_out_and_named() -> None:
-    made, dropped = sent(user="u", logprobs=True, store=False, stream_options={"include_usage": True}, logit_bias={})
+    made, dropped = sent(
+        user="u", service_tier="flex", store=False, stream_options={"include_usage": True}, logit_bias={}
+    )
     assert made == {"model": "mistral-x", "messages": HELLO}
-    assert dropped == ("user", "logprobs")
+    assert dropped == ("user", "service_tier")
+    asked = {"logprobs": True, "top_logprobs": 2, "top_k": 5}
+    assert sent(service_tier="default", **asked) == (
+        {"model": "mistral-x", "messages": HELLO, "service_tier": "standard_only", **asked},
+        (),
+    )
 
 
 def test_messages_of_other_origins_are_made_to_fit() -> None:
