@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -17,8 +18,8 @@ PROJECT = "/v1/projects/p-1/locations/europe-west1"
 BETA = "/v1beta1/projects/p-1/locations/europe-west1"
 
 
-@pytest.fixture
-def vertex(launch: Launch, upstream: Upstream) -> Gateway:
+@pytest.fixture(scope="module")
+def vertex(session_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     fields = {"vertex_project_id": "p-1", "vertex_region": "europe-west1"}
     config: dict[str, Any] = {
         "virtual_keys": [
@@ -26,13 +27,14 @@ def vertex(launch: Launch, upstream: Upstream) -> Gateway:
                 "slug": "vertex",
                 "provider": "vertex-ai",
                 "key": "ya29.token",
-                "custom_host": upstream.url,
+                "custom_host": session_upstream.url,
                 **fields,
             }
         ],
         "api_keys": [{"name": "seed", "key": SEED_KEY, "scopes": ["inference"]}],
     }
-    return launch(config)
+    with Gateway(tmp_path_factory.mktemp("vertex"), config) as running:
+        yield running
 
 
 def clients(gateway: Gateway) -> tuple[openai.OpenAI, anthropic.Anthropic]:
