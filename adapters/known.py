@@ -28,9 +28,9 @@ _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
 _str = msgspec.json.Decoder(str).decode
 _FALSE = Raw(b"false")
-ECHOES = frozenset(("parsed", "parsed_arguments"))
-"""What a helper of OpenAI's SDK adds to the answers that it parses, and sends back with them: it says again what stands
-beside it, so nothing is lost."""
+ECHOES = frozenset(("index", "parsed", "parsed_arguments"))
+"""What clients send back with an answer, and says nothing that does not stand beside it: the number of a thing in its
+stream, and what a helper of OpenAI's SDK adds to the answers that it parses."""
 _NUMBERS = re.compile(r"\[\d+\]")
 
 

@@ -277,7 +277,8 @@ def test_what_describes_any_json_at_all_is_named() -> None:
 def test_what_an_sdk_parsed_for_its_client_is_no_loss_when_it_comes_back() -> None:
     parsed = {"x": STRANGER}
     called = {**CHAT_CALL, "function": {"name": "f", "arguments": "{}", "parsed_arguments": parsed}}
-    said = {"role": "assistant", "content": "{}", "parsed": parsed, "tool_calls": [called]}
+    blocks = [{"type": "text", "text": "{}", "index": 0}]
+    said = {"role": "assistant", "content": "{}", "content_blocks": blocks, "parsed": parsed, "tool_calls": [called]}
     body = {"messages": [ASKED, said, {"role": "tool", "tool_call_id": "call_1", "content": "r"}]}
     for upstream, model in UPSTREAMS.values():
         if upstream is not Dialect.OPENAI_CHAT:
