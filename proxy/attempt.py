@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from adapters import closing, counting, errors, pieces, registry
+from adapters import answers, closing, counting, errors, pieces, registry
 from adapters.errors import BadAnswer, Kind
 from adapters.observe import Charged, Tap
 from adapters.types import Call, Dialect, Outbound, Several, in_words
@@ -30,6 +30,7 @@ from proxy.health import enter
 from proxy.outcome import (
     ESTIMATED,
     JSON,
+    SMALL,
     Outcome,
     dropped_line,
     of_estimate,
@@ -212,7 +213,7 @@ class Attempts:
                     return await self._verbatim(x, reply, dropped)
                 if not reply.framed:
                     return await self._unframed(reply, dropped)
-            return _whole(reply, dropped) if reply.complete else await self._verbatim(x, reply, dropped)
+            return _known(x, reply, dropped) if reply.complete else await self._verbatim(x, reply, dropped)
         except BaseException:
             reply.finish()
             raise
@@ -315,6 +316,10 @@ class Attempts:
                 call = _counted(call, reply, wire.usage_header)
             answer = wire.codec.response(call, raw)
         except BadAnswer as bad:
+            error = answers.error_in(wire.dialect, raw)
+            if error is not None:
+                reply.finish()
+                return of_upstream(x, error)
             raise UpstreamFailure(Kind.BAD_UPSTREAM, str(bad), sent=True) from bad
         head = JSON + headers.for_client(reply.raw_headers, reply.shape, content_type=False)
         if dropped:
@@ -427,6 +432,10 @@ class Attempts:
             asked = monotonic()
             await relay.prime()
             x.upstream += monotonic() - asked
+            error = relay.wrong()
+            if error is not None:
+                reply.finish()
+                return of_upstream(x, error)
         return outcome
 
 
@@ -456,6 +465,20 @@ def _whole(reply: Reply, dropped: tuple[str, ...]) -> Outcome:
     """An answer that passes as it is."""
     head = headers.for_client(reply.raw_headers, reply.shape, content_type=True)
     return Outcome(reply.status, reply, head + dropped_line(dropped) if dropped else head)
+
+
+def _known(x: Exchange, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
+    """The same, if it is an answer of the client's dialect; else the failure that it is."""
+    outcome = _whole(reply, dropped)
+    body = outcome.body = reply.take()
+    if len(body) < SMALL:
+        usage = outcome.usage = counting.usage_of(body)
+        if usage is None and reply.shape.value(reply.raw_headers, b"content-encoding") is None:
+            error = answers.failure(x.dialect, body)
+            if error is not None:
+                reply.finish()
+                return of_upstream(x, error)
+    return outcome
 
 
 async def _within(

@@ -22,14 +22,13 @@ from proxy.credentials import Credentials
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
 from proxy.limits import UNRATED, with_rates
-from proxy.outcome import Outcome, Relay, info_lines, of_refusal, tried_enough
+from proxy.outcome import SMALL, Outcome, Relay, info_lines, of_refusal, tried_enough
 from proxy.relay import Events
 from proxy.retry import wait_before
 from proxy.seams import Reply, Timeouts, Transport
 
 _WHOLE_LIMIT = 64 << 20
 _NONE: Mapping[Leaf, tuple[Leaf, ...]] = {}
-_SMALL = 1 << 18  # a whole answer below this is read for its usage; larger ones only at their end
 
 
 class Forwarder:
@@ -198,7 +197,7 @@ class Forwarder:
         if body is None:
             assert outcome.reply is not None
             body = outcome.reply.take()
-            outcome.usage = counting.usage_of(body) if len(body) < _SMALL else None
+            outcome.usage = counting.usage_of(body) if len(body) < SMALL else None
         x.usage = outcome.usage
         x.committed = True
         x.client.respond(outcome.status, head, body)

@@ -21,6 +21,8 @@ from proxy.limits import Permit
 from proxy.seams import Reply
 
 JSON = b"content-type: application/json\r\n"
+SMALL = 1 << 18
+"""A whole answer below this is read for its usage; larger ones only at their end."""
 _NUMBER = re.compile(rb"[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _NOT_A_NAME = re.compile(r"[^A-Za-z0-9_.,\[\]-]")
 

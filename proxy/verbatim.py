@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from adapters import closing
+from adapters import answers, closing
 from adapters.errors import Kind, UpstreamError
 from adapters.observe import Tap, tap
 from adapters.types import Dialect, Usage
@@ -41,6 +41,12 @@ class Body:
             await self._wait()
         if self._failure is not None:
             raise self._failure
+
+    def wrong(self) -> UpstreamError | None:
+        """What is wrong with an answer of an inference dialect, as far as it is here."""
+        if self._reply.shape.value(self._reply.raw_headers, b"content-encoding") is not None:
+            return None
+        return answers.failure(self._x.dialect, self._ready, whole=self._ended)
 
     async def deliver(self, status: int, head: bytes) -> None:
         """Sends head and body, and returns after the last byte. A body that breaks off cuts the client's connection:

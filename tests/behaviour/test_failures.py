@@ -147,6 +147,28 @@ async def test_a_page_under_a_200_is_a_bad_gateway_but_json_under_its_name_passe
         assert (answer.status, answer.body) == (200, WHOLE)
 
 
+SPENT = b'{"error":{"message":"No more credits","type":"insufficient_quota","code":402}}'
+NO_ANSWERS = {"a text": (b"ready", 502), "another object": (b'{"ok":true}', 502), "an error": (SPENT, 402)}
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("said", NO_ANSWERS)
+async def test_json_under_a_200_that_is_no_answer_of_the_dialect_is_a_failed_attempt(said: str, late: bool) -> None:
+    body, status = NO_ANSWERS[said]
+
+    def play(asked: Asked) -> Script:
+        if not late:
+            return [ok(body)]
+        after = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.02, after.set)
+        return [head(200, content_length=str(len(body))), after, body]
+
+    async with Scripted(play=play) as upstream, rig_of(upstream.url) as rig:
+        for route, (path, asked, slug) in ROUTES.items():
+            if route != "passthrough":
+                check_error(route, await rig.post(path, asked, vk=slug), status)
+
+
 LEAK = b'data: {"error":{"message":"Incorrect API key: %b","type":"auth","param":null,"code":null}}\n\n'
 
 
