@@ -468,12 +468,12 @@ def _whole(reply: Reply, dropped: tuple[str, ...]) -> Outcome:
 
 
 def _known(x: Exchange, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
-    """The same, if it is an answer of the client's dialect; else the failure that it is."""
+    """The same, if it is an answer at all; else the failure that it is."""
     outcome = _whole(reply, dropped)
     body = outcome.body = reply.take()
     if len(body) < SMALL:
         usage = outcome.usage = counting.usage_of(body)
-        if usage is None and reply.shape.value(reply.raw_headers, b"content-encoding") is None:
+        if usage is None and reply.status == 200 and reply.shape.value(reply.raw_headers, b"content-encoding") is None:
             error = answers.failure(x.dialect, body)
             if error is not None:
                 reply.finish()

@@ -44,7 +44,8 @@ class Body:
 
     def wrong(self) -> UpstreamError | None:
         """What is wrong with an answer of an inference dialect, as far as it is here."""
-        if self._reply.shape.value(self._reply.raw_headers, b"content-encoding") is not None:
+        reply = self._reply
+        if reply.status != 200 or reply.shape.value(reply.raw_headers, b"content-encoding") is not None:
             return None
         return answers.failure(self._x.dialect, self._ready, whole=self._ended)
 

@@ -121,10 +121,7 @@ class Door(Messages):
         if self._force_close or self._close or self._linger:
             return
         if data and self._serving and self._payload.is_eof():
-            # A second request before the first is answered. It is never read: the connection ends with this answer,
-            # and until then its reads go on, so that the client's leaving is noticed.
-            self._pipelined = True
-            self._close = True
+            self._go_no_further()
             return
         if self._parser is None:
             return
@@ -141,7 +138,9 @@ class Door(Messages):
             self._fed += len(data)
         if upgraded:
             self._close = True
-        if messages:
+        if messages and self._serving:  # the end of this request's body was in the same read
+            self._go_no_further()
+        elif messages:
             self._messages.extend(messages)
             waiter = self._waiter
             if waiter is not None and (self._edge.turnstile is None or not self._turned_away(self._edge.turnstile)):
@@ -149,6 +148,12 @@ class Door(Messages):
         elif not self._serving and not self._reading_head:
             self._reading_head = True
             self.deadline = self._loop.time() + self._edge.settings.header_timeout
+
+    def _go_no_further(self) -> None:
+        """A second request came before the first was answered. It is never read: the connection ends with this answer,
+        and until then its reads go on, so that the client's leaving is noticed."""
+        self._pipelined = True
+        self._close = True
 
     def _turned_away(self, turnstile: Turnstile) -> bool:
         """Whether the request that has just come was refused at once. Only one that came whole and leaves nothing to

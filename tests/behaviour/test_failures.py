@@ -148,12 +148,12 @@ async def test_a_page_under_a_200_is_a_bad_gateway_but_json_under_its_name_passe
 
 
 SPENT = b'{"error":{"message":"No more credits","type":"insufficient_quota","code":402}}'
-NO_ANSWERS = {"a text": (b"ready", 502), "another object": (b'{"ok":true}', 502), "an error": (SPENT, 402)}
+NO_ANSWERS = {"a text": (b"ready", 502), "cut short": (b'{"choices": [{', 502), "an error": (SPENT, 402)}
 
 
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("said", NO_ANSWERS)
-async def test_json_under_a_200_that_is_no_answer_of_the_dialect_is_a_failed_attempt(said: str, late: bool) -> None:
+async def test_what_is_no_answer_under_a_200_is_a_failed_attempt(said: str, late: bool) -> None:
     body, status = NO_ANSWERS[said]
 
     def play(asked: Asked) -> Script:

@@ -32,11 +32,12 @@ def rig_of(url: str, **settings: Any) -> Rig:
 
 async def test_more_requests_at_once_than_allowed_are_refused_before_their_body_is_read() -> None:
     async with Scripted([]) as upstream, rig_of(upstream.url, in_flight=2) as rig:
-        lines = [await rig.open("/v1/chat/completions", STREAM) for _ in range(2)]
-        await upstream.until(lambda u: len(u.requests) == 2)
-        for connection, line in zip(upstream.connections, lines, strict=True):
-            connection.write(SSE_HEAD + EVENT)
-            await line.receive(b"data: ")
+        lines = []
+        for count in (1, 2):
+            lines.append(await rig.open("/v1/chat/completions", STREAM))
+            await upstream.until(lambda u, count=count: len(u.requests) == count)
+            upstream.connections[-1].write(SSE_HEAD + EVENT)
+            await lines[-1].receive(b"data: ")
 
         refused = await rig.chat()
         assert refused.status == 503

@@ -225,6 +225,20 @@ async def test_a_second_request_before_the_first_is_answered_is_never_read(rig: 
     assert provider.stats["requests"] == 1
 
 
+async def test_what_comes_with_the_end_of_a_request_that_is_served_already_is_never_read(
+    rig: Rig, provider: Provider
+) -> None:
+    line = await connect(rig.port)
+    raw = chat(rig)
+    line.send(raw[:-5])
+    await rig.until(lambda: rig.in_flight)
+    line.send(raw[-5:] + raw)
+    answer = await line.answer()
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    assert await line.end() == b""
+    assert provider.stats["requests"] == 1
+
+
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_client_that_pipelines_cannot_hide_that_it_left(rig: Rig, provider: Provider, reset: bool) -> None:
     lines = [await connect(rig.port) for _ in range(20)]
