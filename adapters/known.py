@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Mapping
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -31,6 +32,8 @@ _FALSE = Raw(b"false")
 ECHOES = frozenset(("index", "parsed", "parsed_arguments"))
 """What clients send back with an answer, and says nothing that does not stand beside it: the number of a thing in its
 stream, and what a helper of OpenAI's SDK adds to the answers that it parses."""
+_NOTHING = (None, False, "", (), Raw(b"null"), Raw(b"false"), Raw(b'""'), Raw(b"[]"))
+"""Values that ask for nothing."""
 _NUMBERS = re.compile(r"\[\d+\]")
 
 
@@ -101,6 +104,40 @@ class Reader(Generic[_T]):
         kind = _kind(value).type
         known = first(kind) == NULL or (first(kind) == QUOTE and _str(kind) in self._kinds)
         return _without(value, self._shape, dropped if known else Dropped(found={}), path)
+
+
+class Belongs:
+    """Which of a struct's fields belong to things of which kind, where things of several kinds are read as one struct:
+    a refusal belongs to a message of the assistant's, and an image to a part that is one. What stands where it does not
+    belong is named.
+
+    `kinds` are the fields of each, by the names that clients write, between spaces. Those of a kind that is not among
+    them are not looked at: who reads it names the thing itself, or refuses it.
+    """
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self, struct: type[Struct], kinds: Mapping[str, str]) -> None:
+        fields = msgspec.structs.fields(struct)
+        self._kinds: dict[str, tuple[Callable[[Any], Any], Any, tuple[str, ...]]] = {}
+        for kind, own in kinds.items():
+            foreign = [each for each in fields if not each.required and each.encode_name not in (*own.split(), *ECHOES)]
+            # A getter of one attribute returns no tuple: the class of a thing, which is never foreign, stands first.
+            get = attrgetter("__class__", *(each.name for each in foreign))
+            usual = tuple(None if each.default is msgspec.NODEFAULT else each.default for each in foreign)
+            self._kinds[kind] = (get, (struct, *usual), ("", *(each.encode_name for each in foreign)))
+
+    def heed(self, thing: Struct, kind: str, dropped: Dropped, path: str) -> None:
+        """Names, below `path`, what the thing has that does not belong to its `kind`, unless it asks for nothing."""
+        known = self._kinds.get(kind)
+        if known is None:
+            return
+        get, usual, names = known
+        found = get(thing)
+        if found != usual:
+            for name, value, absent in zip(names, found, usual, strict=True):
+                if value != absent and value not in _NOTHING:
+                    dropped.add(f"{path}.{name}")
 
 
 def _without(value: Raw, shape: Shape, dropped: Dropped, path: str) -> Raw:

@@ -68,7 +68,8 @@ FLOOR_OF = {name if name == "adapters" else f"proxy.{name}": floor for floor, ro
 PURE = frozenset(
     (
         "__future__", "base64", "binascii", "bisect", "collections", "dataclasses", "enum", "fnmatch", "functools",
-        "hashlib", "hmac", "itertools", "json", "math", "msgspec", "re", "string", "struct", "types", "typing",
+        "hashlib", "hmac", "itertools", "json", "math", "msgspec", "operator", "re", "string", "struct", "types",
+        "typing",
     )
 )  # fmt: skip
 

@@ -15,11 +15,21 @@ from msgspec import Raw
 
 from adapters.chat.wire import NULL, Message
 from adapters.errors import InvalidRequest
-from adapters.known import Reader
+from adapters.known import Belongs, Reader
 from adapters.reading import Dropped
 
 _M = TypeVar("_M", bound=Message)
 _C = TypeVar("_C", bound="Conversation")  # type: ignore[type-arg]
+
+
+_ANYONES = "role content name cache_control"
+_SAID = f"{_ANYONES} content_blocks audio annotations refusal tool_calls function_call"
+_BELONGS = {
+    **dict.fromkeys(("system", "developer", "user", "function"), _ANYONES),
+    "assistant": _SAID,
+    "tool": f"{_ANYONES} tool_call_id is_error",
+}
+"""The fields of each role's messages."""
 
 
 class Conversation(Generic[_M]):
@@ -61,7 +71,7 @@ class Conversation(Generic[_M]):
 class Messages(Generic[_C, _M]):
     """How a dialect reads a chat's messages."""
 
-    __slots__ = ("_cached", "_named", "_read", "_roles")
+    __slots__ = ("_belongs", "_cached", "_named", "_read", "_roles")
 
     def __init__(
         self,
@@ -82,6 +92,7 @@ class Messages(Generic[_C, _M]):
             "tool": conversation._tool,
             "function": conversation._function,
         }
+        self._belongs = Belongs(kind, _BELONGS)
         self._named = named
         self._cached = cached
 
@@ -89,6 +100,7 @@ class Messages(Generic[_C, _M]):
         """Hands each message of a JSON array to its role's method; returns the conversation. Raises InvalidRequest with
         the path of the field at fault."""
         dropped, roles, unread = conversation.dropped, self._roles, not self._cached
+        heed = self._belongs.heed
         for index, message in enumerate(self._read(raw, dropped, "messages")):
             try:
                 add = roles[message.role]
@@ -96,6 +108,7 @@ class Messages(Generic[_C, _M]):
                 path = f"messages[{index}].role"
                 raise InvalidRequest(f"There is no role `{message.role[:40]}`.", path) from None
             add(conversation, message, index)
+            heed(message, message.role, dropped, "messages[]")
             if message.name is not None and message.role not in self._named:
                 dropped.add("messages[].name")
             if unread and message.cache_control != NULL:

@@ -1,4 +1,5 @@
-"""A field that no codec knows is named wherever it stands: in messages, calls, parts, blocks, tools and formats.
+"""A field that no codec knows is named wherever it stands: in messages, calls, parts, blocks, tools and formats. So is
+one that is known, where it does not belong: a tool call in a message of the user's, a title on a text.
 
 What the official SDKs can send is walked elsewhere; this is for everything else that clients put into requests.
 """
@@ -235,6 +236,73 @@ def test_a_field_that_nobody_knows_is_named_wherever_it_stands(name: str) -> Non
                 lost.setdefault(".".join(map(str, path)), []).append(model)
     assert lost == {}
     assert reached > 1
+
+
+KINDS = frozenset(("type", "role"))
+WORDS = KINDS | {"media_type", "mimeType", "format", "effort", "mode", "thinkingLevel", "verbosity", "status", "data"}
+"""Fields whose values are words of a list, or must be of some form."""
+
+
+def known(client: Dialect) -> dict[str, Any]:
+    """Every field that the requests of a dialect have, with a value of it that can be found again."""
+    fields: dict[str, Any] = {}
+    for _, body in (each for each in REQUESTS.values() if each[0] is client):
+        for path in ((), *objects(body)):
+            place: Any = body
+            for step in path:
+                place = place[step]
+            for name, value in place.items():
+                if name not in KINDS and value:
+                    fields.setdefault(name, marked(value, name))
+    return fields
+
+
+def marked(value: Any, name: str) -> Any:
+    if isinstance(value, dict):
+        return {name: marked(each, name) for name, each in value.items()}
+    if isinstance(value, list):
+        return [marked(each, name) for each in value]
+    form = not isinstance(value, str) or name in WORDS or value.startswith(("data:", "{"))
+    return value if form else STRANGER
+
+
+NOT_YET = (
+    "chat",
+    "chat with sound",
+    "chat in its first form",
+    "messages",
+    "responses",
+    "gemini",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xfail) if name in NOT_YET else name for name in REQUESTS]
+)
+def test_a_field_that_stands_where_it_does_not_belong_is_named(name: str) -> None:
+    client, whole = REQUESTS[name]
+    fields = known(client)
+    lost: dict[str, list[str]] = {}
+    for upstream, model in UPSTREAMS.values():
+        body = fit(client, upstream, whole)
+        usual = sent(client, upstream, model, body)
+        if upstream is client or usual is None:
+            continue
+        for path in objects({name: value for name, value in body.items() if name not in usual.dropped}):
+            more = copy.deepcopy(body)
+            place = more
+            for step in path:
+                place = place[step]
+            for borrowed in fields.keys() - place.keys():
+                place[borrowed] = fields[borrowed]
+                out = sent(client, upstream, model, more)
+                del place[borrowed]
+                if out is None or set(out.dropped) - set(usual.dropped):
+                    continue
+                mark = STRANGER.encode()
+                if mark not in out.body if mark in msgspec.json.encode(fields[borrowed]) else out.body == usual.body:
+                    lost.setdefault(".".join(map(str, (*path, borrowed))), []).append(model)
+    assert lost == {}
 
 
 @pytest.mark.parametrize(
