@@ -108,6 +108,7 @@ class _Build:
         out["max_tokens"] = self.traits.max_tokens if limit is None else limit
         if self.user_ids:
             self._user()
+        self.tools = self.tool_choice.among(self.tools)
         if self.format is not None:
             self._schema(self.format)
         if self.tools:

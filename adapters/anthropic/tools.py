@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.wire import Function
-from adapters.chat.request import choice_of
+from adapters.chat.choice import ALLOWED, allowed_of, choice_of
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
 from adapters.known import Reader
@@ -51,6 +51,13 @@ def legacy(raw: Raw, dropped: Dropped) -> list[Tool]:
 def name_of(tool: Tool) -> str | None:
     """The name of a function tool; None for a native one."""
     return tool.get("name") if isinstance(tool, dict) else None
+
+
+def _called(tool: Tool) -> str:
+    """What a choice calls a tool."""
+    fields = tool if isinstance(tool, dict) else read(_decode_object, tool, "tools")
+    name = fields.get("name", NULL)
+    return name if isinstance(name, str) else read(_decode_str, name, "tools[].name")
 
 
 def _tool(raw: Raw, path: str, strict: bool, dropped: Dropped) -> Tool:
@@ -110,10 +117,11 @@ def _function(raw: Raw, beside: dict[str, Raw], path: str, strict: bool, dropped
 class Choice:
     """`tool_choice` in the making: what the client chose, and whether one call at most may come."""
 
-    __slots__ = ("_chosen", "single")
+    __slots__ = ("_allowed", "_chosen", "single")
 
     def __init__(self) -> None:
         self.single = False
+        self._allowed: list[str] | None = None
         self._chosen: dict[str, Any] | None = None
 
     @property
@@ -121,18 +129,32 @@ class Choice:
         """Whether some tool must be called; Anthropic refuses thinking beside that."""
         return self._chosen is not None and self._chosen["type"] in _FORCED
 
-    def read(self, raw: Raw, path: str) -> None:
+    def read(self, raw: Raw, path: str, dropped: Dropped) -> None:
         """Takes OpenAI's `tool_choice` or `function_call`, or Anthropic's own object."""
-        kind, name, fields = choice_of(raw, path, _CHOICES)
+        kind, name, fields = choice_of(raw, path, _CHOICES, dropped)
         if name is not None:
             self._chosen = {"type": "tool", "name": name}
         elif not fields:
             self._chosen = dict(_CHOICES[kind])
+        elif kind == ALLOWED:
+            self._allowed, required = allowed_of(fields, path, dropped)
+            self._chosen = {"type": "any" if required else "auto"}
         elif kind in _OWN_CHOICES:
             self._chosen = {**fields, "type": kind}
             self.single = self.single or self._chosen.pop("disable_parallel_tool_use", None) == _TRUE
         else:
             raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", f"{path}.type")
+
+    def among(self, tools: list[Tool]) -> list[Tool]:
+        """The tools that may be called. Claude cannot be told to call some of its tools alone: it gets no others.
+        Raises InvalidRequest where one that may be is not there."""
+        if self._allowed is None:
+            return tools
+        names = [_called(tool) for tool in tools]
+        for name in self._allowed:
+            if name not in names:
+                raise InvalidRequest(f"There is no tool `{name[:64]}` to call.", f"tool_choice.{ALLOWED}.tools")
+        return [tool for tool, name in zip(tools, names, strict=True) if name in self._allowed]
 
     def need_answer(self, tool: str, others: bool) -> None:
         """Makes the model call `tool`, or one of the client's own tools where there are `others` it may call."""

@@ -88,6 +88,7 @@ class _Build:
         if conversation is None:
             raise InvalidRequest("The request needs `messages`.", "messages")
         blocks = Blocks(self.dropped, self.family)
+        self.tools = self.tool_choice.among(self.tools)
         lines = self._schema()
         system = self._system(conversation, blocks) + [{"text": line} for line in lines]
         if system:

@@ -24,7 +24,7 @@ class Choice(Protocol):
 
     single: bool
 
-    def read(self, raw: Raw, path: str) -> None:
+    def read(self, raw: Raw, path: str, dropped: Dropped) -> None:
         """Takes OpenAI's `tool_choice` or `function_call`. Raises InvalidRequest."""
 
 
@@ -48,7 +48,7 @@ def ignored(build: object, name: str, raw: Raw) -> None:
 
 def tool_choice(build: Build, name: str, raw: Raw) -> None:
     """`tool_choice`, and `function_call` before there were tools."""
-    build.tool_choice.read(raw, name)
+    build.tool_choice.read(raw, name, build.dropped)
 
 
 def parallel(build: Build, name: str, raw: Raw) -> None:

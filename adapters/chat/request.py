@@ -6,7 +6,7 @@ dropped; what is wrong is raised with its path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -23,7 +23,6 @@ _T = TypeVar("_T")
 
 _encode = msgspec.json.Encoder().encode
 _decode_stop = msgspec.json.Decoder(str | list[str]).decode
-_decode_choice = msgspec.json.Decoder(str | dict[str, Raw]).decode
 _decode_str = msgspec.json.Decoder(str).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -71,31 +70,6 @@ def stops_of(raw: Raw, path: str) -> list[str]:
     """The words of `stop`, which may be one or several."""
     stop = read(_decode_stop, raw, path)
     return [stop] if isinstance(stop, str) else stop
-
-
-def choice_of(raw: Raw, path: str, words: Container[str]) -> tuple[str, str | None, Mapping[str, Raw]]:
-    """A `tool_choice`, or the `function_call` that was before it: one of `words` or the type of an object, the name of
-    the function that must be called, and the object's fields, which a word has none of."""
-    choice = read(_decode_choice, raw, path)
-    if isinstance(choice, str):
-        if choice not in words:
-            raise InvalidRequest(f"There is no tool choice `{choice[:40]}`.", path)
-        return choice, None, {}
-    if "type" not in choice and "name" in choice:
-        return "function", read(_decode_str, choice["name"], f"{path}.name"), choice
-    kind = read(_decode_str, choice.get("type", NULL), f"{path}.type")
-    return kind, name_in(choice, path) if kind == "function" else None, choice
-
-
-def name_in(tool: Mapping[str, Raw], path: str) -> str:
-    """The name of the `function` that a choice, or one of those it allows, is."""
-    if "function" in tool:
-        function = read(_decode_object, tool["function"], f"{path}.function")
-        return read(_decode_str, function.get("name", NULL), f"{path}.function.name")
-    if "name" in tool:
-        # So in Responses.
-        return read(_decode_str, tool["name"], f"{path}.name")
-    raise InvalidRequest("A choice of this type needs `function`.", f"{path}.function")
 
 
 def effort_of(raw: Raw, path: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from adapters.chat.choice import choice_of
 from adapters.chat.fields import SUMMARY
 from adapters.chat.request import described, format_of
 from adapters.cohere.messages import translate as messages_of
@@ -162,18 +163,14 @@ def _function(request: _Request, tool: Mapping[str, Raw]) -> dict[str, Any] | No
 
 
 def _tool_choice(request: _Request, value: Raw) -> None:
-    if first(value) == BRACE:
+    kind, name, fields = choice_of(value, "", _CHOICES, request.dropped, "tool_choice")
+    if name is not None:
         # Which tool it is cannot be said: the tools that are not it are left out instead.
-        choice = read(_object, value)
-        name = member(_str, member(_object, choice, "function") or {}, "name")
-        if name is None:
-            raise missing("name", "function.name")
         request.only = name
         return
-    choice_word = read(_str, value)
-    if choice_word not in _CHOICES:
-        raise InvalidRequest(f"There is no tool choice `{choice_word[:40]}`.")
-    word = _CHOICES[choice_word]
+    if fields:
+        raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", "type")
+    word = _CHOICES[kind]
     if word is not None:
         request.out["tool_choice"] = word
 

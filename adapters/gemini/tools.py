@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import choice_of, name_in
+from adapters.chat.choice import ALLOWED, allowed_of, choice_of
 from adapters.chat.wire import EMPTY_OBJECT
 from adapters.errors import InvalidRequest
 from adapters.gemini.schema import normalized
@@ -18,7 +18,6 @@ from adapters.values import ABSENT, BRACE, NULL, first
 
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _decode_str = msgspec.json.Decoder(str).decode
 _FUNCTION = Reader(msgspec.json.Decoder(Function).decode, Function)
 
@@ -66,23 +65,18 @@ class Choice:
         self.single = False
         self.chosen: dict[str, Any] | None = None
 
-    def read(self, raw: Raw, path: str) -> None:
+    def read(self, raw: Raw, path: str, dropped: Dropped) -> None:
         """Takes OpenAI's `tool_choice` or `function_call`."""
-        kind, name, fields = choice_of(raw, path, _MODES)
+        kind, name, fields = choice_of(raw, path, _MODES, dropped)
         if name is not None:
             self._name([name])
         elif not fields:
             self.chosen = {"mode": _MODES[kind]}
-        elif kind == "allowed_tools":
-            self._allow(read(_decode_object, fields.get(kind, _NULL), f"{path}.{kind}"), f"{path}.{kind}")
+        elif kind == ALLOWED:
+            names, required = allowed_of(fields, path, dropped)
+            self._name(names, "ANY" if required else "VALIDATED")
         else:
             raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", f"{path}.type")
-
-    def _allow(self, allowed: dict[str, Raw], path: str) -> None:
-        tools = read(_decode_objects, allowed.get("tools", _NULL), f"{path}.tools")
-        names = [name_in(tool, f"{path}.tools[{index}]") for index, tool in enumerate(tools)]
-        required = read(_decode_str, allowed.get("mode", Raw(b'"auto"')), f"{path}.mode") == "required"
-        self._name(names, "ANY" if required else "VALIDATED")
 
     def _name(self, names: list[str], mode: str = "ANY") -> None:
         self.chosen = {"mode": mode, "allowedFunctionNames": names}

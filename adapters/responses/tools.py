@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.request import choice_of
+from adapters.chat.choice import ALLOWED, choice_of, named
 from adapters.chat.wire import EMPTY_OBJECT, NULL
 from adapters.errors import InvalidRequest
-from adapters.reading import Dropped, read
+from adapters.reading import Dropped, read, under
 from adapters.responses_client.tools import NOTHING, SEARCHES
 from adapters.values import BRACE, first
 
@@ -146,17 +146,30 @@ class Tools:
 
     def choose(self, raw: Raw, path: str) -> None:
         """Takes OpenAI's `tool_choice` or `function_call`."""
-        kind, name, fields = choice_of(raw, path, _CHOICES)
+        kind, name, fields = choice_of(raw, path, _CHOICES, self.dropped)
         if name is not None:
             self._choice = {"type": "function", "name": name}
         elif not fields:
             self._choice = kind
-        elif kind == "allowed_tools" and kind in fields:
+        elif kind == ALLOWED and kind in fields:
+            self.dropped.strangers(fields, {"type", kind}, path)
             allowed = read(_decode_object, fields[kind], f"{path}.{kind}")
-            tools = read(_decode_objects, allowed.get("tools", NULL), f"{path}.{kind}.tools")
-            self._choice = {"type": kind, **allowed, "tools": [_flat(tool, f"{path}.{kind}.tools") for tool in tools]}
+            below = f"{path}.{kind}.tools"
+            tools = read(_decode_objects, allowed.get("tools", NULL), below)
+            flat = [self._flat(tool, f"{below}[{number}]", f"{below}[]") for number, tool in enumerate(tools)]
+            self._choice = {"type": kind, **allowed, "tools": flat}
         else:
-            self._choice = _flat(fields, path)
+            self._choice = self._flat(fields, path, path)
+
+    def _flat(self, choice: Mapping[str, Raw], path: str, below: str) -> dict[str, Any]:
+        """A choice of one tool, whose name a chat has one level further down."""
+        kind = read(_decode_str, choice.get("type", NULL), f"{path}.type")
+        if kind not in choice and (kind not in ("function", "custom") or "name" in choice):
+            return dict(choice)
+        try:
+            return {"type": kind, "name": named(choice, self.dropped, below, kind)}
+        except InvalidRequest as error:
+            raise under(path, error) from error
 
     def settle(self, out: dict[str, Any]) -> None:
         """Puts tools and choice into the request."""
@@ -174,17 +187,6 @@ class Tools:
         out.pop("parallel_tool_calls", None)
         if self._choice not in (None, "auto", "none"):
             self.dropped.add("tool_choice")
-
-
-def _flat(choice: Mapping[str, Raw], path: str) -> dict[str, Any]:
-    """A choice of one tool, whose name a chat has one level further down."""
-    kind = read(_decode_str, choice.get("type", NULL), f"{path}.type")
-    if kind not in choice:
-        if kind in ("function", "custom") and "name" not in choice:
-            raise InvalidRequest(f"A choice of this type needs `{kind}`.", f"{path}.{kind}")
-        return dict(choice)
-    inner = read(_decode_object, choice[kind], f"{path}.{kind}")
-    return {"type": kind, "name": _name(inner, f"{path}.{kind}")}
 
 
 def _name(fields: Mapping[str, Raw], path: str) -> str:

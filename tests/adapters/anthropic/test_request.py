@@ -241,6 +241,20 @@ def test_native_tools_are_passed_on(tool: dict[str, Any], native: dict[str, Any]
     assert translated(tools=[tool])["tools"] == [native]
 
 
+def allowed(**fields: Any) -> dict[str, Any]:
+    return {"type": "allowed_tools", "allowed_tools": fields}
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("auto", {"type": "auto"}), ("required", {"type": "any"})])
+def test_a_choice_among_some_tools_leaves_the_others_out(mode: str, expected: dict[str, str]) -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in "fgh"]
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    some = [{"type": "function", "function": {"name": "g"}}, {"type": "web_search"}]
+    body = translated(tools=[*tools, search], tool_choice=allowed(mode=mode, tools=some))
+    assert [tool["name"] for tool in body["tools"]] == ["g", "web_search"]
+    assert body["tool_choice"] == expected
+
+
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
@@ -492,7 +506,17 @@ def test_anthropics_own_parameters_are_forwarded(name: str) -> None:
         ({"tool_choice": {}}, "tool_choice.type"),
         ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
         ({"tool_choice": {"type": "function", "function": {}}}, "tool_choice.function.name"),
-        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {}}}, "tool_choice.type"),
+        ({"tool_choice": {"type": "mcp", "server_label": "m"}}, "tool_choice.type"),
+        ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
+        ({"tool_choice": allowed()}, "tool_choice.allowed_tools.tools"),
+        (
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "any"}}},
+            "tool_choice.allowed_tools.mode",
+        ),
+        (
+            {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"tools": [{"type": "function", "name": "g"}]}}},
+            "tool_choice.allowed_tools.tools",
+        ),
         ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
         ({"response_format": "json"}, "response_format"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
