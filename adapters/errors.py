@@ -199,9 +199,7 @@ def body(
     if findings:
         message = f"{message}: {'; '.join(findings)}"
     if family == "anthropic":
-        details = {"error_code": code, "unsupported": [param]} if code == NO_THREADS else None
-        told = _AnthropicError(_anthropic_type(kind, type), _located(message, param), code, details)
-        return _encode(_AnthropicBody(told, request_id=request_id))
+        return _encode(_AnthropicBody(_anthropic(kind, message, type, param, code), request_id=request_id))
     if family in ("gemini", "gemini_array"):
         return _encode(_google(kind, message, type, param, code, status))
     error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
@@ -223,8 +221,8 @@ def event(
     that read a stream as one array (`gemini_array`) it is the last item. `sequence` is its number where events have one
     (`responses`)."""
     if family == "anthropic":
-        told = _AnthropicError(_anthropic_type(kind, type), _located(message, param), code)
-        return b"event: error\ndata: %b\n\n" % _encode(_AnthropicBody(told))
+        told = _AnthropicBody(_anthropic(kind, message, type, param, code))
+        return b"event: error\ndata: %b\n\n" % _encode(told)
     if family == "responses":
         error = _OpenAIError(message, type or TRAITS[kind].openai, param, code)
         return b"event: error\ndata: %b\n\n" % _encode(_ResponsesEvent(error, message, code, param, sequence))
@@ -298,6 +296,16 @@ def _located(message: str, param: str | None) -> str:
 
 
 _ANTHROPIC_TYPES = frozenset(traits.anthropic for traits in TRAITS.values())
+
+
+def _anthropic(kind: Kind, message: str, type: str | None, param: str | None, code: str | None) -> _AnthropicError:
+    word = _anthropic_type(kind, type)
+    details: dict[str, Any] | None = None
+    if code == NO_THREADS:
+        details = {"error_code": code, "unsupported": [param]}
+    elif type is not None and type != word:
+        details = {"type": type}  # the provider's own word, for whoever reads it
+    return _AnthropicError(word, _located(message, param), code, details)
 
 
 def _anthropic_type(kind: Kind, type: str | None) -> str:

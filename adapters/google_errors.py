@@ -61,7 +61,8 @@ _LONGEST = 2000
 def read(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
     """The error that a non-2xx answer means. Takes any body, and never raises; the provider's status is kept."""
     error = _parse(body)
-    if error is None:
+    if error is None or (error.code is None and error.status is None):
+        # Of other makers' models at Vertex AI it is their own that comes through.
         return openai_errors.read(status, headers, body)
     kind, _ = STATUSES.get(error.status) or (kind_of(status), status)
     return _told(error, kind, status)

@@ -311,6 +311,7 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.COHERE_EMBED: "/embed",
             Dialect.COHERE_RERANK: "/rerank",
         },
+        passed={"/v2/": "/"},  # its own SDK's paths begin so
     ),
     Provider(
         name="mistral-ai",

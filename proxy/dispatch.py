@@ -79,7 +79,7 @@ class Router:
                 code="method_not_allowed",
                 headers=(("allow", names),),
             )
-        if ("POST", f"/v1{path}") in self._literal or path == "/models":
+        if ("POST", f"/v1{path}") in self._literal or path == "/models" or path.startswith("/v2/"):
             return Refused(Kind.NOT_FOUND, _NONE.format("v1"))
         if path[-1:] == "/" and any(literal == path[:-1] for _, literal in self._literal):
             return Refused(Kind.NOT_FOUND, "There is nothing at this path; without the slash at its end there is.")

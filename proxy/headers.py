@@ -196,12 +196,13 @@ _ANSWER = frozenset(
     (
         b"content-type", b"content-encoding", b"content-disposition", b"retry-after", b"retry-after-ms",
         b"x-should-retry", b"request-id", b"x-request-id", b"openai-processing-ms", b"openai-version",
-        b"x-amzn-requestid", b"apim-request-id",
+        b"x-amzn-requestid", b"x-amzn-errortype", b"apim-request-id",
     )
 )  # fmt: skip
 _OF_THE_BODY = frozenset((b"content-type", b"content-encoding", b"content-disposition"))
 _RATES = b"x-ratelimit-"
-_ANSWER_PREFIXES = (_RATES, b"anthropic-ratelimit-")
+_ANSWER_PREFIXES = (_RATES, b"anthropic-ratelimit-", b"x-amzn-bedrock-")
+"""AWS's SDKs know an exception by `x-amzn-errortype`, and read what a call of InvokeModel took from such fields."""
 
 
 def _passes(name: bytes) -> bool:

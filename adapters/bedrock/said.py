@@ -97,17 +97,20 @@ _ANSWER: Shape = {
     **_END,
 }
 
+_EVENT: Shape = {"contentBlockIndex": ALL, "p": ALL}
+"""`p` is padding, so that nobody reads tokens from the lengths of events."""
+
 ANSWERS = Looks(
     {
         b"": _ANSWER,
         b"contentBlockStart": {
-            "contentBlockIndex": ALL,
+            **_EVENT,
             "start": Told(
                 shape={"toolUse": Told(SPEAKING, {**every(SPEAKING, "name", "toolUseId"), "type": only("tool_use")})}
             ),
         },
         b"contentBlockDelta": {
-            "contentBlockIndex": ALL,
+            **_EVENT,
             "delta": Told(
                 shape={
                     "text": ALL,
@@ -117,8 +120,8 @@ ANSWERS = Looks(
                 }
             ),
         },
-        b"messageStop": {"stopReason": _STOP},
-        b"metadata": _END,
+        b"messageStop": {**_EVENT, "stopReason": _STOP},
+        b"metadata": {**_EVENT, **_END},
     }
 )
 """Whole ones, and the events that may bring more than words."""

@@ -80,6 +80,34 @@ def test_geminis_clients_read_the_providers_type_and_code_in_the_details(client:
     assert (info["reason"], info["metadata"]) == ("rate_limit_exceeded", {"type": "requests"})
 
 
+@pytest.mark.parametrize(
+    ("upstream", "said", "headers"),
+    [
+        (Dialect.OPENAI_CHAT, OPENAI, {}),
+        (Dialect.GEMINI_GENERATE, GOOGLE, {}),
+        (Dialect.BEDROCK_CONVERSE, PLAIN, {"x-amzn-errortype": "ThrottlingException:http://internal"}),
+        (Dialect.MISTRAL_CHAT, SAMPLES["mistral"], {}),
+    ],
+)
+def test_messages_clients_read_the_providers_own_type_in_the_details(
+    upstream: Dialect, said: dict[str, Any], headers: dict[str, str]
+) -> None:
+    error = CODECS[(Dialect.ANTHROPIC_MESSAGES, upstream)].error(429, headers, json.dumps(said).encode())
+    told = json.loads(errors.body("anthropic", error.kind, error.message, type=error.type, code=error.code))["error"]
+    assert (told["type"], told["details"]) == ("rate_limit_error", {"type": error.type})
+    event = errors.event("anthropic", error.kind, error.message, type=error.type, code=error.code)
+    assert json.loads(event.partition(b"data: ")[2])["error"] == told
+
+
+@pytest.mark.parametrize("client", [Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES, Dialect.GEMINI_GENERATE])
+@pytest.mark.parametrize(("said", "type"), [(ANTHROPIC, "rate_limit_error"), (GOOGLE, "RESOURCE_EXHAUSTED")])
+def test_at_vertex_ai_the_model_or_google_says_what_went_wrong(
+    client: Dialect, said: dict[str, Any], type: str
+) -> None:
+    error = CODECS[(client, Dialect.VERTEX_ANTHROPIC)].error(429, {}, json.dumps(said).encode())
+    assert (error.type, error.message) == (type, "Slow down.")
+
+
 @pytest.mark.parametrize("pair", PAIRS, ids=named)
 @pytest.mark.parametrize("body", [b"", b"<html>Busy</html>", b"\xff", b"[" * 100_000, b"7", b"null", b'{"error":null}'])
 def test_any_error_body_gives_an_error_of_its_status(pair: tuple[Dialect, Dialect], body: bytes) -> None:

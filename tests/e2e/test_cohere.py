@@ -93,11 +93,20 @@ def test_errors_of_cohere_reach_other_clients_with_their_status(behind: Gateway)
     client.close()
 
 
-def test_coheres_sdk_reads_what_the_mock_says(upstream: Upstream) -> None:
-    client = cohere.ClientV2(api_key="x", base_url=upstream.url)
-    answer = client.chat(model="command-a", messages=[{"role": "user", "content": TEST}])  # type: ignore[list-item]
-    assert answer.message.content is not None
-    assert answer.message.content[0].text == SAID  # type: ignore[union-attr]
-    events = client.chat_stream(model="command-a", messages=[{"role": "user", "content": TEST}])  # type: ignore[list-item]
-    text = "".join(each.delta.message.content.text for each in events if each.type == "content-delta")  # type: ignore
-    assert text == SAID
+@pytest.mark.parametrize("through", [False, True], ids=["the mock", "the gateway"])
+def test_coheres_own_sdk_is_answered(behind: Gateway, upstream: Upstream, through: bool) -> None:
+    model, base = (MODEL, behind.v1) if through else ("command-a", upstream.url)
+    client = cohere.ClientV2(api_key=behind.api_key if through else "x", base_url=base)
+    asked: Any = [{"role": "user", "content": TEST}]
+    answer: Any = client.chat(model=model, messages=asked)
+    assert answer.message.content[0].text == SAID
+    events: Any = client.chat_stream(model=model, messages=asked)
+    assert "".join(each.delta.message.content.text for each in events if each.type == "content-delta") == SAID
+    vectors: Any = client.embed(model=model, texts=["a"], input_type="search_query", embedding_types=["float"])
+    assert len(vectors.embeddings.float_[0]) == 8
+    assert client.rerank(model=model, query="q", documents=["a", "b"], top_n=1).results[0].index == 0
+    assert [each.path for each in upstream.requests()] == ["/v2/chat", "/v2/chat", "/v2/embed", "/v2/rerank"]
+    if through:
+        assert upstream.last.credential == "co-secret"
+        with pytest.raises(cohere.TooManyRequestsError):
+            client.chat(model=f"{MODEL}::status=429", messages=asked)

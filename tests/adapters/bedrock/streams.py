@@ -43,12 +43,12 @@ def chunk(value: dict[str, Any]) -> bytes:
 USAGE = {"inputTokens": 5, "outputTokens": 7, "totalTokens": 22, "cacheReadInputTokens": 4, "cacheWriteInputTokens": 6}
 START = event("messageStart", {"role": "assistant"})
 STOP = event("contentBlockStop", {"contentBlockIndex": 0})
-END = event("metadata", {"usage": USAGE, "metrics": {"latencyMs": 1}})
+END = event("metadata", {"usage": USAGE, "metrics": {"latencyMs": 1}, "p": "abcde"})
 
 
 def stopped(reason: str) -> bytes:
     """A messageStop."""
-    return event("messageStop", {"stopReason": reason})
+    return event("messageStop", {"stopReason": reason, "p": "abc"})
 
 
 TEXT = START + delta(0, {"text": "Hel"}) + delta(0, {"text": "lo ä"}) + STOP + stopped("end_turn") + END

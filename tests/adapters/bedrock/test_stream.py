@@ -48,6 +48,12 @@ def test_a_text_becomes_chunks_with_openais_words_and_counts() -> None:
     assert machine.usage == COUNTED
 
 
+@pytest.mark.parametrize("stream", [TEXT, TOOLS])
+def test_padding_is_no_loss(stream: bytes) -> None:
+    _, machine = run(stream, call({"stream": True}))
+    assert machine.unsaid == ()
+
+
 def test_parallel_tool_calls_keep_their_order_ids_and_arguments() -> None:
     out, _ = run(TOOLS, call({"stream": True}))
     calls = [each["tool_calls"][0] for each in deltas(out) if "tool_calls" in each]
