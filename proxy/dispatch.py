@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from adapters.errors import Kind
+from adapters.types import Dialect
 from proxy.errors import Refused
 from proxy.routes import Match, Route
 
@@ -61,7 +62,16 @@ class Router:
         and probes have one spelling only: somebody's rules before the gateway may be about it."""
         if segments[-1] or len(segments) < 4 or segments[1] not in _VERSIONS or segments[2] in self._own:
             return None
-        return self._literal.get((method, path[:-1]))
+        return self._literal.get((method, path[:-1])) or self._fitting(method, segments[:-1])
+
+    def _fitting(self, method: str, segments: list[str]) -> Match | None:
+        """The first route of a pattern that is not just anything that goes to a provider."""
+        for pattern, route in self._patterns:
+            if route.method == method and route.dialect is not Dialect.PASSTHROUGH:
+                params = _fit(pattern, segments)
+                if params is not None:
+                    return Match(route, params)
+        return None
 
     def _nothing(self, method: str, path: str, segments: list[str]) -> Refused:
         allowed = {known for known, literal in self._literal if literal == path}

@@ -26,6 +26,7 @@ from adapters.gemini_client.wire import (
     ChatMessage,
     Content,
     FunctionCall,
+    Link,
     Part,
     Result,
     Shown,
@@ -33,11 +34,11 @@ from adapters.gemini_client.wire import (
     ToolCall,
     ToolText,
 )
-from adapters.known import read_known, shape_of
+from adapters.known import Belongs, read_known, shape_of
 from adapters.packing import SAID, read_head
 from adapters.reading import Dropped, missing, read, string, under
 from adapters.reasoning import details_of
-from adapters.values import BRACE, NULL, QUOTE, first, joined
+from adapters.values import ABSENT, BRACE, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
@@ -46,6 +47,18 @@ _content = msgspec.json.Decoder(Content | str).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _CONTENT = shape_of(Content)
+
+_PARTS = "contents[].parts[]"
+_ASKED = Belongs(Part, {"": "", **{name: name for name in ("text", "inlineData", "fileData", "functionResponse")}})
+_TOLD = Belongs(
+    Part,
+    {
+        "": "thought thoughtSignature",
+        "text": "text thought thoughtSignature",
+        **{name: f"{name} thoughtSignature" for name in ("functionCall", "executableCode", "codeExecutionResult")},
+    },
+)
+"""The fields of a user's parts and of a model's, by the data in them; none is what has no place there."""
 
 _EMPTY = Raw(b'""')
 _NULL = Raw(b"null")
@@ -83,7 +96,9 @@ class Messages:
             if add is None:
                 raise InvalidRequest(f"`{role[:40]}` is not a role.", f"[{at}].role")
             for number, part in enumerate(given.parts or ()):
-                if first(part.text) not in (QUOTE, NULL):
+                if first(part.text) == NULL:
+                    part.text = ABSENT
+                elif first(part.text) != QUOTE:
                     raise InvalidRequest("Expected `str`.", f"[{at}].parts[{number}].text")
             try:
                 add(self, given.parts or [])
@@ -101,10 +116,8 @@ class Messages:
         made: list[Any] = []
         for at, part in enumerate(parts):
             try:
-                for name, value in (("thought", part.thought), ("thoughtSignature", part.thought_signature)):
-                    if value:
-                        self.dropped.add(f"contents[].parts[].{name}")
                 if part.function_response is not None:
+                    _ASKED.heed(part, "functionResponse", self.dropped, _PARTS)
                     self.made.append(self._result(part.function_response))
                 else:
                     made += self._shown(part)
@@ -117,24 +130,25 @@ class Messages:
             self.made.append(Text("user", made or _EMPTY))
 
     def _shown(self, part: Part) -> Iterator[dict[str, Any]]:
+        kind = ""
         if part.text:
+            kind = "text"
             yield {"type": "text", "text": part.text}
         elif part.inline_data is not None:
+            kind = "inlineData"
             yield inline(part.inline_data, self.dropped)
         elif part.file_data is not None:
+            kind = "fileData"
             yield linked(part.file_data, self.dropped)
         elif part.function_call is not None:
             raise InvalidRequest("Function calls belong in contents of the model.", "functionCall")
-        else:
-            self.dropped.add("contents[].parts[]")
+        _ASKED.heed(part, kind, self.dropped, _PARTS)
 
     def _result(self, result: Result) -> ToolText:
         if not result.name and not result.id:
             raise missing("name", "functionResponse.name")
         content, failed = _told(result.response)
-        shown = [each for part in result.parts or () if (each := _picture(part, self.dropped)) is not None]
-        if len(shown) < len(result.parts or ()):
-            self.dropped.add("contents[].parts[].functionResponse.parts")
+        shown = [each for part in result.parts or () for each in _pictures(part, self.dropped)]
         made = ToolText(self._answered(result), [{"type": "text", "text": content}, *shown] if shown else content)
         if failed and self.dropped.blocks:
             made.is_error = True
@@ -163,8 +177,7 @@ class Messages:
         for at, part in enumerate(parts):
             if part.function_call is not None:
                 said.sign(part)
-                if part.thought:
-                    self.dropped.add("contents[].parts[].thought")
+                _TOLD.heed(part, "functionCall", self.dropped, _PARTS)
                 said.calls.append(self._call(part, part.function_call, f"[{at}]"))
             else:
                 said.add(part)
@@ -205,20 +218,24 @@ class _Said:
     def add(self, part: Part) -> None:
         if part.thought:
             # What other makers' models thought comes whole with a signature, if they sign it.
+            _TOLD.heed(part, "text", self._dropped, _PARTS)
             self._thought(part)
             return
         self.sign(part)
+        kind = ""
         if part.text:
+            kind = "text"
             if part.text != _EMPTY:
                 self._texts.append(part.text)
                 self._blocks.append(Block("text", text=part.text))
         elif part.executable_code is not None and first(part.executable_code.code) == QUOTE:
+            kind = "executableCode"
             self._texts.append(joined([Raw(b'"```python\\n"'), part.executable_code.code, Raw(b'"\\n```\\n"')]))
         elif part.code_execution_result is not None and first(part.code_execution_result.output) == QUOTE:
+            kind = "codeExecutionResult"
             head = _FINE if part.code_execution_result.outcome in _WENT_WELL else _FAILED
             self._texts.append(joined([head, part.code_execution_result.output, Raw(b'"\\n```\\n"')]))
-        elif not part.thought_signature or part.inline_data is not None or part.file_data is not None:
-            self._dropped.add("contents[].parts[]")
+        _TOLD.heed(part, kind, self._dropped, _PARTS)
 
     def _thought(self, part: Part) -> None:
         if not part.text and not (part.thought_signature and part.inline_data is None):
@@ -345,7 +362,10 @@ def system_text(value: Raw, dropped: Dropped) -> Raw:
     content = read_known(_content, value, _CONTENT, dropped, "systemInstruction")
     if isinstance(content, str):
         return value
-    texts = [string(part.text, f"parts[{at}].text") for at, part in enumerate(content.parts or ())]
+    texts = []
+    for at, part in enumerate(content.parts or ()):
+        texts.append(string(part.text, f"parts[{at}].text"))
+        _ASKED.heed(part, "text", dropped, "systemInstruction.parts[]")
     return joined(texts, _LINE) if texts else _EMPTY
 
 
@@ -381,7 +401,7 @@ def _prose(blob: Blob, data: Raw) -> dict[str, Any]:
     return {"type": "text", "text": Raw(_encode(f"{blob.display_name}\n{text}" if blob.display_name else text))}
 
 
-def linked(blob: Blob, dropped: Dropped) -> dict[str, Any]:
+def linked(blob: Link, dropped: Dropped) -> dict[str, Any]:
     """The content part for a file's address."""
     url = string(blob.file_uri, "fileData.fileUri")
     if blob.mime_type.startswith("image/"):
@@ -405,10 +425,11 @@ def _name(media: str) -> str:
     return f"document.{media.rpartition('/')[2] or 'bin'}" if media.isascii() else "document.bin"
 
 
-def _picture(shown: Shown, dropped: Dropped) -> dict[str, Any] | None:
+def _pictures(shown: Shown, dropped: Dropped) -> Iterator[dict[str, Any]]:
     if shown.inline_data is not None:
-        return inline(shown.inline_data, dropped)
-    return None if shown.file_data is None else linked(shown.file_data, dropped)
+        yield inline(shown.inline_data, dropped)
+    if shown.file_data is not None:
+        yield linked(shown.file_data, dropped)
 
 
 def _told(response: Raw) -> tuple[Raw, bool]:

@@ -13,12 +13,14 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.values import BRACE, BRACKET, first
+from adapters.errors import InvalidRequest
+from adapters.values import BRACE, BRACKET, NULL, first
 
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _list = msgspec.json.Decoder(list[Raw]).decode
 
+_NULL = Raw(b"null")
 _SNAKE = re.compile(rb'[^\\]"[a-z]+(?:_[a-z]+)+"\s*:')
 _HUMP = re.compile(r"_([a-z])")
 
@@ -37,7 +39,7 @@ _CONTENT: dict[str, Any] = {"parts": [_PART]}
 _REQUEST: dict[str, Any] = {
     "contents": [_CONTENT],
     "systemInstruction": _CONTENT,
-    "tools": [{"functionDeclarations": [{}]}],
+    "tools": [{"functionDeclarations": [{}], "googleSearch": {}}],
     "toolConfig": {"functionCallingConfig": {}},
     "generationConfig": {"thinkingConfig": {}, "imageConfig": {}},
     "safetySettings": [{}],
@@ -50,7 +52,8 @@ _REQUEST["generateContentRequest"] = {name: _REQUEST[name] for name in ("content
 
 
 def camel(body: bytes) -> bytes:
-    """The body with Google's own fields in camel case. Raises what msgspec raises for a body that is no object."""
+    """The body with Google's own fields in camel case. Raises what msgspec raises for a body that is no object,
+    and InvalidRequest for a field in both spellings."""
     if _SNAKE.search(body) is None:
         return body
     return _encode(_renamed(Raw(body), _REQUEST))
@@ -64,6 +67,10 @@ def _renamed(value: Raw, shape: Any) -> Any:
     made: dict[str, Any] = {}
     for name, each in _object(value).items():
         name = _HUMP.sub(lambda found: found[1].upper(), name)
+        if name in made and first(each) == NULL:
+            continue
+        if made.get(name, _NULL) != _NULL:
+            raise InvalidRequest("The field is there twice, in two spellings.", name)
         inner = shape.get(name)
         made[name] = each if inner is None else _renamed(each, inner)
     return made

@@ -46,6 +46,9 @@ _BUDGETS = ((0, "none"), (1024, "low"), (8192, "medium"))
 _UNTOLD = (None, "", "THINKING_LEVEL_UNSPECIFIED")
 _CONFIG_NAME = "generationConfig."
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
+_NOTHING = (Raw(b"null"), Raw(b'""'), Raw(b"[]"))
+"""Values that ask for nothing."""
+_MODES = ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED")
 _TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
 
 
@@ -127,6 +130,8 @@ class _Request:
     def _tools(self) -> None:
         functions, mode, allowed = self.functions, self.mode, self.allowed
         if not functions:
+            if allowed or mode in ("ANY", "VALIDATED"):
+                self.dropped.add("toolConfig.functionCallingConfig")
             return
         if allowed and mode not in ("ANY", "VALIDATED"):
             self.dropped.add("toolConfig.functionCallingConfig.allowedFunctionNames")
@@ -152,7 +157,8 @@ def _read(request: _Request, readers: Mapping[str, _Reader], name: str, value: R
         return
     reader = readers.get(name)
     if reader is None:
-        request.dropped.add(path + name)
+        if value not in _NOTHING:
+            request.dropped.add(path + name)
         return
     try:
         reader(request, value)
@@ -175,28 +181,34 @@ def _system(request: _Request, value: Raw) -> None:
 def _tools(request: _Request, value: Raw) -> None:
     for at, fields in enumerate(read(_objects, value)):
         for name, given in fields.items():
+            if given in _NOTHING:
+                continue
             if name == "googleSearch" and request.dropped.blocks:
                 # What follows may have a search of its own.
                 request.out.web_search_options = {}
-                for option in read(_object, given) if first(given) == BRACE else ():
-                    request.dropped.add(f"tools[].{name}.{option}")
+                for option, wanted in read(_object, given).items():
+                    if wanted not in _NOTHING:
+                        request.dropped.add(f"tools[].{name}.{option}")
                 continue
             if name != "functionDeclarations":
                 request.dropped.add(f"tools[].{name}")
                 continue
             try:
                 declared = read_known(_declarations, given, _DECLARATION, request.dropped, f"tools[].{name}")
-                request.functions += [_function(each) for each in declared]
+                request.functions += [_function(each, request.dropped) for each in declared]
             except InvalidRequest as error:
                 raise under(f"[{at}].functionDeclarations", error) from error
 
 
-def _function(declared: Declaration) -> dict[str, Any]:
+def _function(declared: Declaration, dropped: Dropped) -> dict[str, Any]:
     made: dict[str, Any] = {"name": declared.name}
     if first(declared.description) != NULL:
         made["description"] = declared.description
     if first(declared.parameters_json_schema) == BRACE:
         made["parameters"] = declared.parameters_json_schema
+        if first(declared.parameters) != NULL:
+            # Google takes one of the two.
+            dropped.add("tools[].functionDeclarations[].parameters")
     elif first(declared.parameters) == BRACE:
         made["parameters"] = json_schema(declared.parameters)
     else:
@@ -209,7 +221,9 @@ def _tool_config(request: _Request, value: Raw) -> None:
         if name == "functionCallingConfig":
             chosen = read_known(_calling, given, _CALLING, request.dropped, f"toolConfig.{name}")
             request.mode, request.allowed = chosen.mode.upper(), chosen.allowed_function_names
-        elif name != "includeServerSideToolInvocations":
+            if request.mode not in _MODES:
+                raise InvalidRequest(f"There is no mode `{chosen.mode[:40]}`.", f"{name}.mode")
+        elif name != "includeServerSideToolInvocations" and given not in _NOTHING:
             request.dropped.add(f"toolConfig.{name}")
 
 
@@ -252,6 +266,8 @@ def _thinks(request: _Request, value: Raw) -> None:
         request.out.reasoning = SUMMARY
     if wanted.thinking_level not in _UNTOLD:
         request.out.reasoning_effort = wanted.thinking_level.lower()
+        if wanted.thinking_budget is not None and wanted.thinking_budget >= 0:
+            request.dropped.add("generationConfig.thinkingConfig.thinkingBudget")
     elif wanted.thinking_budget is not None and wanted.thinking_budget >= 0:
         budget = wanted.thinking_budget
         if budget or not request.dropped.blocks:
@@ -272,12 +288,18 @@ def _mime_type(request: _Request, value: Raw) -> None:
 
 
 def _schema(request: _Request, value: Raw) -> None:
+    if request.schema:
+        # Google takes one of the two.
+        request.dropped.add(f"{_CONFIG_NAME}responseSchema")
+        return
     request.schema = json_schema(value)
 
 
 def _json_schema(request: _Request, value: Raw) -> None:
     if first(value) != BRACE:
         raise InvalidRequest("Expected `object`.")
+    if request.schema:
+        request.dropped.add(f"{_CONFIG_NAME}responseSchema")
     request.schema = value
     request.schema_name = f"{_CONFIG_NAME}responseJsonSchema"
     as_named = {"response_format.json_schema": request.schema_name}

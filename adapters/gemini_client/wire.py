@@ -18,6 +18,11 @@ from adapters.values import ABSENT
 class Blob(Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     mime_type: str = ""
     data: Raw = ABSENT
+    display_name: str | None = None
+
+
+class Link(Struct, gc=False, rename="camel", forbid_unknown_fields=True):
+    mime_type: str = ""
     file_uri: Raw = ABSENT
     display_name: str | None = None
 
@@ -30,7 +35,7 @@ class Called(Struct, gc=False, forbid_unknown_fields=True):
 
 class Shown(Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     inline_data: Blob | None = None
-    file_data: Blob | None = None
+    file_data: Link | None = None
 
 
 class Result(Struct, gc=False, forbid_unknown_fields=True):
@@ -41,12 +46,18 @@ class Result(Struct, gc=False, forbid_unknown_fields=True):
 
 
 class Code(Struct, gc=False, forbid_unknown_fields=True):
-    """Code that ran at Google, or what came of it. `language` can be Python's alone, and `id` is a label."""
+    """Code that ran at Google. `language` can be Python's alone, and `id` is a label."""
 
     code: Raw = ABSENT
+    language: Raw = ABSENT
+    id: Raw = ABSENT
+
+
+class Outcome(Struct, gc=False, forbid_unknown_fields=True):
+    """What came of it."""
+
     output: Raw = ABSENT
     outcome: str | None = None
-    language: Raw = ABSENT
     id: Raw = ABSENT
 
 
@@ -57,11 +68,11 @@ class Part(Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     thought: bool | None = None
     thought_signature: str | None = None
     inline_data: Blob | None = None
-    file_data: Blob | None = None
+    file_data: Link | None = None
     function_call: Called | None = None
     function_response: Result | None = None
     executable_code: Code | None = None
-    code_execution_result: Code | None = None
+    code_execution_result: Outcome | None = None
 
 
 class Content(Struct, gc=False, forbid_unknown_fields=True):

@@ -321,10 +321,10 @@ NOTHING_LOST = (
         "model.executableCode.id model.codeExecutionResult.id",
     ),
     Kept(
-        "A system prompt is nobody's turn and no thought, whatever it says of itself.",
+        "A system prompt is nobody's turn, whatever it says of itself.",
         "google-genai",
         ALL,
-        "systemInstruction.role systemInstruction.parts[].thought=True systemInstruction.parts[].thoughtSignature",
+        "systemInstruction.role",
     ),
     Kept(
         "Tools that run at Google are named each, so that nothing ran which could be shown.",

@@ -94,6 +94,8 @@ def test_a_model_may_be_any_part_of_the_path_before_its_verb(router: Router) -> 
         ("/v1beta/models/gemini-x:generateContent", "gemini-x"),
         ("/v1beta/models/@slug/a/b:generateContent", "@slug/a/b"),
         ("/v1/models/%40slug%2Fa%3Ab:generateContent", "@slug/a:b"),
+        ("/v1beta/models/gemini-x:streamGenerateContent/", "gemini-x"),
+        ("/v1/models/@slug/a/b:generateContent/", "@slug/a/b"),
     ):
         match = router.find("POST", path)
         assert match.params == {"model": model}

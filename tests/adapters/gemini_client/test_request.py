@@ -132,6 +132,18 @@ def test_calls_without_ids_find_their_results_by_name_in_order() -> None:
     ]
 
 
+def test_what_is_null_beside_a_part_s_data_is_not_there() -> None:
+    part, made = PARTS["an image"]
+    assert messages(user({"text": None, **part}))[0]["content"] == [made]
+    assert chat(system_instruction=None, systemInstruction="s")["messages"][0]["content"] == "s"
+
+
+def test_a_choice_of_functions_without_any_is_named() -> None:
+    for config in ({"mode": "ANY"}, {"allowedFunctionNames": ["f"]}):
+        assert outbound(toolConfig={"functionCallingConfig": config}).dropped == ("toolConfig.functionCallingConfig",)
+    assert outbound(toolConfig={"functionCallingConfig": {"mode": "NONE"}}).dropped == ()
+
+
 def test_ids_of_the_clients_are_kept() -> None:
     made = messages(
         model({"functionCall": {"id": "a", "name": "f"}}, {"functionCall": {"id": "b", "name": "f"}}),
@@ -281,7 +293,7 @@ def test_thinking_budgets_are_efforts(budget: int, effort: str | None) -> None:
 
 def test_what_cannot_survive_is_named() -> None:
     sent = outbound(
-        safetySettings=[],
+        safetySettings=[{"category": "HARM_CATEGORY_HATE_SPEECH", "threshold": "BLOCK_NONE"}],
         labels={"a": "b"},
         tools=[{"googleSearch": {}}],
         generationConfig={"topK": 5, "speechConfig": {}},
@@ -305,6 +317,8 @@ REFUSED: dict[str, tuple[Any, str | None]] = {
     ),
     "a number": ({"contents": [user({"text": "a"})], "generationConfig": {"seed": "x"}}, "generationConfig.seed"),
     "cached content": ({"contents": [user({"text": "a"})], "cachedContent": "x"}, "cachedContent"),
+    "a mode": ({"toolConfig": {"functionCallingConfig": {"mode": "SOME"}}}, "toolConfig.functionCallingConfig.mode"),
+    "one field in two spellings": ({"tool_config": {}, "toolConfig": {"a": 1}}, "toolConfig"),
     "a list": (b"[]", None),
     "depth": (b'{"contents":' + b"[" * 5000, None),
     "broken text": (b'{"contents":[{"parts":[{"text":"\xff"}]}]}', None),
