@@ -2,16 +2,17 @@
 
 Usage proves it, and nearly all answers have some. Beyond that every JSON object passes: hosts that imitate a dialect
 leave out what they like. Of an answer whose end has not come, as its beginning is on its way to the client, only the
-first byte is looked at.
+beginning is looked at: whether it is one of an object, and of an error, whose end then is waited for.
 """
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
-from adapters import openai_errors
 from adapters.errors import Kind, UpstreamError
-from adapters.opening import in_dialect
+from adapters.opening import error_in
 from adapters.types import Dialect
 from adapters.values import UNREADABLE
 
@@ -22,13 +23,25 @@ _OBJECTS = frozenset(
     )
 )
 """Dialects whose answers are JSON objects, or streams."""
+_ERROR = re.compile(
+    rb'\s*\[?\s*\{\s*"(?:error|errors|message|detail|msg|status|code|statusCode|success|'
+    rb'(?:type|object)"\s*:\s*"error)"'
+)
+"""How errors begin, in any of the shapes that `openai_errors` reads. Hardly any answer begins so."""
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _NOT_JSON = UpstreamError(Kind.BAD_UPSTREAM, 502, "The provider's answer is no JSON object; is its address right?")
+
+
+def begins_error(dialect: Dialect, body: bytes) -> bool:
+    """Whether an answer of this dialect whose beginning this is may be an error."""
+    return (dialect in _OBJECTS or dialect is Dialect.GEMINI_STREAM_ARRAY) and _ERROR.match(body) is not None
 
 
 def failure(dialect: Dialect, body: bytes, *, whole: bool = True) -> UpstreamError | None:
     """What is wrong with an answer of this dialect under a 200; None where nothing is, as far as it goes. It may be the
     provider's own error. Never raises."""
+    if dialect is Dialect.GEMINI_STREAM_ARRAY:
+        return error_in(dialect, body) if whole and begins_error(dialect, body) else None
     if dialect not in _OBJECTS:
         return None
     if not whole:
@@ -36,11 +49,5 @@ def failure(dialect: Dialect, body: bytes, *, whole: bool = True) -> UpstreamErr
     try:
         _decode(body)
     except UNREADABLE:
-        return _NOT_JSON
+        return error_in(dialect, body) or _NOT_JSON
     return error_in(dialect, body)
-
-
-def error_in(dialect: Dialect, body: bytes) -> UpstreamError | None:
-    """The provider's own error that an answer of this dialect under a 200 is, if it is one. Never raises."""
-    error = openai_errors.read_event(body)
-    return None if error is None else in_dialect(dialect, error)

@@ -16,7 +16,7 @@ import msgspec
 from adapters import openai_errors
 from adapters.errors import Kind, UpstreamError
 from adapters.observe import Tap
-from adapters.opening import events_in, in_dialect
+from adapters.opening import error_in, events_in
 from adapters.types import Dialect
 from adapters.values import UNREADABLE
 
@@ -31,14 +31,14 @@ def failure(dialect: Dialect, tap: Tap) -> UpstreamError | None:
     if b"error" in tail:
         said = [event for event in events_in(tail) if event[1] != b"[DONE]"][-_LAST:]
         for name, data in reversed(said):
-            error = _error(name, data)
+            error = _error(dialect, name, data)
             if error is not None:
-                return in_dialect(dialect, error)
+                return error
     long = tap.long()
     for name, data in events_in(long) if long else ():
-        error = _error(name, data) or _beginning(name, data, tail)
+        error = _error(dialect, name, data) or _beginning(dialect, name, data, tail)
         if error is not None:
-            return in_dialect(dialect, error)
+            return error
     return _UNREAD if tap.failed() else None
 
 
@@ -47,14 +47,17 @@ def remark(dialect: Dialect, rest: bytes) -> UpstreamError | None:
     where they are anything else. Never raises."""
     if rest.lstrip()[:1] not in (b"{", b"["):
         return None
-    error = openai_errors.read_event(rest)
-    return None if error is None else in_dialect(dialect, error)
+    return error_in(dialect, rest)
 
 
-def item(dialect: Dialect, tail: bytes) -> UpstreamError | None:
+def item(dialect: Dialect, tap: Tap) -> UpstreamError | None:
     """The provider's error as the last item of a stream that is one array; None where that is none. Never raises."""
+    tail = tap.tail()
     starts = [found.start(1) for found in _ITEM.finditer(tail) if found[2] == b"error"]
-    return remark(dialect, tail[starts[-1] :].rstrip().removesuffix(b"]")) if starts else None
+    if starts:
+        return remark(dialect, tail[starts[-1] :].rstrip().removesuffix(b"]"))
+    long = b"" if tap.finished() else tap.long()
+    return _beginning(dialect, b"error", long, tail) if long else None
 
 
 def ends_array(tail: bytes) -> bool:
@@ -77,7 +80,7 @@ def is_whole(document: bytes) -> bool:
     return True
 
 
-def _error(name: bytes, data: bytes) -> UpstreamError | None:
+def _error(dialect: Dialect, name: bytes, data: bytes) -> UpstreamError | None:
     if b"error" not in data and name != b"error":
         return None
     try:
@@ -89,11 +92,11 @@ def _error(name: bytes, data: bytes) -> UpstreamError | None:
         error = response.get("error") if isinstance(response, Mapping) else None
         return openai_errors.read_event(msgspec.json.encode({"error": error})) or _UNREAD
     if name == b"error" or value.get("error") or value.get("type") == "error" or value.get("object") == "error":
-        return openai_errors.read_event(data)
+        return error_in(dialect, data)
     return None
 
 
-def _beginning(name: bytes, data: bytes, tail: bytes) -> UpstreamError | None:
+def _beginning(dialect: Dialect, name: bytes, data: bytes, tail: bytes) -> UpstreamError | None:
     """What the beginning of an error and the stream's tail say, where what was between them is gone."""
     if name != b"error" and _ERROR_EVENT.match(data) is None:
         return None
@@ -104,7 +107,7 @@ def _beginning(name: bytes, data: bytes, tail: bytes) -> UpstreamError | None:
     for found in _FIELD.finditer(tail):
         if found["name"] != b"message":
             said.setdefault(found["name"].decode(), _value(found))
-    return openai_errors.read_event(msgspec.json.encode({"error": said})) if said else None
+    return error_in(dialect, msgspec.json.encode({"error": said})) if said else None
 
 
 def _value(found: re.Match[bytes]) -> str:

@@ -70,7 +70,14 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
 
 def read_event(body: bytes) -> UpstreamError:
     """The error that an event within a stream tells; its status is the one its word has elsewhere."""
-    error = _parse(body) or Error()
+    return find(body) or _told(Error(), Kind.BAD_UPSTREAM, TRAITS[Kind.BAD_UPSTREAM].status)
+
+
+def find(body: bytes) -> UpstreamError | None:
+    """The same; None where it tells of none in Google's words."""
+    error = _parse(body)
+    if error is None or not (error.code or error.message or error.status):
+        return None
     status = error.code if error.code is not None and 400 <= error.code < 600 else None
     kind = kind_of(status) if status is not None else Kind.BAD_UPSTREAM
     kind, usual = STATUSES.get(error.status) or (kind, TRAITS[kind].status)

@@ -273,6 +273,14 @@ class GeminiTap(Tap):
         else:
             self._seam = seam[_GEMINI_SEAM:]
 
+    def _end_of(self, data: bytes) -> bytes:
+        at = data.rfind(_GEMINI_ERROR, 0, _LONGEST_MARK - _KEPT)
+        found = None if at < 0 else _ERROR_ITEM.search(data, max(at - _LONGEST_MARK, 0), at + len(_GEMINI_ERROR))
+        if found is not None:
+            # An error as an item of an array, whose beginning is let go of here.
+            self._long = data[found.start(1) :][:_KEPT]
+        return super()._end_of(data)
+
     def _rest(self, data: bytes) -> None:
         """Keeps what comes with the finish reason, and after it: what the answer has searched."""
         self._finished = True
@@ -349,6 +357,8 @@ _MESSAGE_DELTA = b'"message_delta"'
 _DRAWN = re.compile(rb'"(?:b64_json|url)"\s*:\s*"')
 _GEMINI_FINISH = b'"finishReason"'
 _GEMINI_BLOCKED = b'"blockReason"'
+_GEMINI_ERROR = b'"error"'
+_ERROR_ITEM = re.compile(rb'[\[,]\s*(\{)\s*"error"')
 _GEMINI_SEAM = -len(_GEMINI_FINISH)
 _GEMINI_USAGE = b'"usageMetadata"'
 

@@ -79,11 +79,13 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
 
 
 def read_event(data: bytes) -> UpstreamError | None:
-    """The error that an event of a stream carries, or None when it carries none. Never raises.
+    """The error that an event of a stream, or an answer under a 200, carries; None when it carries none. Never raises.
 
     The status is the one the provider names as a numeric `code`, else the one that goes with the kind.
     """
     value = _parse(data)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]  # so Google's servers put it
     if not isinstance(value, dict) or ("choices" in value and not value.get("error")):
         return None
     found = _look(value)
@@ -91,7 +93,7 @@ def read_event(data: bytes) -> UpstreamError | None:
         return None
     status = _status(found.code)
     kind = _named(_WORDS, found) or (Kind.BAD_UPSTREAM if status is None else kind_of(status))
-    message = found.message or "The provider reported an error within the stream and no message."
+    message = found.message or "The provider reported an error without a message."
     return UpstreamError(kind, status or TRAITS[kind].status, _short(message), found.type, found.code, found.param)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from adapters import openai_errors
+from adapters import google_errors, openai_errors
 from adapters.anthropic.wire import ERRORS
 from adapters.errors import UpstreamError
 from adapters.types import Dialect
@@ -50,11 +50,23 @@ def look(dialect: Dialect, events: bytes) -> Opening:
         except UNREADABLE:
             return BEGUN
         if name == b"error" or value.get("error") or value.get("type") == "error":
-            found = openai_errors.read_event(data)
-            return BEGUN if found is None else Opening(True, in_dialect(dialect, found))
+            found = error_in(dialect, data)
+            return BEGUN if found is None else Opening(True, found)
         if not empty(value):
             return BEGUN
     return NOTHING
+
+
+def error_in(dialect: Dialect, data: bytes) -> UpstreamError | None:
+    """The error that an event, or a whole answer under a 200, of this dialect is, if it is one. Never raises."""
+    found = google_errors.find(data) if dialect.family in _GOOGLES else None
+    if found is not None:
+        return found
+    found = openai_errors.read_event(data)
+    return None if found is None else in_dialect(dialect, found)
+
+
+_GOOGLES = ("gemini", "gemini_array")
 
 
 def in_dialect(dialect: Dialect, error: UpstreamError) -> UpstreamError:

@@ -133,6 +133,9 @@ _block = msgspec.json.Decoder(Block).decode
 _block_delta = msgspec.json.Decoder(BlockDelta).decode
 _raws = msgspec.json.Decoder(list[Raw]).decode
 
+BROKEN = frozenset(("error", "insufficient_system_resource"))
+"""Finish reasons of what is no answer: OpenRouter's and Mistral's, and DeepSeek's."""
+_FAILED = "The provider failed while it answered."
 _SILENT = Said()
 _HAS_DETAILS = b'"reasoning_details"'
 _DETAILS_LIMIT = 32 << 20
@@ -148,6 +151,8 @@ def read_completion(body: bytes) -> Completion:
         raise bad_answer(error) from error
     if not completion.choices or any(choice.message is None for choice in completion.choices):
         raise BadAnswer("The provider's answer has no choices with a message.")
+    if any(choice.finish_reason in BROKEN for choice in completion.choices):
+        raise BadAnswer(_FAILED)
     if completion.search_results or completion.citations:
         for choice in completion.choices:
             if choice.message is not None and first(choice.message.annotations) == NULL:
@@ -375,6 +380,10 @@ class ChatStream(Machine):
                 self._finished.add(choice.index)
                 self._count(choice)
                 self._heed(self._look, event)
+                self._add(choice, out)
+                if choice.finish_reason in BROKEN:
+                    self._fail(_FAILED)
+                continue
             self._add(choice, out)
 
     def _count(self, choice: Choice) -> None:

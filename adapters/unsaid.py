@@ -37,7 +37,8 @@ class Told(msgspec.Struct, frozen=True):
     """A field that is not all or nothing. `to` gets it, if what is in it is told; `whole` as it came.
 
     An object, or an array of some, has a `shape`; or one for each of its `kinds`, by the word in the field `tag`, and
-    `others` get kinds without a shape. A text is one of `words`, each with who is told it or something that means it.
+    `others` get kinds without a shape. A text is one of `words`, each with who is told it or something that means it;
+    any text is told where the field that `beside` names, of the same object, has one of the words there.
     """
 
     to: int = ALL
@@ -45,6 +46,7 @@ class Told(msgspec.Struct, frozen=True):
     kinds: Mapping[str, Told] | None = None
     tag: str = "type"
     words: Mapping[str, int] | None = None
+    beside: tuple[str, frozenset[str]] | None = None
     whole: int = 0
     others: int = 0
 
@@ -184,6 +186,12 @@ def _says(value: Raw, depth: int = 0) -> bool:
     return any(depth == _DEEPEST or _says(each, depth + 1) for each in inner)
 
 
+def _word(fields: Mapping[str, Raw], name: str) -> str:
+    """The text in a field; empty where there is none."""
+    value = fields.get(name, _NONE)
+    return _text(value) if first(value) == QUOTE else ""
+
+
 class _Walk:
     """One answer, walked for one client; `found` are the names, in their order."""
 
@@ -212,8 +220,7 @@ class _Walk:
     def _fields(self, fields: dict[str, Raw], told: Told, path: str) -> None:
         shape = told.shape
         if told.kinds is not None:
-            kind = fields.get(told.tag, _NONE)
-            word = _text(kind) if first(kind) == QUOTE else ""
+            word = _word(fields, told.tag)
             of = told.kinds.get(word)
             if of is None or of.shape is None or not of.to & self._to:
                 if not (told.others if of is None else of.to) & self._to:
@@ -227,6 +234,8 @@ class _Walk:
                 if not row & self._to and _says(value):
                     self._name(below)
             elif not row.whole & self._to and _says(value):
+                if row.beside is not None and _word(fields, row.beside[0]) in row.beside[1]:
+                    continue
                 if row.to & self._to:
                     self.go(value, row, below)
                 else:

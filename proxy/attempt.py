@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from math import ceil
 from time import monotonic
 from typing import Any
 
 import msgspec
 
-from adapters import answers, closing, counting, errors, pieces, registry
+from adapters import answers, closing, counting, errors, opening, pieces, registry
 from adapters.errors import BadAnswer, Kind
 from adapters.observe import Charged, Tap
 from adapters.types import Call, Dialect, Outbound, Several, in_words
@@ -39,6 +38,7 @@ from proxy.outcome import (
     of_timeout,
     of_upstream,
     retry_after,
+    retry_line,
     unsaid_line,
 )
 from proxy.relay import Events
@@ -207,12 +207,12 @@ class Attempts:
             if call is not None:
                 return await self._read(x, wire, call, reply, dropped)
             if kind[:5] in _PAGES and reply.complete and reply.status == 200:
-                return await self._page(reply, dropped)
+                return await self._page(x, reply, dropped)
             if reply.shape.length_at < 0 and kind[:16] == _JSON:
                 if x.dialect is Dialect.GEMINI_STREAM_ARRAY:
                     return await self._verbatim(x, reply, dropped)
                 if not reply.framed:
-                    return await self._unframed(reply, dropped)
+                    return await self._unframed(x, reply, dropped)
             return _known(x, reply, dropped) if reply.complete else await self._verbatim(x, reply, dropped)
         except BaseException:
             reply.finish()
@@ -316,7 +316,7 @@ class Attempts:
                 call = _counted(call, reply, wire.usage_header)
             answer = wire.codec.response(call, raw)
         except BadAnswer as bad:
-            error = answers.error_in(wire.dialect, raw)
+            error = opening.error_in(wire.dialect, raw)
             if error is not None:
                 reply.finish()
                 return of_upstream(x, error)
@@ -330,7 +330,7 @@ class Attempts:
             x.dropped += together(names)
         return Outcome(reply.status, reply, head, None, answer.body, usage=answer.usage)
 
-    async def _page(self, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
+    async def _page(self, x: Exchange, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
         """An answer that says it is a text: JSON by the wrong name passes, a login page or a proxy's does not."""
         raw = await reply.gather(self._whole_limit)
         begins = raw.lstrip()[:1]
@@ -338,19 +338,15 @@ class Attempts:
             what = "an HTML page" if begins == b"<" else "a text" if begins else "nothing"
             message = f"The provider answered with {what}; is its address right?"
             raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
-        outcome = _whole(reply, dropped)
-        outcome.body, outcome.usage = raw, counting.usage_of(raw)
-        return outcome
+        return _judged(x, reply, dropped, raw)
 
-    async def _unframed(self, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
+    async def _unframed(self, x: Exchange, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
         """A JSON answer that ends where its connection does: whether that is its own end, only the document tells."""
         raw = await reply.gather(self._whole_limit)
         _refuse_packed(reply)
         if not closing.is_whole(raw):
             raise UpstreamFailure(Kind.BAD_UPSTREAM, "The provider's answer broke off.", sent=True)
-        outcome = _whole(reply, dropped)
-        outcome.body, outcome.usage = raw, counting.usage_of(raw)
-        return outcome
+        return _judged(x, reply, dropped, raw)
 
     async def _error(self, x: Exchange, leaf: Leaf, wire: Wire | None, reply: Reply) -> Outcome:
         """An error answer: verbatim in the same dialect, else in the client's words. What a proxy in front of the
@@ -385,7 +381,7 @@ class Attempts:
         if outcome.retry_after is None and error.retry_after is not None:
             # Google says in the body what others say in a header.
             outcome.retry_after = error.retry_after
-            outcome.head += b"retry-after: %d\r\n" % max(1, ceil(error.retry_after))
+            outcome.head += retry_line(error.retry_after)
         return outcome
 
     async def _pass_through(self, x: Exchange, leaf: Leaf, model: str) -> Outcome:
@@ -469,15 +465,24 @@ def _whole(reply: Reply, dropped: tuple[str, ...]) -> Outcome:
 
 def _known(x: Exchange, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
     """The same, if it is an answer at all; else the failure that it is."""
-    outcome = _whole(reply, dropped)
-    body = outcome.body = reply.take()
+    body = reply.take()
     if len(body) < SMALL:
-        usage = outcome.usage = counting.usage_of(body)
-        if usage is None and reply.status == 200 and reply.shape.value(reply.raw_headers, b"content-encoding") is None:
-            error = answers.failure(x.dialect, body)
-            if error is not None:
-                reply.finish()
-                return of_upstream(x, error)
+        return _judged(x, reply, dropped, body)
+    outcome = _whole(reply, dropped)
+    outcome.body = body
+    return outcome
+
+
+def _judged(x: Exchange, reply: Reply, dropped: tuple[str, ...], body: bytes) -> Outcome:
+    """The same, of one that was read."""
+    outcome = _whole(reply, dropped)
+    outcome.body = body
+    usage = outcome.usage = counting.usage_of(body)
+    if usage is None and reply.status == 200 and reply.shape.value(reply.raw_headers, b"content-encoding") is None:
+        error = answers.failure(x.dialect, body)
+        if error is not None:
+            reply.finish()
+            return of_upstream(x, error)
     return outcome
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable
 from email.utils import parsedate_to_datetime
+from math import ceil
 from time import time
 from typing import Protocol
 
@@ -116,6 +117,11 @@ def unsaid_line(names: tuple[str, ...]) -> bytes:
     return b"x-loopway-dropped-fields: %b\r\n" % _NOT_A_NAME.sub("?", ",".join(names))[:1000].encode()
 
 
+def retry_line(seconds: float) -> bytes:
+    """The header line that says when to come back."""
+    return b"retry-after: %d\r\n" % max(1, ceil(seconds))
+
+
 def info_lines(leaf: Leaf, retries: int) -> bytes:
     """What every answer says about how it came to be."""
     return leaf.info % retries
@@ -163,7 +169,11 @@ def of_refusal(x: Exchange, refused: Refused) -> Outcome:
 def of_upstream(x: Exchange, error: UpstreamError) -> Outcome:
     """A provider's error that came under a 200; what it means decides the status that retries and clients see."""
     status = error.status if error.status >= 400 else TRAITS[error.kind].status
-    return _error(x, status, error.kind, error.message, type=error.type, param=error.param, code=error.code)
+    outcome = _error(x, status, error.kind, error.message, type=error.type, param=error.param, code=error.code)
+    if error.retry_after is not None:
+        outcome.retry_after = error.retry_after
+        outcome.head += retry_line(error.retry_after)
+    return outcome
 
 
 def of_failure(x: Exchange, failure: UpstreamFailure) -> Outcome:

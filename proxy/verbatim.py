@@ -35,12 +35,18 @@ class Body:
         self.fault: UpstreamError | None = None
 
     async def prime(self) -> None:
-        """Waits for the first bytes. Raises UpstreamFailure when the body has broken off by then."""
+        """Waits for the first bytes, or if they begin an error for all of it. Raises UpstreamFailure when the body has
+        broken off by then."""
         self._reply.pour(self)
         if not self._ready and not self._ended:
             await self._wait()
+        while self._may_fail():
+            await self._wait()
         if self._failure is not None:
             raise self._failure
+
+    def _may_fail(self) -> bool:
+        return not self._ended and len(self._ready) < ENOUGH and answers.begins_error(self._x.dialect, self._ready)
 
     def wrong(self) -> UpstreamError | None:
         """What is wrong with an answer of an inference dialect, as far as it is here."""
@@ -98,9 +104,8 @@ class Body:
         provider's error where that is an array's last item."""
         reply, tap = self._reply, self._tap
         if self._x.dialect is Dialect.GEMINI_STREAM_ARRAY:
-            tail = tap.tail()
-            self.fault = closing.item(self._x.dialect, tail)
-            return not closing.ends_array(tail) or not (tap.finished() or self.fault is not None)
+            self.fault = closing.item(self._x.dialect, tap)
+            return not closing.ends_array(tap.tail()) or not (tap.finished() or self.fault is not None)
         if reply.framed:
             return False
         kind = reply.shape.value(reply.raw_headers, b"content-type") or b""

@@ -54,12 +54,16 @@ def translate(call: Call, body: bytes) -> Reply:
     except UNREADABLE as error:
         raise BadAnswer(f"The answer is not an Anthropic message: {_reason(error)}.") from error
     said = answer.content
+    if not (said or answer.stop_reason):
+        raise BadAnswer("The provider's answer says nothing, nor why it ended.")
     if len(said) == 1 and said[0].type == "text" and not said[0].citations:
         # One text: what the request wished of tools and schemas does not matter.
         message, finish = OutMessage("assistant", said[0].text, None), _word(answer.stop_reason, strict)
     else:
         wish = wish_of(call)
         message, finish = _message(answer, answers_by_tool(call, wish), wish.functions != NULL, strict)
+    if answer.stop_details is not None and answer.stop_details.explanation:
+        message.refusal, message.content = answer.stop_details.explanation, message.content or None
     if blocks is not None:
         message.content_blocks = [raw for raw, block in zip(blocks, said, strict=True) if block.type != "tool_use"]
     usage = None if answer.usage is None else counted(answer.usage)

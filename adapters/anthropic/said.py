@@ -25,6 +25,8 @@ _STOP = {
 }
 """Strict clients get the next best of OpenAI's words."""
 
+_REFUSED = Told(kinds={"refusal": Told(shape={"explanation": ALL})})
+
 _CITATION = Told(
     BLOCKS | SPEAKING,
     kinds={
@@ -67,7 +69,8 @@ USAGE: Shape = {
 
 ANSWER: Shape = {
     **every(ALL, "id", "type", "role", "model"),
-    **every(NONE, "stop_sequence", "stop_details", "container", "context_management"),
+    **every(NONE, "stop_sequence", "container", "context_management"),
+    "stop_details": _REFUSED,
     "stop_reason": Told(words=_STOP),
     "content": CONTENT,
     "usage": Told(shape=USAGE),
@@ -76,7 +79,7 @@ ANSWER: Shape = {
 ANSWERS = Looks(
     {
         b"": ANSWER,
-        b"message_start": {"type": ALL, "message": Told(shape=ANSWER)},
+        b"message_start": {"type": ALL, "message": Told(shape={**ANSWER, "stop_details": NONE})},
         b"content_block_start": {"type": ALL, "index": ALL, "content_block": _BEGUN},
         b"content_block_delta": {
             **every(ALL, "type", "index"),
@@ -95,7 +98,13 @@ ANSWERS = Looks(
         },
         b"message_delta": {
             "type": ALL,
-            "delta": Told(shape={"stop_reason": Told(words=_STOP), **every(NONE, "stop_sequence", "container")}),
+            "delta": Told(
+                shape={
+                    "stop_reason": Told(words=_STOP),
+                    "stop_details": _REFUSED,
+                    **every(NONE, "stop_sequence", "container"),
+                }
+            ),
             "usage": Told(shape=USAGE),
         },
     }

@@ -158,6 +158,9 @@ class MessagesStream(OneChoice):
         self._heed(self._looks.get(b"message_delta"), data)
         if event.usage is not None:
             self.usage = counted(event.usage, self.usage)
+        details = event.delta.stop_details
+        if details is not None and details.explanation and not self._finished:
+            self._send(b'{"refusal":%b}' % _encode(details.explanation), out)
         if event.delta.stop_reason:
             self._finish(event.delta.stop_reason, out)
 

@@ -106,11 +106,18 @@ class Block(Struct, gc=False):
     citations: list[Citation] | None = None
 
 
+class StopDetails(Struct, gc=False):
+    """What Anthropic says of a refusal."""
+
+    explanation: str | None = None
+
+
 class Answer(Struct, gc=False):
     content: list[Block]
     id: str | None = None
     model: str | None = None
     stop_reason: str | None = None
+    stop_details: StopDetails | None = None
     usage: Tokens | None = None
 
 
@@ -168,6 +175,7 @@ class BlockStop(Struct, gc=False):
 
 class StopInfo(Struct, gc=False):
     stop_reason: str | None = None
+    stop_details: StopDetails | None = None
 
 
 class MessageDelta(Struct, gc=False):

@@ -40,6 +40,8 @@ def translate(call: Call, body: bytes) -> Reply:
         answer = _decode_answer(body)
     except UNREADABLE as error:
         raise BadAnswer("The answer is not one of Bedrock's Converse API.") from error
+    if not (answer.output.message.content or answer.stop_reason):
+        raise BadAnswer("The provider's answer says nothing, nor why it ended.")
     wish = wish_of(call)
     message, finish = _message(answer, answers_by_tool(call, wish), wish.functions != NULL, call.strict)
     if call.shows_blocks:

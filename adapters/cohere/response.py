@@ -10,10 +10,12 @@ from msgspec import Raw
 
 from adapters.chat.response import completion
 from adapters.chat.wire import Choice, told
-from adapters.cohere.wire import FINISH, Answer, Chance, Citation, Content, Counted, Message
+from adapters.cohere.wire import BROKEN, FINISH, Answer, Chance, Citation, Content, Counted, Message
 from adapters.errors import BadAnswer
 from adapters.types import Call, Reply, Usage
 from adapters.values import ABSENT, BRACKET, QUOTE, UNREADABLE, first
+
+FAILED = "The provider failed while it answered."
 
 encode = msgspec.json.Encoder().encode
 
@@ -29,6 +31,10 @@ def translate(call: Call, body: bytes) -> Reply:
         message = _message(answer.message, call.shows_blocks)
     except UNREADABLE as error:
         raise BadAnswer(f"The answer is not one of Cohere's: {str(error).replace('`', chr(39))}.") from error
+    if answer.finish_reason == BROKEN:
+        raise BadAnswer(FAILED)
+    if not (answer.finish_reason or message["content"] or message.get("tool_calls")):
+        raise BadAnswer("The provider's answer says nothing, nor why it ended.")
     usage = usage_of(answer.usage)
     choices = (Choice(0, message, chances_of(answer.logprobs or ()), finish_of(answer.finish_reason, call.strict)),)
     made = completion(call, "cohere", choices, None if usage is None else told(usage), answer.id, None)

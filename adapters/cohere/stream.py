@@ -11,10 +11,10 @@ from adapters import openai_errors
 from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice, Tool
 from adapters.chat.wire import OutUsage, told
-from adapters.cohere.response import annotations_of, chances_of, encode, finish_of, usage_of
+from adapters.cohere.response import FAILED, annotations_of, chances_of, encode, finish_of, usage_of
 from adapters.cohere.said import ANSWERS
-from adapters.cohere.wire import CohereEvent, Delta, Said, ToolCall
-from adapters.errors import TRAITS, Kind, UpstreamError
+from adapters.cohere.wire import BROKEN, CohereEvent, Delta, Said, ToolCall
+from adapters.errors import Kind, UpstreamError
 from adapters.framing.sse import Event
 from adapters.types import Call, Usage
 from adapters.values import BRACE, first, on_one_line
@@ -127,8 +127,8 @@ class CohereStream(OneChoice):
             return
         self._heed(self._looks.get(b"message-end"), data)
         delta = event.delta or Delta()
-        if delta.error:
-            self._end(UpstreamError(Kind.BAD_UPSTREAM, TRAITS[Kind.BAD_UPSTREAM].status, delta.error))
+        if delta.error or delta.finish_reason == BROKEN:
+            self._fail(delta.error or FAILED)
             return
         self.usage = usage_of(delta.usage)
         self._tell_finish(finish_of(delta.finish_reason, self._call.strict), out)

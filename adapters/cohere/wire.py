@@ -100,7 +100,9 @@ FINISH = {
     "STOP_SEQUENCE": "stop",
     "MAX_TOKENS": "length",
     "TOOL_CALL": "tool_calls",
-    "ERROR": "stop",
-    "TIMEOUT": "stop",
+    "TIMEOUT": "length",
 }
 """Cohere's finish reasons in OpenAI's words. What is not listed means `stop`."""
+
+BROKEN = "ERROR"
+"""The finish reason of what is no answer."""

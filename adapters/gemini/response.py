@@ -11,7 +11,7 @@ from adapters.chat.wire import EMPTY_STRING, NULL, AudioOut, CalledFunction, Out
 from adapters.errors import BadAnswer
 from adapters.gemini.blocks import Blocks, folded
 from adapters.gemini.grounding import citations, logprobs
-from adapters.gemini.wire import FINISH, Answer, AnswerPart, Called, Candidate, OutChoice, RawAnswer
+from adapters.gemini.wire import FILTERED, FINISH, Answer, AnswerPart, Called, Candidate, Feedback, OutChoice, RawAnswer
 from adapters.google_usage import Tokens, counted
 from adapters.types import Call, Reply
 from adapters.values import BRACE, QUOTE, UNREADABLE, first, joined
@@ -30,14 +30,17 @@ def translate(call: Call, body: bytes) -> Reply:
             # Text is passed on undecoded; broken bytes must not hide in it.
             body.decode()
         answer = _answer(body)
-        if answer.candidates is None and answer.prompt_feedback is None:
+        refused = answer.refused
+        if not (answer.candidates or refused):
             raise BadAnswer("The provider's answer has no candidates.")
+        if answer.candidates and not any(each.content or each.finish_reason for each in answer.candidates):
+            raise BadAnswer("The provider's answer says nothing, nor why it ended.")
         raws = _raws(body).parts() if call.shows_blocks else {}
         choices = [_choice(call, each, raws.get(each.index)) for each in answer.candidates or ()]
     except UNREADABLE as error:
         raise BadAnswer(f"The answer is not one of Gemini's: {error}.") from error
-    if not choices:
-        choices = [OutChoice(0, OutMessage("assistant", EMPTY_STRING, None), None, blocked(answer, call.strict))]
+    if refused is not None:
+        choices = [_refusal(refused, call.strict)]
     tokens = answer.usage_metadata
     usage = counted(tokens or _NO_TOKENS)
     if any(each.grounding_metadata for each in answer.candidates or ()):
@@ -47,12 +50,14 @@ def translate(call: Call, body: bytes) -> Reply:
     return Reply(made, None if tokens is None else usage)
 
 
-def blocked(answer: Answer, strict: bool) -> str:
-    """The finish reason of an answer without candidates: its prompt was refused, or nothing was said at all."""
-    reason = None if answer.prompt_feedback is None else answer.prompt_feedback.block_reason
-    if reason is None:
-        return "stop"
-    return "content_filter" if strict else reason
+def finish_of_refusal(refused: Feedback, strict: bool) -> str:
+    """The finish reason where the prompt was refused."""
+    return FILTERED if strict or not refused.block_reason else refused.block_reason
+
+
+def explained(candidate: Candidate) -> str:
+    """What Gemini says of why a filter ended a candidate; empty where none did."""
+    return candidate.finish_message if FINISH.get(candidate.finish_reason or "") == FILTERED else ""
 
 
 def finish(reason: str | None, calls: int, strict: bool, legacy: bool) -> str:
@@ -82,6 +87,13 @@ def text_of(part: AnswerPart) -> Raw:
     return part.text
 
 
+def _refusal(refused: Feedback, strict: bool) -> OutChoice:
+    """The choice of an answer whose prompt was refused."""
+    why = refused.block_reason_message or None
+    message = OutMessage("assistant", None if why else EMPTY_STRING, why)
+    return OutChoice(0, message, None, finish_of_refusal(refused, strict))
+
+
 def _choice(call: Call, candidate: Candidate, raws: list[Raw] | None) -> OutChoice:
     parts = candidate.content.parts if candidate.content is not None else []
     texts = [text_of(part) for part in parts if part.text and not part.thought]
@@ -90,8 +102,9 @@ def _choice(call: Call, candidate: Candidate, raws: list[Raw] | None) -> OutChoi
         for number, part in enumerate(part for part in parts if part.function_call is not None)
         if part.function_call is not None
     ]
-    content = joined(texts) if texts else (None if calls else EMPTY_STRING)
-    message = OutMessage("assistant", content, None)
+    refusal = explained(candidate) or None
+    content = joined(texts) if texts else (None if calls or refusal else EMPTY_STRING)
+    message = OutMessage("assistant", content, refusal)
     legacy = bool(calls) and wish_of(call).functions != NULL
     if legacy:
         message.function_call = calls[0].function

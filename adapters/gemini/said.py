@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from adapters.gemini.wire import FILTERS
 from adapters.unsaid import ALL, BLOCKS, CHAT, ITEMS, SHOWING, SPEAKING, TEXT, Looks, Shape, Told, every, only
 
 _LIKELY = CHAT | ITEMS
@@ -11,12 +12,12 @@ _PLACING = CHAT | ITEMS
 _FINISH = Told(
     words={
         **every(ALL, "FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS"),
-        # All of them: a filter stopped it.
-        **every(ALL, "SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "MODEL_ARMOR"),
-        **every(ALL, "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT"),
+        **every(ALL, *FILTERS),
     },
     others=BLOCKS,
 )
+
+_PLAIN = {"Model generated function call(s).": ALL}
 
 _PART: Shape = {
     "text": ALL,
@@ -63,7 +64,8 @@ _ANSWER: Shape = {
             "index": ALL,
             "content": Told(shape={"role": ALL, "parts": Told(shape=_PART)}),
             "finishReason": _FINISH,
-            "finishMessage": only("Model generated function call(s)."),
+            # Of a filter it is told as what refuses.
+            "finishMessage": Told(words=_PLAIN, beside=("finishReason", frozenset(FILTERS))),
             "tokenCount": ALL,
             "groundingMetadata": _GROUNDING,
             "citationMetadata": Told(
@@ -78,7 +80,9 @@ _ANSWER: Shape = {
             ),
         }
     ),
-    "promptFeedback": Told(shape={"blockReason": Told(words={"SAFETY": ALL}, others=BLOCKS)}),
+    "promptFeedback": Told(
+        shape={"blockReason": Told(words={"SAFETY": ALL}, others=BLOCKS), "blockReasonMessage": ALL}
+    ),
     "usageMetadata": Told(
         shape={
             **every(ALL, "promptTokenCount", "candidatesTokenCount", "totalTokenCount", "thoughtsTokenCount"),

@@ -21,7 +21,7 @@ from adapters.framing.sse import Event
 from adapters.gemini.blocks import Blocks
 from adapters.gemini.grounding import citations, logprobs
 from adapters.gemini.partial import Arguments
-from adapters.gemini.response import arguments, blocked, call_id, finish
+from adapters.gemini.response import arguments, call_id, explained, finish, finish_of_refusal
 from adapters.gemini.said import ANSWERS
 from adapters.gemini.wire import Answer, AnswerPart, Called, Candidate, Inline, RawAnswer
 from adapters.google_usage import Tokens, counted
@@ -107,10 +107,11 @@ class GeminiStream(Chunks):
             if candidates:
                 for candidate in candidates:
                     self._add(candidate, answer, data, out)
-            elif answer.prompt_feedback is not None and answer.prompt_feedback.block_reason:
+            elif (refused := answer.refused) is not None:
                 choice = self._choices.get(0) or self._open(0, answer, out)
                 self._heed(self._looks.get(b""), data)
-                choice.reason = blocked(answer, self._call.strict)
+                self._explain(choice, refused.block_reason_message, out)
+                choice.reason = finish_of_refusal(refused, self._call.strict)
                 choice.refused = True
 
     def _open(self, index: int, answer: Answer, out: list[bytes]) -> _Choice:
@@ -148,6 +149,7 @@ class GeminiStream(Chunks):
                             self._sound(choice, part.inline_data, b"", out)
         if candidate.finish_reason is not None:
             choice.reason = candidate.finish_reason
+            self._explain(choice, explained(candidate), out)
             self._heed(self._looks.get(b""), data)
         if candidate.logprobs_result:
             self._tell_logprobs(choice, candidate, out)
@@ -193,6 +195,11 @@ class GeminiStream(Chunks):
                 self._sound(choice, part.inline_data, blocks, out)
             elif blocks:
                 self._send(choice, b"{%b}" % blocks[1:], out)
+
+    def _explain(self, choice: _Choice, why: str | None, out: list[bytes]) -> None:
+        """Tells what Gemini says of why it refused."""
+        if why:
+            self._send(choice, b'{"refusal":%b}' % _encode(why), out)
 
     def _sound(self, choice: _Choice, data: Inline, blocks: bytes, out: list[bytes]) -> None:
         if data.mime_type.startswith("audio/"):

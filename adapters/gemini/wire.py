@@ -160,6 +160,7 @@ class Content(Struct, gc=False):
 class Candidate(Struct, gc=False, rename="camel"):
     content: Content | None = None
     finish_reason: str | None = None
+    finish_message: str = ""
     index: int = 0
     grounding_metadata: Raw = ABSENT
     citation_metadata: Raw = ABSENT
@@ -178,6 +179,12 @@ class Answer(Struct, gc=False, rename="camel"):
     model_version: str | None = None
     response_id: str | None = None
     error: Raw = ABSENT
+
+    @property
+    def refused(self) -> Feedback | None:
+        """Why there are no candidates, where that is because the prompt was refused."""
+        told = self.prompt_feedback
+        return told if told is not None and told.block_reason and not self.candidates else None
 
 
 class RawContent(Struct, gc=False):
@@ -208,15 +215,11 @@ class OutChoice(Choice, omit_defaults=True):
 
 # Tables.
 
-FINISH: dict[str, str] = {
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "LANGUAGE": "content_filter",
-    "MODEL_ARMOR": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-}
+FILTERED = "content_filter"
+FILTERS = (
+    "SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "MODEL_ARMOR", "RECITATION",
+    "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
+)  # fmt: skip
+"""Gemini's finish reasons that say that a filter ended the answer."""
+FINISH: dict[str, str] = {"MAX_TOKENS": "length", **dict.fromkeys(FILTERS, FILTERED)}
 """Gemini's finish reasons in OpenAI's words. What is not listed means `stop`, or `tool_calls` where there are calls."""

@@ -54,6 +54,8 @@ def translate(call: Call, body: bytes) -> Reply:
         answer = _decode_response(body)
         if answer.error is not None or answer.status in FAILED:
             raise BadAnswer(f"The provider did not answer: {_failure(answer)}")
+        if not (answer.output or answer.status):
+            raise BadAnswer("The provider's answer says nothing, nor why it ended.")
         said = _Said()
         for raw in answer.output:
             said.add(item_of(raw), raw)
@@ -65,7 +67,7 @@ def translate(call: Call, body: bytes) -> Reply:
     if call.shows_blocks:
         message.content_blocks = said.blocks
     usage = counting.usage_of(body)
-    finish = finish_of(answer.incomplete_details, bool(said.calls), legacy)
+    finish = finish_of(answer.status, answer.incomplete_details, bool(said.calls), legacy)
     choices = (Choice(0, message, logprobs, finish),)
     counted = told(usage or Usage(), call.shows_blocks)
     tier = None if usage is None else usage.tier
@@ -167,10 +169,11 @@ def cited(annotations: Sequence[Cited], start: int) -> list[Annotation]:
     ]
 
 
-def finish_of(incomplete: Incomplete | None, calls: bool, legacy: bool) -> str:
+def finish_of(status: str | None, incomplete: Incomplete | None, calls: bool, legacy: bool) -> str:
     """Why an answer ended, in the words of a chat."""
-    if incomplete is not None and incomplete.reason:
-        return FINISH.get(incomplete.reason, "length")
+    reason = None if incomplete is None else incomplete.reason
+    if reason or status == "incomplete":
+        return FINISH.get(reason, "length")
     if calls:
         return "function_call" if legacy else "tool_calls"
     return "stop"

@@ -262,7 +262,8 @@ class ResponsesStream(OneChoice):
             self._end_call(index, out)
         self._heed(self._looks.get(b"event"), data)
         self.usage = counting.usage_of(bytes(event.response))
-        self._tell_finish(finish_of(outcome.incomplete_details, self._calls > 0, self._legacy), out)
+        finish = finish_of(outcome.status, outcome.incomplete_details, self._calls > 0, self._legacy)
+        self._tell_finish(finish, out)
         self._tell_end(out)
 
     def _on_failed(self, event: Ended, data: bytes, out: list[bytes]) -> None:

@@ -14,7 +14,7 @@ from adapters.errors import Kind
 from tests.behaviour.client import errors_in, events
 from tests.behaviour.rig import CHAT, MESSAGES, Rig
 from tests.behaviour.test_cuts import ANTHROPIC, OPENAI, chat_chunk, message_event
-from tests.fakes.upstream import LAST_CHUNK, SSE, Asked, End, Script, Scripted, chunk, head
+from tests.fakes.upstream import LAST_CHUNK, SSE, Asked, End, Script, Scripted, chunk, head, ok
 
 GENERATE = {"contents": [{"parts": [{"text": "Hello there"}]}]}
 SAID = {"candidates": [{"content": {"parts": [{"text": "One,"}], "role": "model"}, "index": 0}]}
@@ -367,10 +367,36 @@ async def test_a_stream_that_is_one_array_is_whole_only_with_its_end(rigged: Rig
     assert [row["outcome"] for row in await rigged.rig.usage()].count("ok") == 1
 
 
-async def test_an_array_whose_last_item_is_an_error_is_a_failure(rigged: Rigged) -> None:
-    document = json.dumps([SAID, QUOTA], indent=2).encode() + b"\n"
+@pytest.mark.parametrize("size", [0, 20_000])
+async def test_an_array_whose_last_item_is_an_error_is_a_failure(rigged: Rigged, size: int) -> None:
+    quota = {"error": {**QUOTA["error"], "details": [{"reason": "x" * size}]}}
+    document = json.dumps([SAID, quota], indent=2).encode() + b"\n"
     rigged.script = [head(content_type=JSON, transfer_encoding="chunked") + chunk(document) + LAST_CHUNK]
     answer = await rigged.rig.post(ARRAY, GENERATE, vk="google")
     assert (answer.status, answer.body, answer.whole) == (200, document, True)
     row = await rigged.last()
     assert row["outcome"] == "rate_limited"
+
+
+@pytest.mark.parametrize("way", ["whole", "chat, whole", "chat, streamed", "array"])
+async def test_when_to_come_back_is_told_of_googles_errors_under_a_200_too(rigged: Rigged, way: str) -> None:
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.4s"}
+    error = {"error": {**QUOTA["error"], "details": [retry]}}
+    body = json.dumps([error] if way == "array" else error).encode()
+    rigged.script = [streamed([data(error)]) if way == "chat, streamed" else ok(body)]
+    if way.startswith("chat"):
+        asked = {**CHAT, "model": "gemini-2.5-flash", "stream": way == "chat, streamed"}
+        answer = await rigged.rig.post("/v1/chat/completions", asked, vk="google")
+    else:
+        path = ARRAY if way == "array" else ARRAY.replace("streamGenerate", "generate")
+        answer = await rigged.rig.post(path, GENERATE, vk="google")
+    told = answer.json()["error"]
+    assert (answer.status, answer.headers["retry-after"], told["message"]) == (429, "35", "Resource exhausted")
+    assert told["type" if way.startswith("chat") else "status"] == "RESOURCE_EXHAUSTED"
+
+
+async def test_an_array_that_is_an_error_and_nothing_else_is_a_failed_attempt(rigged: Rigged) -> None:
+    document = json.dumps([QUOTA]).encode()
+    rigged.script = [head(content_type=JSON, transfer_encoding="chunked") + chunk(document) + LAST_CHUNK]
+    answer = await rigged.rig.post(ARRAY, GENERATE, vk="google")
+    assert (answer.status, answer.json()["error"]["message"]) == (429, "Resource exhausted")

@@ -13,7 +13,7 @@ import pytest
 from proxy.workers import listen
 from tests.behaviour.client import Answer, ask, errors_in, events, terminators_in
 from tests.behaviour.rig import CHAT, MESSAGES, Rig
-from tests.fakes.upstream import SSE, SSE_HEAD, Asked, End, Script, Scripted, chunk, head, ok
+from tests.fakes.upstream import LAST_CHUNK, SSE, SSE_HEAD, Asked, End, Script, Scripted, chunk, head, ok
 
 CHUNK = b'data: {"id":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"Hi"},"finish_reason":null}]}\n\n'
 START = (
@@ -151,17 +151,27 @@ SPENT = b'{"error":{"message":"No more credits","type":"insufficient_quota","cod
 NO_ANSWERS = {"a text": (b"ready", 502), "cut short": (b'{"choices": [{', 502), "an error": (SPENT, 402)}
 
 
-@pytest.mark.parametrize("late", [False, True])
+WAYS: dict[str, Callable[[bytes, asyncio.Event], Script]] = {
+    "at once": lambda body, after: [ok(body)],
+    "late": lambda body, after: [head(content_length=str(len(body))), after, body],
+    "as a text": lambda body, after: [ok(body, content_type="text/plain")],
+    "to its connection's end": lambda body, after: [head() + body, End.FIN],
+    "in parts": lambda body, after: [PARTS + chunk(body[:20]), after, chunk(body[20:]), LAST_CHUNK],
+}
+PARTS = head(transfer_encoding="chunked")
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("said", NO_ANSWERS)
-async def test_what_is_no_answer_under_a_200_is_a_failed_attempt(said: str, late: bool) -> None:
+async def test_what_is_no_answer_under_a_200_is_a_failed_attempt(said: str, way: str) -> None:
     body, status = NO_ANSWERS[said]
+    if way == "in parts" and said == "cut short":
+        return  # an answer that begins well is on its way before its end is seen
 
     def play(asked: Asked) -> Script:
-        if not late:
-            return [ok(body)]
         after = asyncio.Event()
         asyncio.get_running_loop().call_later(0.02, after.set)
-        return [head(200, content_length=str(len(body))), after, body]
+        return WAYS[way](body, after)
 
     async with Scripted(play=play) as upstream, rig_of(upstream.url) as rig:
         for route, (path, asked, slug) in ROUTES.items():

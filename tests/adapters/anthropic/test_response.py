@@ -134,7 +134,7 @@ def test_null_counts_mean_none() -> None:
 
 
 def test_what_the_answer_lacks_comes_from_the_call() -> None:
-    reply = CHAT_TO_MESSAGES.response(call(), b'{"content":[]}')
+    reply = CHAT_TO_MESSAGES.response(call(), b'{"content":[],"stop_reason":"end_turn"}')
     body = json.loads(reply.body)
     assert (body["id"], body["model"], reply.usage) == ("chatcmpl-abc123", "claude-sonnet-4-5", None)
 

@@ -101,7 +101,7 @@ FINISH = {
     "MAX_TOKENS": ("length", "MAX_TOKENS"),
     "SAFETY": ("content_filter", "SAFETY"),
     "PROHIBITED_CONTENT": ("content_filter", "PROHIBITED_CONTENT"),
-    "RECITATION": ("stop", "RECITATION"),
+    "RECITATION": ("content_filter", "RECITATION"),
     "SOMETHING_NEW": ("stop", "SOMETHING_NEW"),
     None: ("stop", "stop"),
 }
