@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from adapters.values import BRACE, NULL, UNREADABLE, first
+from adapters.values import ABSENT, BRACE, NULL, UNREADABLE, first
 
 _STEPS = ((1024, "low"), (4096, "medium"))
 """Thinking tokens up to which a budget counts as this effort; what is above counts as high."""
@@ -20,9 +20,15 @@ class _Thinking(msgspec.Struct, gc=False):
     budget_tokens: int | None = None
 
 
+_PLAIN = {
+    b'"enabled"': ("type", "budget_tokens"),
+    b'"adaptive"': ("type",),
+    b'"disabled"': ("type",),
+    b"": ("budget_tokens",),
+}
+"""What is read of each type of thinking."""
 _decode = msgspec.json.Decoder(_Thinking).decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
-_PLAIN = frozenset(_Thinking.__struct_fields__)
 
 
 def of_budget(budget: int) -> str:
@@ -31,9 +37,11 @@ def of_budget(budget: int) -> str:
 
 
 def beside(thinking: Raw) -> dict[str, Raw]:
-    """What a chat request's `thinking`, a JSON object, says beside its type and budget: `display`, and whatever comes
-    to be."""
-    return {name: value for name, value in _fields(thinking).items() if name not in _PLAIN and first(value) != NULL}
+    """What a chat request's `thinking`, a JSON object, says beside its type and budget: `display`, a budget where none
+    belongs, a type that nobody here knows, and whatever comes to be."""
+    fields = _fields(thinking)
+    plain = _PLAIN.get(bytes(fields.get("type", ABSENT)), ())
+    return {name: value for name, value in fields.items() if name not in plain and first(value) != NULL}
 
 
 def implied(thinking: Raw) -> str | None:

@@ -7,9 +7,9 @@ read once more, without them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, Protocol, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Raw, Struct
@@ -106,6 +106,10 @@ class Reader(Generic[_T]):
         return _without(value, self._shape, dropped if known else Dropped(found={}), path)
 
 
+class _Kind(Protocol):
+    type: str
+
+
 class Belongs:
     """Which of a struct's fields belong to things of which kind, where things of several kinds are read as one struct:
     a refusal belongs to a message of the assistant's, and an image to a part that is one. What stands where it does not
@@ -122,6 +126,8 @@ class Belongs:
         self._kinds: dict[str, tuple[Callable[[Any], Any], Any, tuple[str, ...]]] = {}
         for kind, own in kinds.items():
             foreign = [each for each in fields if not each.required and each.encode_name not in (*own.split(), *ECHOES)]
+            if not foreign:
+                continue
             # A getter of one attribute returns no tuple: the class of a thing, which is never foreign, stands first.
             get = attrgetter("__class__", *(each.name for each in foreign))
             usual = tuple(None if each.default is msgspec.NODEFAULT else each.default for each in foreign)
@@ -130,14 +136,24 @@ class Belongs:
     def heed(self, thing: Struct, kind: str, dropped: Dropped, path: str) -> None:
         """Names, below `path`, what the thing has that does not belong to its `kind`, unless it asks for nothing."""
         known = self._kinds.get(kind)
-        if known is None:
-            return
-        get, usual, names = known
-        found = get(thing)
-        if found != usual:
-            for name, value, absent in zip(names, found, usual, strict=True):
-                if value != absent and value not in _NOTHING:
-                    dropped.add(f"{path}.{name}")
+        if known is not None and known[0](thing) != known[1]:
+            _name(thing, *known, dropped, path)
+
+    def heed_all(self, things: Sequence[_Kind], dropped: Dropped, path: str) -> None:
+        """The same for a list of things that say their `type`; `path` is the list's."""
+        kinds = self._kinds
+        for thing in things:
+            known = kinds.get(thing.type)
+            if known is not None and known[0](thing) != known[1]:
+                _name(thing, *known, dropped, f"{path}[]")
+
+
+def _name(
+    thing: object, get: Callable[[Any], Any], usual: Any, names: tuple[str, ...], dropped: Dropped, path: str
+) -> None:
+    for name, value, absent in zip(names, get(thing), usual, strict=True):
+        if value != absent and value not in _NOTHING:
+            dropped.add(f"{path}.{name}")
 
 
 def _without(value: Raw, shape: Shape, dropped: Dropped, path: str) -> Raw:

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from adapters import peek
 from adapters.errors import InvalidRequest
 from adapters.packing import FINAL_ANSWER
-from adapters.values import ABSENT, BRACKET, NULL, QUOTE, UNREADABLE, first, joined
+from adapters.values import ABSENT, NULL, QUOTE, UNREADABLE, first, joined
 
 _T = TypeVar("_T")
 
@@ -134,7 +134,7 @@ class Dropped(Struct, gc=False):
 
     def cited(self, value: Raw) -> None:
         """Adds the sources of a block of an assistant's text, which only Claude knows, where it has some."""
-        if first(value) == BRACKET and value != _NONE:
+        if first(value) != NULL and value != _NONE:
             self.add("messages[].content_blocks[].citations")
 
     def names(self) -> tuple[str, ...]:

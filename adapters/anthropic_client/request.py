@@ -33,7 +33,7 @@ from adapters.anthropic_client.wire import (
 from adapters.anthropic_client.words import WORDS
 from adapters.effort import beside, of_budget
 from adapters.errors import InvalidRequest, no_thread
-from adapters.known import Reader
+from adapters.known import Belongs, Reader
 from adapters.reading import Dropped, member, missing, read, read_all, string, under
 from adapters.types import Call, Outbound
 from adapters.values import ABSENT, BRACE, NULL, first
@@ -47,12 +47,14 @@ _strings = msgspec.json.Decoder(list[str]).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _raws = msgspec.json.Decoder(list[Raw]).decode
 _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
-_choice = msgspec.json.Decoder(ToolChoice).decode
 _thinking = msgspec.json.Decoder(Thinking).decode
 _FORMAT = Reader(msgspec.json.Decoder(Format).decode, Format)
+_CHOICE = Reader(msgspec.json.Decoder(ToolChoice).decode, ToolChoice)
 _METADATA = Reader(msgspec.json.Decoder(Metadata).decode, Metadata)
 
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+_ANYONES = "type disable_parallel_tool_use"
+_BELONGS = Belongs(ToolChoice, {**dict.fromkeys(_CHOICES, _ANYONES), "tool": f"{_ANYONES} name"})
 _LONGEST_USER = 64
 """Characters that OpenAI takes as `user`."""
 _TOOL_FIELDS = frozenset(("type", "name", "description", "input_schema", "strict"))
@@ -184,7 +186,8 @@ def _tool(fields: dict[str, Raw], dropped: Dropped) -> Tool | None:
 
 
 def _read_tool_choice(request: _Request, value: Raw) -> None:
-    choice = read(_choice, value)
+    choice = _CHOICE.read(value, request.dropped, name="tool_choice")
+    _BELONGS.heed(choice, choice.type, request.dropped, "tool_choice")
     out = request.out
     if choice.type == "tool":
         if not choice.name:

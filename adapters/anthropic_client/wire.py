@@ -52,7 +52,7 @@ class Source(Struct, forbid_unknown_fields=True, gc=False):
     content: Raw = ABSENT
 
 
-class ToolChoice(Struct, gc=False):
+class ToolChoice(Struct, forbid_unknown_fields=True, gc=False):
     type: str
     name: str = ""
     disable_parallel_tool_use: bool | None = None

@@ -20,7 +20,7 @@ from adapters.bedrock.wire import closed
 from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
 from adapters.known import Reader
-from adapters.reading import Dropped, read
+from adapters.reading import Dropped
 from adapters.values import QUOTE, first
 
 _CACHE_POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
@@ -85,12 +85,12 @@ class _Marked(msgspec.Struct, gc=False):
     cache_control: Raw = NULL
 
 
-class _Mark(msgspec.Struct, gc=False):
+class _Mark(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    type: str = ""
     ttl: str | None = None
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_mark = msgspec.json.Decoder(_Mark).decode
 _decode_marked = msgspec.json.Decoder(_Marked).decode
 _decode_block = msgspec.json.Decoder(_Block).decode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
@@ -109,7 +109,7 @@ class Blocks:
     def cache_point(self, mark: Raw, path: str) -> dict[str, Any]:
         """The block that ends what is cached, for a `cache_control`. Five minutes are everybody's default; a lifetime
         that the model cannot be told is named."""
-        ttl = read(_decode_mark, mark, path).ttl
+        ttl = _MARK.read(mark, self.dropped, path, "cache_control").ttl
         if ttl == _AN_HOUR and self._family.lasting:
             return {"cachePoint": {"type": "default", "ttl": ttl}}
         if ttl not in (None, "5m"):
@@ -215,6 +215,7 @@ _BLOCKS: dict[str, Callable[[Blocks, _Block, str], dict[str, Any]]] = {
     "thinking": Blocks._thinking,
     "redacted_thinking": Blocks._redacted,
 }
+_MARK = Reader(msgspec.json.Decoder(_Mark).decode, _Mark)
 _BLOCK = Reader(_decode_block, _Block, _BLOCKS)
 
 

@@ -152,14 +152,15 @@ class _Build:
         for tool in self.tools:
             given = read(_decode_tool, tool if isinstance(tool, Raw) else Raw(_encode(tool)), "tools")
             if "type" in given and "input_schema" not in given:
-                native.append(Raw(_encode(given)))
+                if self.family.name == "anthropic":
+                    native.append(Raw(_encode(given)))
+                else:
+                    self.dropped.add(f"tools[].{read(_decode_str, given['type'], 'tools[].type')[:40]}")
                 others.add(read(_decode_str, given.get("name", _NO_NAME), "tools[].name"))
                 continue
             specs += _spec(given, blocks)
-        if native and self.family.name == "anthropic":
+        if native:
             self.more["tools"] = native
-        elif native:
-            self.dropped.add("tools[].type")
         used = _used(self.out["messages"])
         if kind == "none":
             if not used:

@@ -263,11 +263,13 @@ def _web_search(build: Build, name: str, raw: Raw) -> None:
 
 def _thinking(build: Build, name: str, raw: Raw) -> None:
     thinking = read(_decode_thinking, raw, name)
+    more = beside(raw)
     if thinking.type == "disabled":
         build.effort = "none"
+        for other in more:
+            build.dropped.add(f"{name}.{other}")
         return
     build.implied = implied(raw)
-    more = beside(raw)
     build.thinking = {"includeThoughts": more.get("display") != _OMITTED}
     for other, value in more.items():
         if other != "display" or value not in _DISPLAYS:

@@ -32,6 +32,14 @@ GOOGLES = {
 SOURCE = {"type": "base64", "media_type": "image/png", "data": PNG}
 DRAWN = {"type": "image", "source": SOURCE}
 SAID = {"type": "text", "text": "ok"}
+CALLER = {"type": "code_execution_20250825", "tool_id": "srvtoolu_1"}
+PLAIN = {"type": "text", "media_type": "text/plain", "data": "p"}
+MARK = {"type": "ephemeral", "ttl": "1h"}
+FOUND = {"type": "web_search_result", "url": "https://a.b", "title": "t", "encrypted_content": "e", "page_age": "p"}
+PLACE = {"document_index": 0, "document_title": "t", "start_char_index": 0, "end_char_index": 1}
+CITED = {"type": "char_location", "cited_text": "c", **PLACE}
+NEAR = {"type": "approximate", "city": "c", "country": "DE", "region": "r", "timezone": "Europe/Berlin"}
+KEPT = {"type": "tool_uses", "value": 3}
 ASKED = {"role": "user", "content": "hi"}
 CHAT_CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 REQUESTS: dict[str, tuple[Dialect, dict[str, Any]]] = {
@@ -89,7 +97,7 @@ REQUESTS: dict[str, tuple[Dialect, dict[str, Any]]] = {
         Dialect.ANTHROPIC_MESSAGES,
         {
             "max_tokens": 5000,
-            "system": [{"type": "text", "text": "s"}],
+            "system": [{"type": "text", "text": "s"}, {"type": "text", "text": "t", "cache_control": MARK}],
             "messages": [
                 {
                     "role": "user",
@@ -103,25 +111,150 @@ REQUESTS: dict[str, tuple[Dialect, dict[str, Any]]] = {
                 {
                     "role": "assistant",
                     "content": [
-                        {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
-                        {"type": "redacted_thinking", "data": "c2ln"},
                         SAID,
-                        {"type": "tool_use", "id": "call_1", "name": "f", "input": {}},
+                        {"type": "tool_use", "id": "call_1", "name": "f", "input": {}, "caller": CALLER},
                     ],
                 },
                 {
                     "role": "user",
                     "content": [
-                        {"type": "tool_result", "tool_use_id": "call_1", "content": [SAID, DRAWN]},
+                        {"type": "tool_result", "tool_use_id": "call_1", "content": [SAID, DRAWN], "is_error": True},
                     ],
                 },
             ],
-            "tools": [{"name": "f", "description": "d", "input_schema": SCHEMA}],
+            "tools": [{"name": "f", "description": "d", "input_schema": SCHEMA, "strict": True, "cache_control": MARK}],
+            "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
             "metadata": {"user_id": "u"},
             "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}},
-            "thinking": {"type": "enabled", "budget_tokens": 2000},
         },
     ),
+    "messages with thoughts": (
+        Dialect.ANTHROPIC_MESSAGES,
+        {
+            "max_tokens": 5000,
+            "messages": [
+                ASKED,
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+                        {"type": "redacted_thinking", "data": "c2ln"},
+                        SAID,
+                        {"type": "compaction", "content": "c"},
+                    ],
+                },
+                ASKED,
+            ],
+            "thinking": {"type": "enabled", "budget_tokens": 2000, "display": "omitted"},
+        },
+    ),
+    "messages with sources": (
+        Dialect.ANTHROPIC_MESSAGES,
+        {
+            "max_tokens": 5000,
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {**DRAWN, "cache_control": MARK},
+                        {"type": "document", "source": PLAIN, "context": "c", "citations": {"enabled": True}},
+                        {"type": "document", "source": {"type": "content", "content": [SAID, DRAWN]}},
+                        {"type": "document", "source": {"type": "content", "content": "c"}},
+                    ],
+                },
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "text", "text": "ok", "citations": [CITED]},
+                        {"type": "tool_use", "id": "call_1", "name": "f", "input": {}, "cache_control": MARK},
+                    ],
+                },
+                {
+                    "role": "user",
+                    "content": [
+                        {
+                            "type": "tool_result",
+                            "tool_use_id": "call_1",
+                            "content": [
+                                {"type": "document", "source": PLAIN},
+                                {"type": "search_result", "source": "s", "title": "t", "content": [SAID]},
+                                {"type": "tool_reference", "tool_name": "f"},
+                            ],
+                            "cache_control": MARK,
+                        },
+                        {"type": "text", "text": "go", "cache_control": MARK},
+                    ],
+                },
+            ],
+            "tools": [{"name": "f", "input_schema": SCHEMA}],
+        },
+    ),
+    "messages with addresses": (
+        Dialect.ANTHROPIC_MESSAGES,
+        {
+            "max_tokens": 5000,
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image", "source": {"type": "url", "url": "https://a.b/c.png"}},
+                        {"type": "document", "source": {"type": "url", "url": "https://a.b/c.pdf"}, "title": "t"},
+                    ],
+                },
+            ],
+        },
+    ),
+    "messages with tools of Anthropic's": (
+        Dialect.ANTHROPIC_MESSAGES,
+        {
+            "max_tokens": 5000,
+            "messages": [
+                ASKED,
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}},
+                        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [FOUND]},
+                        {"type": "mcp_tool_use", "id": "mcptoolu_1", "name": "m", "server_name": "s", "input": {}},
+                        {"type": "mcp_tool_result", "tool_use_id": "mcptoolu_1", "content": [SAID]},
+                        SAID,
+                    ],
+                },
+                ASKED,
+            ],
+            "tools": [
+                {"type": "web_search_20250305", "name": "web_search", "max_uses": 2, "user_location": NEAR},
+                {"type": "web_fetch_20250910", "name": "web_fetch", "citations": {"enabled": True}},
+                {"type": "code_execution_20250825", "name": "code_execution", "cache_control": MARK},
+                {"type": "computer_20250124", "name": "computer", "display_width_px": 9, "display_height_px": 9},
+                {"type": "bash_20250124", "name": "bash"},
+                {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool", "max_characters": 9},
+                {"type": "memory_20250818", "name": "memory"},
+                {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"},
+                {"name": "f", "input_schema": SCHEMA, "defer_loading": True, "input_examples": [{}], "strict": True},
+            ],
+            "mcp_servers": [{"type": "url", "name": "s", "url": "https://a.b", "authorization_token": "t"}],
+            "container": {"id": "c", "skills": [{"type": "anthropic", "skill_id": "pdf", "version": "latest"}]},
+            "context_management": {"edits": [{"type": "clear_tool_uses_20250919", "keep": KEPT, "trigger": KEPT}]},
+        },
+    ),
+    **{
+        f"messages that choose {kind}": (
+            Dialect.ANTHROPIC_MESSAGES,
+            {
+                "max_tokens": 5000,
+                "messages": [
+                    ASKED,
+                    {"role": "assistant", "content": [{"type": "tool_use", "id": "call_1", "name": "f", "input": {}}]},
+                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "r"}]},
+                ],
+                "tools": [{"type": "custom", "name": "f", "input_schema": SCHEMA, "strict": True}],
+                "tool_choice": {"type": kind},
+                "thinking": {"type": thinking},
+            },
+        )
+        for kind, thinking in {"auto": "adaptive", "any": "disabled", "none": "between_tools"}.items()
+    },
     "responses": (
         Dialect.OPENAI_RESPONSES,
         {
@@ -280,8 +413,6 @@ OPAQUE = frozenset(
     )
 )
 """Fields whose objects cross whole."""
-LABELS = frozenset(("annotations", "citations", "cache_control"))
-"""Fields that no model is shown, and those that are named themselves where somebody knows more of them."""
 STRANGER = "Mark99999"
 
 
@@ -290,17 +421,23 @@ def objects(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         if path:
             yield path
         for name, value in node.items():
-            if not (name in OPAQUE and isinstance(value, dict)) and name not in LABELS:
+            if not (name in OPAQUE and isinstance(value, dict)):
                 yield from objects(value, (*path, name))
     elif isinstance(node, list):
         for at, value in enumerate(node):
             yield from objects(value, (*path, at))
 
 
-def is_named(path: tuple[Any, ...], names: tuple[str, ...]) -> bool:
-    """Whether a thing, or what it is a part of, is among the names already: each is told once."""
-    steps = ["[]" if isinstance(step, int) else f".{step}" for step in path]
-    return any("".join(steps[:end])[1:] in names for end in range(1, len(steps) + 1))
+def is_named(body: Any, path: tuple[Any, ...], names: tuple[str, ...]) -> bool:
+    """Whether a thing, or what it is a part of, is among the names already: each is told once, things of one type by
+    that, and a field of blocks and a mark of caching alike wherever they stand."""
+    name, place = "", body
+    for step in path:
+        place = place[step] if isinstance(step, int) else place.get(step)
+        name += "[]" if isinstance(step, int) else f"{'.' * bool(name)}{step}"
+        if name in names or (isinstance(place, dict) and f"{name}.{place.get('type')}" in names):
+            return True
+    return path[-1] in names or f"messages[].content[].{path[-1]}" in names
 
 
 def fit(client: Dialect, upstream: Dialect, body: dict[str, Any]) -> dict[str, Any]:
@@ -334,7 +471,7 @@ def test_a_field_that_nobody_knows_is_named_wherever_it_stands(name: str) -> Non
         if upstream is client or usual is None:
             continue
         reached += 1
-        for path in objects({name: value for name, value in body.items() if name not in usual.dropped}):
+        for path in objects(body):
             more = copy.deepcopy(body)
             place = more
             for step in path:
@@ -342,7 +479,7 @@ def test_a_field_that_nobody_knows_is_named_wherever_it_stands(name: str) -> Non
             place["unheard_of"] = STRANGER
             out = sent(client, upstream, model, more)
             assert out is not None, path
-            named = is_named(path, usual.dropped) or set(out.dropped) - set(usual.dropped)
+            named = is_named(body, path, usual.dropped) or set(out.dropped) - set(usual.dropped)
             if STRANGER.encode() not in out.body and not named:
                 lost.setdefault(".".join(map(str, path)), []).append(model)
     assert lost == {}
@@ -351,14 +488,15 @@ def test_a_field_that_nobody_knows_is_named_wherever_it_stands(name: str) -> Non
 
 KINDS = frozenset(("type", "role"))
 WORDS = KINDS | {"media_type", "mimeType", "format", "effort", "mode", "thinkingLevel", "verbosity", "status", "data"}
+WORDS |= {"ttl"}
 """Fields whose values are words of a list, or must be of some form."""
 
 
 def known(client: Dialect) -> dict[str, Any]:
-    """Every field that the requests of a dialect have, with a value of it that can be found again."""
+    """Every field that the objects in a dialect's requests have, with a value of it that can be found again."""
     fields: dict[str, Any] = {}
     for _, body in (each for each in REQUESTS.values() if each[0] is client):
-        for path in ((), *objects(body)):
+        for path in objects(body):
             place: Any = body
             for step in path:
                 place = place[step]
@@ -381,7 +519,6 @@ NOT_YET = (
     "chat",
     "chat with sound",
     "chat in its first form",
-    "messages",
     "responses",
 )
 
@@ -400,14 +537,14 @@ def test_a_field_that_stands_where_it_does_not_belong_is_named(name: str) -> Non
         if upstream is client or usual is None:
             continue
         for path in objects(body):
-            if is_named(path, usual.dropped):
+            if is_named(body, path, usual.dropped):
                 continue
             more = copy.deepcopy(body)
             place = more
             for step in path:
                 place = place[step]
             for borrowed in fields.keys() - place.keys():
-                if is_named((*path, borrowed), usual.dropped):
+                if is_named(body, (*path, borrowed), usual.dropped):
                     continue
                 place[borrowed] = fields[borrowed]
                 out = sent(client, upstream, model, more)

@@ -41,6 +41,8 @@ def sent(**body: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     return json.loads(outbound.body), outbound.dropped
 
 
+ASKED = {"role": "user", "content": "Go on."}
+SAID = {"type": "text", "text": "So."}
 CONVERSATION: list[Any] = [
     {"role": "user", "content": [{"type": "text", "text": "Weather?", "cache_control": EPHEMERAL}]},
     {"role": "assistant", "content": ANSWER},
@@ -71,6 +73,13 @@ def test_a_turn_with_thinking_tools_and_images_comes_through_whole() -> None:
     assert made["tools"][1] == {"type": "web_search_20250305", "name": "web_search", "max_uses": 2}
     assert made["thinking"] == {"type": "enabled", "budget_tokens": 2048}
     assert (made["top_k"], dropped) == (5, ())
+
+
+def test_a_summary_of_the_earlier_conversation_stays_where_it_stood() -> None:
+    summary = {"type": "compaction", "content": "They said hello."}
+    made, dropped = sent(messages=[ASKED, {"role": "assistant", "content": [ANSWER[0], summary, SAID]}, ASKED])
+    assert made["messages"][1]["content"] == [ANSWER[0], {"type": "text", "text": "They said hello."}, SAID]
+    assert dropped == ()
 
 
 def test_an_answer_comes_back_whole() -> None:

@@ -224,6 +224,23 @@ def test_a_summary_of_the_earlier_conversation_is_kept() -> None:
     assert made[1] == {"role": "assistant", "content": "They said hello."}
 
 
+@pytest.mark.parametrize(
+    ("block", "named"),
+    [
+        ({**TEXT, "citations": None}, None),
+        ({**TEXT, "citations": []}, None),
+        ({**TEXT, "citations": [{"type": "page_location"}]}, "citations"),
+        ({"type": "tool_use", "id": "a", "name": "f", "input": {}, "caller": {"type": "direct"}}, None),
+        ({"type": "tool_use", "id": "a", "name": "f", "input": {}, "caller": {"type": "direct", "of": 1}}, "caller"),
+    ],
+)
+def test_what_stands_beside_an_assistants_words_is_named_where_it_says_something(
+    block: dict[str, Any], named: str | None
+) -> None:
+    dropped = outbound({"messages": [*HELLO, {"role": "assistant", "content": [block]}]})[1]
+    assert dropped == ((f"messages[].content[].{named}",) if named else ())
+
+
 def test_tool_results_come_first_and_the_users_words_are_kept_in_order() -> None:
     made = messages(
         user(
@@ -339,6 +356,8 @@ BUDGET = ("thinking.budget_tokens",)
         ({"thinking": {"type": "enabled", "budget_tokens": 16384}}, "high", BUDGET),
         ({"thinking": {"type": "disabled"}}, None, ("thinking",)),
         ({"thinking": {"type": "adaptive"}}, None, ()),
+        ({"thinking": {"type": "adaptive", "budget_tokens": 9}}, None, BUDGET),
+        ({"thinking": {"type": "between_tools"}}, None, ("thinking.type",)),
         ({"output_config": {"effort": "xhigh"}}, "xhigh", ()),
         ({"output_config": {"effort": "low"}, "thinking": {"type": "enabled", "budget_tokens": 9999}}, "low", BUDGET),
     ],
