@@ -20,7 +20,7 @@ from adapters.quirks import Quirks
 from adapters.types import Dialect
 
 if TYPE_CHECKING:
-    from adapters.providers import Fields, Provider
+    from adapters.provider import Fields, Provider
 
 VERSION = "2024-10-21"
 """The api-version of those who name none: the last that is generally available."""
@@ -95,7 +95,7 @@ def foundry(row: Provider, fields: Fields) -> Provider:
             quirks=serves_claude(FOUNDRY_BETAS),
             query="",
         )
-    headers = [("extra-parameters", str(fields.get("azure_extra_parameters") or "drop"))]
+    headers = [("extra-parameters", str(fields.get("azure_extra_parameters") or "pass-through"))]
     if fields.get("azure_deployment_name"):
         headers.append(("azureml-model-deployment", str(fields["azure_deployment_name"])))
     if url.rstrip("/").endswith("/openai/v1"):

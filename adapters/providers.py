@@ -1,4 +1,5 @@
-"""The table of providers: one row each. An OpenAI-compatible provider is its name, address and key; no code.
+"""The table of providers: one row each. Here are those that have a dialect, an address or credentials of their own;
+those that are OpenAI's chat at another address are in `adapters.hosts`.
 
 Base URLs carry the API version. A `custom_host` without a path gets the row's; one with a path is taken as it is.
 
@@ -9,32 +10,17 @@ percent-encoded. Rows without placeholders are compiled once and for all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
 
-from adapters import auth, azure, vertex
+from adapters import auth, azure, hosts, vertex
 from adapters.anthropic.thoughts import serves_claude
 from adapters.bedrock.models import without_region
 from adapters.betas import MANTLE
-from adapters.errors import InvalidRequest
+from adapters.provider import Fields, Provider
 from adapters.quirks import Prefill, Quirks
 from adapters.types import Dialect
-
-Paths = Mapping[Dialect, str]
-Fields = Mapping[str, Any]
-"""Provider fields by name, as a virtual key or a config object's leaf has them."""
-
-Variant = Callable[["Provider", Fields], "Provider"]
-
-_CHAT: Paths = {Dialect.OPENAI_CHAT: "/chat/completions", Dialect.OPENAI_MODELS: "/models"}
-_TEXT: Paths = {**_CHAT, Dialect.OPENAI_COMPLETIONS: "/completions"}
-_EMBED: Paths = {**_CHAT, Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
-_ALL: Paths = {**_TEXT, Dialect.OPENAI_EMBEDDINGS: "/embeddings"}
-_RESPONSES: Paths = {Dialect.OPENAI_RESPONSES: "/responses"}
-_RERANK: Paths = {Dialect.RERANK: "/rerank"}
 
 RESPONSES_ONLY = (
     "o[1-9]-pro*", "o[1-9]*-deep-research*", "gpt-[5-9]*-pro", "gpt-[5-9]*-pro-*", "gpt-[5-9]*-codex*", "codex-mini*",
@@ -50,122 +36,8 @@ them. https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses-a
 
 _CHAT_ONLY = ("gpt-3.5-turbo", "gpt-3.5-turbo-[01]*", "gpt-4*", "gpt-5*", "chatgpt-*", "o[1-9]*")
 
-
-class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider. `paths` says which dialects it speaks, and where below `base_url`.
-
-    `chat_only` and `text_only` are model patterns that decide where a text completion goes when both endpoints exist:
-    to chat through the prompt bridge, or to the legacy endpoint and nowhere else. `responses_only` are those of models
-    that have no chat endpoint: every client's conversation with them goes to `openai.responses`, if there is a path.
-
-    `stream_paths` are the paths of streamed calls where they differ. `only` restricts a dialect to models that fit one
-    of its patterns. `defaults` are values of provider fields that nobody gave. `signer` names how a request is
-    authenticated where a fixed header line cannot do it (`proxy.config.signing` has the table). `variant` gives the row
-    that is meant by the fields: another address for another kind of deployment, say. It raises InvalidRequest.
-    `url_field` is a provider field that holds the whole address, as `custom_host` would. `query` is added to paths that
-    are only passed through and bring none; `passed` gives the beginnings of such paths that are elsewhere here.
-    `naming` gives the name that a model has in the paths of a dialect, where that is not its name. `prefixes` are what
-    stands before the paths of models that fit the patterns.
-    `quirks` says, for a dialect, what this provider wants otherwise. A row without `paths` is for passing through only.
-    """
-
-    name: str
-    base_url: str
-    key_env: str
-    docs: str
-    auth: auth.Auth = auth.bearer
-    paths: Paths
-    headers: tuple[tuple[str, str], ...] = ()
-    host_required: bool = False
-    key_required: bool = True
-    chat_only: tuple[str, ...] = ()
-    text_only: tuple[str, ...] = ()
-    responses_only: tuple[str, ...] = ()
-    stream_paths: Paths = {}
-    only: Mapping[Dialect, tuple[str, ...]] = {}
-    defaults: tuple[tuple[str, str], ...] = ()
-    signer: str | None = None
-    variant: Variant | None = None
-    url_field: str | None = None
-    query: str = ""
-    passed: Mapping[str, str] = {}
-    naming: Mapping[Dialect, Callable[[str], str]] = {}
-    prefixes: Mapping[str, tuple[str, ...]] = {}
-    quirks: Mapping[Dialect, Quirks] = {}
-
-    @property
-    def takes_fields(self) -> bool:
-        """Whether provider fields say where requests go or how they are signed."""
-        return self.signer is not None or self.variant is not None or "{" in self.base_url
-
-    @property
-    def by_model(self) -> bool:
-        """Whether the address or the dialect depends on the model, or on whether the answer is streamed."""
-        return bool(self.stream_paths or self.only or self.prefixes) or any(
-            "{model}" in path for path in self.paths.values()
-        )
-
-
-def matches(model: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a model name fits one of the shell patterns (`gpt-5*`), case-sensitively."""
-    return any(fnmatchcase(model, pattern) for pattern in patterns)
-
-
-def over_responses(row: Provider, asked: str) -> Provider:
-    """The row where the operator says which models only Responses serve: `asked` are patterns, separated by commas.
-
-    A host that has chat in OpenAI's place has Responses beside it; those of a row without are for these models alone.
-    Raises InvalidRequest where there is no such place.
-    """
-    patterns = tuple(each.strip() for each in asked.split(",") if each.strip())
-    if Dialect.OPENAI_RESPONSES in row.paths or not patterns:
-        return msgspec.structs.replace(row, responses_only=patterns)
-    chat, end = row.paths.get(Dialect.OPENAI_CHAT, ""), "/chat/completions"
-    if end not in chat or "{model}" in chat:
-        raise InvalidRequest(f"The provider {row.name!r} has no Responses here.", "responses_models")
-    paths = {**row.paths, Dialect.OPENAI_RESPONSES: chat.replace(end, "/responses")}
-    only = {**row.only, Dialect.OPENAI_RESPONSES: patterns}
-    return msgspec.structs.replace(row, paths=paths, only=only, responses_only=patterns)
-
-
-def _row(
-    name: str,
-    base_url: str,
-    docs: str,
-    paths: Paths = _CHAT,
-    *,
-    quirks: Mapping[Dialect, Quirks] | None = None,
-    shown: auth.Auth = auth.bearer,
-) -> Provider:
-    """An OpenAI-compatible provider, or one that is only passed through to; without an address, one must be given."""
-    key_env = name.upper().replace("-", "_") + "_API_KEY"
-    return Provider(
-        name=name,
-        base_url=base_url,
-        key_env=key_env,
-        docs=docs,
-        paths=paths,
-        auth=shown,
-        host_required=not base_url,
-        quirks=quirks or {},
-    )
-
-
-_REMEMBERS: Mapping[Dialect, Quirks] = {Dialect.OPENAI_CHAT: Quirks(thoughts="reasoning_content")}
-"""Models that refuse a history of tool calls without what they thought (DeepSeek's, Kimi), or do worse (GLM). Others,
-such as Groq and OpenAI, refuse the field, so that nobody else gets it."""
-
-
 _PREFIX = Quirks(prefill=Prefill(mark="prefix", echoes=True))
 """Mistral refuses an assistant's last message without the mark, and repeats it with it."""
-
-_PARTIAL = Prefill(mark="partial")
-"""https://platform.moonshot.ai/docs/api/partial and https://www.alibabacloud.com/help/en/model-studio/partial-mode"""
-
-
-def _goes_on(prefill: Prefill, thoughts: str = "") -> Mapping[Dialect, Quirks]:
-    """A provider whose chats go on from an assistant's last message."""
-    return {Dialect.OPENAI_CHAT: Quirks(thoughts=thoughts, prefill=prefill)}
 
 
 def _aws(row: Provider, fields: Fields) -> Provider:
@@ -204,7 +76,7 @@ _ROWS: tuple[Provider, ...] = (
         base_url="https://api.openai.com/v1",
         key_env="OPENAI_API_KEY",
         docs="https://platform.openai.com/docs/api-reference",
-        paths={**_ALL, **_RESPONSES},
+        paths={**hosts.ALL, **hosts.RESPONSES},
         chat_only=_CHAT_ONLY,
         responses_only=RESPONSES_ONLY,
     ),
@@ -288,7 +160,8 @@ _ROWS: tuple[Provider, ...] = (
         base_url="",
         key_env="OPENAI_COMPATIBLE_API_KEY",
         docs="https://platform.openai.com/docs/api-reference",
-        paths={**_ALL, **_RERANK},
+        paths={**hosts.ALL, **hosts.RERANK},
+        quirks={Dialect.OPENAI_CHAT: hosts.COMMON},
         host_required=True,
         key_required=False,
     ),
@@ -297,8 +170,13 @@ _ROWS: tuple[Provider, ...] = (
         base_url="http://127.0.0.1:11434/v1",
         key_env="OLLAMA_API_KEY",
         docs="https://docs.ollama.com/openai",
-        paths=_ALL,
-        quirks={Dialect.OPENAI_CHAT: Quirks(thoughts="reasoning")},
+        paths=hosts.ALL,
+        quirks={
+            # https://docs.ollama.com/openai lists what its endpoint reads; the rest of OpenAI's it does not heed.
+            Dialect.OPENAI_CHAT: msgspec.structs.replace(
+                hosts.OLDER, thoughts="reasoning", drop=("n", "tool_choice", "logit_bias", "user")
+            )
+        },
         key_required=False,
     ),
     Provider(
@@ -359,6 +237,7 @@ _ROWS: tuple[Provider, ...] = (
         defaults=(("azure_api_version", azure.FOUNDRY_VERSION),),
         signer="azure-ai",
         variant=azure.foundry,
+        quirks={Dialect.OPENAI_CHAT: hosts.COMMON},
         url_field="azure_foundry_url",
         query="api-version={azure_api_version}",
         responses_only=RESPONSES_ONLY,
@@ -407,7 +286,7 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.ANTHROPIC_COUNT_TOKENS: "/anthropic/v1/messages/count_tokens",
         },
         headers=(("anthropic-version", "2023-06-01"),),
-        quirks=serves_claude(MANTLE),
+        quirks={**serves_claude(MANTLE), Dialect.OPENAI_CHAT: hosts.COMMON},
         only={
             Dialect.OPENAI_CHAT: ("[!a]*", "a[!n]*"),  # all but Anthropic's
             # Which others have Responses, the model cards say one by one; for those there is chat.
@@ -439,199 +318,19 @@ _ROWS: tuple[Provider, ...] = (
         key_env="SNOWFLAKE_TOKEN",
         docs="https://docs.snowflake.com/user-guide/snowflake-cortex/cortex-rest-api",
         paths={Dialect.OPENAI_CHAT: "/cortex/v1/chat/completions"},
-    ),
-    _row("github", "https://models.inference.ai.azure.com", "https://docs.github.com/github-models", _EMBED),
-    _row("302ai", "https://api.302.ai/v1", "https://doc.302.ai"),
-    _row("aibadgr", "https://aibadgr.com/api/v1", "https://aibadgr.com"),
-    _row("anyscale", "https://api.endpoints.anyscale.com/v1", "https://docs.anyscale.com", _ALL),
-    _row(
-        "cerebras",
-        "https://api.cerebras.ai/v1",
-        "https://inference-docs.cerebras.ai",
-        quirks={
-            Dialect.OPENAI_CHAT: Quirks(
-                thoughts="reasoning", drop=("frequency_penalty", "presence_penalty", "logit_bias", "service_tier")
-            )
-        },
-    ),
-    _row("cometapi", "https://api.cometapi.com/v1", "https://api.cometapi.com", _EMBED),
-    _row(
-        "dashscope",
-        "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
-        "https://help.aliyun.com",
-        _EMBED,
-        quirks=_goes_on(_PARTIAL),
-    ),
-    _row("deepbricks", "https://api.deepbricks.ai/v1", "https://deepbricks.ai"),
-    _row("deepinfra", "https://api.deepinfra.com/v1/openai", "https://deepinfra.com/docs"),
-    _row(
-        "deepseek",
-        "https://api.deepseek.com",
-        "https://api-docs.deepseek.com",
-        # https://api-docs.deepseek.com/guides/responses_api knows no `/v1`; chat is at either.
-        {**_CHAT, **_RESPONSES},
-        quirks=_goes_on(Prefill(mark="prefix", below="/beta"), "reasoning_content"),
-    ),
-    _row("featherless-ai", "https://api.featherless.ai/v1", "https://featherless.ai/docs", _TEXT),
-    _row(
-        "fireworks-ai",
-        "https://api.fireworks.ai/inference/v1",
-        "https://docs.fireworks.ai",
-        {**_ALL, **_RESPONSES},
-        # https://docs.fireworks.ai/guides/reasoning: its models think on where they left off.
-        quirks=_REMEMBERS,
-    ),
-    _row(
-        "groq",
-        "https://api.groq.com/openai/v1",
-        "https://console.groq.com/docs",
-        {**_CHAT, **_RESPONSES},
-        quirks={
-            # https://console.groq.com/docs/prefilling
-            Dialect.OPENAI_CHAT: Quirks(drop=("logprobs", "top_logprobs", "logit_bias"), prefill=Prefill())
-        },
-    ),
-    Provider(
-        name="huggingface",
-        base_url="https://router.huggingface.co/v1",
-        key_env="HUGGINGFACE_API_KEY",
-        docs="https://huggingface.co/docs/inference-providers",
-        paths={**_CHAT, **_RESPONSES},
-        url_field="huggingface_base_url",
-    ),
-    _row("hyperbolic", "https://api.hyperbolic.xyz/v1", "https://docs.hyperbolic.xyz"),
-    _row("inference-net", "https://api.inference.net/v1", "https://docs.inference.net"),
-    _row("iointelligence", "https://api.intelligence.io.solutions/api/v1", "https://docs.io.net", _EMBED),
-    _row("kluster-ai", "https://api.kluster.ai/v1", "https://docs.kluster.ai", _EMBED),
-    _row("krutrim", "https://cloud.olakrutrim.com/v1", "https://cloud.olakrutrim.com"),
-    _row("lambda", "https://api.lambdalabs.com/v1", "https://docs.lambdalabs.com", _TEXT),
-    _row("lemonfox-ai", "https://api.lemonfox.ai/v1", "https://www.lemonfox.ai/apis"),
-    _row("lepton", "https://api.lepton.ai/api/v1", "https://www.lepton.ai/docs", _TEXT),
-    _row("lingyi", "https://api.lingyiwanwu.com/v1", "https://platform.lingyiwanwu.com/docs"),
-    _row("matterai", "https://api.matterai.so/v1", "https://docs.matterai.so"),
-    _row("modal", "", "https://modal.com/docs", _ALL),
-    _row(
-        "monsterapi",
-        "https://llm.monsterapi.ai/v1",
-        "https://developer.monsterapi.ai",
-        quirks={
-            Dialect.OPENAI_CHAT: Quirks(rename={"max_tokens": "max_length", "max_completion_tokens": "max_length"})
-        },
-    ),
-    _row(
-        "moonshot",
-        "https://api.moonshot.cn/v1",
-        "https://platform.moonshot.cn/docs",
-        quirks=_goes_on(_PARTIAL, "reasoning_content"),
-    ),
-    _row("ncompass", "https://api.ncompass.tech/v1", "https://docs.ncompass.tech"),
-    _row("nebius", "https://api.studio.nebius.ai/v1", "https://docs.nebius.com/studio", _ALL),
-    _row("nextbit", "https://api.nextbit256.com/v1", "https://www.nextbit256.com/docs", _TEXT),
-    _row("novita-ai", "https://api.novita.ai/v3/openai", "https://novita.ai/docs", _TEXT),
-    _row("nscale", "https://inference.api.nscale.com/v1", "https://docs.nscale.com"),
-    _row(
-        "openrouter",
-        "https://openrouter.ai/api/v1",
-        "https://openrouter.ai/docs",
-        {**_TEXT, **_RESPONSES},
-        # Passes the message on; what a model makes of it is known of Anthropic's alone.
-        quirks={
-            Dialect.OPENAI_CHAT: Quirks(thoughts="reasoning", details=True, prefill=Prefill(models=("anthropic/*",)))
-        },
-    ),
-    _row("ovhcloud", "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", "https://endpoints.ai.cloud.ovh.net"),
-    _row("perplexity-ai", "https://api.perplexity.ai", "https://docs.perplexity.ai"),
-    _row("sambanova", "https://api.sambanova.ai/v1", "https://docs.sambanova.ai"),
-    _row("siliconflow", "https://api.siliconflow.cn/v1", "https://docs.siliconflow.cn", {**_EMBED, **_RERANK}),
-    _row("together-ai", "https://api.together.xyz/v1", "https://docs.together.ai", {**_ALL, **_RERANK}),
-    _row("upstage", "https://api.upstage.ai/v1/solar", "https://console.upstage.ai/docs", _EMBED),
-    _row(
-        "voyage",
-        "https://api.voyageai.com/v1",
-        "https://docs.voyageai.com",
-        {Dialect.OPENAI_EMBEDDINGS: "/embeddings", Dialect.VOYAGE_RERANK: "/rerank"},
-    ),
-    _row(
-        "jina", "https://api.jina.ai/v1", "https://docs.jina.ai", {Dialect.OPENAI_EMBEDDINGS: "/embeddings", **_RERANK}
-    ),
-    _row("x-ai", "https://api.x.ai/v1", "https://docs.x.ai", {**_ALL, **_RESPONSES}),
-    _row("z-ai", "https://api.z.ai/api/paas/v4", "https://docs.z.ai", quirks=_REMEMBERS),
-    _row("ai21", "https://api.ai21.com/studio/v1", "https://docs.ai21.com/reference"),
-    _row(
-        "bytez",
-        "https://api.bytez.com/models/v2/openai/v1",
-        "https://docs.bytez.com/http-reference",
-        shown=auth.unschemed,
-    ),
-    _row("databricks", "", "https://docs.databricks.com/machine-learning/model-serving", _ALL),
-    _row("latitude", "", "https://docs.latitude.so", _CHAT),
-    _row("predibase", "", "https://docs.predibase.com/user-guide/inference", _TEXT),
-    _row("reka-ai", "https://api.reka.ai/v1", "https://docs.reka.ai/chat/overview"),
-    _row("recraft-ai", "https://external.api.recraft.ai/v1", "https://www.recraft.ai/docs", {}),
-    Provider(
-        name="oracle",
-        base_url="https://inference.generativeai.{oracle_region}.oci.oraclecloud.com/openai/v1",
-        key_env="ORACLE_API_KEY",
-        docs="https://docs.oracle.com/en-us/iaas/Content/generative-ai/openai-compatible-api.htm",
-        paths={Dialect.OPENAI_CHAT: "/chat/completions", **_RESPONSES},
-        defaults=(("oracle_region", "us-chicago-1"),),
-    ),
-    Provider(
-        name="workers-ai",
-        base_url="https://api.cloudflare.com/client/v4/accounts/{workers_ai_account_id}/ai/v1",
-        key_env="WORKERS_AI_API_KEY",
-        docs="https://developers.cloudflare.com/workers-ai/configuration/open-ai-compatibility",
-        paths={Dialect.OPENAI_CHAT: "/chat/completions", Dialect.OPENAI_EMBEDDINGS: "/embeddings"},
-    ),
-    _row("meshy", "https://api.meshy.ai/openapi/v2", "https://docs.meshy.ai", {}),
-    _row("milvus", "", "https://milvus.io/api-reference/restful", {}),
-    _row(
-        "nomic",
-        "https://api-atlas.nomic.ai/v1",
-        "https://docs.nomic.ai/reference/api",
-        {Dialect.NOMIC_EMBED: "/embedding/text"},
-    ),
-    _row("pinecone", "https://api.pinecone.io", "https://docs.pinecone.io/reference/api", {}, shown=auth.api_key),
-    _row("qdrant", "", "https://api.qdrant.tech", {}, shown=auth.api_key),
-    _row("replicate", "https://api.replicate.com/v1", "https://replicate.com/docs/reference/http", {}),
-    _row("segmind", "https://api.segmind.com/v1", "https://docs.segmind.com", {}, shown=auth.x_api_key),
-    _row("stability-ai", "https://api.stability.ai", "https://platform.stability.ai/docs/api-reference", {}),
-    _row("triton", "", "https://docs.nvidia.com/deeplearning/triton-inference-server", {}),
-    _row("tripo3d", "https://api.tripo3d.ai/v2/openapi", "https://platform.tripo3d.ai/docs", {}),
-    _row(
-        "zhipu", "https://open.bigmodel.cn/api/paas/v4", "https://open.bigmodel.cn/dev/api", _EMBED, quirks=_REMEMBERS
+        quirks={Dialect.OPENAI_CHAT: hosts.COMMON},
     ),
 )
 
-_KNOW_DEVELOPERS = frozenset(
-    ("openai", "azure-openai", "azure-ai", "bedrock", "bedrock-mantle", "github", "groq", "openrouter", "x-ai")
-)
-"""Who takes messages of developers for what they are. Others refuse the role (DeepSeek: `unknown variant`, Z.ai: 1214),
-or leave such a message out (Ollama)."""
-
-_KNOW_MAX_TOKENS = frozenset(
-    (
-        "ollama", "deepseek", "zhipu", "z-ai", "together-ai", "perplexity-ai", "siliconflow", "novita-ai", "deepinfra",
-        "hyperbolic",
-    )
-)  # fmt: skip
-"""Who documents `max_tokens` alone, and passes OpenAI's newer name over as if no limit had been asked for."""
-
-
-def _as_spoken(row: Provider) -> Provider:
-    """The row with what most hosts of OpenAI's chat have not taken over from OpenAI."""
-    quirks = row.quirks.get(Dialect.OPENAI_CHAT, Quirks())
-    if Dialect.OPENAI_CHAT not in row.paths or row.name in _KNOW_DEVELOPERS:
-        return row
-    rename = {"max_completion_tokens": "max_tokens"} if row.name in _KNOW_MAX_TOKENS else {}
-    made = msgspec.structs.replace(quirks, developers=False, rename={**rename, **quirks.rename})
-    return msgspec.structs.replace(row, quirks={**row.quirks, Dialect.OPENAI_CHAT: made})
-
-
-PROVIDERS: dict[str, Provider] = {row.name: _as_spoken(row) for row in _ROWS}
+PROVIDERS: dict[str, Provider] = {row.name: row for row in (*_ROWS, *hosts.ROWS)}
 
 RETIRED: dict[str, str] = {
     "palm": "Google has switched the PaLM API off; use the provider google with a Gemini model.",
     "portkey": "Batches run by a hosted gateway are not offered here; name the provider that shall run them.",
+    "github": "GitHub Models was switched off on 2026-07-30; use azure-ai, or the maker of the model.",
+    "lambda": "Lambda switched its inference API off on 2025-09-25; for a server of your own use openai-compatible.",
+    "lepton": "Lepton's API went with its company to NVIDIA; for an endpoint of your own use openai-compatible.",
+    "kluster-ai": "kluster.ai is no more since October 2026; name another provider of the same model.",
+    "monsterapi": "MonsterAPI closed on 2026-06-30; name another provider of the same model.",
 }
 """Names that programs of the field still use, for APIs that are no more; and what to do instead."""

@@ -22,6 +22,25 @@ Patch = Callable[[Fields], tuple[str, ...]]
 InvalidRequest."""
 
 
+_NOTHING = (b"null", b"false", b'""', b"[]", b"{}")
+_ZERO = (b"0", b"0.0")
+_DEFAULTS: Mapping[str, tuple[bytes, ...]] = {
+    "n": (b"1",),
+    "presence_penalty": _ZERO,
+    "frequency_penalty": _ZERO,
+    "top_logprobs": _ZERO,
+    "tool_choice": (b'"auto"',),
+    "parallel_tool_calls": (b"true",),
+}
+"""What a parameter does where nobody gives it."""
+
+
+def asks_nothing(name: str, value: msgspec.Raw) -> bool:
+    """Whether leaving a parameter out loses nothing: its value is empty, or what its absence says."""
+    text = bytes(value)
+    return text in _NOTHING or text in _DEFAULTS.get(name, ())
+
+
 class Prefill(msgspec.Struct, frozen=True):
     """How a provider is asked to go on from the request's last message, which is the assistant's.
 
@@ -48,9 +67,9 @@ class Quirks(msgspec.Struct, frozen=True):
 
     `betas` are those of Anthropic's betas that it knows, by Anthropic's name, where the header goes as it is otherwise.
 
-    `drop` are parameters that it refuses. `rename` gives its names for others (the provider's own name, if the body has
-    it too, stands). `default` are JSON values of parameters that it needs and nobody gave. `patch` does the rest, for
-    the odd one out, and has nothing to do where none of `touches` is in the body.
+    `drop` are parameters that it refuses, or says that it does not heed. `rename` gives its names for others (the
+    provider's own name, if the body has it too, stands). `default` are JSON values of parameters that it needs and
+    nobody gave. `patch` does the rest, for the odd one out, and has nothing to do where none of `touches` is there.
     """
 
     native: ClassVar[bool] = False
@@ -86,7 +105,7 @@ class Quirks(msgspec.Struct, frozen=True):
             return body, ()
         fields = peek.fields(body)
         before = len(fields)
-        dropped = tuple(name for name in self.drop if fields.pop(name, _NULL) != _NULL)
+        dropped = tuple(name for name in self.drop if not asks_nothing(name, fields.pop(name, _NULL)))
         changed = len(fields) != before
         for name, theirs in self.rename.items():
             if name in fields:

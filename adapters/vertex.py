@@ -75,8 +75,8 @@ def _published(fields: Fields) -> tuple[str, ...]:
     return ()
 
 
-NAMED = Quirks(patch=_named, touches=("model",))
-PUBLISHED = Quirks(patch=_published, touches=("model",))
+NAMED = Quirks(developers=False, patch=_named, touches=("model",))
+PUBLISHED = Quirks(developers=False, patch=_published, touches=("model",))
 
 
 def _wrapped(call: Call, body: bytes, *, model: bool = False) -> Outbound:

@@ -10,7 +10,8 @@ import msgspec
 
 from adapters.capabilities import operations
 from adapters.errors import Kind
-from adapters.providers import PROVIDERS, RETIRED, Provider
+from adapters.provider import Provider
+from adapters.providers import PROVIDERS, RETIRED
 from adapters.types import Dialect
 from proxy.config.access import provider_row
 from proxy.config.dialects import SERVED_BY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from adapters import pieces
 from adapters.continuing import CLIENTS, Seam, Transcript, prefilled, way
 from adapters.errors import InvalidRequest
-from adapters.providers import matches
+from adapters.provider import matches
 from adapters.quirks import Prefill
 from adapters.types import Usage
 from proxy.attempt import Attempts

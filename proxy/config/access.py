@@ -9,7 +9,8 @@ import msgspec
 from adapters import azure
 from adapters.auth import Headers
 from adapters.errors import InvalidRequest, Kind
-from adapters.providers import PROVIDERS, RETIRED, Fields, Provider, over_responses
+from adapters.provider import Fields, Provider, over_responses
+from adapters.providers import PROVIDERS, RETIRED
 from proxy.config.signing import SIGNERS, Signing
 from proxy.errors import Refused
 

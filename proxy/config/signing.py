@@ -16,7 +16,7 @@ import msgspec
 
 from adapters.auth import Headers, api_key, bearer, x_api_key
 from adapters.errors import Kind
-from adapters.providers import Fields
+from adapters.provider import Fields
 from proxy.errors import Refused
 from proxy.ports import Secret
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 import msgspec
 
 from adapters.errors import Kind
-from adapters.providers import matches
+from adapters.provider import matches
 from proxy import scopes
 from proxy.config import located
 from proxy.config.access import Access, Rules, provider_row

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote
 
-from adapters.providers import matches
+from adapters.provider import matches
 from adapters.registry import codec
 from adapters.types import Dialect
 from proxy import __version__

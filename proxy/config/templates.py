@@ -7,7 +7,7 @@ import re
 from urllib.parse import quote
 
 from adapters.errors import Kind
-from adapters.providers import Fields, Provider
+from adapters.provider import Fields, Provider
 from proxy.errors import Refused
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")

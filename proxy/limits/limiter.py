@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from adapters.providers import matches
+from adapters.provider import matches
 from adapters.types import Dialect
 from proxy.errors import Refused
 from proxy.limits import need, refusals

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from adapters.providers import RESPONSES_ONLY, matches
+from adapters.provider import matches
+from adapters.providers import RESPONSES_ONLY
 from proxy.mock.answer import (
     Answer,
     Family,

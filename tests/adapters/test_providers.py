@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.providers import PROVIDERS, RETIRED, Provider
+from adapters import hosts
+from adapters.provider import Provider
+from adapters.providers import PROVIDERS, RETIRED
 from adapters.quirks import Quirks
 from adapters.registry import CODECS
 from adapters.types import Dialect
@@ -49,6 +52,16 @@ def test_a_row_says_where_its_provider_is_and_where_that_is_written(row: Provide
     assert all(path.startswith("/") for path in row.paths.values())
 
 
+# Whose models or gates know messages of developers; whoever is added is taken not to until its row says so.
+KNOW_DEVELOPERS = {"openai", "azure-openai", "groq", "x-ai"}
+
+
+def test_messages_of_developers_go_only_to_those_who_know_them() -> None:
+    chats = {name: row for name, row in PROVIDERS.items() if Dialect.OPENAI_CHAT in row.paths}
+    know = {name for name, row in chats.items() if row.quirks.get(Dialect.OPENAI_CHAT, Quirks()).developers}
+    assert know == KNOW_DEVELOPERS
+
+
 @pytest.mark.parametrize("row", PROVIDERS.values(), ids=list(PROVIDERS))
 def test_every_dialect_of_a_row_can_be_reached_from_some_client(row: Provider) -> None:
     reachable = {upstream for _, upstream in CODECS} | {Dialect.OPENAI_MODELS}
@@ -68,8 +81,15 @@ def test_a_dropped_parameter_is_named_and_the_rest_keeps_its_text() -> None:
     assert Quirks(drop=("logprobs",)).apply(body) == (b'{"model":"m","temperature":1.0,"n":1e0}', ("logprobs",))
 
 
-def test_a_parameter_that_is_null_was_not_given() -> None:
-    assert Quirks(drop=("logprobs",)).apply(b'{"logprobs":null}') == (b"{}", ())
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"logprobs":null}', b'{"logprobs":false}', b'{"n":1}', b'{"tool_choice":"auto"}', b'{"top_logprobs":0}',
+        b'{"presence_penalty":0.0}', b'{"logit_bias":{}}', b'{"user":""}', b'{"stop":[]}',
+    ],
+)  # fmt: skip
+def test_a_parameter_that_asks_for_nothing_is_left_out_and_not_named(body: bytes) -> None:
+    assert Quirks(drop=tuple(json.loads(body))).apply(body) == (b"{}", ())
 
 
 def test_a_renamed_parameter_keeps_its_value_unless_the_providers_own_name_is_there() -> None:
@@ -77,6 +97,56 @@ def test_a_renamed_parameter_keeps_its_value_unless_the_providers_own_name_is_th
     assert quirks.apply(b'{"seed":7}') == (b'{"random_seed":7}', ())
     assert quirks.apply(b'{"random_seed":1,"seed":7}') == (b'{"random_seed":1}', ("seed",))
     assert quirks.apply(b'{"random_seed":7,"seed":7}') == (b'{"random_seed":7}', ())
+
+
+def applied(provider: str, dialect: Dialect, **fields: object) -> tuple[dict[str, object], tuple[str, ...]]:
+    body, dropped = PROVIDERS[provider].quirks[dialect].apply(msgspec.json.encode(fields))
+    return json.loads(body), dropped
+
+
+SCHEMA = {"name": "s", "schema": {"type": "object"}, "strict": True}
+
+
+@pytest.mark.parametrize(
+    ("provider", "dialect", "asked", "sent", "lost"),
+    [
+        ("together-ai", Dialect.OPENAI_CHAT, {"logprobs": True, "top_logprobs": 5}, {"logprobs": 5}, ()),
+        ("together-ai", Dialect.OPENAI_CHAT, {"logprobs": True}, {"logprobs": 1}, ()),
+        ("together-ai", Dialect.OPENAI_CHAT, {"logprobs": False}, {}, ()),
+        ("together-ai", Dialect.OPENAI_CHAT, {"logprobs": 3}, {"logprobs": 3}, ()),
+        ("x-ai", Dialect.OPENAI_CHAT, {"presence_penalty": 0, "frequency_penalty": 1}, {"frequency_penalty": 1}, ()),
+        ("groq", Dialect.OPENAI_CHAT, {"presence_penalty": 0, "frequency_penalty": 1}, {}, ("frequency_penalty",)),
+        ("cerebras", Dialect.OPENAI_CHAT, {"presence_penalty": 1, "n": 2}, {"presence_penalty": 1, "n": 2}, ()),
+        ("ollama", Dialect.OPENAI_CHAT, {"tool_choice": "none", "n": 1}, {}, ("tool_choice",)),
+        (
+            "voyage",
+            Dialect.OPENAI_EMBEDDINGS,
+            {"dimensions": 256, "encoding_format": "float", "user": "u"},
+            {"output_dimension": 256},
+            ("user",),
+        ),
+        ("voyage", Dialect.OPENAI_EMBEDDINGS, {"encoding_format": "base64"}, {"encoding_format": "base64"}, ()),
+        (
+            "perplexity-ai",
+            Dialect.OPENAI_RESPONSES,
+            {"text": {"format": {"type": "json_schema", **SCHEMA}, "verbosity": "low"}},
+            {"response_format": {"type": "json_schema", "json_schema": SCHEMA}},
+            ("text.verbosity",),
+        ),
+        ("perplexity-ai", Dialect.OPENAI_RESPONSES, {"text": {"format": {"type": "text"}}}, {}, ()),
+        (
+            "perplexity-ai",
+            Dialect.OPENAI_RESPONSES,
+            {"text": {"format": {"type": "json_object"}}},
+            {"response_format": {"type": "json_object"}},
+            (),
+        ),
+    ],
+)
+def test_the_odd_ones_out_get_what_they_take(
+    provider: str, dialect: Dialect, asked: dict[str, object], sent: dict[str, object], lost: tuple[str, ...]
+) -> None:
+    assert applied(provider, dialect, **asked) == (sent, lost)
 
 
 def test_mistrals_embeddings_have_its_own_word_for_dimensions() -> None:
@@ -90,6 +160,8 @@ def test_mistrals_embeddings_have_its_own_word_for_dimensions() -> None:
     [
         ("openai", "developer", "max_completion_tokens"),
         ("groq", "developer", "max_completion_tokens"),
+        ("openrouter", "system", "max_completion_tokens"),
+        ("azure-ai", "system", "max_completion_tokens"),
         ("openai-compatible", "system", "max_completion_tokens"),
         ("cerebras", "system", "max_completion_tokens"),
         ("deepseek", "system", "max_tokens"),
@@ -128,4 +200,21 @@ def test_quirks_never_touch_what_they_do_not_name(fields: dict[str, object]) -> 
     assert {name: after[name] for name in fields if name not in ("seed", "logprobs")} == {
         name: value for name, value in fields.items() if name not in ("seed", "logprobs")
     }
-    assert dropped == (("logprobs",) if fields.get("logprobs") is not None else ())
+    value = fields.get("logprobs")
+    assert dropped == (() if value is None or value is False or value == "" else ("logprobs",))
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "providers.md").read_text()
+
+
+@pytest.mark.parametrize("row", hosts.ROWS, ids=[row.name for row in hosts.ROWS])
+def test_the_page_of_providers_has_what_is_not_plain_about_a_host(row: Provider) -> None:
+    if row.paths.keys() & {Dialect.OPENAI_RESPONSES, Dialect.RERANK}:
+        assert re.search(rf"\| `{row.name}` \| `/(?:v1/)?(?:responses|rerank)`", PAGE)
+    if any(quirks.drop or quirks.patch for quirks in row.quirks.values()):
+        assert f"| `{row.name}` | " in PAGE.partition("## What single hosts want otherwise")[2]
+
+
+@pytest.mark.parametrize("name", RETIRED)
+def test_the_page_of_providers_tells_who_is_no_more(name: str) -> None:
+    assert f"`{name}`" in PAGE.partition("## APIs that are no more")[2]

@@ -185,6 +185,8 @@ def said_to(provider: str, client: Dialect, body: dict[str, Any]) -> list[dict[s
         ("openrouter", "reasoning"),
         ("cerebras", "reasoning"),
         ("ollama", "reasoning"),
+        ("together-ai", "reasoning"),
+        ("sambanova", "reasoning"),
     ],
 )
 def test_a_thought_goes_back_in_the_field_that_the_provider_has(
@@ -197,7 +199,7 @@ def test_a_thought_goes_back_in_the_field_that_the_provider_has(
 
 
 @pytest.mark.parametrize(("client", "body"), HISTORIES)
-@pytest.mark.parametrize("provider", ["openai", "groq", "together-ai"])
+@pytest.mark.parametrize("provider", ["openai", "groq", "dashscope"])
 def test_who_has_no_field_for_thoughts_gets_none(provider: str, client: Dialect, body: dict[str, Any]) -> None:
     for message in said_to(provider, client, body):
         assert message.keys() <= {"role", "content", "tool_calls"}

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from adapters.errors import Kind
-from adapters.providers import PROVIDERS, Provider
+from adapters.provider import Provider
+from adapters.providers import PROVIDERS
 from adapters.types import Dialect
 from proxy.address import AddressPolicy
 from proxy.config.access import Access

@@ -8,7 +8,7 @@ import pytest
 
 from adapters import auth
 from adapters.errors import InvalidRequest
-from adapters.providers import Fields, Provider
+from adapters.provider import Fields, Provider
 from adapters.types import Dialect
 from proxy.config.access import Access
 from proxy.config.target import Target
