@@ -1,8 +1,8 @@
-"""What becomes of a request's parameters on the way to a provider: asked of the codecs themselves.
+"""What becomes of a request's parameters on the way to a provider: asked of the codecs and of the rows themselves.
 
 Nobody keeps a list of what is supported. Every parameter that a client dialect has is put into a small request, the
-codec translates it, and what came out is compared with what comes out without it. So the report cannot say anything
-that the gateway does not do.
+codec translates it, the row's quirks bend it, and what came out is compared with what comes out without it. So the
+report cannot say anything that the gateway does not do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import msgspec
 
 from adapters.betas import BEDROCK, VERTEX, Known
 from adapters.errors import InvalidRequest
-from adapters.providers import Provider
+from adapters.provider import Provider
+from adapters.quirks import Quirks
 from adapters.registry import codec
 from adapters.types import Call, Dialect
 
@@ -206,44 +207,81 @@ class Fate(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str = ""
 
 
+Sent = tuple[bytes, tuple[str, ...]]
+"""A body, and what could not come along."""
+
+
+class _Trial(msgspec.Struct, frozen=True):
+    """One parameter, or one kind of content, tried: the request without it, with it, or why that was refused. `named`
+    says whether it is a field of its own."""
+
+    named: bool
+    without: Sent
+    with_: Sent | None
+    why: str = ""
+
+
 @cache
-def fates(client: Dialect, upstream: Dialect) -> dict[str, Fate]:
-    """What becomes of every parameter and kind of content between two dialects. Empty where bodies pass as they are,
-    and for dialects whose requests have no parameters."""
+def _trials(client: Dialect, upstream: Dialect) -> dict[str, _Trial]:
+    """Small requests translated between two dialects, by what was tried."""
     translate = codec(client, upstream)
-    if translate.identity or client not in PROBES:
-        return {}
     base, parameters, contents = PROBES[client]
     model = _MODELS.get(upstream, _MODEL)
 
-    def sent(fields: Mapping[str, Any]) -> tuple[dict[str, object], tuple[str, ...]]:
+    def sent(fields: Mapping[str, Any]) -> Sent:
         body = msgspec.json.encode({"model": model, **fields})
         out = translate.request(Call(client, model, False, body, "id", 0, strict=False))
-        return dict(_leaves(msgspec.json.decode(out.body))), out.dropped
+        return out.body, out.dropped
 
-    found: dict[str, Fate] = {}
+    def tried(before: Mapping[str, Any], change: Mapping[str, Any], named: bool) -> _Trial:
+        try:
+            return _Trial(named, sent(before), sent({**before, **change}))
+        except InvalidRequest as error:
+            return _Trial(named, sent(before), None, error.message)
+
+    found = {}
     for name, value in parameters.items():
         beside = {each: parameters[each] for each in _BESIDE.get(name, ()) if each in parameters}
-        found[name] = _fate(sent, {**base, **beside}, {name: value}, name)
-    for name, change in contents.items():
-        found[name] = _fate(sent, base, change, name)
+        found[name] = tried({**base, **beside}, {name: value}, True)
+    return {**found, **{name: tried(base, change, False) for name, change in contents.items()}}
+
+
+def fates(client: Dialect, upstream: Dialect, quirks: Quirks | None = None) -> dict[str, Fate]:
+    """What becomes of every parameter and kind of content between two dialects, at a provider that has `quirks`. Where
+    bodies pass as they are, those that a patch of the quirks changes; empty for dialects whose requests have no
+    parameters."""
+    if client not in PROBES:
+        return {}
+    native = codec(client, upstream).identity
+    if native and (quirks is None or quirks.patch is None):
+        return {}
+    found = {}
+    for name, trial in _trials(client, upstream).items():
+        if trial.with_ is None:
+            found[name] = Fate("refused", why=trial.why)
+        elif not native or (quirks is not None and name in quirks.touches):
+            found[name] = _fate(name, trial.named, _bent(trial.without, quirks), _bent(trial.with_, quirks))
     return found
 
 
-def _fate(sent: Any, base: Mapping[str, Any], change: Mapping[str, Any], name: str) -> Fate:
-    before, _ = sent(base)
-    try:
-        after, dropped = sent({**base, **change})
-    except InvalidRequest as error:
-        return Fate("refused", why=error.message)
+def _bent(sent: Sent, quirks: Quirks | None) -> Sent:
+    if quirks is None:
+        return sent
+    body, lost = quirks.apply(sent[0])
+    return body, sent[1] + lost
+
+
+def _fate(name: str, named: bool, without: Sent, with_: Sent) -> Fate:
+    before, after = (dict(_leaves(msgspec.json.decode(body))) for body, _ in (without, with_))
+    dropped = [each for each in with_[1] if each not in without[1]]
     # Indexes are of no interest here: content that goes from a string to a list of parts is told by its new names.
     new = sorted({_plain(path) for path, value in after.items() if before.get(path, before) != value})
     heads = tuple(dict.fromkeys(path.partition(".")[0] for path in new))
-    if name in change and any(each == name or each.startswith((f"{name}.", f"{name}[")) for each in dropped):
+    if named and any(each == name or each.startswith((f"{name}.", f"{name}[")) for each in dropped):
         return Fate("dropped")
     if dropped and not new:
         return Fate("dropped")
-    if name in change and heads == (name,):
+    if named and heads == (name,):
         return Fate("kept")
     return Fate("mapped", tuple(new[:6])) if new else Fate("here")
 
@@ -312,7 +350,7 @@ def operations(provider: Provider, served_by: Mapping[Dialect, tuple[Dialect, ..
                     client,
                     upstream,
                     "native" if native else "translated",
-                    fates(client, upstream),
+                    fates(client, upstream, quirks),
                     () if quirks is None else quirks.drop,
                     {} if quirks is None else dict(quirks.rename),
                     provider.responses_only if upstream is not spoken[0] and _apart(provider, upstream) else (),
