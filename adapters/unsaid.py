@@ -253,4 +253,12 @@ def _made(looks: Looks, to: int) -> Mapping[bytes, Look]:
 
 def together(names: Iterable[str]) -> tuple[str, ...]:
     """The names as the log has them, among those of what a request lost."""
-    return tuple(f"answer.{name}" for name in names)
+    return tuple(_AMONG + name for name in names)
+
+
+def apart(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the log's names that are of the answer, as they were."""
+    return tuple(name.removeprefix(_AMONG) for name in names if name.startswith(_AMONG))
+
+
+_AMONG = "answer."

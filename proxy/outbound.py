@@ -176,11 +176,16 @@ def _unnamed(x: Exchange, leaf: Leaf) -> bytes:
         raise invalid(error) from error
 
 
+def all_or_nothing(x: Exchange, leaf: Leaf) -> bool:
+    """Whether a request of which something would stay behind is to be refused."""
+    asked = x.headers.get(b"x-portkey-strict-params")
+    return asked == b"true" or (leaf.strict_params and asked != b"false")
+
+
 def lose(x: Exchange, leaf: Leaf, dropped: tuple[str, ...]) -> None:
     """Notes what of a request cannot reach this leaf's provider: its answer and the access log name it. Raises Refused
     (400) instead where config (`strict_params`) or header (`x-loopway-strict-params: true`) asks for all or nothing."""
-    asked = x.headers.get(b"x-portkey-strict-params")
-    if asked == b"true" or (leaf.strict_params and asked != b"false"):
+    if all_or_nothing(x, leaf):
         names = ", ".join(dropped)[:1000]
         raise Refused(
             Kind.INVALID_REQUEST,

@@ -14,6 +14,7 @@ import msgspec
 from adapters import errors, estimate
 from adapters.errors import TRAITS, InvalidRequest, Kind, UpstreamError
 from adapters.types import Dialect, Usage
+from adapters.unsaid import together
 from proxy.config.leaf import Leaf
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
@@ -113,8 +114,22 @@ def dropped_line(names: tuple[str, ...]) -> bytes:
 
 
 def unsaid_line(names: tuple[str, ...]) -> bytes:
-    """The header line that names what of the provider's answer the client is not told."""
+    """The header line that names what of the provider's answer the client is not told; empty where that is nothing."""
+    if not names:
+        return b""
     return b"x-loopway-dropped-fields: %b\r\n" % _NOT_A_NAME.sub("?", ",".join(names))[:1000].encode()
+
+
+_LOST = re.compile(rb"^x-loopway-dropped-(params|fields): ([^\r\n]+)", re.MULTILINE)
+
+
+def lost_in(head: bytes) -> tuple[str, ...]:
+    """The names in those two lines of a head, as the log has them."""
+    found: tuple[str, ...] = ()
+    for what, names in _LOST.findall(head):
+        each = tuple(names.decode("latin-1").split(","))
+        found += together(each) if what == b"fields" else each
+    return found
 
 
 def retry_line(seconds: float) -> bytes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from adapters.replay import FORMS
 from adapters.types import Dialect
+from adapters.unsaid import apart
 from proxy import outbound
 from proxy.cache.entry import Entry
 from proxy.cache.flight import Deliver, Flight, Try, Whole, answer_lines
@@ -20,7 +21,7 @@ from proxy.cache.peers import Link, Message, Peers, entry_of, packed
 from proxy.config.leaf import Leaf
 from proxy.config.nodes import MAX_AGE
 from proxy.exchange import Exchange
-from proxy.outcome import JSON, Outcome
+from proxy.outcome import JSON, Outcome, lost_in, unsaid_line
 
 if TYPE_CHECKING:
     from proxy.cache.shared import Shared
@@ -170,7 +171,7 @@ class AnswerCache:
                 if self.shared is not None:
                     self.shared.put(asked.key, entry)
             if link is not None and flight.answered:
-                link.send("end", packed(entry), flight.usage)
+                link.send("end", packed(entry), flight.usage, flight.dropped)
             flight.close()
         finally:
             if link is not None:
@@ -206,7 +207,7 @@ class AnswerCache:
 
     def _entry(self, whole: Whole, dialect: Dialect, request: bytes, max_age: int) -> Entry | None:
         form = FORMS[dialect]
-        body, estimated = whole.body, False
+        body, estimated, unsaid = whole.body, False, b""
         if whole.stream or dialect is Dialect.GEMINI_STREAM_ARRAY:
             counted = None if whole.usage is None or whole.usage.estimated else whole.usage
             assembled = form.whole(body, request, counted)
@@ -214,11 +215,13 @@ class AnswerCache:
                 return None
             guessed = whole.usage is not None and whole.usage.estimated
             body, estimated = assembled.body, assembled.estimated or guessed
+            # Its head was gone before this was known; that of whoever gets it from here is not.
+            unsaid = unsaid_line(apart(whole.dropped))
         elif not form.keeps(body):
             return None
         at = int(self._now())
         lines = b"".join([line for line in answer_lines(whole.head).splitlines(keepends=True) if line[:2] == b"x-"])
-        return Entry(whole.status, body, whole.usage, lines, at, at + max_age, estimated)
+        return Entry(whole.status, body, whole.usage, lines + unsaid, at, at + max_age, estimated)
 
     def _age(self, x: Exchange, leaf: Leaf) -> int:
         """Seconds that this request's answer may be old: as its config says, its `cache-control`, or the file."""
@@ -256,7 +259,7 @@ def _marked(x: Exchange, outcome: Outcome, status: str) -> Outcome:
 
 def _hit(x: Exchange, leaf: Leaf, entry: Entry, now: float) -> Outcome:
     """A kept answer, whole or told as a stream."""
-    x.leaf, x.saved, x.cache = leaf, entry.usage, "HIT"
+    x.leaf, x.saved, x.cache, x.dropped = leaf, entry.usage, "HIT", lost_in(entry.lines)
     body, head = entry.body, JSON
     if x.streamed:
         told = FORMS[x.dialect].events(body, x.body)

@@ -26,7 +26,7 @@ from proxy.cache.follower import Follower, Kept
 from proxy.config.leaf import Leaf
 from proxy.errors import Refused, UpstreamFailure
 from proxy.exchange import Exchange
-from proxy.outcome import Outcome
+from proxy.outcome import Outcome, lost_in
 from proxy.seams import Flow, Reply
 
 _TURNS = 2
@@ -41,13 +41,15 @@ Deliver = Callable[[Exchange, Outcome], Awaitable[None]]
 
 
 class Whole(msgspec.Struct, gc=False, frozen=True):
-    """A good answer as it went to everybody: kept where it is complete. `stream` says that the bytes are events."""
+    """A good answer as it went to everybody: kept where it is complete. `stream` says that the bytes are events,
+    `dropped` names what did not survive translation, as the log does."""
 
     status: int
     head: bytes
     body: bytes
     stream: bool
     usage: Usage | None
+    dropped: tuple[str, ...] = ()
 
 
 class Flight:
@@ -62,6 +64,7 @@ class Flight:
         self.ended = False
         self.kept = Kept()
         self.usage: Usage | None = None
+        self.dropped: tuple[str, ...] = ()
         self._leaf = leaf
         self._limit = limit
         self._loop = loop
@@ -162,7 +165,7 @@ class Flight:
             try:
                 if 200 <= outcome.status < 300:
                     await deliver(fx, outcome)
-                    self._settle(fx.kind, fx.usage)
+                    self._settle(fx.kind, fx.usage, fx.dropped)
                     return self._whole()
                 if not self._fail(outcome, again=turn < _TURNS):
                     return None
@@ -186,7 +189,8 @@ class Flight:
                 self.kind = None if kind is None else Kind(kind)
                 self.write(data, end)
             elif name == "end":
-                self._settle(self.kind, msgspec.convert(rest[1], Usage | None))
+                lost = tuple(rest[2]) if len(rest) > 2 else None  # an older worker does not say
+                self._settle(self.kind, msgspec.convert(rest[1], Usage | None), lost)
                 return True
         if self.ended:
             self._settle(self.kind, None)
@@ -225,14 +229,20 @@ class Flight:
     def _give(self, follower: Follower, outcome: Outcome) -> None:
         del self._followers[follower]
         follower.x.leaf, follower.x.cache = self._leaf, "MISS"
+        if self._fx is not None:
+            follower.x.dropped = self._fx.dropped
         told = Outcome(outcome.status, None, outcome.head, outcome.kind, outcome.body or b"", leaf=self._leaf)
         told.retry_after, told.retries = outcome.retry_after, outcome.retries
         if not follower.outcome.done():
             follower.outcome.set_result(told)
 
-    def _settle(self, kind: Kind | None, usage: Usage | None) -> None:
+    def _settle(self, kind: Kind | None, usage: Usage | None, dropped: tuple[str, ...] | None = None) -> None:
         """The call is over: its account is made up, and those who have everything are let go."""
         self.kind, self.usage = kind, usage
+        if dropped is not None:
+            self.dropped = dropped
+            for follower in self._followers:
+                follower.x.dropped = dropped
         self._payer = self._payer or self._owner
         self._settled = True
         if self._began:
@@ -245,7 +255,7 @@ class Flight:
         if not self._open or self.kind is not None or self.aborted or not self.ended:
             return None
         body = self.kept.whole() if self._body is None else self._body
-        return Whole(self._status, self._head, body, self.stream, self.usage)
+        return Whole(self._status, self._head, body, self.stream, self.usage, self.dropped)
 
     def _over(self, task: asyncio.Task[None]) -> None:
         """The task has ended, maybe by a fault of ours: nobody is left waiting."""
@@ -273,6 +283,7 @@ class Flight:
             return
         owner = self._owner is follower
         x.leaf, x.cache = self._leaf, "MISS" if owner else "HIT"
+        x.dropped = lost_in(self._head) if fx is None else fx.dropped
         told = Outcome(self._status, None, self._head if owner else answer_lines(self._head), leaf=self._leaf)
         usage = self.usage if fx is None else fx.usage
         told.retries = 0 if fx is None or not owner else fx.retries

@@ -75,6 +75,7 @@ def key_of(x: Exchange, leaf: Leaf, model: str, body: bytes) -> bytes | None:
         leaf.target.fingerprint(),
         _dialect(x, model),
         b"strict" if outbound.strict(x, leaf) else b"",
+        b"all or nothing" if outbound.all_or_nothing(x, leaf) else b"",
         b"".join(_lines(x, leaf)),
         plain,
         b"metadata " + _encode_sorted(x.metadata) if namespace is None else b"namespace " + namespace,

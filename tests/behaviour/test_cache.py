@@ -12,7 +12,7 @@ import pytest
 from tests.behaviour.client import Answer, errors_in, events, terminators_in
 from tests.behaviour.rig import CHAT, HELLO, MESSAGES, Rig, api_key, virtual_key
 from tests.fakes.provider import Provider, steered
-from tests.fakes.upstream import LAST_CHUNK, SSE_HEAD, Scripted, Step, chunk, unchunked
+from tests.fakes.upstream import LAST_CHUNK, SSE_HEAD, Asked, Scripted, Step, chunk, ok, stream, unchunked
 
 CACHED: dict[str, Any] = {"cache": {"mode": "simple"}, "virtual_key": "openai-a"}
 
@@ -554,3 +554,50 @@ async def test_what_really_happened_is_in_the_requests_own_line(provider: Provid
     assert first["where"] == "config.targets[1]"
     tried = [(one["target"], one["status"], one.get("reason", "first")) for one in first["tries"]]
     assert tried == [("openai-a", 503, "first"), ("openai-a", 200, "fallback")]
+
+
+SAID: dict[str, Any] = {"id": "m", "type": "message", "role": "assistant", "model": "c", "usage": {"input_tokens": 1}}
+STOPPED = {"stop_reason": "end_turn", "stop_details": {"type": "refusal", "category": "bio", "explanation": None}}
+DEAR = {"output_tokens": 1, "speed": "fast"}
+TOLD: dict[str, Any] = {
+    "content_block_start": {"index": 0, "content_block": {"type": "text", "text": ""}},
+    "content_block_delta": {"index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+    "content_block_stop": {"index": 0},
+    "message_delta": {"delta": STOPPED, "usage": DEAR},
+    "message_stop": {},
+}
+
+
+def play(asked: Asked) -> list[Step]:
+    """Answers as Anthropic, with what chat has no word for."""
+    if not json.loads(asked.body).get("stream"):
+        usage = {"input_tokens": 1, **DEAR}
+        return [
+            ok(json.dumps({**SAID, "content": [{"type": "text", "text": "Hi"}], **STOPPED, "usage": usage}).encode())
+        ]
+    told = {"message_start": {"message": {**SAID, "content": []}}, **TOLD}
+    return stream(
+        *(f"event: {name}\ndata: {json.dumps({'type': name, **fields})}\n\n".encode() for name, fields in told.items())
+    )
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_hit_and_a_shared_call_say_what_did_not_survive_as_the_miss_does(streamed: bool) -> None:
+    config = {**CACHED, "virtual_key": "anthropic-a"}
+    body = {**CHAT, "model": "claude-sonnet-4-5", "max_tokens": 50, "seed": 7}
+    log = io.BytesIO()
+    async with Scripted(play=play) as upstream, _rig(upstream, config=config) as rig:
+        rig.gateway.ledger._log = log
+        together = await asyncio.gather(*(_ask(rig, {**body, "stream": streamed}) for _ in range(2)))
+        hits = [await _ask(rig, {**body, "stream": each}) for each in (False, True)]
+        assert sorted(map(str, map(_status, together))) == ["HIT", "MISS"]
+        assert [_status(hit) for hit in hits] == ["HIT", "HIT"]
+        assert [each.headers.get("x-loopway-dropped-params") for each in (*together, *hits)] == ["seed"] * 4
+        fields = [each.headers.get("x-loopway-dropped-fields") for each in (*together, *hits)]
+        named = ["delta.stop_details.category", "usage.speed"] if streamed else ["usage.speed", "stop_details.category"]
+        assert fields == ([None] * 2 if streamed else [",".join(named)] * 2) + [",".join(named)] * 2
+        refused = await _ask(rig, body, **{"x-loopway-strict-params": "true"})
+        assert (refused.status, refused.json()["error"]["code"]) == (400, "unsupported_parameter")
+        await rig.usage()
+    lines = list(map(json.loads, log.getvalue().splitlines()))
+    assert [line["dropped"] for line in lines[:4]] == [["seed", *(f"answer.{name}" for name in named)]] * 4
