@@ -134,7 +134,8 @@ class Belongs:
             self._kinds[kind] = (get, (struct, *usual), ("", *(each.encode_name for each in foreign)))
 
     def heed(self, thing: Struct, kind: str, dropped: Dropped, path: str) -> None:
-        """Names, below `path`, what the thing has that does not belong to its `kind`, unless it asks for nothing."""
+        """Names what the thing has that does not belong to its `kind`, unless it asks for nothing, below `path`, which
+        loses its numbers."""
         known = self._kinds.get(kind)
         if known is not None and known[0](thing) != known[1]:
             _name(thing, *known, dropped, path)
@@ -153,7 +154,7 @@ def _name(
 ) -> None:
     for name, value, absent in zip(names, get(thing), usual, strict=True):
         if value != absent and value not in _NOTHING:
-            dropped.add(f"{path}.{name}")
+            dropped.add(f"{_NUMBERS.sub('[]', path)}.{name}")
 
 
 def _without(value: Raw, shape: Shape, dropped: Dropped, path: str) -> Raw:

@@ -15,10 +15,11 @@ import msgspec
 from msgspec import Raw
 
 from adapters.anthropic.wire import Part
+from adapters.chat.parts import FIELDS, one_source
 from adapters.chat.request import data_url
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
-from adapters.known import Reader
+from adapters.known import Belongs, Reader
 from adapters.reading import Dropped
 
 Block: TypeAlias = Raw | dict[str, Any]
@@ -47,13 +48,20 @@ def blocks(
     reader = READER if reader is None else reader
     made: list[Block] = []
     for index, (part, each) in enumerate(zip(reader.read(raw, dropped, path), _decode_raws(raw), strict=True)):
+        at = f"{path}[{index}]"
         make = table.get(part.type)
+        _BELONGS.heed(part, part.type, dropped, at)
         if part.prompt_cache_breakpoint != NULL:
             each = _marked(part, each, dropped)
-        block = each if make is None else make(part, each, f"{path}[{index}]", dropped)
+        block = each if make is None else make(part, each, at, dropped)
         if block is not None:
             made.append(block)
     return made
+
+
+def _bare(raw: Raw, name: str) -> Raw:
+    """The part without a field."""
+    return Raw(_encode({each: value for each, value in _decode_fields(raw).items() if each != name}))
 
 
 def _marked(part: Part, raw: Raw, dropped: Dropped) -> Raw:
@@ -84,7 +92,7 @@ def _text(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
         raise InvalidRequest("A text part needs `text`.", f"{path}.text")
     if part.phase != NULL:
         dropped.phase(part.phase, "messages[].content_blocks[].phase")
-        return text(part.text, part.cache_control) if part.text else None
+        raw = _bare(raw, "phase")
     return raw if part.text else None
 
 
@@ -118,13 +126,14 @@ def _file(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
         raise InvalidRequest("A file part needs `file`.", f"{path}.file")
     if file.file_url is not None:
         _need_web(file.file_url, f"{path}.file.file_url")
-        block = _document({"type": "url", "url": file.file_url})
+        block = _linked({"type": "url", "url": file.file_url}, file.mime_type, dropped)
     elif file.file_data is not None:
         block = _inline(file.file_data, file.mime_type, f"{path}.file.file_data")
     elif file.file_id is not None:
-        block = _document({"type": "file", "file_id": file.file_id})
+        block = _linked({"type": "file", "file_id": file.file_id}, file.mime_type, dropped)
     else:
         raise InvalidRequest("A file part needs `file_data`, `file_url` or `file_id`.", f"{path}.file")
+    one_source(file, dropped)
     if file.filename is not None and block["type"] == "document":
         block["title"] = file.filename
     elif file.filename is not None:
@@ -175,7 +184,9 @@ PARTS: dict[str, Make] = {
     "gemini_part": _foreign,
     "openai_item": _foreign,
 }
-READER = Reader(msgspec.json.Decoder(list[Part]).decode, Part, ("refusal", "image_url", "file", "input_audio"))
+_READ = ("refusal", "image_url", "file", "input_audio")
+READER = Reader(msgspec.json.Decoder(list[Part]).decode, Part, _READ)
+_BELONGS = Belongs(Part, {kind: FIELDS[kind] for kind in _READ})
 """Of parts that cross whole, Anthropic says itself what it does not know."""
 
 
@@ -196,6 +207,15 @@ def _base64(media: str, data: str) -> dict[str, Any]:
     media = _MEDIA.get(media, media)
     source = {"type": "base64", "media_type": media, "data": data}
     return {"type": "image", "source": source} if media.startswith("image/") else _document(source)
+
+
+def _linked(source: dict[str, Any], media: str | None, dropped: Dropped) -> dict[str, Any]:
+    """A file that is elsewhere: whether it is an image is all that Anthropic is told of its type."""
+    if media is not None and media.startswith("image/"):
+        return {"type": "image", "source": source}
+    if media not in (None, "application/pdf"):
+        dropped.add("messages[].content[].file.mime_type")
+    return _document(source)
 
 
 def _document(source: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from adapters.anthropic import parts
 from adapters.anthropic.parts import Block
 from adapters.anthropic.wire import Message, Turn, Typed
 from adapters.chat import turns
+from adapters.chat.parts import refused_as_well, said_otherwise
 from adapters.chat.request import input_of
 from adapters.chat.turns import Messages, no_content
 from adapters.chat.wire import EMPTY_STRING, NULL, FunctionCall
@@ -103,20 +104,23 @@ class Conversation(turns.Conversation[Message]):
     def _said(self, message: Message, index: int) -> list[Block]:
         if message.content_blocks == NULL:
             blocks = self._content(message, index)
-            return blocks or ([parts.text(message.refusal)] if message.refusal else [])
-        path = f"messages[{index}].content_blocks"
-        blocks = self.blocks(message.content_blocks, path, self.dropped)
-        # The blocks of an answer hold its text too; a client that kept only the thinking still sends it in `content`.
-        if not any(each.type == "text" for each in _decode_types(message.content_blocks)):
-            blocks += self._content(message, index)
-        return blocks
+        else:
+            path = f"messages[{index}].content_blocks"
+            blocks = self.blocks(message.content_blocks, path, self.dropped)
+            # The blocks of an answer hold its text too; who kept only the thinking still sends it in `content`.
+            if any(each.type == "text" for each in _decode_types(message.content_blocks)):
+                said_otherwise(message, self.dropped)
+            else:
+                blocks += self._content(message, index)
+        refusal = refused_as_well(message)
+        return [*blocks, parts.text(refusal)] if refusal else blocks
 
     def _calls(self, message: Message, index: int) -> list[Block]:
-        if message.function_call is not None:
-            self._function_id = f"call_{index}"
-            path = f"messages[{index}].function_call"
-            return [_tool_use(self._function_id, message.function_call, NULL, path)]
         calls = message.tool_calls or ()
+        called = self._called(message, calls, index)
+        if called is not None and self._function_id is not None:
+            self.dropped.signed(called.thought_signature)
+            return [_tool_use(self._function_id, called, NULL, f"messages[{index}].function_call")]
         for call in calls:
             self.dropped.signed(call.function.thought_signature)
         return [
@@ -148,7 +152,7 @@ def _is_plain(message: Message) -> bool:
     content = message.content
     if message.content_blocks != NULL or message.cache_control != NULL or content == EMPTY_STRING:
         return False
-    return first(content) == QUOTE
+    return first(content) == QUOTE and message.refusal == NULL
 
 
 def _begins_with_thought(message: Message) -> bool:

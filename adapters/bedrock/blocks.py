@@ -17,9 +17,10 @@ from adapters.anthropic.turns import Conversation
 from adapters.anthropic.wire import Part
 from adapters.bedrock.models import Family
 from adapters.bedrock.wire import closed
+from adapters.chat.parts import one_source
 from adapters.chat.wire import EMPTY_STRING, NULL
 from adapters.errors import InvalidRequest
-from adapters.known import Reader
+from adapters.known import Belongs, Reader
 from adapters.reading import Dropped
 from adapters.values import QUOTE, first
 
@@ -125,7 +126,9 @@ class Blocks:
         made: list[dict[str, Any]] = []
         for index, each in enumerate(content):
             given = each if isinstance(each, Raw) else Raw(_encode(each))
-            block = _BLOCK.read(given, self.dropped, f"{path}[{index}]")
+            at = f"{path}[{index}]"
+            block = _BLOCK.read(given, self.dropped, at)
+            _BELONGS.heed(block, block.type, self.dropped, at)
             make = _BLOCKS.get(block.type)
             if make is None:
                 self.dropped.add(f"messages[].content[].{block.type[:40]}")
@@ -134,9 +137,9 @@ class Blocks:
                 # Claude refuses thoughts that it did not sign.
                 self.dropped.add("messages[].content_blocks[].thinking")
                 continue
-            made.append(make(self, block, f"{path}[{index}]"))
+            made.append(make(self, block, at))
             if block.cache_control != NULL:
-                made.append(self.cache_point(block.cache_control, f"{path}[{index}].cache_control"))
+                made.append(self.cache_point(block.cache_control, f"{at}.cache_control"))
         return made
 
     def _text(self, block: _Block, path: str) -> dict[str, Any]:
@@ -147,6 +150,7 @@ class Blocks:
         source = block.source
         if source is None:
             raise InvalidRequest("The block needs `source`.", f"{path}.source")
+        _ORIGIN.heed(source, source.type, self.dropped, f"{path}.source")
         kind, form = _kind(source, block.type)
         made: dict[str, Any] = {"format": form, "source": _bytes(source, path)}
         if kind == "document":
@@ -217,6 +221,21 @@ _BLOCKS: dict[str, Callable[[Blocks, _Block, str], dict[str, Any]]] = {
 }
 _MARK = Reader(msgspec.json.Decoder(_Mark).decode, _Mark)
 _BLOCK = Reader(_decode_block, _Block, _BLOCKS)
+_BELONGS = Belongs(
+    _Block,
+    {
+        "text": "cache_control text citations",
+        "image": "cache_control source title",
+        "document": "cache_control source title citations context",
+        "audio": "cache_control source title",
+        "tool_use": "cache_control id name input",
+        "tool_result": "cache_control tool_use_id content is_error",
+        "thinking": "cache_control thinking signature",
+        "redacted_thinking": "cache_control data",
+    },
+)
+_DATA = "type media_type data"
+_ORIGIN = Belongs(_Source, {"base64": _DATA, "text": _DATA, "url": "type url", "s3": "type uri"})
 
 
 def _kind(source: _Source, kind: str) -> tuple[str, str]:
@@ -274,6 +293,7 @@ def _image(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block | N
 def _file(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block | None:
     file = part.file
     if file is not None and file.file_url is not None and file.file_url.startswith(_S3):
+        one_source(file, dropped)
         return _s3("document", file.file_url, part, file.filename)
     if file is not None and file.file_url is not None:
         raise _unfetched(f"{path}.file.file_url")

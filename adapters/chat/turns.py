@@ -6,14 +6,14 @@ method for each role, and brings them together in one `Messages`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import GenericAlias
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.wire import NULL, Message
+from adapters.chat.wire import NULL, FunctionCall, Message
 from adapters.errors import InvalidRequest
 from adapters.known import Belongs, Reader
 from adapters.reading import Dropped
@@ -32,14 +32,22 @@ _BELONGS = {
 """The fields of each role's messages."""
 
 
+class _Call(Protocol):
+    @property
+    def function(self) -> FunctionCall | None:
+        """What a tool call calls, if that is a function."""
+
+
 class Conversation(Generic[_M]):
     """What a list of chat messages comes to in another dialect. A message of each role goes to a method for it."""
 
-    __slots__ = ("_function_id", "dropped")
+    __slots__ = ("_function_id", "_function_name", "dropped")
 
     dropped: Dropped
     _function_id: str | None
     """The id that the last `function_call` was given, which came without one."""
+    _function_name: str
+    """The name of its function."""
 
     def _system(self, message: _M, index: int) -> None:
         """Adds what the system or the developer says."""
@@ -61,7 +69,22 @@ class Conversation(Generic[_M]):
     def _function(self, message: _M, index: int) -> None:
         if self._function_id is None:
             raise InvalidRequest("No function was called before this result.", f"messages[{index}].role")
+        if message.name not in (None, self._function_name):
+            self.dropped.add("messages[].name")
         self._result(self._function_id, message, index)
+
+    def _called(self, message: _M, calls: Sequence[_Call], index: int) -> FunctionCall | None:
+        """The call of a message that was before there were tools; None where it has none, or has `calls` as well: then
+        it is one of them in the other form, or it is named."""
+        called = message.function_call
+        if called is None:
+            return None
+        if calls:
+            if all(call.function != called for call in calls):
+                self.dropped.add("messages[].function_call")
+            return None
+        self._function_id, self._function_name = f"call_{index}", called.name
+        return called
 
     def _result(self, call_id: str, message: _M, index: int) -> None:
         """Adds what a tool or function gave back."""

@@ -29,8 +29,8 @@ class FunctionCall(Struct, forbid_unknown_fields=True, gc=False):
 
 
 class Message(Struct, forbid_unknown_fields=True, gc=False):
-    """A message with the fields that OpenAI, and this gateway's own answers, give it. Calls and refusals, which the
-    dialects read differently, are added by theirs."""
+    """A message with the fields that OpenAI, and this gateway's own answers, give it. `tool_calls`, which the dialects
+    read differently, are added by theirs."""
 
     role: str
     content: Raw = NULL
@@ -40,6 +40,8 @@ class Message(Struct, forbid_unknown_fields=True, gc=False):
     cache_control: Raw = NULL
     is_error: bool | None = None
     audio: Raw = NULL
+    refusal: Raw = NULL
+    function_call: FunctionCall | None = None
     # Came with an answer and says nothing that `content` does not say.
     annotations: Raw = NULL
 

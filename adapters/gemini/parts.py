@@ -11,11 +11,12 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw
 
+from adapters.chat.parts import FIELDS, one_source
 from adapters.chat.request import data_url
 from adapters.chat.wire import EMPTY_STRING
 from adapters.errors import InvalidRequest
 from adapters.gemini.wire import SIGNED, Part, Url
-from adapters.known import Reader
+from adapters.known import Belongs, Reader
 from adapters.reading import Dropped
 from adapters.values import NULL, QUOTE, first
 
@@ -51,6 +52,8 @@ class Parts:
     def add_all(self, raw: Raw, path: str) -> None:
         """Adds a JSON array of content parts or blocks. Raises InvalidRequest with the path of what is wrong."""
         for index, part in enumerate(_READER.read(raw, self.dropped, path)):
+            at = f"{path}[{index}]"
+            _BELONGS.heed(part, part.type, self.dropped, at)
             make = _PARTS.get(part.type)
             if make is None and path.endswith(".content_blocks"):
                 # What another maker's model did, such as tools that ran there.
@@ -58,12 +61,12 @@ class Parts:
                 continue
             if make is None:
                 message = f"A part of type `{part.type[:40]}` cannot be translated."
-                raise InvalidRequest(message, f"{path}[{index}].type")
+                raise InvalidRequest(message, f"{at}.type")
             if first(part.cache_control) != NULL:
                 self.dropped.add("cache_control")
             if first(part.prompt_cache_breakpoint) != NULL:
                 self.dropped.add("messages[].content[].prompt_cache_breakpoint")
-            make(self, part, f"{path}[{index}]")
+            make(self, part, at)
 
     def add_text(self, text: Raw) -> None:
         """Adds a JSON string; an empty one says nothing."""
@@ -134,6 +137,7 @@ class Parts:
         file = part.file
         if file is None:
             raise InvalidRequest("A file part needs `file`.", f"{path}.file")
+        one_source(file, self.dropped, ("file_data", "file_url", "file_id"))
         at, data = f"{path}.file", file.file_data
         if data is not None and data[:5] != "data:":
             media = file.mime_type or _media_of(file.filename or "") or "application/pdf"
@@ -184,6 +188,6 @@ _PARTS: dict[str, Callable[[Parts, Part, str], None]] = {
     "openai_item": Parts._foreign,
     "gemini_part": Parts._own,
 }
-_READER = Reader(
-    msgspec.json.Decoder(list[Part]).decode, Part, {kind for kind, make in _PARTS.items() if make is not Parts._foreign}
-)
+_READ = {kind for kind, make in _PARTS.items() if make is not Parts._foreign}
+_READER = Reader(msgspec.json.Decoder(list[Part]).decode, Part, _READ)
+_BELONGS = Belongs(Part, {kind: FIELDS[kind] for kind in _READ})

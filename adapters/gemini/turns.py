@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Raw
 
 from adapters.chat import turns
+from adapters.chat.parts import refused_as_well, said_otherwise
 from adapters.chat.request import input_of
 from adapters.chat.turns import Messages, no_content
 from adapters.chat.wire import EMPTY_STRING, FunctionCall
@@ -32,7 +33,7 @@ _LINE = b"\\n"
 class Conversation(turns.Conversation[Message]):
     """What a list of chat messages comes to."""
 
-    __slots__ = ("_called", "_named", "_names", "_traits", "system", "turns")
+    __slots__ = ("_named", "_names", "_traits", "system", "turns")
 
     def __init__(self, traits: Traits, dropped: Dropped, named: bool = False) -> None:
         self.dropped = dropped
@@ -42,8 +43,7 @@ class Conversation(turns.Conversation[Message]):
         self._named = named
         self._names: dict[str, str] = {}
         """Which function each call's id means: Gemini's results go by the function's name."""
-        self._called: str | None = None
-        """The name of the last `function_call`."""
+        self._function_id = None
 
     def contents(self) -> list[Turn]:
         """The turns, of which there is one at least: Gemini answers no system instruction alone."""
@@ -85,9 +85,11 @@ class Conversation(turns.Conversation[Message]):
         if message.audio and first(message.audio) != NULL:
             self.dropped.add("messages[].audio")
         parts = self._said(message, index)
-        if message.function_call is not None:
-            self._called = message.function_call.name
-            parts.made.append(self._call(message.function_call, f"messages[{index}].function_call"))
+        called = self._called(message, message.tool_calls or (), index)
+        if called is not None:
+            made = self._call(called, f"messages[{index}].function_call")
+            self._sign(made, called.thought_signature, parts, first=True)
+            parts.made.append(made)
         for number, call in enumerate(message.tool_calls or ()):
             self._tool_call(call, number, parts, f"messages[{index}].tool_calls[{number}]")
         parts.close()
@@ -104,8 +106,11 @@ class Conversation(turns.Conversation[Message]):
                 waiting, parts.pending = parts.pending, []
                 parts.made += self._content(message, index).made
                 parts.pending = waiting
-        if not parts.texts and first(message.refusal) == QUOTE:
-            parts.add_text(message.refusal)
+            else:
+                said_otherwise(message, self.dropped)
+        refusal = refused_as_well(message)
+        if refusal:
+            parts.add_text(refusal)
         return parts
 
     def _tool_call(self, call: ToolCall, number: int, parts: Parts, path: str) -> None:
@@ -115,29 +120,34 @@ class Conversation(turns.Conversation[Message]):
         made = self._call(call.function, f"{path}.function")
         if call.id:
             made["functionCall"]["id"] = call.id
-        signature = call.signature
+        self._sign(made, call.signature, parts, first=number == 0)
+        parts.made.append(made)
+
+    def _sign(self, made: dict[str, Any], signature: str | None, parts: Parts, *, first: bool) -> None:
+        """Gives a call its signature: its own, or that of the thought before it."""
         if signature and signature in parts.pending:
             parts.pending.remove(signature)
         elif not signature and parts.pending:
             signature = parts.pending.pop(0)
-        if not signature and number == 0 and self._traits.signed:
+        if not signature and first and self._traits.signed:
             signature = UNSIGNED
         if signature:
             made["thoughtSignature"] = signature
-        parts.made.append(made)
 
     def _call(self, function: FunctionCall, path: str) -> dict[str, Any]:
         return {"functionCall": {"name": function.name, "args": input_of(function.arguments, path)}}
 
     def _result(self, call_id: str, message: Message, index: int) -> None:
         name = self._names.get(call_id) or message.name
+        if message.name not in (None, name):
+            self.dropped.add("messages[].name")
         if name is None:
             path = f"messages[{index}].tool_call_id"
             raise InvalidRequest(f"No tool call before this message has the id `{call_id[:80]}`.", path)
         self._respond({"id": call_id, "name": name}, message, index)
 
     def _function(self, message: Message, index: int) -> None:
-        name = message.name or self._called
+        name = message.name or (self._function_name if self._function_id is not None else None)
         if name is None:
             raise InvalidRequest("No function was called before this result.", f"messages[{index}].role")
         self._respond({"name": name}, message, index)

@@ -52,8 +52,6 @@ class Message(chat.Message):
     """A message, with its calls."""
 
     tool_calls: list[ToolCall] | None = None
-    function_call: chat.FunctionCall | None = None
-    refusal: Raw = ABSENT
 
 
 class Url(Struct, forbid_unknown_fields=True, gc=False):

@@ -13,10 +13,11 @@ import msgspec
 from msgspec import Raw
 
 from adapters.chat import turns
+from adapters.chat.parts import FIELDS, one_source, refused_as_well, said_otherwise
 from adapters.chat.turns import Messages, no_content
 from adapters.chat.wire import EMPTY_STRING, NULL, FunctionCall
 from adapters.errors import InvalidRequest
-from adapters.known import Reader
+from adapters.known import Belongs, Reader
 from adapters.packing import OPENAI_ITEM
 from adapters.reading import Dropped
 from adapters.responses.wire import (
@@ -78,6 +79,7 @@ class Conversation(turns.Conversation[Message]):
             if make is None:
                 raise InvalidRequest(f"Responses take no parts of type `{part.type[:40]}`.", f"{at}.type")
             made.append(make(part, at, self.dropped))
+            _BELONGS.heed(part, part.type, self.dropped, at)
             if part.prompt_cache_breakpoint != NULL:
                 made[-1]["prompt_cache_breakpoint"] = part.prompt_cache_breakpoint
             if part.cache_control != NULL:
@@ -96,6 +98,11 @@ class Conversation(turns.Conversation[Message]):
         if not any(after is None for after, _ in self._turn):
             # The blocks of an answer hold its text too; who kept only the thinking still sends it in `content`.
             self._tell_content(message, f"messages[{index}].content")
+        else:
+            said_otherwise(message, self.dropped)
+        refusal = refused_as_well(message)
+        if refusal:
+            self._say(refusal)
         placed = 0
         for after, item in self._turn:
             while after is not None and placed < min(after, len(calls)):
@@ -111,16 +118,16 @@ class Conversation(turns.Conversation[Message]):
                 self._say(content)
         elif content != NULL:
             self._tell_blocks(content, path)
-        elif first(message.refusal) == QUOTE:
-            self._say(message.refusal)
 
     def _tell_blocks(self, raw: Raw, path: str) -> None:
         for number, block in enumerate(_READER.read(raw, self.dropped, path)):
+            at = f"{path}[{number}]"
+            _BELONGS.heed(block, block.type, self.dropped, at)
             tell = _BLOCKS.get(block.type)
             if tell is None:
                 self.dropped.add(f"messages[].content_blocks[].{block.type[:40]}")
             else:
-                tell(self, block, f"{path}[{number}]")
+                tell(self, block, at)
             if block.cache_control != NULL:
                 self.dropped.add("cache_control")
             if block.prompt_cache_breakpoint != NULL:
@@ -162,23 +169,24 @@ class Conversation(turns.Conversation[Message]):
     def _own(self, block: Part, path: str) -> None:
         if block.phase != NULL:
             self._phase = block.phase
-        elif first(block.item) == BRACE:
+        if first(block.item) == BRACE:
             self._turn.append((max(0, block.after), block.item))
 
     def _calls(self, message: Message, index: int) -> list[Item]:
-        if message.function_call is not None:
-            self._function_id = f"call_{index}"
-            return [_function_call(self._function_id, message.function_call)]
-        return [
-            self._call(call, f"messages[{index}].tool_calls[{number}]")
-            for number, call in enumerate(message.tool_calls or ())
-        ]
+        calls = message.tool_calls or ()
+        called = self._called(message, calls, index)
+        if called is not None and self._function_id is not None:
+            self.dropped.signed(called.thought_signature)
+            return [_function_call(self._function_id, called)]
+        return [self._call(call, f"messages[{index}].tool_calls[{number}]") for number, call in enumerate(calls)]
 
     def _call(self, call: ToolCall, path: str) -> Item:
         if call.cache_control != NULL:
             self.dropped.add("cache_control")
         if call.custom is not None:
             self._custom.add(call.id)
+            if call.function is not None:
+                self.dropped.add("messages[].tool_calls[].function")
             named = {"name": call.custom.name, "input": call.custom.input}
             return {"type": "custom_tool_call", "call_id": call.id, **named}
         if call.function is None:
@@ -232,6 +240,8 @@ def _input_text(part: Part, path: str, dropped: Dropped) -> Item:
     text = part.refusal if part.type == "refusal" else part.text
     if first(text) != QUOTE:
         raise InvalidRequest(f"A {part.type} part needs `{part.type}`.", f"{path}.{part.type}")
+    dropped.phase(part.phase, "messages[].content[].phase")
+    dropped.cited(part.citations)
     return {"type": "input_text", "text": text}
 
 
@@ -252,6 +262,7 @@ def _input_file(part: Part, path: str, dropped: Dropped) -> Item:
     if file is None:
         raise InvalidRequest("A file part needs `file`.", f"{path}.file")
     made: Item = {"type": "input_file"}
+    one_source(file, dropped, ("file_data", "file_url", "file_id"))
     if file.file_data is not None:
         made["filename"] = file.filename or _FILE_NAME
         made["file_data"] = _as_url(file.file_data, file)
@@ -259,6 +270,8 @@ def _input_file(part: Part, path: str, dropped: Dropped) -> Item:
     if file.filename:
         # OpenAI takes one beside data alone.
         dropped.add("messages[].content[].file.filename")
+    if file.mime_type not in (None, "application/pdf"):
+        dropped.add("messages[].content[].file.mime_type")
     if first(file.file_url) == QUOTE:
         made["file_url"] = file.file_url
     elif first(file.file_id) == QUOTE:
@@ -269,7 +282,9 @@ def _input_file(part: Part, path: str, dropped: Dropped) -> Item:
 
 
 def _as_url(data: str, file: File) -> str:
-    return data if data[:5] == "data:" else f"data:{file.mime_type or 'application/pdf'};base64,{data}"
+    if data[:5] == "data:" and file.mime_type is None:
+        return data
+    return f"data:{file.mime_type or 'application/pdf'};base64,{data.rpartition(',')[2]}"
 
 
 def _audio(part: Part, path: str, dropped: Dropped) -> Item:
@@ -284,4 +299,6 @@ _PARTS: Mapping[str, Callable[[Part, str, Dropped], Item]] = {
     "input_audio": _audio,
 }
 
-_READER = Reader(msgspec.json.Decoder(list[Part]).decode, Part, {*_PARTS, *_BLOCKS})
+_READ = {*_PARTS, *_BLOCKS}
+_READER = Reader(msgspec.json.Decoder(list[Part]).decode, Part, _READ)
+_BELONGS = Belongs(Part, {kind: FIELDS[kind] for kind in _READ})

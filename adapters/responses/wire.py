@@ -33,8 +33,6 @@ class Message(chat.Message):
     """A message, with its calls."""
 
     tool_calls: list[ToolCall] | None = None
-    function_call: FunctionCall | None = None
-    refusal: Raw = NULL
 
 
 class ImageUrl(Struct, forbid_unknown_fields=True, gc=False):

@@ -211,7 +211,7 @@ NOTHING_LOST = (
     Kept(
         "The kind of the part says it: image, document, sound.",
         "google-genai",
-        "claude mistral responses",
+        "mistral",
         "user.fileData.mimeType user.functionResponse.parts[].fileData.mimeType",
     ),
     Kept(
