@@ -3,6 +3,8 @@ decoding raises. None is decoded here."""
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from msgspec import Raw
 
@@ -18,6 +20,15 @@ QUOTE, BRACE, BRACKET, NULL = b'"{[n'
 def first(raw: Raw) -> int:
     """The first byte of a value, which tells its JSON type; NULL for an absent one."""
     return memoryview(raw)[0] if raw else NULL
+
+
+_BLANK = re.compile(rb'"(?: |\\[nrtf]|\\u00(?:0[9a-dA-D]|20|[aA]0))*"').fullmatch
+_LONGEST = 100
+
+
+def is_blank(raw: Raw) -> bool:
+    """Whether a JSON string is empty or nothing but white space, of some length at most."""
+    return len(raw) < _LONGEST and _BLANK(raw) is not None
 
 
 def joined(texts: list[Raw], separator: bytes = b"") -> Raw:

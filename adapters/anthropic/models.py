@@ -11,9 +11,10 @@ class Traits(NamedTuple):
     """What a model takes.
 
     `max_tokens` is sent where the client names no limit, for Anthropic wants one. `structured`: JSON schemas for
-    answers and strict tools. `reasoning` is how `reasoning_effort` is told: as `effort`, as a thinking `budget`, or
-    not at all (None). `sampling`: of temperature, top_p and top_k `all` may be set, only `one` of the first two, or
-    `none`. `unthinking`: thinking is turned off by `omit`ting it, by saying `disabled`, or `never`.
+    answers and strict tools. `reasoning` is how it is told to think: `adaptive`, with a `budget` of tokens, or not at
+    all (None). `sampling`: of temperature, top_p and top_k `all` may be set, only `one` of the first two, or `none`.
+    `unthinking`: thinking is turned off by `omit`ting it, by saying `disabled`, or `never`. `efforts` are the words
+    that it knows for how much.
     """
 
     max_tokens: int
@@ -21,10 +22,14 @@ class Traits(NamedTuple):
     reasoning: str | None = None
     sampling: str = "all"
     unthinking: str = "omit"
+    efforts: tuple[str, ...] = ()
 
 
 _END = r"(-0|-latest|[-@]20\d{6}|-v\d|$)"
 """What follows a version that has no minor number."""
+
+_WORDS = ("low", "medium", "high", "xhigh", "max")
+_NEW = Traits(64_000, True, "adaptive", "none", efforts=_WORDS)
 
 _ROWS = (
     (r"claude-(instant|[12]\b)", Traits(4096)),
@@ -35,12 +40,15 @@ _ROWS = (
     (rf"claude-(opus-4|4-opus){_END}", Traits(32_000, reasoning="budget")),
     (r"claude-opus-4-1\b", Traits(32_000, reasoning="budget", sampling="one")),
     (r"claude-(sonnet|haiku)-4-5\b", Traits(64_000, True, "budget", "one")),
-    (r"claude-opus-4-5\b", Traits(64_000, True, "effort", "one")),
-    (r"claude-(opus|sonnet|haiku)-4-6\b", Traits(64_000, True, "effort", "one")),
-    (r"claude-(opus|sonnet|haiku)-4-[7-9]\b", Traits(64_000, True, "effort", "none")),
-    (rf"claude-(opus|sonnet|haiku)-5{_END}", Traits(64_000, True, "effort", "none", "disabled")),
+    (r"claude-opus-4-5\b", Traits(64_000, True, "budget", "one", efforts=_WORDS[:3])),
+    (
+        r"claude-(opus|sonnet|haiku)-4-6\b",
+        Traits(64_000, True, "adaptive", "one", efforts=("low", "medium", "high", "max")),
+    ),
+    (r"claude-(opus|sonnet|haiku)-4-[7-9]\b", _NEW),
+    (rf"claude-(opus|sonnet|haiku)-5{_END}", _NEW._replace(unthinking="disabled")),
     # A name of no row above is taken for a model of the newest generation.
-    (r"claude-", Traits(64_000, True, "effort", "none", "never")),
+    (r"claude-", _NEW._replace(unthinking="never")),
 )
 _MODELS = tuple((re.compile(pattern), traits) for pattern, traits in _ROWS)
 

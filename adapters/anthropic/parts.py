@@ -42,7 +42,7 @@ def blocks(
     table: Mapping[str, Make] | None = None,
     reader: Reader[list[Part]] | None = None,
 ) -> list[Block]:
-    """The blocks for a JSON array of content parts. Empty texts, which Anthropic refuses, are left out. `table` holds
+    """The blocks for a JSON array of content parts. Blank texts, which Anthropic refuses, are left out. `table` holds
     the types of parts that a cloud's own dialect around these blocks reads differently, `reader` is its own."""
     table = PARTS if table is None else table
     reader = READER if reader is None else reader
@@ -93,11 +93,15 @@ def _text(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
     if part.phase != NULL:
         dropped.phase(part.phase, "messages[].content_blocks[].phase")
         raw = _bare(raw, "phase")
-    return raw if part.text else None
+    return None if _is_blank(part.text) else raw
+
+
+def _is_blank(said: str) -> bool:
+    return not said or said.isspace()
 
 
 def _refusal(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block | None:
-    return text(part.refusal, part.cache_control) if part.refusal else None
+    return None if part.refusal is None or _is_blank(part.refusal) else text(part.refusal, part.cache_control)
 
 
 def _image(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
@@ -121,6 +125,11 @@ def _image(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
 
 
 def _file(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
+    return file_block(part, path, dropped, is_text)
+
+
+def file_block(part: Part, path: str, dropped: Dropped, reads: Callable[[str], bool]) -> Block:
+    """The block of a file. `reads` says which media types are read as plain text."""
     file = part.file
     if file is None:
         raise InvalidRequest("A file part needs `file`.", f"{path}.file")
@@ -128,7 +137,7 @@ def _file(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
         _need_web(file.file_url, f"{path}.file.file_url")
         block = _linked({"type": "url", "url": file.file_url}, file.mime_type, dropped)
     elif file.file_data is not None:
-        block = _inline(file.file_data, file.mime_type, f"{path}.file.file_data")
+        block = _inline(file.file_data, file.mime_type, f"{path}.file.file_data", reads)
     elif file.file_id is not None:
         block = _linked({"type": "file", "file_id": file.file_id}, file.mime_type, dropped)
     else:
@@ -190,7 +199,19 @@ _BELONGS = Belongs(Part, {kind: FIELDS[kind] for kind in _READ})
 """Of parts that cross whole, Anthropic says itself what it does not know."""
 
 
-def _inline(data: str, media: str | None, path: str) -> dict[str, Any]:
+_TEXTUAL = frozenset(
+    ("application/json", "application/xml", "application/yaml", "application/x-yaml", "application/toml",
+     "application/javascript", "application/x-javascript", "application/typescript", "application/x-python",
+     "application/sql")
+)  # fmt: skip
+
+
+def is_text(media: str) -> bool:
+    """Whether what is of this media type can be read as plain text, which Anthropic takes beside PDF alone."""
+    return media.startswith("text/") or media in _TEXTUAL
+
+
+def _inline(data: str, media: str | None, path: str, reads: Callable[[str], bool]) -> dict[str, Any]:
     encoded = True
     if data[:5] == "data:":
         named, data = data_url(data, path)
@@ -198,8 +219,10 @@ def _inline(data: str, media: str | None, path: str) -> dict[str, Any]:
     elif media == "text/plain":
         # Plain text without a data URL around it comes as it is.
         encoded = False
-    if media == "text/plain":
-        return _document({"type": "text", "media_type": media, "data": _plain(data, path) if encoded else data})
+    if media is not None and reads(media):
+        # Anthropic has one name for all of them.
+        text_of = _plain(data, path) if encoded else data
+        return _document({"type": "text", "media_type": "text/plain", "data": text_of})
     return _base64(media or "application/pdf", data)
 
 

@@ -14,9 +14,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from adapters.anthropic.models import traits
-from adapters.chat.wire import EMPTY_STRING
 from adapters.types import Call
-from adapters.values import QUOTE, UNREADABLE
+from adapters.values import QUOTE, UNREADABLE, is_blank
 
 
 class Plain(Struct, forbid_unknown_fields=True, gc=False):
@@ -65,7 +64,7 @@ def translate(call: Call, fields: Mapping[str, Raw]) -> bytes | None:
     last = ""
     for message in messages:
         role, content = message.role, message.content
-        if memoryview(content)[0] != QUOTE or content == EMPTY_STRING:
+        if memoryview(content)[0] != QUOTE or is_blank(content):
             return None
         if role == "system" or role == "developer":
             system.append({"type": "text", "text": content})

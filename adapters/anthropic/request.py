@@ -21,12 +21,13 @@ from msgspec import Raw
 from adapters.anthropic import plain, tools
 from adapters.anthropic.models import FOREIGN, traits
 from adapters.anthropic.parts import text
+from adapters.anthropic.reasoning import BUDGETS, reasoning, refused, thinks
+from adapters.anthropic.schema import held, in_words
 from adapters.anthropic.turns import MESSAGES, Conversation
-from adapters.anthropic.wire import JSON_TOOL
+from adapters.anthropic.wire import JSON_TOOL, Typed
 from adapters.chat import fields
 from adapters.chat.request import described, read_all, stops_of
 from adapters.chat.wire import NULL, JsonSchema
-from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.peek import text_fields
 from adapters.reading import Dropped, read
@@ -37,24 +38,15 @@ _decode_str = msgspec.json.Decoder(str).decode
 _decode_int = msgspec.json.Decoder(int).decode
 _decode_float = msgspec.json.Decoder(float).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_typed = msgspec.json.Decoder(Typed).decode
 _decode_system = msgspec.json.Decoder(str | list[Raw]).decode
 
-
-BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
-"""Thinking tokens for each `reasoning_effort`, for models that do not take the word itself."""
-TIED = ("minimal", "max")
-"""Efforts that get no other budget than the one beside them: there is none smaller, and no larger one is certain."""
 
 _TIERS = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}
 """OpenAI's service tiers, and Anthropic's own word, in Anthropic's words."""
 
 _WEB_SEARCH = "web_search_20250305"
 """The version of Anthropic's search that all its models take."""
-
-_ONE = (Raw(b"1"), Raw(b"1.0"))
-"""The default of temperature and top_p: leaving it out changes nothing."""
-
-_JSON_LINE = "Answer with one valid JSON object and nothing else: no prose around it and no code fence."
 
 
 class _Build:
@@ -66,9 +58,11 @@ class _Build:
         "effort",
         "format",
         "json_mode",
+        "lines",
         "max_completion_tokens",
         "max_tokens",
         "out",
+        "shown",
         "system",
         "tool_choice",
         "tools",
@@ -89,6 +83,8 @@ class _Build:
         self.effort: str | None = None
         self.format: JsonSchema | None = None
         self.json_mode = False
+        self.lines: list[dict[str, Any]] = []
+        self.shown = call.shows_blocks
         self.user_ids: dict[str, str] = {}
 
     def finish(self) -> bytes:
@@ -96,6 +92,9 @@ class _Build:
         conversation, out = self.conversation, self.out
         if conversation is None:
             raise InvalidRequest("The request needs `messages`.", "messages")
+        self.tools = self.tool_choice.among(self.tools)
+        if self.format is not None:
+            self._schema(self.format)
         system = self._system(conversation)
         if system:
             out["system"] = system
@@ -108,9 +107,6 @@ class _Build:
         out["max_tokens"] = self.traits.max_tokens if limit is None else limit
         if self.user_ids:
             self._user()
-        self.tools = self.tool_choice.among(self.tools)
-        if self.format is not None:
-            self._schema(self.format)
         if self.tools:
             out["tools"] = self.tools
         choice = self.tool_choice.settle(bool(self.tools))
@@ -128,8 +124,8 @@ class _Build:
             own = [text(self.system)] if isinstance(self.system, str) else self.system
             system = [*own, *system]
         if self.json_mode:
-            system = [*system, text(_JSON_LINE)]
-        return system
+            system = [*system, text(in_words())]
+        return [*system, *self.lines]
 
     def _user(self) -> None:
         # Anthropic's own field first, then OpenAI's old name, then its new one.
@@ -142,7 +138,15 @@ class _Build:
     def _schema(self, wanted: JsonSchema) -> None:
         schema = described(wanted, self.dropped)
         if self.traits.structured:
-            self._configure("format", {"type": "json_schema", "schema": schema})
+            found = held(schema)
+            if found is None:
+                # The model is told, and nobody makes sure.
+                self.dropped.add("response_format")
+                self.lines.append(text(in_words(schema)))
+                return
+            for word in found[1]:
+                self.dropped.add(f"response_format.json_schema.schema.{word}")
+            self._configure("format", {"type": "json_schema", "schema": found[0]})
             return
         if wanted.strict:
             # A tool's input is asked for in this form, and not made sure of.
@@ -150,6 +154,10 @@ class _Build:
         if any(tools.name_of(tool) == JSON_TOOL for tool in self.tools):
             raise InvalidRequest(f"A tool of the name `{JSON_TOOL}` cannot stand beside a response format.", "tools")
         self.tool_choice.need_answer(JSON_TOOL, bool(self.tools))
+        if "thinking" in self.out and read(_decode_typed, self.out["thinking"], "thinking").type != "disabled":
+            # Which is refused where a tool must be called.
+            del self.out["thinking"]
+            self.dropped.add("thinking")
         self.tools.append(
             {
                 "name": JSON_TOOL,
@@ -159,52 +167,28 @@ class _Build:
         )
 
     def _reason(self, effort: str, thoughtless: bool, limit: int | None) -> None:
-        how, out = self.traits.reasoning, self.out
-        if effort == "none":
-            if self.traits.unthinking == "never":
-                self.dropped.add("reasoning_effort")
-            elif self.traits.unthinking == "disabled":
-                out.setdefault("thinking", {"type": "disabled"})
-            return
-        if how == "effort":
-            if effort == "minimal":
-                self.dropped.add("reasoning_effort")
-            self._configure("effort", "low" if effort == "minimal" else effort)
-            return
-        if "thinking" in out:
-            if effort != implied(out["thinking"]):
-                self.dropped.add("reasoning_effort")
-            return
-        budget = BUDGETS[effort]
+        out, own = self.out, self.out.get("thinking")
         if limit is None:
             limit = out["max_tokens"]
-            if self.traits is FOREIGN:
-                limit = out["max_tokens"] = max(limit, 2 * budget)
-        # The smallest budget must leave room for the answer.
-        if how is None or thoughtless or self.tool_choice.forced or limit <= 1024:
-            self.dropped.add("reasoning_effort")
-            return
-        budget, whole = budget_within(effort, limit)
+            if self.traits is FOREIGN and own is None and effort != "none":
+                limit = out["max_tokens"] = max(limit, 2 * BUDGETS[effort])
+        barred = thoughtless or self.tool_choice.forced
+        level, thinking, whole = reasoning(self.traits, effort, own, limit, barred, self.shown)
+        if level is not None:
+            self._configure("effort", level)
+        if thinking is not None:
+            out["thinking"] = thinking
         if not whole:
             self.dropped.add("reasoning_effort")
-        out["thinking"] = {"type": "enabled", "budget_tokens": budget}
 
     def _sample(self) -> None:
-        out, sampling = self.out, self.traits.sampling
-        refused: tuple[str, ...] = ()
-        if sampling == "none" or self._thinks():
-            refused = ("temperature", "top_p", "top_k")
-        elif sampling == "one" and "temperature" in out:
-            refused = ("top_p",)
-        for name in refused:
-            value = out.pop(name, None)
-            if value is not None and (name == "top_k" or value not in _ONE):
-                self.dropped.add(name)
-
-    def _thinks(self) -> bool:
-        """Whether thinking was turned on here. Beside the client's own `thinking` its parameters are its affair."""
-        thinking = self.out.get("thinking")
-        return isinstance(thinking, dict) and thinking["type"] == "enabled"
+        out = self.out
+        given: dict[str, Raw] = {name: out[name] for name in ("temperature", "top_p", "top_k") if name in out}
+        left, lost = refused(self.traits, thinks(out.get("thinking")), given)
+        for name in left:
+            del out[name]
+        for name in lost:
+            self.dropped.add(name)
 
     def _configure(self, name: str, value: Any) -> None:
         """Adds to output_config; what the client itself put there stands."""
@@ -212,15 +196,6 @@ class _Build:
         if isinstance(config, Raw):
             config = read(_decode_object, config, "output_config")
         self.out["output_config"] = {name: value, **(config or {})}
-
-
-def budget_within(effort: str, limit: int | None) -> tuple[int, bool]:
-    """Thinking tokens for an effort where an answer may have `limit` tokens, thinking among them; and whether that is
-    what the word asks for, and not what another one would get as well."""
-    budget = BUDGETS[effort]
-    if limit is None or limit > budget:
-        return budget, effort not in TIED
-    return max(1024, limit // 2), False
 
 
 def translate(call: Call) -> Outbound:
@@ -262,7 +237,15 @@ def _max_tokens(build: _Build, name: str, raw: Raw) -> None:
 
 
 def _stop(build: _Build, name: str, raw: Raw) -> None:
-    build.out["stop_sequences"] = stops_of(raw, name)
+    build.out["stop_sequences"] = visible(stops_of(raw, name), name, build.dropped)
+
+
+def visible(stops: list[str], name: str, dropped: Dropped) -> list[str]:
+    """The words that Claude can be told to stop at: white space alone is refused, and named."""
+    found = [word for word in stops if not word.isspace()]
+    if len(found) < len(stops):
+        dropped.add(name)
+    return found
 
 
 class _Systemic(Protocol):

@@ -1,4 +1,4 @@
-"""Tools and the choice among them. Parameter schemas cross whole, byte for byte."""
+"""Tools and the choice among them. Parameter schemas cross whole, byte for byte, but for what strict ones must have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw
 
+from adapters.anthropic.schema import held
 from adapters.anthropic.wire import Function
 from adapters.chat.choice import ALLOWED, allowed_of, choice_of
 from adapters.chat.wire import NULL
@@ -99,12 +100,14 @@ def _function(raw: Raw, beside: dict[str, Raw], path: str, strict: bool, dropped
         parameters = _NO_PARAMETERS
     elif first(parameters) != BRACE:
         raise InvalidRequest("The parameters must be a JSON schema object.", f"{path}.parameters")
-    tool["input_schema"] = parameters
     if function.strict:
-        if strict:
-            tool["strict"] = True
+        found = held(parameters) if strict else None
+        if found is not None and not found[1]:
+            parameters, tool["strict"] = found[0], True
         else:
+            # One word that a model cannot be held to, and the request would be refused: it is still told all of them.
             dropped.add("tools[].function.strict")
+    tool["input_schema"] = parameters
     for name in _EXTRAS:
         value = getattr(function, name)
         if value == NULL:

@@ -22,7 +22,7 @@ from adapters.chat.request import input_of
 from adapters.chat.turns import Messages, no_content
 from adapters.chat.wire import EMPTY_STRING, NULL, FunctionCall
 from adapters.reading import Dropped
-from adapters.values import QUOTE, first
+from adapters.values import QUOTE, first, is_blank
 
 _decode_types = msgspec.json.Decoder(list[Typed]).decode
 
@@ -64,7 +64,7 @@ class Conversation(turns.Conversation[Message]):
     def _content(self, message: Message, index: int) -> list[Block]:
         """The blocks of a message's content, be it a string, an array or null."""
         content = message.content
-        if content in (NULL, EMPTY_STRING):
+        if content == NULL or is_blank(content):
             return []
         if first(content) == QUOTE:
             return [parts.text(content, message.cache_control)]
@@ -132,7 +132,8 @@ class Conversation(turns.Conversation[Message]):
         block: dict[str, Any] = {"type": "tool_result", "tool_use_id": _clean_id("_", call_id)}
         content = message.content
         if first(content) == QUOTE:
-            block["content"] = content
+            if not is_blank(content):
+                block["content"] = content
         elif content != NULL:
             block["content"] = self.blocks(content, f"messages[{index}].content", self.dropped)
         if message.is_error:
@@ -148,9 +149,9 @@ def _as_blocks(content: Raw) -> list[Block]:
 
 
 def _is_plain(message: Message) -> bool:
-    """Whether the message is a text and nothing else. Anthropic refuses an empty one."""
+    """Whether the message is a text and nothing else. Anthropic refuses one without a word in it."""
     content = message.content
-    if message.content_blocks != NULL or message.cache_control != NULL or content == EMPTY_STRING:
+    if message.content_blocks != NULL or message.cache_control != NULL or is_blank(content):
         return False
     return first(content) == QUOTE and message.refusal == NULL
 

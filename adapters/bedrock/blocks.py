@@ -18,11 +18,11 @@ from adapters.anthropic.wire import Part
 from adapters.bedrock.models import Family
 from adapters.bedrock.wire import closed
 from adapters.chat.parts import one_source
-from adapters.chat.wire import EMPTY_STRING, NULL
+from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
 from adapters.known import Belongs, Reader
 from adapters.reading import Dropped
-from adapters.values import QUOTE, first
+from adapters.values import QUOTE, first, is_blank
 
 _CACHE_POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
 _AN_HOUR = "1h"
@@ -42,6 +42,8 @@ _FORMATS = {
     "audio/x-wav": "wav",
 }
 """Formats that are not the media type's own second half."""
+
+_OWN_TEXTS = ("text/markdown", "text/csv", "text/html")
 
 _EXTENSIONS = {"jpg": "jpeg", "3gp": "three_gp", "markdown": "md", "htm": "html"}
 _IMAGES = ("png", "jpeg", "gif", "webp")
@@ -107,15 +109,18 @@ class Blocks:
         self._family = of
         self._names: set[str] = set()
 
-    def cache_point(self, mark: Raw, path: str) -> dict[str, Any]:
-        """The block that ends what is cached, for a `cache_control`. Five minutes are everybody's default; a lifetime
-        that the model cannot be told is named."""
+    def cache_point(self, mark: Raw, path: str, where: str) -> list[dict[str, Any]]:
+        """The block that ends what is cached, for a `cache_control`; none, and a name, `where` the model takes none.
+        Five minutes are everybody's default; a lifetime that the model cannot be told is named."""
+        if where not in self._family.cached:
+            self.dropped.add("cache_control")
+            return []
         ttl = _MARK.read(mark, self.dropped, path, "cache_control").ttl
         if ttl == _AN_HOUR and self._family.lasting:
-            return {"cachePoint": {"type": "default", "ttl": ttl}}
+            return [{"cachePoint": {"type": "default", "ttl": ttl}}]
         if ttl not in (None, "5m"):
             self.dropped.add("cache_control.ttl")
-        return _CACHE_POINT
+        return [_CACHE_POINT]
 
     def all(self, content: Any, path: str) -> list[dict[str, Any]]:
         """Converse's blocks for the content of a turn: a JSON string, or a list of blocks."""
@@ -139,7 +144,8 @@ class Blocks:
                 continue
             made.append(make(self, block, at))
             if block.cache_control != NULL:
-                made.append(self.cache_point(block.cache_control, f"{at}.cache_control"))
+                where = "text" if block.type == "text" else "results"
+                made += self.cache_point(block.cache_control, f"{at}.cache_control", where)
         return made
 
     def _text(self, block: _Block, path: str) -> dict[str, Any]:
@@ -183,7 +189,7 @@ class Blocks:
 
     def _tool_result(self, block: _Block, path: str) -> dict[str, Any]:
         content = block.content
-        said = [] if content in (NULL, EMPTY_STRING) else self.all(content, f"{path}.content")
+        said = [] if content == NULL or is_blank(content) else self.all(content, f"{path}.content")
         if block.cache_control == NULL and any("cachePoint" in each for each in said):
             # There is no place for a mark in a result: it stands right behind.
             block.cache_control = _mark_in(content)
@@ -297,7 +303,12 @@ def _file(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block | No
         return _s3("document", file.file_url, part, file.filename)
     if file is not None and file.file_url is not None:
         raise _unfetched(f"{path}.file.file_url")
-    return parts.PARTS["file"](part, raw, path, dropped)
+    return parts.file_block(part, path, dropped, _reads)
+
+
+def _reads(media: str) -> bool:
+    """Whether a file's text is all that the service can be given: it has formats for some of its own."""
+    return media == "text/plain" or (parts.is_text(media) and media not in _OWN_TEXTS)
 
 
 class _Audio(msgspec.Struct, forbid_unknown_fields=True, gc=False):

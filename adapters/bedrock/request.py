@@ -16,21 +16,23 @@ from msgspec import Raw
 
 from adapters.anthropic import tools
 from adapters.anthropic.models import traits
-from adapters.anthropic.request import BUDGETS, HARMLESS, budget_within, own_system
+from adapters.anthropic.reasoning import BUDGETS, reasoning, refused, thinks
+from adapters.anthropic.request import HARMLESS, own_system, visible
+from adapters.anthropic.schema import held, in_words
 from adapters.anthropic.turns import MESSAGES, Conversation
-from adapters.anthropic.wire import JSON_TOOL
+from adapters.anthropic.wire import JSON_TOOL, Typed
 from adapters.bedrock.blocks import Blocks, Turns
 from adapters.bedrock.models import family
 from adapters.chat import fields
 from adapters.chat.request import described, read_all, stops_of
 from adapters.chat.wire import NULL, JsonSchema
-from adapters.effort import implied
 from adapters.errors import InvalidRequest
 from adapters.peek import text_fields
 from adapters.reading import Dropped, read
 from adapters.types import Call, Outbound
 
 _encode = msgspec.json.Encoder().encode
+_decode_typed = msgspec.json.Decoder(Typed).decode
 _decode_any = msgspec.json.Decoder().decode
 _decode_str = msgspec.json.Decoder(str).decode
 _decode_int = msgspec.json.Decoder(int).decode
@@ -44,8 +46,8 @@ _TRUE = Raw(b"true")
 _NO_NAME = Raw(b'""')
 _LABEL = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
 """What the service takes as request metadata."""
-
-_JSON_LINE = "Answer with one valid JSON object and nothing else: no prose around it and no code fence."
+_SAMPLING = {"temperature": "temperature", "topP": "top_p"}
+"""What Converse calls otherwise."""
 
 
 class _Build:
@@ -59,16 +61,20 @@ class _Build:
         "family",
         "format",
         "json_mode",
-        "model",
         "more",
         "out",
+        "shown",
         "system",
         "tool_choice",
         "tools",
+        "traits",
     )
 
     def __init__(self, call: Call) -> None:
-        self.model = call.model
+        # Of the one model that takes words and budgets, the words need a beta here.
+        known = traits(call.model)
+        self.traits = known._replace(efforts=()) if known.reasoning == "budget" else known
+        self.shown = call.shows_blocks
         self.family = family(call.model)
         self.out: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
@@ -99,6 +105,8 @@ class _Build:
         ]
         if self.effort is not None:
             self._reason(self.effort, conversation.thoughtless)
+        if self.family.name == "anthropic":
+            self._sample()
         self._tool_config(blocks)
         if self.config:
             out["inferenceConfig"] = self.config
@@ -114,29 +122,35 @@ class _Build:
     def _schema(self) -> list[str]:
         """Asks for JSON as the family has it; returns lines for the system prompt."""
         if self.json_mode:
-            return [_JSON_LINE]
+            return [in_words()]
         wanted = self.format
         if wanted is None:
             return []
         how = self.family.schema
-        if how == "native":
-            schema = bytes(wanted.schema).decode()
-            structure = {"name": wanted.name or "answer", "schema": schema}
+        found = held(wanted.schema) if how == "native" else None
+        if found is not None:
+            structure = {"name": wanted.name or "answer", "schema": bytes(found[0]).decode()}
             if wanted.description:
                 structure["description"] = wanted.description
+            for word in found[1]:
+                self.dropped.add(f"response_format.json_schema.schema.{word}")
             textual = {"type": "json_schema", "structure": {"jsonSchema": structure}}
             self.out["outputConfig"] = {"textFormat": textual}
             return []
         described_schema = described(wanted, self.dropped)
-        if how == "prompt":
+        if how != "tool":
             # The model is told, and nobody makes sure.
             self.dropped.add("response_format")
-            return [f"{_JSON_LINE} It must fit this JSON schema: {bytes(described_schema).decode()}"]
+            return [in_words(described_schema)]
         if wanted.strict:
             self.dropped.add("response_format.json_schema.strict")
         if any(tools.name_of(tool) == JSON_TOOL for tool in self.tools):
             raise InvalidRequest(f"A tool of the name `{JSON_TOOL}` cannot stand beside a response format.", "tools")
         self.tool_choice.need_answer(JSON_TOOL, bool(self.tools))
+        if "thinking" in self.more and read(_decode_typed, self.more["thinking"], "thinking").type != "disabled":
+            # Which is refused where a tool must be called.
+            del self.more["thinking"]
+            self.dropped.add("thinking")
         description = "Gives the answer. Call it exactly once, with the whole answer as its input."
         self.tools.append({"name": JSON_TOOL, "description": description, "input_schema": described_schema})
         return []
@@ -211,7 +225,7 @@ class _Build:
         if level != effort:
             self.dropped.add("reasoning_effort")
         if level == "high":
-            for theirs, name in (("temperature", "temperature"), ("topP", "top_p")):
+            for theirs, name in _SAMPLING.items():
                 if self.config.pop(theirs, None) is not None:
                     self.dropped.add(name)
             if self.more.pop("inferenceConfig", None) is not None:
@@ -219,32 +233,29 @@ class _Build:
         self.more["reasoningConfig"] = {"type": "enabled", "maxReasoningEffort": level}
 
     def _think(self, effort: str, thoughtless: bool) -> None:
-        (how, unthinking), more = (traits(self.model).reasoning, traits(self.model).unthinking), self.more
-        if effort == "none":
-            if unthinking == "never":
-                self.dropped.add("reasoning_effort")
-            elif unthinking == "disabled":
-                more.setdefault("thinking", {"type": "disabled"})
-            return
-        if how == "effort":
-            level = "low" if effort == "minimal" else effort
-            if level != effort:
-                self.dropped.add("reasoning_effort")
+        more, limit = self.more, self.config.get("maxTokens")
+        barred = thoughtless or self.tool_choice.forced
+        own = more.get("thinking")
+        level, thinking, whole = reasoning(self.traits, effort, own, limit, barred, self.shown)
+        if level is not None:
             more["output_config"] = {"effort": level, **more.get("output_config", {})}
-            more.setdefault("thinking", {"type": "adaptive"})
-            return
-        limit = self.config.get("maxTokens")
-        if "thinking" in more:
-            if effort != implied(more["thinking"]):
-                self.dropped.add("reasoning_effort")
-            return
-        if how is None or thoughtless or self.tool_choice.forced or (limit is not None and limit <= 1024):
-            self.dropped.add("reasoning_effort")
-            return
-        budget, whole = budget_within(effort, limit)
+        if thinking is not None:
+            more["thinking"] = thinking
         if not whole:
             self.dropped.add("reasoning_effort")
-        more["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+    def _sample(self) -> None:
+        given = {name: self.config[theirs] for theirs, name in _SAMPLING.items() if theirs in self.config}
+        if "top_k" in self.more:
+            given["top_k"] = self.more["top_k"]
+        left, lost = refused(self.traits, thinks(self.more.get("thinking")), given)
+        for theirs, name in _SAMPLING.items():
+            if name in left:
+                del self.config[theirs]
+        if "top_k" in left:
+            del self.more["top_k"]
+        for name in lost:
+            self.dropped.add(name)
 
 
 def _spec(given: dict[str, Raw], blocks: Blocks) -> list[dict[str, Any]]:
@@ -257,7 +268,7 @@ def _spec(given: dict[str, Raw], blocks: Blocks) -> list[dict[str, Any]]:
         blocks.dropped.add(f"tools[].{name}")
     if "cache_control" not in given:
         return [{"toolSpec": spec}]
-    return [{"toolSpec": spec}, blocks.cache_point(given["cache_control"], "tools[].cache_control")]
+    return [{"toolSpec": spec}, *blocks.cache_point(given["cache_control"], "tools[].cache_control", "tools")]
 
 
 def _used(messages: list[dict[str, Any]]) -> list[str]:
@@ -295,7 +306,8 @@ def _config(key: str) -> Callable[[_Build, str, Raw], None]:
 
 
 def _stop(build: _Build, name: str, raw: Raw) -> None:
-    build.config["stopSequences"] = stops_of(raw, name)
+    stops = stops_of(raw, name)
+    build.config["stopSequences"] = visible(stops, name, build.dropped) if build.family.name == "anthropic" else stops
 
 
 def _top_k(build: _Build, name: str, raw: Raw) -> None:
@@ -337,7 +349,7 @@ def _fits(text: str) -> bool:
 
 
 def _tools(build: _Build, name: str, raw: Raw) -> None:
-    build.tools += tools.translate(raw, True, build.dropped)
+    build.tools += tools.translate(raw, build.family.strict, build.dropped)
 
 
 def _functions(build: _Build, name: str, raw: Raw) -> None:

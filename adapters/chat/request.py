@@ -67,9 +67,9 @@ def read_all(
 
 
 def stops_of(raw: Raw, path: str) -> list[str]:
-    """The words of `stop`, which may be one or several."""
+    """The words of `stop`, which may be one or several; an empty one asks for nothing."""
     stop = read(_decode_stop, raw, path)
-    return [stop] if isinstance(stop, str) else stop
+    return [word for word in ([stop] if isinstance(stop, str) else stop) if word]
 
 
 def effort_of(raw: Raw, path: str, known: Iterable[str]) -> str:

@@ -105,7 +105,8 @@ SIDES: tuple[Side, ...] = (
     Side(Dialect.MISTRAL_CHAT, "mistral-medium", spoken.mistral, _ALL, signed="", named=True, renamed=True),
 )
 
-TEXTS = st.text(min_size=1, max_size=12)
+TEXTS = st.text(min_size=1, max_size=12).filter(str.strip)
+"""Blank ones are left out where they would be refused."""
 NAMES = st.from_regex(r"fn_[a-z0-9_]{0,8}", fullmatch=True)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXTS,

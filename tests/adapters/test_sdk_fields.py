@@ -51,7 +51,9 @@ _EITHER = {
     **dict.fromkeys(("ResponseInputFileParam", "ResponseInputFileContentParam"), ("file_data", "file_url", "file_id")),
 }
 """What objects of OpenAI's must have, and its SDK's types do not say: these fields, and one of those."""
-_WALK = Walk(_FIXED, _MUSTS, None, _EITHER)
+_CLOSED = {"type": "object", "properties": {"x": {"type": "string"}}, "additionalProperties": False}
+"""A schema to which every model can be held that can be held to any."""
+_WALK = Walk({**_FIXED, "schema": _CLOSED, "parameters": _CLOSED, "strict": False}, _MUSTS, None, _EITHER)
 _MARK = re.compile(rb"Mark\d{4,}")
 
 

@@ -295,6 +295,13 @@ def test_a_json_schema_becomes_an_output_format() -> None:
     assert "tools" not in body
 
 
+def test_a_tool_that_must_be_called_leaves_no_thinking() -> None:
+    thinking = {"type": "enabled", "budget_tokens": 2000}
+    sent = outbound(OLD_MODEL, response_format=JSON_SCHEMA, thinking=thinking)
+    assert "thinking" not in json.loads(sent.body)
+    assert "thinking" in sent.dropped
+
+
 def test_for_an_older_model_the_schema_becomes_a_tool_that_must_be_called() -> None:
     body = translated(OLD_MODEL, response_format=JSON_SCHEMA)
     assert [(tool["name"], tool["input_schema"]) for tool in body["tools"]] == [("respond_with_json", SCHEMA)]
@@ -329,12 +336,42 @@ def test_a_text_format_asks_for_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("effort", "told"), [("minimal", "low"), ("low", "low"), ("medium", "medium"), ("high", "high"), ("xhigh", "xhigh")]
+    ("model", "effort", "told", "dropped"),
+    [
+        ("claude-opus-4-6", "minimal", "low", ("reasoning_effort",)),
+        ("claude-opus-4-6", "medium", "medium", ()),
+        ("claude-opus-4-6", "xhigh", "high", ("reasoning_effort",)),
+        ("claude-opus-4-6", "max", "max", ()),
+        ("claude-sonnet-5", "xhigh", "xhigh", ()),
+        ("claude-opus-5-5", "low", "low", ()),
+    ],
 )
-def test_effort_is_told_in_the_word_where_the_model_takes_it(effort: str, told: str) -> None:
-    body = translated("claude-opus-4-6", reasoning_effort=effort)
-    assert body["output_config"] == {"effort": told}
-    assert "thinking" not in body
+def test_newer_models_think_as_they_see_fit_and_are_told_the_effort(
+    model: str, effort: str, told: str, dropped: tuple[str, ...]
+) -> None:
+    sent = outbound(model, reasoning_effort=effort)
+    body = json.loads(sent.body)
+    assert (body["output_config"], body["thinking"]["type"], sent.dropped) == ({"effort": told}, "adaptive", dropped)
+
+
+def test_thoughts_are_asked_for_where_they_can_be_shown() -> None:
+    shown = {"type": "adaptive", "display": "summarized"}
+    assert (
+        json.loads(CHAT_TO_MESSAGES.request(call(model="claude-opus-4-8", strict=False, reasoning_effort="low")).body)[
+            "thinking"
+        ]
+        == shown
+    )
+    assert translated("claude-opus-4-8", reasoning_effort="low")["thinking"] == {"type": "adaptive"}
+
+
+def test_one_model_takes_both_a_word_and_a_budget() -> None:
+    body = translated("claude-opus-4-5", reasoning_effort="high")
+    assert body["output_config"] == {"effort": "high"}
+    assert body["thinking"] == {"type": "enabled", "budget_tokens": 16_384}
+    forced = outbound("claude-opus-4-5", reasoning_effort="high", tools=[TOOL], tool_choice="required")
+    assert "thinking" not in json.loads(forced.body)
+    assert forced.dropped == ()
 
 
 @pytest.mark.parametrize(("effort", "budget"), [("low", 1024), ("medium", 4096), ("high", 16_384)])
@@ -394,6 +431,12 @@ def test_no_reasoning_turns_thinking_off_where_it_is_on(model: str, thinking: An
 # What is lost is said.
 
 
+def test_a_stop_without_a_word_in_it_is_named() -> None:
+    sent = outbound(stop=["\n", "END", ""])
+    assert (json.loads(sent.body)["stop_sequences"], sent.dropped) == (["END"], ("stop",))
+    assert outbound(stop="").dropped == ()
+
+
 @pytest.mark.parametrize(
     ("model", "kept", "dropped"),
     [
@@ -409,9 +452,16 @@ def test_sampling_follows_what_the_model_takes(model: str, kept: dict[str, Any],
     assert sent.dropped == dropped
 
 
-def test_a_budget_for_thinking_leaves_no_sampling() -> None:
-    assert outbound(reasoning_effort="low", temperature=0.5).dropped == ("temperature",)
-    assert outbound(reasoning_effort="low", temperature=1).dropped == ()
+@pytest.mark.parametrize("model", [MODEL, "claude-opus-4-6"])
+def test_thinking_leaves_no_sampling(model: str) -> None:
+    assert outbound(model, reasoning_effort="low", temperature=0.5).dropped == ("temperature",)
+    assert outbound(model, reasoning_effort="low", temperature=1).dropped == ()
+
+
+def test_of_two_kinds_of_sampling_the_one_stays_that_asks_for_something() -> None:
+    sent = outbound(temperature=1, top_p=0.9)
+    assert (json.loads(sent.body)["top_p"], sent.dropped) == (0.9, ())
+    assert "temperature" not in json.loads(sent.body)
 
 
 UNSUPPORTED = {

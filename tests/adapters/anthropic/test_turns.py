@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.anthropic.conversation import assistant, outbound, refusal, tool, tool_call, turns, user
+from tests.adapters.anthropic.conversation import assistant, outbound, refusal, tool, tool_call, translated, turns, user
 
 # Content.
 
@@ -57,6 +57,18 @@ def part_of(content: dict[str, Any]) -> Any:
         (
             {"type": "file", "file": {"file_data": "plain words", "mime_type": "text/plain"}},
             {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "plain words"}},
+        ),
+        (
+            {"type": "file", "file": {"file_data": "data:text/markdown;base64,IyBo", "filename": "a.md"}},
+            {
+                "type": "document",
+                "source": {"type": "text", "media_type": "text/plain", "data": "# h"},
+                "title": "a.md",
+            },
+        ),
+        (
+            {"type": "file", "file": {"file_data": "e30=", "mime_type": "application/json"}},
+            {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "{}"}},
         ),
         (
             {"type": "file", "file": {"file_data": "data:text/plain;base64,cGxhaW4gxY8="}},
@@ -169,8 +181,11 @@ def test_a_tool_result_may_hold_an_image() -> None:
     assert result["content"] == [{"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}}]
 
 
-def test_a_tool_result_may_be_empty() -> None:
-    result = turns(user(), assistant(tool_call("a")), tool("a", None))[2]["content"][0]
+@pytest.mark.parametrize("content", [None, "", " \n", [], [{"type": "text", "text": "\t"}]])
+def test_a_tool_result_may_be_empty(content: Any) -> None:
+    result = turns(user(), assistant(tool_call("a")), tool("a", content))[2]["content"][0]
+    if isinstance(content, list):
+        assert result.pop("content") == []
     assert result == {"type": "tool_result", "tool_use_id": "a"}
 
 
@@ -183,10 +198,14 @@ def test_neighbours_of_one_role_become_one_turn() -> None:
     ]
 
 
-def test_an_empty_answer_in_the_history_is_left_out() -> None:
-    assert turns(user("1"), {"role": "assistant", "content": ""}, user("2")) == [
+@pytest.mark.parametrize("blank", ["", "\n\n", " \t\u00a0", [{"type": "text", "text": "\n"}]])
+def test_a_blank_text_in_the_history_is_left_out(blank: Any) -> None:
+    assert turns(user("1"), {"role": "assistant", "content": blank}, user("2")) == [
         user([{"type": "text", "text": "1"}, {"type": "text", "text": "2"}])
     ]
+    called = turns(user("1"), assistant(tool_call("a"), content=blank), tool("a"))[1]["content"]
+    assert [block["type"] for block in called] == ["tool_use"]
+    assert "system" not in translated(messages=[{"role": "system", "content": blank}, user()])
 
 
 def test_an_answers_refusal_counts_as_its_text() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from typing import Any
 
@@ -24,7 +25,8 @@ from tests.adapters.bedrock.streams import USAGE, call
 PNG = "data:image/png;base64,aGk="
 PDF = "data:application/pdf;base64,cGRm"
 TOOL = {"type": "function", "function": {"name": "a", "description": "d", "parameters": {"type": "object"}}}
-SCHEMA = {"type": "json_schema", "json_schema": {"name": "city", "schema": {"type": "object", "properties": {}}}}
+CLOSED = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "city", "schema": CLOSED}}
 
 
 def sent(**body: Any) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def test_a_conversation_keeps_its_order_and_joins_neighbours() -> None:
             {"role": "assistant", "content": "c"},
         ],
         max_tokens=5,
-        temperature=0.5,
+        temperature=1,
         top_p=0.9,
         stop="x",
     )
@@ -56,7 +58,7 @@ def test_a_conversation_keeps_its_order_and_joins_neighbours() -> None:
             {"role": "user", "content": [{"text": "a"}, {"text": "b"}]},
             {"role": "assistant", "content": [{"text": "c"}]},
         ],
-        "inferenceConfig": {"maxTokens": 5, "temperature": 0.5, "topP": 0.9, "stopSequences": ["x"]},
+        "inferenceConfig": {"maxTokens": 5, "topP": 0.9, "stopSequences": ["x"]},
     }
 
 
@@ -66,6 +68,8 @@ def test_images_documents_audio_and_video_have_their_blocks() -> None:
         {"type": "image_url", "image_url": {"url": PNG}},
         {"type": "file", "file": {"file_data": PDF, "filename": "my report (1).pdf"}},
         {"type": "file", "file": {"file_data": PDF, "filename": "my report (1).pdf"}},
+        {"type": "file", "file": {"file_data": "data:text/csv;base64,aGk=", "filename": "c.csv"}},
+        {"type": "file", "file": {"file_data": "data:application/json;base64,aGk=", "filename": "j"}},
         {"type": "file", "file": {"file_data": "data:text/plain;base64,aGk="}},
         {"type": "file", "file": {"file_data": "data:video/mp4;base64,bXA0"}},
         {"type": "input_audio", "input_audio": {"data": "d2F2", "format": "wav"}},
@@ -78,6 +82,8 @@ def test_images_documents_audio_and_video_have_their_blocks() -> None:
         {"image": {"format": "png", "source": {"bytes": "aGk="}}},
         {"document": {"format": "pdf", "source": {"bytes": "cGRm"}, "name": "my report (1)"}},
         {"document": {"format": "pdf", "source": {"bytes": "cGRm"}, "name": "my report (1) 2"}},
+        {"document": {"format": "csv", "source": {"bytes": "aGk="}, "name": "c"}},
+        {"document": {"format": "txt", "source": {"bytes": "aGk="}, "name": "j"}},
         {"document": {"format": "txt", "source": {"bytes": "aGk="}, "name": "document"}},
         {"video": {"format": "mp4", "source": {"bytes": "bXA0"}}},
         {"audio": {"format": "wav", "source": {"bytes": "d2F2"}}},
@@ -222,13 +228,93 @@ def test_json_schemas_are_asked_for_as_the_family_has_it() -> None:
     native = sent(model="anthropic.claude-sonnet-4-5", response_format=SCHEMA)
     structure = native["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
     assert structure["name"] == "city"
-    assert json.loads(structure["schema"]) == SCHEMA["json_schema"]["schema"]  # type: ignore[index]
+    assert json.loads(structure["schema"]) == CLOSED
     tool = sent(model="amazon.nova-pro-v1:0", response_format=SCHEMA)["toolConfig"]
     assert tool["toolChoice"] == {"tool": {"name": "respond_with_json"}}
     prompt = CHAT_TO_CONVERSE.request(call({"model": "meta.llama3-70b", "response_format": SCHEMA}))
     assert prompt.dropped == ("response_format",)
     assert "JSON schema" in json.loads(prompt.body)["system"][0]["text"]
     assert "JSON" in sent(response_format={"type": "json_object"})["system"][0]["text"]
+
+
+@pytest.mark.parametrize("model", ["anthropic.claude-sonnet-4-5", "qwen.qwen3-32b-v1:0"])
+def test_a_schema_that_nobody_can_be_held_to_is_asked_for_in_words(model: str) -> None:
+    loose = {"type": "json_schema", "json_schema": {"name": "any", "schema": {"type": "object"}}}
+    assert "outputConfig" not in sent(model=model, response_format=loose)
+    assert "JSON schema" in sent(model=model, response_format=loose)["system"][0]["text"]
+    assert dropped(model=model, response_format=loose) == ("response_format",)
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "left", "lost"),
+    [
+        ("anthropic.claude-3-7-sonnet-20250219-v1:0", {"temperature": 0.3, "top_p": 0.5}, {"temperature", "topP"}, ()),
+        (
+            "anthropic.claude-3-7-sonnet-20250219-v1:0",
+            {"temperature": 0.3, "top_p": 0.5, "top_k": 3, "reasoning_effort": "low"},
+            set(),
+            ("temperature", "top_p", "top_k"),
+        ),
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", {"temperature": 0.3, "top_p": 0.5}, {"temperature"}, ("top_p",)),
+        ("us.anthropic.claude-opus-4-7", {"temperature": 0.3}, set(), ("temperature",)),
+        ("meta.llama3-70b", {"temperature": 0.3, "top_p": 0.5}, {"temperature", "topP"}, ()),
+    ],
+)
+def test_claude_gets_the_sampling_that_it_takes(
+    model: str, fields: dict[str, Any], left: set[str], lost: tuple[str, ...]
+) -> None:
+    made = sent(model=model, **fields)
+    assert made.get("inferenceConfig", {}).keys() == left
+    assert ("top_k" in made.get("additionalModelRequestFields", {})) is ("top_k" in fields and "top_k" not in lost)
+    assert dropped(model=model, **fields) == lost
+
+
+@pytest.mark.parametrize(
+    ("model", "strict"),
+    [
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", True),
+        ("us.anthropic.claude-sonnet-4-20250514-v1:0", False),
+        ("global.anthropic.claude-opus-4-8", False),
+        ("amazon.nova-pro-v1:0", False),
+    ],
+)
+def test_tools_are_strict_where_the_model_takes_the_word(model: str, strict: bool) -> None:
+    tools = [{"type": "function", "function": {"name": "f", "strict": True, "parameters": CLOSED}}]
+    spec = sent(model=model, tools=tools)["toolConfig"]["tools"][0]["toolSpec"]
+    assert ("strict" in spec, spec["inputSchema"]["json"]) == (strict, CLOSED)
+    assert dropped(model=model, tools=tools) == (() if strict else ("tools[].function.strict",))
+
+
+@pytest.mark.parametrize(
+    ("model", "marks", "lost"),
+    [
+        ("anthropic.claude-sonnet-4-5", "system text image tools", ()),
+        ("arn:aws:bedrock:us-east-1:1:application-inference-profile/x", "system text image tools", ()),
+        ("amazon.nova-lite-v1:0", "system text", ("cache_control",)),
+        ("meta.llama3-70b", "", ("cache_control",)),
+        ("deepseek.r1-v1:0", "", ("cache_control",)),
+        ("anthropic.claude-3-haiku-20240307-v1:0", "", ("cache_control",)),
+    ],
+)
+def test_marks_of_caching_stand_where_the_model_takes_them(model: str, marks: str, lost: tuple[str, ...]) -> None:
+    mark = {"cache_control": {"type": "ephemeral"}}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aa"}}
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "s", **mark}]},
+            {"role": "user", "content": [{"type": "text", "text": "t", **mark}, {**image, **mark}]},
+        ],
+        "tools": [{**TOOL, **mark}],
+    }
+    made = sent(**body)
+    lists = {"system": made["system"], "tools": made["toolConfig"]["tools"]}
+    content = made["messages"][0]["content"]
+    kinds = [next(iter(block)) for block in content]
+    found = [name for name in ("system", "tools") if "cachePoint" in lists[name][-1]]
+    found += [kind for kind, after in itertools.pairwise(kinds) if after == "cachePoint"]
+    assert set(found) == set(marks.split())
+    assert dropped(**body) == lost
 
 
 def test_bedrocks_own_settings_have_their_places() -> None:
