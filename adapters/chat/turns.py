@@ -24,7 +24,7 @@ _C = TypeVar("_C", bound="Conversation")  # type: ignore[type-arg]
 
 _ANYONES = "role content name cache_control"
 _SAID = f"{_ANYONES} content_blocks audio annotations refusal tool_calls function_call"
-_BELONGS = {
+BELONGS = {
     **dict.fromkeys(("system", "developer", "user", "function"), _ANYONES),
     "assistant": _SAID,
     "tool": f"{_ANYONES} tool_call_id is_error",
@@ -115,7 +115,7 @@ class Messages(Generic[_C, _M]):
             "tool": conversation._tool,
             "function": conversation._function,
         }
-        self._belongs = Belongs(kind, _BELONGS)
+        self._belongs = Belongs(kind, BELONGS)
         self._named = named
         self._cached = cached
 

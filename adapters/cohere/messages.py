@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from adapters.chat.turns import BELONGS
 from adapters.errors import InvalidRequest
-from adapters.known import Reader
+from adapters.known import Belongs, Reader
 from adapters.reading import Dropped, missing, string, under
 from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 
@@ -67,8 +68,16 @@ class Part(Struct, forbid_unknown_fields=True, gc=False):
     prompt_cache_breakpoint: Raw = ABSENT
 
 
+_MARKS = "cache_control prompt_cache_breakpoint"
 _MESSAGES = Reader(msgspec.json.Decoder(list[Message]).decode, Message)
 _BLOCK = Reader(msgspec.json.Decoder(Part).decode, Part, ("text", "thinking"))
+_OF_ROLE = Belongs(Message, BELONGS)
+_OF_PART = Belongs(
+    Part, {name: f"{name} {_MARKS}" for name in ("text", "refusal", "image_url", "document", "thinking")}
+)
+_OF_BLOCK = Belongs(
+    Part, {"text": "text phase citations cache_control", "thinking": "thinking signature cache_control"}
+)
 
 Made = dict[str, Any]
 
@@ -88,6 +97,7 @@ def translate(value: Raw, dropped: Dropped) -> list[Made]:
             made.append(add(message, dropped, shown))
         except InvalidRequest as error:
             raise under(f"[{at}]", error) from error
+        _OF_ROLE.heed(message, message.role, dropped, "messages[]")
         if first(message.name) != NULL:
             dropped.add("messages[].name")
         marked = [message.cache_control, *[call.cache_control for call in message.tool_calls or ()]]
@@ -107,7 +117,9 @@ def _content(message: Message, dropped: Dropped) -> Raw | list[Made]:
     if first(content) != BRACKET:
         raise InvalidRequest("Expected a string or a list of content parts.", "content")
     made = []
-    for at, part in enumerate(_CONTENT.read(content, dropped, name="messages[].content")):
+    parts = _CONTENT.read(content, dropped, name="messages[].content")
+    _OF_PART.heed_all(parts, dropped, "messages[].content")
+    for at, part in enumerate(parts):
         make = _PARTS.get(part.type)
         if make is None:
             raise InvalidRequest(f"Cohere's models take no `{part.type[:40]}` parts.", f"content[{at}].type")
@@ -162,11 +174,23 @@ def _plain(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
     return {"role": role, "content": _content(message, dropped)}
 
 
+_SAID = ("text", "thinking")
+"""The types of parts that an assistant's message may have."""
+
+
 def _assistant(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
     made: Made = {"role": "assistant"}
     content: Raw | list[Made] = _EMPTY if first(message.content) == NULL else _content(message, dropped)
-    if content == _EMPTY and first(message.refusal) == QUOTE:
-        content = message.refusal
+    if isinstance(content, list):
+        for part in content:
+            if part["type"] not in _SAID:
+                dropped.add(f"messages[].content[].{part['type']}")
+        content = [part for part in content if part["type"] in _SAID] or _EMPTY
+    if first(message.refusal) == QUOTE and message.refusal != _EMPTY:
+        if content == _EMPTY:
+            content = message.refusal
+        else:
+            dropped.add("messages[].refusal")
     for name, value in (("audio", message.audio), ("function_call", message.function_call)):
         if first(value) != NULL:
             dropped.add(f"messages[].{name}")
@@ -202,6 +226,7 @@ def _thoughts(message: Message, dropped: Dropped) -> list[Made]:
     found = []
     for raw in message.content_blocks or ():
         block = _BLOCK.read(raw, dropped, name="messages[].content_blocks[]")
+        _OF_BLOCK.heed(block, block.type, dropped, "messages[].content_blocks[]")
         if first(block.cache_control) != NULL:
             dropped.add("cache_control")
         if block.type == "thinking" and first(block.thinking) == QUOTE:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from adapters.chat.choice import choice_of
+from adapters.chat.choice import ALLOWED, allowed_of, choice_of
 from adapters.chat.fields import SUMMARY
 from adapters.chat.request import described, format_of
 from adapters.cohere.messages import translate as messages_of
@@ -29,6 +29,7 @@ _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
 _BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 """Thinking tokens for each `reasoning_effort`: Cohere takes a budget and no word."""
+_TRUE = Raw(b"true")
 _TOOL = frozenset(("type", "function", "cache_control"))
 _FUNCTION = frozenset(("name", "description", "parameters", "strict"))
 _TIED = "max"
@@ -38,7 +39,7 @@ _TIED = "max"
 class _Request:
     """One translation under way."""
 
-    __slots__ = ("behind", "dropped", "effort", "implied", "only", "out")
+    __slots__ = ("behind", "dropped", "effort", "implied", "only", "out", "strict")
 
     def __init__(self, call: Call) -> None:
         self.out: dict[str, Any] = {"model": call.model}
@@ -46,10 +47,11 @@ class _Request:
         self.effort: str | None = None
         self.implied: str | None = None
         """The effort that the client's `thinking` says already."""
-        self.only: str | None = None
-        """The name of the one tool that must be called."""
+        self.only: list[str] | None = None
+        """The names of the tools that may be called, where not all of them."""
         self.behind: set[str] = set()
         """The names of tools that cannot come along."""
+        self.strict = False
 
 
 def translate(call: Call) -> Outbound:
@@ -72,15 +74,31 @@ def translate(call: Call) -> Outbound:
             out["thinking"] = {"type": "enabled", "token_budget": _BUDGETS[request.effort]}
             if request.effort == _TIED:
                 request.dropped.add("reasoning_effort")
-    if request.only in request.behind:
-        request.dropped.add("tool_choice")
-    elif request.only is not None:
-        tools = [tool for tool in out.get("tools", ()) if _str(tool["function"]["name"]) == request.only]
-        if not tools:
-            raise InvalidRequest(f"There is no tool `{request.only[:64]}` to call.", "tool_choice.function.name")
-        out["tools"], out["tool_choice"] = tools, "REQUIRED"
+    _settle(request)
     out["stream"] = call.stream
     return Outbound(_encode(out), dropped=request.dropped.names())
+
+
+def _settle(request: _Request) -> None:
+    """Brings the tools, the choice among them and the switch for all of them together."""
+    out, only = request.out, request.only
+    tools = out.get("tools", [])
+    if only is not None:
+        # Which tools may be called cannot be said: those that may not are left out instead.
+        chosen = [tool for tool in tools if _str(tool["function"]["name"]) in only]
+        if not chosen and not request.behind.intersection(only):
+            raise InvalidRequest(f"There is no tool `{only[0][:64]}` to call.", "tool_choice.function.name")
+        if len(chosen) < len(only):
+            request.dropped.add("tool_choice")
+        if chosen:
+            out["tools"] = tools = chosen
+        else:
+            out.pop("tool_choice", None)
+    if not tools and out.pop("tool_choice", None) == "REQUIRED":
+        # Cohere refuses a choice without tools.
+        request.dropped.add("tool_choice")
+    if request.strict and tools and out.setdefault("strict_tools", _TRUE) != _TRUE:
+        request.dropped.add("tools[].function.strict")
 
 
 def _nothing(request: _Request, value: Raw) -> None:
@@ -91,19 +109,15 @@ def _messages(request: _Request, value: Raw) -> None:
     request.out["messages"] = messages_of(value, request.dropped)
 
 
-def _as(name: str, decode: Callable[[Raw], Any]) -> Callable[[_Request, Raw], None]:
-    def put(request: _Request, value: Raw) -> None:
-        read(decode, value)
-        request.out[name] = value
-
-    return put
-
-
-def _own(name: str) -> Callable[[_Request, Raw], None]:
-    """One of Cohere's own fields, which is the client's affair."""
+def _as(name: str, decode: Callable[[Raw], Any] | None = None) -> Callable[[_Request, Raw], None]:
+    """A value under Cohere's name for it; one of Cohere's own is the client's affair. Where both names are there and do
+    not agree, the first one counts."""
 
     def put(request: _Request, value: Raw) -> None:
-        request.out[name] = value
+        if decode is not None:
+            read(decode, value)
+        if request.out.setdefault(name, value) != value:
+            request.dropped.add(name)
 
     return put
 
@@ -123,7 +137,9 @@ def _max_completion_tokens(request: _Request, value: Raw) -> None:
 
 def _stop_sequences(request: _Request, value: Raw) -> None:
     stop = read(_stop, value)
-    request.out["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    wanted = [stop] if isinstance(stop, str) else stop
+    if request.out.setdefault("stop_sequences", wanted) != wanted:
+        request.dropped.add("stop_sequences")
 
 
 def _tools(request: _Request, value: Raw) -> None:
@@ -150,7 +166,7 @@ def _function(request: _Request, tool: Mapping[str, Raw]) -> dict[str, Any] | No
         raise missing("name", "function.name")
     if member(_bool, function, "strict"):
         # One switch for all of them.
-        request.out["strict_tools"] = True
+        request.strict = True
     if first(tool.get("cache_control", ABSENT)) != NULL:
         request.dropped.add("cache_control")
     request.dropped.strangers(tool, _TOOL, "tools[]")
@@ -165,8 +181,13 @@ def _function(request: _Request, tool: Mapping[str, Raw]) -> dict[str, Any] | No
 def _tool_choice(request: _Request, value: Raw) -> None:
     kind, name, fields = choice_of(value, "", _CHOICES, request.dropped, "tool_choice")
     if name is not None:
-        # Which tool it is cannot be said: the tools that are not it are left out instead.
-        request.only = name
+        request.only = [name]
+        request.out["tool_choice"] = "REQUIRED"
+        return
+    if kind == ALLOWED and fields:
+        request.only, required = allowed_of(fields, "", request.dropped)
+        if required:
+            request.out["tool_choice"] = "REQUIRED"
         return
     if fields:
         raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", "type")
@@ -182,6 +203,7 @@ def _response_format(request: _Request, value: Raw) -> None:
     fields = read(_object, value)
     kind = member(_str, fields, "type")
     if kind == "text":
+        request.dropped.strangers(fields, {"type"}, "response_format")
         return
     if kind == "json_object":
         request.out["response_format"] = value
@@ -235,6 +257,7 @@ _FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
     "seed": _as("seed", _int),
     "logprobs": _as("logprobs", _bool),
     "stop": _stop_sequences,
+    "stop_sequences": _stop_sequences,
     "tools": _tools,
     "tool_choice": _tool_choice,
     "response_format": _response_format,
@@ -242,11 +265,10 @@ _FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
     "thinking": _thinking,
     # Cohere's own.
     **{
-        name: _own(name)
+        name: _as(name)
         for name in (
             "p",
             "k",
-            "stop_sequences",
             "documents",
             "citation_options",
             "safety_mode",

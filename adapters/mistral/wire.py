@@ -37,15 +37,12 @@ TIERS: Mapping[bytes, bytes] = {
 }
 """OpenAI's service tiers, and Mistral's own word, in Mistral's words."""
 
-MARKS = (
-    b'"content_blocks"', b'"developer"', b'"tool_call_id"', b'"tool_calls"', b'"refusal"', b'"annotations"', b'"file"',
-    b'"input_audio"', b'"cache_control"', b'"prompt_cache_breakpoint"', b'"is_error"', b'"audio"',
-)  # fmt: skip
-"""What in a body says that its messages must be looked into."""
-
 FIM_FIELDS = frozenset(
-    ("prompt", "suffix", "temperature", "top_p", "max_tokens", "min_tokens", "stop", "random_seed", "stream")
-)
+    (
+        "prompt", "suffix", "temperature", "top_p", "max_tokens", "min_tokens", "stop", "random_seed", "stream",
+        "metadata", "prompt_cache_key",
+    )
+)  # fmt: skip
 """What the fill-in-the-middle endpoint takes beside the model."""
 
 NOTHING: Mapping[str, tuple[bytes, ...]] = {

@@ -101,6 +101,36 @@ def test_one_named_tool_is_the_only_one_told_of() -> None:
     other = {"type": "function", "function": {"name": "time"}}
     made, _ = sent(tools=[WEATHER, other], tool_choice={"type": "function", "function": {"name": "time"}})
     assert (made["tools"], made["tool_choice"]) == ([other], "REQUIRED")
+    assert sent(tools=[{"type": "custom"}], tool_choice="required")[1] == ("tools[].custom", "tool_choice")
+
+
+@pytest.mark.parametrize(("mode", "word"), [("auto", None), ("required", "REQUIRED")])
+def test_of_some_tools_only_those_are_told_of(mode: str, word: str | None) -> None:
+    other = {"type": "function", "function": {"name": "time"}}
+    allowed = {"mode": mode, "tools": [{"type": "function", "function": {"name": "time"}}]}
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+    made, dropped = sent(tools=[WEATHER, other], tool_choice=choice)
+    assert (made["tools"], made.get("tool_choice"), dropped) == ([other], word, ())
+    allowed["tools"] = [*allowed["tools"], {"type": "web_search"}]
+    assert sent(tools=[WEATHER, other, {"type": "web_search"}], tool_choice=choice)[1][-1] == "tool_choice"
+
+
+def test_what_is_told_twice_in_two_words_is_named_where_they_do_not_agree() -> None:
+    made, dropped = sent(top_p=0.1, p=0.2, k=2, top_k=2, stop="a", stop_sequences=["b"])
+    assert (made["p"], made["k"], made["stop_sequences"]) == (0.1, 2, ["a"])
+    assert dropped == ("p", "stop_sequences")
+    strict = {"type": "function", "function": {"name": "f", "strict": True}}
+    made, dropped = sent(tools=[strict], strict_tools=False)
+    assert (made["strict_tools"], dropped) == (False, ("tools[].function.strict",))
+
+
+def test_what_an_assistant_cannot_have_shown_is_named() -> None:
+    said = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "https://x"}}]
+    calls = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    for more in ({}, {"tool_calls": calls}):
+        made, dropped = sent(messages=[{"role": "assistant", "content": said, "refusal": "b", **more}])
+        assert made["messages"][0].get("tool_plan", made["messages"][0].get("content")) in ("a", said[:1])
+        assert dropped == ("messages[].content[].image_url", "messages[].refusal")
 
 
 def test_thinking_goes_back_and_images_follow_their_results() -> None:

@@ -96,6 +96,59 @@ def test_messages_of_other_origins_are_made_to_fit() -> None:
     assert dropped == ("messages[].content_blocks[].thinking.signature", "cache_control")
 
 
+def shown(**part: Any) -> dict[str, Any]:
+    return {"role": "user", "content": [part]}
+
+
+@pytest.mark.parametrize(
+    ("message", "content", "named"),
+    [
+        ({"role": "user", "content": "a", "name": "Bo"}, "a", ("messages[].name",)),
+        ({"role": "user", "content": "a", "tool_calls": [1], "is_error": True}, "a", ("tool_calls", "is_error")),
+        ({"role": "assistant", "content": "a", "refusal": "b"}, "a", ("messages[].refusal",)),
+        ({"role": "assistant", "content": None, "refusal": "b"}, "b", ()),
+        ({"role": "assistant", "content": "a", "reasoning_content": "b"}, "a", ("messages[].reasoning_content",)),
+        (shown(type="text", text="a", refusal="b"), None, ("content[].refusal",)),
+        (shown(type="image_url", image_url={"url": "u", "x": 1}), None, ("image_url.x",)),
+        ({"role": "assistant", "content": [{"type": "refusal", "refusal": "b"}]}, [{"type": "text", "text": "b"}], ()),
+        (shown(type="file", file={"file_id": "f"}), [{"type": "file", "file_id": "f"}], ()),
+        (shown(type="file", file={"file_id": "f", "file_url": "https://a"}), None, ("file.file_id",)),
+        ({"role": "assistant", "content": "a", "content_blocks": [7, {"type": []}]}, "a", ("content_blocks[]",)),
+    ],
+)  # fmt: skip
+def test_what_mistral_has_no_place_for_in_a_message_is_named(
+    message: dict[str, Any], content: Any, named: tuple[str, ...]
+) -> None:
+    made, dropped = sent(messages=[*HELLO, message])
+    assert content is None or made["messages"][1]["content"] == content
+    assert len(dropped) == len(named)
+    assert all(full.endswith(name) for full, name in zip(dropped, named, strict=True))
+
+
+def test_plain_messages_move_as_the_json_they_came_in() -> None:
+    raw = b'[{"role" : "user", "content": [{"type":"text", "text":"\\u0041"}]}]'
+    body = b'{"model":"x","messages":%b}' % raw
+    assert raw in CHAT_TO_MISTRAL.request(Call(Dialect.OPENAI_CHAT, "m", False, body, "id", 0)).body
+
+
+F, G = ({"type": "function", "function": {"name": name, "parameters": {}}} for name in "fg")
+
+
+def test_a_choice_among_tools_that_stay_behind_is_named() -> None:
+    made, dropped = sent(tools=[{"type": "web_search"}], tool_choice="required")
+    assert (made, dropped) == ({"model": "mistral-x", "messages": HELLO}, ("tools[].web_search", "tool_choice"))
+
+
+@pytest.mark.parametrize(("mode", "word"), [("auto", "auto"), ("required", "any")])
+def test_of_some_tools_only_those_are_told_of(mode: str, word: str) -> None:
+    allowed = {"mode": mode, "tools": [{"type": "function", "function": {"name": "g"}}]}
+    made, dropped = sent(tools=[F, G], tool_choice={"type": "allowed_tools", "allowed_tools": allowed})
+    assert (made["tools"], made["tool_choice"], dropped) == ([G], word, ())
+    with pytest.raises(InvalidRequest) as refused:
+        sent(tools=[F], tool_choice={"type": "allowed_tools", "allowed_tools": allowed})
+    assert refused.value.param == "tool_choice.allowed_tools.tools[0]"
+
+
 def test_mistrals_own_ids_stay() -> None:
     made, _ = sent(messages=[{"role": "tool", "tool_call_id": "ot1MIoEMA", "content": "a"}])
     assert made["messages"][0]["tool_call_id"] == "ot1MIoEMA"
@@ -219,6 +272,12 @@ def test_fill_in_the_middle() -> None:
     machine = COMPLETIONS_TO_FIM.stream(asked)
     out = machine.feed(chunk({"content": "x):"}) + chunk({"content": ""}, "stop") + b"data: [DONE]\n\n")
     assert b'"text":"x):"' in out
+    named = COMPLETIONS_TO_FIM.request(
+        call(prompt="a", seed=1, random_seed=2, metadata={"a": "b"}, prompt_cache_key="k")
+    )
+    told = {"model": "mistral-x", "prompt": "a", "random_seed": 1, "metadata": {"a": "b"}, "prompt_cache_key": "k"}
+    assert json.loads(named.body) == told
+    assert named.dropped == ("random_seed",)
     for bad in ({}, {"prompt": ["a", "b"]}):
         with pytest.raises(InvalidRequest):
             COMPLETIONS_TO_FIM.request(call(**bad))
