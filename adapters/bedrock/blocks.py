@@ -15,6 +15,7 @@ from adapters.anthropic import parts
 from adapters.anthropic.parts import Make
 from adapters.anthropic.turns import Conversation
 from adapters.anthropic.wire import Part
+from adapters.bedrock.citations import Given, sent
 from adapters.bedrock.models import Family
 from adapters.bedrock.wire import closed
 from adapters.chat.parts import one_source
@@ -22,7 +23,7 @@ from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
 from adapters.known import Belongs, Reader
 from adapters.reading import Dropped
-from adapters.values import QUOTE, first, is_blank
+from adapters.values import BRACKET, QUOTE, first, is_blank
 
 _CACHE_POINT: dict[str, Any] = {"cachePoint": {"type": "default"}}
 _AN_HOUR = "1h"
@@ -102,12 +103,13 @@ _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 class Blocks:
     """Translates blocks. One per request: names of documents must differ within one."""
 
-    __slots__ = ("_family", "_names", "dropped")
+    __slots__ = ("_family", "_names", "_said", "dropped")
 
     def __init__(self, dropped: Dropped, of: Family) -> None:
         self.dropped = dropped
         self._family = of
         self._names: set[str] = set()
+        self._said = False
 
     def cache_point(self, mark: Raw, path: str, where: str) -> list[dict[str, Any]]:
         """The block that ends what is cached, for a `cache_control`; none, and a name, `where` the model takes none.
@@ -122,8 +124,9 @@ class Blocks:
             self.dropped.add("cache_control.ttl")
         return [_CACHE_POINT]
 
-    def all(self, content: Any, path: str) -> list[dict[str, Any]]:
-        """Converse's blocks for the content of a turn: a JSON string, or a list of blocks."""
+    def all(self, content: Any, path: str, *, said: bool = False) -> list[dict[str, Any]]:
+        """Converse's blocks for the content of a turn: a JSON string, or a list of blocks. `said`: by the model."""
+        self._said = said
         if isinstance(content, Raw):
             if first(content) == QUOTE:
                 return [{"text": content}]
@@ -149,8 +152,21 @@ class Blocks:
         return made
 
     def _text(self, block: _Block, path: str) -> dict[str, Any]:
+        cited = self._cited(block.citations, path) if self._said and first(block.citations) == BRACKET else ()
+        if cited:
+            return {"citationsContent": {"content": [{"text": block.text}], "citations": cited}}
         self.dropped.cited(block.citations)
         return {"text": block.text}
+
+    def _cited(self, citations: Raw, path: str) -> list[dict[str, Any]]:
+        """What the model itself cited; what only others cite so is named."""
+        given = _CITED.read(citations, self.dropped, f"{path}.citations", _CITATIONS)
+        found = [source for each in given if (source := sent(each, self._family.cites)) is not None]
+        if any(each.encrypted_index for each in given):
+            self.dropped.add(f"{_CITATIONS}[].encrypted_index")  # for Anthropic's own servers
+        if len(found) < len(given):
+            self.dropped.cited(citations)
+        return found
 
     def _media(self, block: _Block, path: str) -> dict[str, Any]:
         source = block.source
@@ -226,6 +242,8 @@ _BLOCKS: dict[str, Callable[[Blocks, _Block, str], dict[str, Any]]] = {
     "redacted_thinking": Blocks._redacted,
 }
 _MARK = Reader(msgspec.json.Decoder(_Mark).decode, _Mark)
+_CITATIONS = "messages[].content_blocks[].citations"
+_CITED = Reader(msgspec.json.Decoder(list[Given]).decode, Given)
 _BLOCK = Reader(_decode_block, _Block, _BLOCKS)
 _BELONGS = Belongs(
     _Block,

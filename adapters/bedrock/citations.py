@@ -1,4 +1,4 @@
-"""What a text of Converse's rests on, as Anthropic's and OpenAI's clients know sources.
+"""What a text of Converse's rests on, as Anthropic's and OpenAI's clients know sources, and back again.
 
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Citation.html
 """
@@ -36,6 +36,26 @@ class _Location(Struct, rename="camel", gc=False):
     document_page: _Range | None = None
     document_chunk: _Range | None = None
     search_result_location: _Range | None = None
+
+
+class Given(Struct, forbid_unknown_fields=True, gc=False):
+    """A source in a history, as one of Anthropic's text blocks has it: the union of the fields of all types."""
+
+    type: str = ""
+    cited_text: str = ""
+    url: str | None = None
+    title: str | None = None
+    source: str | None = None
+    document_title: str | None = None
+    document_index: int = 0
+    search_result_index: int = 0
+    start_char_index: int = 0
+    end_char_index: int = 0
+    start_page_number: int = 0
+    end_page_number: int = 0
+    start_block_index: int = 0
+    end_block_index: int = 0
+    encrypted_index: str = ""
 
 
 class Citation(Struct, rename="camel", gc=False):
@@ -98,3 +118,33 @@ _PLACES = (
     ("document_chunk", "content_block_location", "block_index"),
 )
 """Converse's kinds of places in a document, Anthropic's words for each, and for what its two ends count."""
+
+
+def sent(given: Given, kinds: str) -> dict[str, Any] | None:
+    """The source as Converse takes it back in a history; None where its type is not among those that the model gives,
+    words of Converse's in `kinds`."""
+    made = dict[str, Any]()
+    for name, value in (("title", given.title or given.document_title), ("source", given.source)):
+        if value:
+            made[name] = value
+    if given.cited_text:
+        made["sourceContent"] = [{"text": given.cited_text}]
+    place = _place(given)
+    return {**made, "location": place} if place is not None and next(iter(place)) in kinds.split() else None
+
+
+def _place(given: Given) -> dict[str, Any] | None:
+    if given.type == "web_search_result_location":
+        return {"web": {"url": given.url or ""}}
+    if given.type == "search_result_location":
+        place = {"searchResultIndex": given.search_result_index}
+        ends = {"start": given.start_block_index, "end": given.end_block_index}
+        return {"searchResultLocation": {**place, **ends}}
+    for name, kind, unit in _PLACES:
+        if given.type == kind:
+            ends = {"start": getattr(given, f"start_{unit}"), "end": getattr(given, f"end_{unit}")}
+            return {_CAMEL[name]: {"documentIndex": given.document_index, **ends}}
+    return None
+
+
+_CAMEL = {"document_char": "documentChar", "document_page": "documentPage", "document_chunk": "documentChunk"}

@@ -14,7 +14,8 @@ class Family(NamedTuple):
     `schema` is how a JSON schema is asked for: `native`ly, by a `tool` that must be called, or in a `prompt`.
     `strict`: tools may be held to their schemas. `cached` is where a mark of caching may stand: behind `text`s, in the
     `results` of tools and behind the `tools` themselves; elsewhere the service refuses the request. `lasting`: a cache
-    may be told to last an hour (https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html)."""
+    may be told to last an hour (https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html).
+    `cites` are the kinds of places that the model names as its sources, and knows in a history."""
 
     name: str
     top_k: tuple[str, ...] | None = ("top_k",)
@@ -23,13 +24,17 @@ class Family(NamedTuple):
     strict: bool = True
     cached: tuple[str, ...] = ()
     lasting: bool = False
+    cites: str = ""
 
 
 _EVERYWHERE = ("text", "results", "tools")
-_NOVA = Family("nova", ("inferenceConfig", "topK"), None, "tool", False, ("text",))
+_NOVA = Family("nova", ("inferenceConfig", "topK"), None, "tool", False, ("text",), cites="web")
 
 _ROWS = (
-    (r"anthropic\.|claude", Family("anthropic", effort=())),
+    (
+        r"anthropic\.|claude",
+        Family("anthropic", effort=(), cites="documentChar documentPage documentChunk searchResultLocation"),
+    ),
     (r"amazon\.nova-2", _NOVA._replace(effort=("reasoningConfig", "maxReasoningEffort"))),
     (r"amazon\.nova", _NOVA),
     (r"amazon\.titan", Family("titan", None, None, "prompt", False)),

@@ -100,7 +100,10 @@ class _Build:
         if system:
             out["system"] = system
         out["messages"] = [
-            {"role": turn.role, "content": blocks.all(turn.content, f"messages[{index}].content")}
+            {
+                "role": turn.role,
+                "content": blocks.all(turn.content, f"messages[{index}].content", said=turn.role == "assistant"),
+            }
             for index, turn in enumerate(conversation.turns)
         ]
         if self.effort is not None:

@@ -19,7 +19,11 @@ COHERE, MISTRAL, CHAT, RESPONSES = (
 )
 ASKED = {"role": "user", "content": "?"}
 PIXEL = {"type": "base64", "media_type": "image/png", "data": "aGVsbG8="}
-CITED = {"type": "text", "text": "a", "citations": [{"type": "web_search_result_location", "url": "https://a.cz"}]}
+CITED = {
+    "type": "text",
+    "text": "a",
+    "citations": [{"type": "web_search_result_location", "url": "https://a.cz", "encrypted_index": "x"}],
+}
 USE = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
 RESULT = {"type": "tool_result", "tool_use_id": "t", "content": "x"}
 MARK = {"mode": "explicit"}
@@ -63,7 +67,7 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize("upstream", [GEMINI, CONVERSE, COHERE, MISTRAL, CHAT, RESPONSES])
 @pytest.mark.parametrize(("body", "name"), MESSAGES)
 def test_what_only_claude_knows_is_named(body: dict[str, Any], name: str, upstream: Dialect) -> None:
-    assert name in said(ANTHROPIC, upstream, **body)[1]
+    assert any(each.startswith(name) for each in said(ANTHROPIC, upstream, **body)[1])
 
 
 def test_a_call_that_the_model_made_itself_says_nothing_by_it() -> None:

@@ -190,3 +190,41 @@ def test_documents_may_ask_to_be_cited() -> None:
     out = codec(Dialect.OPENAI_CHAT, Dialect.BEDROCK_CONVERSE).request(call(raw=body))
     document = json.loads(out.body)["messages"][0]["content"][0]["document"]
     assert (document["citations"], document["context"], out.dropped) == ({"enabled": True}, "of May", ())
+
+
+def history(client: Dialect, model: str) -> tuple[list[Any], tuple[str, ...]]:
+    """What a model is told of its own answer in the next turn, and what is named."""
+    said: dict[str, Any] = {"role": "assistant"}
+    if client is Dialect.ANTHROPIC_MESSAGES:
+        said["content"] = answer(client)["content"]
+    else:
+        blocks = answer(client, strict=False)["choices"][0]["message"]["content_blocks"]
+        said |= {"content": "So: Nova grounds. End.", "content_blocks": blocks}
+    asked = {**ASKED[client], "messages": [*ASKED[client]["messages"], said, {"role": "user", "content": "more"}]}
+    call_of = call(raw=json.dumps(asked).encode(), dialect=client, model=model)
+    sent = codec(client, Dialect.BEDROCK_CONVERSE).request(call_of)
+    return json.loads(sent.body)["messages"][1]["content"], sent.dropped
+
+
+PLACED = [
+    {"title": "a.pdf", "location": {"documentPage": {"documentIndex": 1, "start": 2, "end": 3}}},
+    FOUND,
+    {"location": {"documentChunk": {"documentIndex": 0, "start": 4, "end": 5}}},
+    {"location": {"documentChar": {"documentIndex": 0, "start": 4, "end": 5}}},
+]
+WEBS = [
+    {"title": "Nova", "sourceContent": [{"text": "as said"}], "location": {"web": {"url": URL}}},
+    {"title": "an archive", "location": {"web": {"url": "an archive"}}},
+]
+KNOWN = {"amazon.nova-2-lite-v1:0": WEBS, "anthropic.claude-sonnet-4-5": PLACED, "meta.llama3": []}
+
+
+@pytest.mark.parametrize("client", [Dialect.ANTHROPIC_MESSAGES, Dialect.OPENAI_CHAT])
+@pytest.mark.parametrize("model", KNOWN)
+def test_a_model_gets_the_sources_back_that_it_gives_itself(client: Dialect, model: str) -> None:
+    content, dropped = history(client, model)
+    cited = [block["citationsContent"] for block in content if "citationsContent" in block]
+    expected = KNOWN[model]
+    assert cited == ([{"content": [{"text": "Nova grounds."}], "citations": expected}] if expected else [])
+    blocks = "content" if client is Dialect.ANTHROPIC_MESSAGES else "content_blocks"
+    assert dropped == (f"messages[].{blocks}[].citations",)
