@@ -12,6 +12,7 @@ gateways found that each cloud accepts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 Known = Mapping[str, str]
@@ -86,6 +87,28 @@ VERTEX = _table((*_BOTH, *_VERTEX))
 MANTLE = _table((*_BOTH, *_MANTLE))
 FOUNDRY: Known = {name: name for name in _FOUNDRY}
 """Microsoft Foundry's, whose Claude runs at Anthropic and has Anthropic's own names, but not all of its betas."""
+
+
+_PERMITTING = frozenset(
+    (
+        "advanced-tool-use", "advisor-tool", "claude-code", "code-execution", "compact", "computer-use", "context-1m",
+        "context-management", "effort", "extended-cache-ttl", "fast-mode", "files-api", "fine-grained-tool-streaming",
+        "mcp-client", "mid-conversation-output-config", "mid-conversation-tool-changes", "oauth", "output-128k", "pdfs",
+        "per-turn-control", "prompt-caching", "prompt-caching-scope", "search-results", "skills", "structured-outputs",
+        "task-budgets", "thinking-binding-controls", "thinking-display-updates", "token-counting", "tool-examples",
+        "tool-search-tool", "web-fetch", "web-search",
+    )
+)  # fmt: skip
+"""Betas, without their dates, that ask for nothing by themselves: they permit fields and values, of which each is named
+where it is lost, or for long prompts and answers; they say who asks; or they ask for what all others do anyway, which
+is to stream a tool's input as it comes."""
+_date = re.compile(r"-\d{4}-?\d\d-?\d\d$").sub
+
+
+def unheard(betas: tuple[str, ...]) -> tuple[str, ...]:
+    """What is lost of the betas with a provider that is not Anthropic, nor a cloud with its models: names, as
+    `Outbound.dropped` has them."""
+    return tuple(f"anthropic-beta.{beta}" for beta in betas if _date("", beta) not in _PERMITTING)
 
 
 def sift(betas: tuple[str, ...], known: Known) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -45,11 +45,13 @@ def fits(schema: Raw) -> bool:
         return False
 
 
-def kept_to(schema: Raw, strict: bool | None, dropped: Dropped) -> bool | None:
+def kept_to(
+    schema: Raw, strict: bool | None, dropped: Dropped, name: str = "response_format.json_schema.strict"
+) -> bool | None:
     """What to say as `strict` of a chat's schema where a client of another dialect counts on it being kept to: that it
     is not is named."""
     if strict and not fits(schema):
-        dropped.add("response_format.json_schema.strict")
+        dropped.add(name)
         return None
     return strict
 

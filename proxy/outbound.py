@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from adapters import forms, params, peek
-from adapters.betas import Known, sift
+from adapters.betas import Known, sift, unheard
 from adapters.errors import InvalidRequest, Kind
 from adapters.quirks import Quirks
 from adapters.types import Call, Dialect, Outbound
@@ -228,6 +228,10 @@ def translated(x: Exchange, leaf: Leaf, wire: Wire, model: str, body: bytes) -> 
         sent = wire.codec.request(call)
     except InvalidRequest as error:
         raise invalid(error) from error
+    if x.dialect is Dialect.ANTHROPIC_MESSAGES and wire.dialect not in _BETAS:
+        lost = unheard(_words(x.header(b"anthropic-beta") or x.header(b"x-portkey-anthropic-beta")))
+        if lost:
+            sent = msgspec.structs.replace(sent, dropped=sent.dropped + lost)
     return call if sent.middle is None else msgspec.structs.replace(call, middle=sent.middle), sent
 
 
@@ -261,7 +265,11 @@ def extra_lines(x: Exchange, leaf: Leaf, defaults: tuple[tuple[bytes, bytes], ..
 def betas(x: Exchange, target: Target) -> tuple[str, ...]:
     """The words of `anthropic-beta`: the client's header's, else the target's own."""
     sent = x.header(b"anthropic-beta") or x.header(b"x-portkey-anthropic-beta") or target.headers.get("anthropic-beta")
-    return tuple(word.strip() for word in sent.split(",") if word.strip()) if sent else ()
+    return _words(sent)
+
+
+def _words(line: str | None) -> tuple[str, ...]:
+    return tuple(word.strip() for word in line.split(",") if word.strip()) if line else ()
 
 
 def sifted_betas(x: Exchange, target: Target, known: Known) -> tuple[bytes, tuple[str, ...]]:

@@ -58,6 +58,9 @@ _BELONGS = Belongs(ToolChoice, {**dict.fromkeys(_CHOICES, _ANYONES), "tool": f"{
 _LONGEST_USER = 64
 """Characters that OpenAI takes as `user`."""
 _TOOL_FIELDS = frozenset(("type", "name", "description", "input_schema", "strict"))
+_CONFIG = frozenset(("effort", "format"))
+_NOTHING_ASKED = (*(Raw(word) for word in (b"null", b"false", b"[]", b'["direct"]')),)
+"""What a tool's other fields say where they ask for nothing: who calls it is the model alone, by default."""
 
 
 def to_chat(call: Call) -> Outbound:
@@ -173,14 +176,15 @@ def _tool(fields: dict[str, Raw], dropped: Dropped) -> Tool | None:
     if first(description) != NULL:
         function.description = string(description, "description")
     if member(_bool, fields, "strict"):
-        if strict.fits(schema):
+        # As with formats below.
+        if dropped.blocks or strict.fits(schema):
             function.strict = True
         else:
             dropped.add("tools[].strict")
     mark = fields.get("cache_control", ABSENT)
     kept = dropped.blocks and first(mark) == BRACE
-    for other in fields:
-        if other not in _TOOL_FIELDS and not (other == "cache_control" and kept):
+    for other, value in fields.items():
+        if other not in _TOOL_FIELDS and value not in _NOTHING_ASKED and not (other == "cache_control" and kept):
             dropped.add("cache_control" if other == "cache_control" else f"tools[].{other}")
     return Tool(function, mark if kept else ABSENT)
 
@@ -226,9 +230,7 @@ def _read_output_config(request: _Request, value: Raw) -> None:
             _read_output_format(request, wanted)
         except InvalidRequest as error:
             raise under("format", error) from error
-    for other in fields:
-        if other not in ("effort", "format"):
-            request.dropped.add(f"output_config.{other}")
+    request.dropped.strangers(fields, _CONFIG, "output_config")
 
 
 def _read_output_format(request: _Request, value: Raw, name: str = "output_config.format") -> None:

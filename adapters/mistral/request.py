@@ -15,11 +15,13 @@ from adapters.mistral.messages import mended
 from adapters.mistral.wire import FIM_FIELDS, HARMLESS, NOTHING, REFUSED, RENAMED, TIERS
 from adapters.reading import Dropped, read
 from adapters.strict import kept_to
-from adapters.types import Call, Outbound
+from adapters.types import Call, Dialect, Outbound
 from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _tools = msgspec.json.Decoder(list[dict[str, Any]]).decode
 
 _CACHED, _STRICT = b'"cache_control"', b'"strict"'
@@ -53,6 +55,8 @@ def chat(call: Call) -> Outbound:
         _only_functions(out, dropped)
     if call.blocks and _STRICT in body and "response_format" in out:
         out["response_format"] = _format(out["response_format"], dropped)
+    if call.origin is Dialect.ANTHROPIC_MESSAGES and _STRICT in body and "tools" in out:
+        out["tools"] = Raw(_encode([_kept(tool, dropped) for tool in read(_objects, out["tools"], "tools")]))
     if "tools" in out and _CACHED in body:
         out["tools"] = [_unmarked(tool, dropped) for tool in read(_tools, out["tools"])]
     if "messages" in out:
@@ -88,7 +92,7 @@ class _Choice(msgspec.Struct, gc=False):
 _kinds = msgspec.json.Decoder(list[_Tool]).decode
 _raws = msgspec.json.Decoder(list[Raw]).decode
 _choice = msgspec.json.Decoder(_Choice).decode
-_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_TRUE = Raw(b"true")
 _AUTO, _NONE, _ANY = Raw(b'"auto"'), Raw(b'"none"'), Raw(b'"any"')
 _ALLOWED = b'"allowed_tools"'
 
@@ -143,6 +147,16 @@ def _format(raw: Raw, dropped: Dropped) -> Raw:
     if wanted.description is not None:
         schema["description"] = wanted.description
     return Raw(_encode({"type": "json_schema", "json_schema": schema}))
+
+
+def _kept(tool: dict[str, Raw], dropped: Dropped) -> dict[str, Any]:
+    """The same for a function's parameters."""
+    function = read(_object, tool.get("function", ABSENT), "tools[].function")
+    strict = function.get("strict") == _TRUE
+    if strict and not kept_to(function.get("parameters", ABSENT), True, dropped, "tools[].function.strict"):
+        del function["strict"]
+        return {**tool, "function": function}
+    return tool
 
 
 def _unmarked(tool: dict[str, Any], dropped: Dropped) -> dict[str, Any]:

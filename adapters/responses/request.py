@@ -69,7 +69,7 @@ class _Build:
         self.out: dict[str, Any] = {"model": call.model}
         self.dropped = Dropped()
         self.conversation: Conversation | None = None
-        self.tools = Tools(self.dropped)
+        self.tools = Tools(self.dropped, call.blocks)
         self.include: dict[str, None] = {}
         self.max_tokens: Raw | None = None
         self.max_completion_tokens: Raw | None = None

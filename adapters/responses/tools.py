@@ -16,13 +16,14 @@ from adapters.chat.wire import EMPTY_OBJECT, NULL
 from adapters.errors import InvalidRequest
 from adapters.reading import Dropped, read, under
 from adapters.responses_client.tools import NOTHING, SEARCHES
+from adapters.strict import kept_to
 from adapters.values import BRACE, first
 
 _decode_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_str = msgspec.json.Decoder(str).decode
 
-_FALSE = Raw(b"false")
+_FALSE, _TRUE = Raw(b"false"), Raw(b"true")
 _CHOICES = ("auto", "none", "required")
 
 _NATIVE = frozenset(
@@ -41,12 +42,14 @@ _CUSTOM = frozenset(("name", "description", "format"))
 
 class Tools:
     """The tools of a request in the making. `_others` are the names of those that are no functions here, which other
-    makers choose by their names as well: what chooses one here, or None for what stays behind."""
+    makers choose by their names as well: what chooses one here, or None for what stays behind. `_sure`: the client
+    counts on schemas being kept to, and may not know which ones OpenAI takes for that."""
 
-    __slots__ = ("_choice", "_others", "dropped", "made")
+    __slots__ = ("_choice", "_others", "_sure", "dropped", "made")
 
-    def __init__(self, dropped: Dropped) -> None:
+    def __init__(self, dropped: Dropped, sure: bool = False) -> None:
         self.dropped = dropped
+        self._sure = sure
         self.made: list[dict[str, Any]] = []
         self._choice: Any = None
         self._others: dict[str, dict[str, str] | None] = {}
@@ -127,7 +130,10 @@ class Tools:
             raise InvalidRequest("The parameters must be a JSON schema object.", f"{path}.parameters")
         made["parameters"] = parameters
         # Responses hold functions to their schemas unless told otherwise, chats do not.
-        made["strict"] = _FALSE if function.get("strict", NULL) == NULL else function["strict"]
+        strict = function.get("strict", NULL)
+        if self._sure and strict == _TRUE and not kept_to(parameters, True, self.dropped, "tools[].function.strict"):
+            strict = NULL
+        made["strict"] = _FALSE if strict == NULL else strict
         self.made.append(made)
 
     def _custom(self, custom: dict[str, Raw], path: str) -> None:

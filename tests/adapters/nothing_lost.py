@@ -37,7 +37,8 @@ NOTHING_LOST = (
         ALL,
         """user[]<search_result>.citations.enabled=False
         user[]<tool_result>.content[]<search_result>.citations.enabled=False user[]<tool_result>.is_error=False
-        tool_choice<*>.disable_parallel_tool_use=False tools[]<custom>.strict=False""",
+        tool_choice<*>.disable_parallel_tool_use=False tools[]<custom>.strict=False tools[]<custom>.defer_loading=False
+        tools[]<custom>.eager_input_streaming=False""",
     ),
     Kept(
         "False is what leaving it out means; Cohere, which takes no documents here, refuses them.",
@@ -95,7 +96,7 @@ NOTHING_LOST = (
         "It is what leaving it out means there.",
         "anthropic",
         ALL,
-        "service_tier=auto tools[]<custom>.type=custom",
+        "service_tier=auto tools[]<custom>.type=custom tools[]<custom>.allowed_callers[]=direct",
     ),
     Kept(
         "The standard tier is what leaving it out means there.",

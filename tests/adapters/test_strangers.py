@@ -603,6 +603,19 @@ def test_google_s_other_spelling_says_the_same(name: str) -> None:
             assert sent(client, upstream, model, snake(body)) == sent(client, upstream, model, body)
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_strict_tool_is_held_to_its_schema_where_its_provider_takes_it_so(closed: bool) -> None:
+    schema = SCHEMA if closed else {"type": "object", "properties": {"x": {"type": "string"}}}
+    body = {"max_tokens": 9, "messages": [ASKED], "tools": [{"name": "f", "input_schema": schema, "strict": True}]}
+    for word, (upstream, model) in UPSTREAMS.items():
+        if word != "claude":
+            out = sent(Dialect.ANTHROPIC_MESSAGES, upstream, model, body)
+            assert out is not None
+            kept = closed or word not in ("chat", "mistral", "responses")
+            asked = b'"VALIDATED"' if word == "gemini" else b'_tools":true' if word == "cohere" else b'"strict":true'
+            assert (out.dropped, asked in out.body) == (() if kept else ("tools[].strict",), kept), word
+
+
 def test_what_describes_any_json_at_all_is_named() -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "a", "description": "a list of ports"}}
     for upstream, model in UPSTREAMS.values():

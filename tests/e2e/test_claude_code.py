@@ -82,6 +82,7 @@ def test_on_openai_what_cannot_come_along_is_named(gateway: Gateway, upstream: U
     answer = httpx.post(f"{gateway.url}/v1/messages?beta=true", json=body(GPT), headers=headers(gateway))
     assert answer.status_code == 200
     assert set(answer.headers["x-loopway-dropped-params"].split(",")) == {
+        "anthropic-beta.interleaved-thinking-2025-05-14",
         "cache_control",
         "context_management",
         "metadata.user_id",

@@ -207,6 +207,14 @@ def test_tool_calls_without_text_have_null_content() -> None:
     assert messages(*HELLO, {"role": "assistant", "content": [block]})[1]["content"] is None
 
 
+def test_a_tool_says_nothing_that_is_the_default() -> None:
+    usual = {"defer_loading": False, "cache_control": None, "allowed_callers": ["direct"], "strict": False}
+    tool = {"name": "f", "input_schema": {"type": "object"}, "input_examples": [], **usual}
+    made, dropped = outbound({"messages": HELLO, "tools": [tool], "output_config": {"task_budget": None}})
+    assert made["tools"] == [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    assert dropped == ()
+
+
 def test_thinking_is_dropped_and_named_once() -> None:
     thinking = [
         {"type": "thinking", "thinking": "Hm", "signature": "c2ln"},
