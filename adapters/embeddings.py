@@ -27,6 +27,13 @@ _decode_int = msgspec.json.Decoder(int).decode
 
 _NULL = Raw(b"null")
 
+_INPUT_TYPES: Mapping[bytes, Raw] = {
+    b'"RETRIEVAL_QUERY"': Raw(b'"search_query"'),
+    b'"RETRIEVAL_DOCUMENT"': Raw(b'"search_document"'),
+    b'"CLASSIFICATION"': Raw(b'"classification"'),
+    b'"CLUSTERING"': Raw(b'"clustering"'),
+}
+
 
 class Item(msgspec.Struct, frozen=True, gc=False):
     """One thing to embed: a text, or an image or a video as an http(s) or data URL."""
@@ -45,10 +52,20 @@ class Wish(msgspec.Struct, frozen=True):
     dimensions: int | None
     rest: Mapping[str, Raw]
 
+    def purpose(self) -> Mapping[str, Raw]:
+        """The fields that are not named here, for Cohere: what Google calls a task is its type of input, where it has
+        one for it."""
+        if "task_type" not in self.rest or "input_type" in self.rest:
+            return self.rest
+        kind = _INPUT_TYPES.get(bytes(self.rest["task_type"]))
+        if kind is None:
+            return self.rest
+        return {**{name: each for name, each in self.rest.items() if name != "task_type"}, "input_type": kind}
+
     def texts(self, provider: str) -> list[str]:
-        """The items as texts. Raises InvalidRequest when one of them is none."""
+        """The items as texts. Raises InvalidRequest when one of them is none, or more than that."""
         for at, item in enumerate(self.items):
-            if item.text is None:
+            if item.text is None or item.image is not None or item.video is not None:
                 raise InvalidRequest(f"{provider} embeds texts only.", f"input[{at}]")
         return [item.text or "" for item in self.items]
 

@@ -1,5 +1,4 @@
-"""Embeddings at Google: OpenAI's clients on Gemini's batchEmbedContents and on Vertex AI's predict, and Gemini's
-clients on providers that speak OpenAI's dialect.
+"""Embeddings at Google: OpenAI's clients on Gemini's batchEmbedContents and on Vertex AI's predict, and Gemini's own.
 
 https://ai.google.dev/api/embeddings and https://cloud.google.com/vertex-ai/generative-ai/docs/embeddings
 """
@@ -12,12 +11,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters import counting, embeddings, google_errors, google_usage, openai_errors, peek
+from adapters import counting, embeddings, google_errors, google_usage, peek
 from adapters.chain import Verbatim
 from adapters.embeddings import Item
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
-from adapters.gemini_client.names import camel
-from adapters.reading import Dropped
 from adapters.types import Call, CountAsFloat, Outbound, Reply, StreamDecoder, Usage
 from adapters.values import UNREADABLE
 
@@ -56,40 +53,8 @@ class _Predictions(Struct):
     predictions: list[_Prediction]
 
 
-class _Part(Struct, gc=False):
-    text: str | None = None
-
-
-class _Content(Struct, gc=False):
-    parts: list[_Part] = []
-
-
-class _Request(Struct, gc=False, rename="camel"):
-    content: _Content | str
-    model: str | None = None
-    task_type: Raw = Raw(b"")
-    title: Raw = Raw(b"")
-    output_dimensionality: int | None = None
-
-
-class _Requests(Struct, gc=False):
-    requests: list[_Request]
-
-
-class _Vector(Struct, gc=False):
-    embedding: list[float] | str
-    index: int = 0
-
-
-class _Vectors(Struct):
-    data: list[_Vector]
-
-
 _batch = msgspec.json.Decoder(_Batch).decode
 _predictions = msgspec.json.Decoder(_Predictions).decode
-_requests = msgspec.json.Decoder(_Requests).decode
-_request = msgspec.json.Decoder(_Request).decode
-_vectors = msgspec.json.Decoder(_Vectors).decode
 
 
 class _AtGoogle:
@@ -169,8 +134,10 @@ class ToPredict(_AtGoogle):
         if "auto_truncate" in wish.rest:
             parameters["autoTruncate"] = wish.rest["auto_truncate"]
         task = next((wish.rest[name] for name in _TASKS if name in wish.rest), None)
+        purpose = {name: each for name, each in (("task_type", task), ("title", wish.rest.get("title"))) if each}
         instances = [
-            _media(item, f"input[{at}]") if multimodal else _text(item, task) for at, item in enumerate(wish.items)
+            _media(item, f"input[{at}]") if multimodal else {"content": item.text or "", **purpose}
+            for at, item in enumerate(wish.items)
         ]
         groups = [[each] for each in instances] if _one_by_one(call.model) else [instances]
         if len(groups) > MOST:
@@ -178,7 +145,8 @@ class ToPredict(_AtGoogle):
         bodies = [
             _encode({"instances": group, **({"parameters": parameters} if parameters else {})}) for group in groups
         ]
-        dropped = tuple(name for name in wish.rest if name not in (*_TASKS, "auto_truncate"))
+        said = ("auto_truncate",) if multimodal else (*_TASKS, "title", "auto_truncate")
+        dropped = tuple(name for name in wish.rest if name not in said)
         return Outbound(bodies[0], (), dropped, tuple(bodies[1:]))
 
     def response(self, call: Call, body: bytes) -> Reply:
@@ -206,13 +174,6 @@ class ToPredict(_AtGoogle):
 
 def _one_by_one(model: str) -> bool:
     return "gemini-embedding" in model or "multimodal" in model
-
-
-def _text(item: Item, task: Raw | None) -> dict[str, Any]:
-    made: dict[str, Any] = {"content": item.text or ""}
-    if task is not None:
-        made["task_type"] = task
-    return made
 
 
 def _media(item: Item, path: str) -> dict[str, Any]:
@@ -255,61 +216,6 @@ def _read(decode: Any, raw: Any, path: str) -> Any:
         raise InvalidRequest(found.message, f"{path}{found.param or ''}" or None, found.code) from error
 
 
-class GeminiToEmbeddings:
-    """Gemini's embedContent and batchEmbedContents on OpenAI's embeddings; see `adapters.types.Codec`."""
-
-    identity = False
-
-    def __init__(self, *, batch: bool) -> None:
-        self._batch = batch
-
-    def request(self, call: Call) -> Outbound:
-        """The embeddings request. Raises InvalidRequest."""
-        body = _read(camel, call.body, "")
-        requests = _read(_requests, body, "").requests if self._batch else [_read(_request, body, "")]
-        if not requests:
-            raise InvalidRequest("At least one request is required.", "requests")
-        dropped = Dropped()
-        for each in requests:
-            for name, given in (("taskType", each.task_type), ("title", each.title)):
-                if given and given != Raw(b"null"):
-                    dropped.add(f"requests[].{name}")
-        made: dict[str, Any] = {"model": call.model, "input": [_joined(each.content) for each in requests]}
-        size = requests[0].output_dimensionality
-        if size is not None:
-            made["dimensions"] = size
-        return Outbound(_encode(made), (), dropped.names())
-
-    def response(self, call: Call, body: bytes) -> Reply:
-        """The answer. Raises BadAnswer."""
-        try:
-            data = sorted(_vectors(body).data, key=lambda each: each.index)
-        except UNREADABLE as error:
-            raise BadAnswer("The provider's answer holds no embeddings.") from error
-        vectors = [
-            {"values": embeddings.unpacked(each.embedding) if isinstance(each.embedding, str) else each.embedding}
-            for each in data
-        ]
-        if not vectors:
-            raise BadAnswer("The provider's answer holds no embeddings.")
-        answer: dict[str, Any] = {"embeddings": vectors} if self._batch else {"embedding": vectors[0]}
-        return Reply(_encode(answer), counting.usage_of(body))
-
-    def stream(self, call: Call) -> StreamDecoder:
-        """Embeddings do not stream."""
-        return Verbatim()
-
-    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-        """Reads an OpenAI-dialect error."""
-        return openai_errors.read(status, headers, body)
-
-
-def _joined(content: _Content | str) -> str:
-    return content if isinstance(content, str) else "\n".join(part.text or "" for part in content.parts)
-
-
 EMBEDDINGS_TO_BATCH = ToBatch()
 EMBEDDINGS_TO_PREDICT = ToPredict()
 RENAMED_EMBEDDINGS = Renamed()
-BATCH_TO_EMBEDDINGS = GeminiToEmbeddings(batch=True)
-EMBED_TO_EMBEDDINGS = GeminiToEmbeddings(batch=False)

@@ -27,13 +27,8 @@ from adapters.embeddings import TO_FLOATS
 from adapters.gemini import CHAT_TO_GEMINI
 from adapters.gemini import said as gemini
 from adapters.gemini_client import ARRAY_TO_CHAT, GENERATE_TO_CHAT
-from adapters.google_embeddings import (
-    BATCH_TO_EMBEDDINGS,
-    EMBED_TO_EMBEDDINGS,
-    EMBEDDINGS_TO_BATCH,
-    EMBEDDINGS_TO_PREDICT,
-    RENAMED_EMBEDDINGS,
-)
+from adapters.gemini_client.embeddings import BATCH_TO_EMBEDDINGS, EMBED_TO_EMBEDDINGS, through
+from adapters.google_embeddings import EMBEDDINGS_TO_BATCH, EMBEDDINGS_TO_PREDICT, RENAMED_EMBEDDINGS
 from adapters.mistral import CHAT_TO_MISTRAL, COMPLETIONS_TO_FIM
 from adapters.nomic import EMBEDDINGS_TO_NOMIC
 from adapters.rerank import RERANK_TO_VOYAGE
@@ -72,6 +67,14 @@ UPSTREAMS: dict[Dialect, Codec] = {
 whatever else there is."""
 
 _EMBEDDINGS = (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS)
+EMBEDDERS: dict[Dialect, Codec] = {
+    Dialect.COHERE_EMBED: EMBEDDINGS_TO_EMBED,
+    Dialect.NOMIC_EMBED: EMBEDDINGS_TO_NOMIC,
+    Dialect.BEDROCK_TITAN_EMBEDDINGS: EMBEDDINGS_TO_TITAN,
+    Dialect.BEDROCK_COHERE_EMBEDDINGS: EMBEDDINGS_TO_COHERE,
+    Dialect.VERTEX_PREDICT: EMBEDDINGS_TO_PREDICT,
+}
+"""Upstreams' dialects of embeddings, for OpenAI's clients and Gemini's."""
 CHATS = (Dialect.OPENAI_CHAT, Dialect.VERTEX_ENDPOINT, Dialect.VERTEX_OPENAPI)
 """Upstreams that speak chat, at whatever address."""
 
@@ -84,23 +87,21 @@ CODECS: dict[tuple[Dialect, Dialect], Codec] = {
     **{(each, each): IDENTITY for each in Dialect if each is not Dialect.PASSTHROUGH},
     (Dialect.ANTHROPIC_MESSAGES, Dialect.BEDROCK_ANTHROPIC): MESSAGES_TO_INVOKE,
     (Dialect.ANTHROPIC_COUNT_TOKENS, Dialect.BEDROCK_COUNT_TOKENS): COUNT_TO_COUNT,
-    (Dialect.OPENAI_EMBEDDINGS, Dialect.BEDROCK_TITAN_EMBEDDINGS): EMBEDDINGS_TO_TITAN,
-    (Dialect.OPENAI_EMBEDDINGS, Dialect.BEDROCK_COHERE_EMBEDDINGS): EMBEDDINGS_TO_COHERE,
     (Dialect.OPENAI_COMPLETIONS, Dialect.ANTHROPIC_COMPLETE): COMPLETIONS_TO_COMPLETE,
     (Dialect.OPENAI_COMPLETIONS, Dialect.MISTRAL_FIM): COMPLETIONS_TO_FIM,
     (Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS_AS_FLOATS): TO_FLOATS,
-    (Dialect.OPENAI_EMBEDDINGS, Dialect.COHERE_EMBED): EMBEDDINGS_TO_EMBED,
-    (Dialect.OPENAI_EMBEDDINGS, Dialect.NOMIC_EMBED): EMBEDDINGS_TO_NOMIC,
     (Dialect.RERANK, Dialect.COHERE_RERANK): RERANK_TO_COHERE,
     (Dialect.RERANK, Dialect.VOYAGE_RERANK): RERANK_TO_VOYAGE,
     (Dialect.ANTHROPIC_MESSAGES, Dialect.VERTEX_ANTHROPIC): MESSAGES_TO_RAW,
     (Dialect.ANTHROPIC_COUNT_TOKENS, Dialect.VERTEX_COUNT_TOKENS): COUNT_TO_RAW,
     (Dialect.OPENAI_EMBEDDINGS, Dialect.GEMINI_BATCH_EMBED): EMBEDDINGS_TO_BATCH,
-    (Dialect.OPENAI_EMBEDDINGS, Dialect.VERTEX_PREDICT): EMBEDDINGS_TO_PREDICT,
     (Dialect.GEMINI_EMBED, Dialect.GEMINI_EMBED): RENAMED_EMBEDDINGS,
     (Dialect.GEMINI_BATCH_EMBED, Dialect.GEMINI_BATCH_EMBED): RENAMED_EMBEDDINGS,
     **{(Dialect.GEMINI_EMBED, up): EMBED_TO_EMBEDDINGS for up in _EMBEDDINGS},
     **{(Dialect.GEMINI_BATCH_EMBED, up): BATCH_TO_EMBEDDINGS for up in _EMBEDDINGS},
+    **{(Dialect.OPENAI_EMBEDDINGS, up): made for up, made in EMBEDDERS.items()},
+    **{(Dialect.GEMINI_EMBED, up): through(made, batch=False) for up, made in EMBEDDERS.items()},
+    **{(Dialect.GEMINI_BATCH_EMBED, up): through(made, batch=True) for up, made in EMBEDDERS.items()},
     (Dialect.GEMINI_GENERATE, Dialect.GEMINI_GENERATE): GEMINI_IDENTITY,
     (Dialect.GEMINI_STREAM_ARRAY, Dialect.GEMINI_STREAM_ARRAY): GEMINI_IDENTITY,
     (Dialect.GEMINI_COUNT_TOKENS, Dialect.GEMINI_COUNT_TOKENS): GEMINI_IDENTITY,

@@ -194,6 +194,18 @@ class Exchange(msgspec.Struct, eq=False):
         return len(prompt)
 
     @property
+    def family(self) -> str:
+        """Whose error shape the client expects, see `Dialect.family`. Where the path belongs to no dialect, Google's
+        clients are known by its beginning or their key's header, and Anthropic's by theirs."""
+        if self.dialect is not Dialect.PASSTHROUGH:
+            return self.dialect.family
+        if self.path.startswith("/v1beta/"):
+            return "gemini"
+        if b"anthropic-version" in self.headers:
+            return "anthropic"
+        return "gemini" if b"x-goog-api-key" in self.headers else "openai"
+
+    @property
     def metadata(self) -> dict[str, str]:
         """The request's metadata, read when first asked for: see `proxy.metadata`. Not to be changed."""
         if self.tags is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.types import Dialect
 from proxy.capabilities import ROUTES as CAPABILITIES
-from proxy.models import list_gemini_models, list_models, one_gemini_model, one_model
+from proxy.models import list_models, one_gemini_model, one_model
 from proxy.routes import Route
 
 
@@ -79,7 +79,7 @@ ROUTES: tuple[Route, ...] = (
             handler=handler,
             exchange=True,
         )
-        for path, handler in (("/v1beta/models", list_gemini_models), ("/v1beta/models/{model*}", one_gemini_model))
+        for path, handler in (("/v1beta/models", list_models), ("/v1beta/models/{model*}", one_gemini_model))
     ),
     *(_names(version, *row) for version in ("v1beta", "v1") for row in _GEMINI),
     *(

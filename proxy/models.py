@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 from urllib.parse import unquote
@@ -100,12 +101,13 @@ Row = tuple[Target, str]
 
 
 async def list_models(context: AdminContext, request: AdminRequest) -> Answer:
-    """GET /v1/models, for the virtual key that the headers name, else for all that the key may use."""
+    """GET /v1/models and /v1beta/models, for the virtual key that the headers name, else for all that the key may use;
+    in the shape that the client reads."""
     x = _asked_in(request)
-    rows = await _rows(context, x)
-    if b"anthropic-version" in x.headers:
+    rows, family = await _rows(context, x), x.family
+    if family == "anthropic":
         return Answer(_anthropic(rows))
-    if b"x-goog-api-key" in x.headers:
+    if family == "gemini":
         return Answer({"models": [_gemini(*row) for row in rows]})
     return Answer({"object": "list", "data": [_openai(*row) for row in rows]})
 
@@ -113,14 +115,7 @@ async def list_models(context: AdminContext, request: AdminRequest) -> Answer:
 async def one_model(context: AdminContext, request: AdminRequest) -> Answer:
     """GET /v1/models/@slug/model: one of them. Raises Refused (404)."""
     x = _asked_in(request)
-    told = _anthropic_model if b"anthropic-version" in x.headers else _openai
-    return Answer(told(*await _one(context, x, "@" + request.params["model"])))
-
-
-async def list_gemini_models(context: AdminContext, request: AdminRequest) -> Answer:
-    """GET /v1beta/models: the same as Google's clients read it."""
-    x = _asked_in(request)
-    return Answer({"models": [_gemini(*row) for row in await _rows(context, x)]})
+    return Answer(_SHAPES.get(x.family, _openai)(*await _one(context, x, "@" + request.params["model"])))
 
 
 async def one_gemini_model(context: AdminContext, request: AdminRequest) -> Answer:
@@ -193,3 +188,6 @@ def _anthropic(rows: list[Row]) -> dict[str, Any]:
     data = [_anthropic_model(*row) for row in rows]
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
     return {"data": data, "has_more": False, "first_id": first, "last_id": last}
+
+
+_SHAPES: dict[str, Callable[[Target, str], dict[str, Any]]] = {"anthropic": _anthropic_model, "gemini": _gemini}

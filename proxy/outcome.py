@@ -160,7 +160,7 @@ def _error(
     param: str | None = None,
     code: str | None = None,
 ) -> Outcome:
-    body = errors.body(x.dialect.family, kind, message, type=type, param=param, code=code, status=status)
+    body = errors.body(x.family, kind, message, type=type, param=param, code=code, status=status)
     return Outcome(status, None, JSON, kind, body)
 
 

@@ -193,7 +193,7 @@ def refuse(x: Exchange, refused: Refused) -> None:
     x.status = refused.status
     if refused.close:
         client.hang_up()
-    client.respond(refused.status, *told(refused, x.dialect.family))
+    client.respond(refused.status, *told(refused, x.family))
 
 
 def told(refused: Refused, family: str) -> tuple[bytes, bytes]:

@@ -59,7 +59,7 @@ class Titan(_Embeddings):
     def request(self, call: Call) -> Outbound:
         """The calls. Raises InvalidRequest."""
         wish = _read(call)
-        kept, dropped = _kept(wish, ("normalize",))
+        kept, dropped = _kept(wish.rest, ("normalize",))
         if wish.dimensions is not None:
             kept["dimensions"] = wish.dimensions
         bodies = [_encode({**_titan(item, f"input[{at}]"), **kept}) for at, item in enumerate(wish.items)]
@@ -87,12 +87,12 @@ class Cohere(_Embeddings):
     def request(self, call: Call) -> Outbound:
         """The call. Raises InvalidRequest."""
         wish = _read(call)
-        kept, dropped = _kept(wish, ("input_type", "truncate", "max_tokens"))
+        kept, dropped = _kept(wish.purpose(), ("input_type", "truncate", "max_tokens"))
         kept.setdefault("input_type", "search_document")
         if wish.dimensions is not None:
             kept["output_dimension"] = wish.dimensions
         images = [item.image for item in wish.items if item.image is not None]
-        if images and len(images) != len(wish.items):
+        if images and any(item.image is None or item.text is not None or item.video is not None for item in wish.items):
             raise InvalidRequest("Cohere embeds texts or images, not both at once.", "input")
         given = {"images": images, "input_type": "image"} if images else {"texts": wish.texts("Cohere")}
         return Outbound(_encode({**kept, **given}), (), dropped)
@@ -115,10 +115,10 @@ def _read(call: Call) -> Wish:
     return wish
 
 
-def _kept(wish: Wish, names: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _kept(rest: Mapping[str, Raw], names: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The fields that the model knows by the same name, and the names of the others."""
-    kept = {name: value for name, value in wish.rest.items() if name in names}
-    return kept, tuple(name for name in wish.rest if name not in names)
+    kept: dict[str, Any] = {name: value for name, value in rest.items() if name in names}
+    return kept, tuple(name for name in rest if name not in names)
 
 
 def _titan(item: Item, path: str) -> dict[str, str]:

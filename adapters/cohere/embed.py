@@ -52,7 +52,7 @@ def to_embed(call: Call) -> Outbound:
     if wish.dimensions is not None:
         out["output_dimension"] = wish.dimensions
     dropped = []
-    for name, value in wish.rest.items():
+    for name, value in wish.purpose().items():
         if name in _PASSED:
             out[name] = value
         elif name != "embedding_types":

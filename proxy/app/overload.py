@@ -200,7 +200,7 @@ class Shedder:
             return
         count = self._count(why)
         x.kind, x.status = Kind.OVERLOADED, 503
-        x.client.respond(503, _HEADS[count % len(_HEADS)], self._body(x.dialect.family, why))
+        x.client.respond(503, _HEADS[count % len(_HEADS)], self._body(x.family, why))
         self._notes.request(x, "shed")
         self.on_refused(x)
 

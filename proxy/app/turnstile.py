@@ -209,7 +209,7 @@ class Turnstile:
         self._number += 1
         refused = saying.refused
         x.status, x.kind = refused.status, refused.kind
-        front, back = saying.to(x.dialect.family)
+        front, back = saying.to(x.family)
         answer = b"%b%b%b" % (front, x.trace_id.encode(), back)
         self._metrics.in_flight += 1  # which settling takes back
         self._settle_one(x, monotonic())

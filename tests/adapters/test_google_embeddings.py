@@ -3,18 +3,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from adapters.embeddings import packed
 from adapters.errors import BadAnswer, InvalidRequest
-from adapters.google_embeddings import (
-    BATCH_TO_EMBEDDINGS,
-    EMBED_TO_EMBEDDINGS,
-    EMBEDDINGS_TO_BATCH,
-    EMBEDDINGS_TO_PREDICT,
-    RENAMED_EMBEDDINGS,
-)
-from adapters.types import Call, Dialect, Usage
+from adapters.gemini_client.embeddings import BATCH_TO_EMBEDDINGS, EMBED_TO_EMBEDDINGS
+from adapters.google_embeddings import EMBEDDINGS_TO_BATCH, EMBEDDINGS_TO_PREDICT, RENAMED_EMBEDDINGS
+from adapters.registry import codec
+from adapters.types import Call, Dialect, Headed, Usage
 
 
 def call(body: Any, model: str = "m") -> Call:
@@ -85,16 +82,91 @@ BATCH = {
 
 def test_googles_clients_reach_openais_embeddings() -> None:
     sent = BATCH_TO_EMBEDDINGS.request(call(BATCH))
-    assert json.loads(sent.body) == {"model": "m", "input": ["a\nb", "c"], "dimensions": 3}
-    assert sent.dropped == ("requests[].taskType",)
+    assert json.loads(sent.body) == {"model": "m", "input": ["a\nb", "c"]}
+    assert sent.dropped == ("requests[].outputDimensionality", "requests[].taskType")
     data = [{"index": 1, "embedding": [2.0]}, {"index": 0, "embedding": packed([1.0])}]
     body = json.dumps({"data": data, "usage": {"prompt_tokens": 3}}).encode()
     assert json.loads(BATCH_TO_EMBEDDINGS.response(call(BATCH), body).body) == {
-        "embeddings": [{"values": [1.0]}, {"values": [2.0]}]
+        "embeddings": [{"values": [1.0]}, {"values": [2.0]}],
+        "usageMetadata": {"promptTokenCount": 3},
     }
     single = EMBED_TO_EMBEDDINGS.request(call({"content": {"parts": [{"text": "a"}]}, "outputDimensionality": 3}))
     assert json.loads(single.body) == {"model": "m", "input": ["a"], "dimensions": 3}
-    assert json.loads(EMBED_TO_EMBEDDINGS.response(call({}), body).body) == {"embedding": {"values": [1.0]}}
+    made = json.loads(EMBED_TO_EMBEDDINGS.response(call({}), body).body)
+    assert made["embedding"] == {"values": [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("upstream", "sent", "dropped", "answer"),
+    [
+        (
+            Dialect.COHERE_EMBED,
+            {"texts": ["a", "b"], "input_type": "search_query", "output_dimension": 3},
+            "title",
+            {"embeddings": {"float": [[1.0], [2.0]]}, "meta": {"billed_units": {"input_tokens": 4}}},
+        ),
+        (
+            Dialect.BEDROCK_COHERE_EMBEDDINGS,
+            {"texts": ["a", "b"], "input_type": "search_query", "output_dimension": 3},
+            "title",
+            {"embeddings": [[1.0], [2.0]]},
+        ),
+        (
+            Dialect.NOMIC_EMBED,
+            {"texts": ["a", "b"], "task_type": "RETRIEVAL_QUERY", "dimensionality": 3},
+            "title",
+            {"embeddings": [[1.0], [2.0]], "usage": {"total_tokens": 4}},
+        ),
+        (
+            Dialect.VERTEX_PREDICT,
+            {"instances": [{"content": text, "task_type": "RETRIEVAL_QUERY", "title": "t"} for text in "ab"]},
+            "",
+            {"predictions": [{"embeddings": {"values": [n], "statistics": {"token_count": 2}}} for n in (1.0, 2.0)]},
+        ),
+    ],
+)
+def test_googles_clients_reach_any_providers_embeddings(
+    upstream: Dialect, sent: dict[str, Any], dropped: str, answer: dict[str, Any]
+) -> None:
+    more = {"taskType": "RETRIEVAL_QUERY", "title": "t", "outputDimensionality": 3}
+    asked = call({"requests": [{"content": {"parts": [{"text": text}]}, **more} for text in "ab"]})
+    made = codec(Dialect.GEMINI_BATCH_EMBED, upstream)
+    out = made.request(asked)
+    assert json.loads(out.body).items() >= sent.items()
+    assert out.dropped == ((f"requests[].{dropped}",) if dropped else ())
+    asked = msgspec.structs.replace(asked, middle=out.middle, counted=4)
+    reply = made.response(asked, json.dumps(answer).encode())
+    assert (reply.usage, [each["values"] for each in json.loads(reply.body)["embeddings"]]) == (
+        Usage(4),
+        [[1.0], [2.0]],
+    )
+    assert isinstance(made, Headed) == (upstream is Dialect.BEDROCK_COHERE_EMBEDDINGS)
+
+
+def test_what_googles_clients_embed_is_never_lost_in_silence() -> None:
+    picture = {"inlineData": {"mimeType": "image/png", "data": "_-8="}}
+    asked = call({"content": {"parts": [{"text": "a"}, picture], "role": "user"}, "extra": 1, "title": None})
+    for upstream in (Dialect.COHERE_EMBED, Dialect.BEDROCK_TITAN_EMBEDDINGS, Dialect.VERTEX_PREDICT):
+        sent = codec(Dialect.GEMINI_EMBED, upstream).request(asked)
+        assert b"/+8=" in sent.body
+        assert sent.dropped == ("extra",)
+    for upstream in (Dialect.NOMIC_EMBED, Dialect.BEDROCK_COHERE_EMBEDDINGS):
+        with pytest.raises(InvalidRequest) as refused:
+            codec(Dialect.GEMINI_EMBED, upstream).request(asked)
+        assert refused.value.param == "content"
+    for part in ({"fileData": {"mimeType": "text/plain", "fileUri": "gs://a/b"}}, {"functionCall": {"name": "f"}}, {}):
+        body = {"requests": [{"content": {"parts": [{"text": "a"}, part]}}]}
+        if "fileData" in part:
+            with pytest.raises(InvalidRequest):
+                BATCH_TO_EMBEDDINGS.request(call(body))
+        else:
+            named = tuple(f"requests[].content.parts[].{name}" for name in part)
+            assert BATCH_TO_EMBEDDINGS.request(call(body)).dropped == named
+    with pytest.raises(InvalidRequest) as too_many:
+        codec(Dialect.GEMINI_BATCH_EMBED, Dialect.BEDROCK_TITAN_EMBEDDINGS).request(
+            call({"requests": [{"content": {"parts": [{"text": "a"}]}}] * 97})
+        )
+    assert too_many.value.param == "requests[].content"
 
 
 def test_a_batch_for_google_names_the_model_of_the_path_and_is_otherwise_untouched() -> None:

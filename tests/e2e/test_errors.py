@@ -159,6 +159,9 @@ def test_a_wrong_key_is_401_for_every_sdk(openai_client: Make, anthropic_client:
         openai_client(api_key="lw-wrong").chat.completions.create(model=GPT, messages=HELLO)
     with pytest.raises(anthropic.AuthenticationError, match="Invalid API Key"):
         anthropic_client(api_key="lw-wrong").messages.create(model=CLAUDE, messages=HELLO, max_tokens=9)
+    with pytest.raises(anthropic.AuthenticationError) as elsewhere:
+        anthropic_client(api_key="lw-wrong").messages.batches.list()
+    assert elsewhere.value.type == "authentication_error"
     with pytest.raises(Exception, match="Error code: 401"):
         portkey(api_key="lw-wrong", virtual_key=OPENAI_SLUG).completions.create(model="x", prompt=TEST)
     with pytest.raises(Exception, match="Invalid API Key"):

@@ -211,9 +211,25 @@ def test_models_are_listed(gateway: Gateway, gemini_client: Make) -> None:
     client = gemini_client({"x-portkey-virtual-key": GOOGLE_SLUG})
     names = [model.name for model in client.models.list()]
     assert f"models/{GEMINI}" in names
+    assert client.models.get(model=GEMINI).name == f"models/{GEMINI}"
     newer = gemini_client(http_options={"base_url": gateway.url, "api_version": "v1beta"})
     assert newer.models.get(model=f"models/{GEMINI}").display_name == "gemini-2.5-flash"
     assert f"models/{GEMINI}" in [model.name for model in newer.models.list()]
+    for one in (client, newer):
+        with pytest.raises(errors.ClientError) as unknown:
+            one.models.get(model=f"@{GOOGLE_SLUG}/nobody")
+        assert (unknown.value.code, unknown.value.status) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("ask", [lambda each: each.models.list(), lambda each: each.files.list()])
+@pytest.mark.parametrize("version", ["v1", "v1beta"])
+def test_what_is_refused_on_paths_of_no_dialect_is_told_as_google_does(
+    gateway: Gateway, gemini_client: Make, ask: Any, version: str
+) -> None:
+    client = gemini_client(api_key="lw-wrong", http_options={"base_url": gateway.url, "api_version": version})
+    with pytest.raises(errors.ClientError) as raised:
+        list(ask(client))
+    assert (raised.value.code, raised.value.status) == (401, "UNAUTHENTICATED")
 
 
 # -- other clients on Gemini

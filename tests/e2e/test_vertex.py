@@ -16,6 +16,7 @@ from tests.fakes.gateway import OPENAI_SLUG, SEED_KEY, Gateway, Launch, Upstream
 
 PROJECT = "/v1/projects/p-1/locations/europe-west1"
 BETA = "/v1beta1/projects/p-1/locations/europe-west1"
+VERTEX_EMBEDDERS = ("@vertex/gemini-embedding-001", "@vertex/text-embedding-005")
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +128,12 @@ def test_texts_are_embedded_on_gemini(gateway: Gateway, upstream: Upstream) -> N
 
 
 @pytest.mark.parametrize(
-    "model", [GEMINI.replace("2.5-flash", "embedding-001"), f"@{OPENAI_SLUG}/text-embedding-3-small"]
+    "model",
+    [GEMINI.replace("2.5-flash", "embedding-001"), f"@{OPENAI_SLUG}/text-embedding-3-small", *VERTEX_EMBEDDERS],
 )
-def test_googles_sdk_embeds_anywhere(gateway: Gateway, model: str) -> None:
-    with genai.Client(api_key=gateway.api_key, http_options={"base_url": gateway.url}) as client:
+def test_googles_sdk_embeds_anywhere(gateway: Gateway, vertex: Gateway, model: str) -> None:
+    at = vertex if model in VERTEX_EMBEDDERS else gateway
+    with genai.Client(api_key=at.api_key, http_options={"base_url": at.url}) as client:
         found = client.models.embed_content(model=model, contents=["a", "b"])
         assert len(found.embeddings or []) == 2
         assert all(each.values for each in found.embeddings or [])
