@@ -515,11 +515,7 @@ def marked(value: Any, name: str) -> Any:
     return value if form else STRANGER
 
 
-NOT_YET = (
-    "chat",
-    "chat with sound",
-    "responses",
-)
+NOT_YET = ("responses",)
 
 
 @pytest.mark.parametrize(
