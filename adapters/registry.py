@@ -5,6 +5,8 @@ A dialect is one line: among the clients' or among the upstreams'. Each client r
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from adapters import google_errors, openai_errors
 from adapters.anthropic import CHAT_TO_MESSAGES
 from adapters.anthropic import said as anthropic
@@ -54,14 +56,22 @@ CLIENTS: dict[Dialect, Codec] = {
 }
 """Clients' dialects on chat upstreams."""
 
-UPSTREAMS: dict[Dialect, Codec] = {
-    Dialect.ANTHROPIC_MESSAGES: CHAT_TO_MESSAGES,
-    Dialect.GEMINI_GENERATE: CHAT_TO_GEMINI,
-    Dialect.BEDROCK_CONVERSE: CHAT_TO_CONVERSE,
-    Dialect.COHERE_CHAT: CHAT_TO_COHERE,
-    Dialect.MISTRAL_CHAT: CHAT_TO_MISTRAL,
-    Dialect.VERTEX_ANTHROPIC: CHAT_TO_RAW,
-    Dialect.OPENAI_RESPONSES: CHAT_TO_RESPONSES,
+
+class Upstream(NamedTuple):
+    """A dialect for chat clients: its codec, and its table of what clients of other dialects are told of answers."""
+
+    codec: Codec
+    answers: Looks
+
+
+UPSTREAMS: dict[Dialect, Upstream] = {
+    Dialect.ANTHROPIC_MESSAGES: Upstream(CHAT_TO_MESSAGES, anthropic.ANSWERS),
+    Dialect.GEMINI_GENERATE: Upstream(CHAT_TO_GEMINI, gemini.ANSWERS),
+    Dialect.BEDROCK_CONVERSE: Upstream(CHAT_TO_CONVERSE, bedrock.ANSWERS),
+    Dialect.COHERE_CHAT: Upstream(CHAT_TO_COHERE, cohere.ANSWERS),
+    Dialect.MISTRAL_CHAT: Upstream(CHAT_TO_MISTRAL, chat.ANSWERS),
+    Dialect.VERTEX_ANTHROPIC: Upstream(CHAT_TO_RAW, anthropic.ANSWERS),
+    Dialect.OPENAI_RESPONSES: Upstream(CHAT_TO_RESPONSES, responses.ANSWERS),
 }
 """Upstreams' dialects for chat clients. Where a provider has several, the first serves, but that Responses come after
 whatever else there is."""
@@ -79,10 +89,10 @@ CHATS = (Dialect.OPENAI_CHAT, Dialect.VERTEX_ENDPOINT, Dialect.VERTEX_OPENAPI)
 """Upstreams that speak chat, at whatever address."""
 
 CODECS: dict[tuple[Dialect, Dialect], Codec] = {
-    **{(client, up): Chain(first, second) for client, first in CLIENTS.items() for up, second in UPSTREAMS.items()},
+    **{(client, up): Chain(first, to.codec) for client, first in CLIENTS.items() for up, to in UPSTREAMS.items()},
     **{(client, up): first for client, first in CLIENTS.items() for up in CHATS},
     **{(Dialect.OPENAI_CHAT, up): IDENTITY for up in CHATS},
-    **{(Dialect.OPENAI_CHAT, up): second for up, second in UPSTREAMS.items()},
+    **{(Dialect.OPENAI_CHAT, up): to.codec for up, to in UPSTREAMS.items()},
     # What is shorter than by way of chat.
     **{(each, each): IDENTITY for each in Dialect if each is not Dialect.PASSTHROUGH},
     (Dialect.ANTHROPIC_MESSAGES, Dialect.BEDROCK_ANTHROPIC): MESSAGES_TO_INVOKE,
@@ -109,12 +119,8 @@ CODECS: dict[tuple[Dialect, Dialect], Codec] = {
 
 
 ANSWERS: dict[Dialect, Looks] = {
-    **dict.fromkeys((*CHATS, Dialect.MISTRAL_CHAT), chat.ANSWERS),
-    **dict.fromkeys((Dialect.ANTHROPIC_MESSAGES, Dialect.VERTEX_ANTHROPIC), anthropic.ANSWERS),
-    Dialect.GEMINI_GENERATE: gemini.ANSWERS,
-    Dialect.BEDROCK_CONVERSE: bedrock.ANSWERS,
-    Dialect.COHERE_CHAT: cohere.ANSWERS,
-    Dialect.OPENAI_RESPONSES: responses.ANSWERS,
+    **dict.fromkeys(CHATS, chat.ANSWERS),
+    **{up: to.answers for up, to in UPSTREAMS.items()},
 }
 """Upstreams' tables of what clients of other dialects are told of their answers."""
 

@@ -125,6 +125,7 @@ SCHEMA = {"name": "s", "schema": {"type": "object"}, "strict": True}
             {"output_dimension": 256},
             ("user",),
         ),
+        ("jina", Dialect.OPENAI_EMBEDDINGS, {"encoding_format": "base64"}, {"embedding_type": "base64"}, ()),
         ("voyage", Dialect.OPENAI_EMBEDDINGS, {"encoding_format": "base64"}, {"encoding_format": "base64"}, ()),
         (
             "perplexity-ai",
