@@ -218,7 +218,11 @@ ROWS: tuple[Provider, ...] = (
         },
     ),
     _row(
-        "jina", "https://api.jina.ai/v1", "https://docs.jina.ai", {Dialect.OPENAI_EMBEDDINGS: "/embeddings", **RERANK}
+        "jina",
+        "https://api.jina.ai/v1",
+        "https://jina.ai/embeddings",
+        {Dialect.OPENAI_EMBEDDINGS: "/embeddings", **RERANK},
+        quirks={Dialect.OPENAI_EMBEDDINGS: Quirks(rename={"encoding_format": "embedding_type"})},
     ),
     _row(
         "x-ai",
