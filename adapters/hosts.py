@@ -177,7 +177,7 @@ ROWS: tuple[Provider, ...] = (
         docs="https://docs.perplexity.ai/docs/agent-api/openai-compatibility",
         paths={Dialect.OPENAI_RESPONSES: "/v1/responses", Dialect.OPENAI_MODELS: "/v1/models"},
         # https://docs.perplexity.ai/docs/agent-api/output-control
-        quirks={Dialect.OPENAI_RESPONSES: Quirks(patch=patches.format_beside_text, touches=("text",))},
+        quirks={Dialect.OPENAI_RESPONSES: Quirks(patch=patches.perplexitys, touches=("text", "include"))},
         passed={f"/{name}": f"/v1/{name}" for name in ("responses", "agent", "embeddings", "contextualizedembeddings")},
     ),
     _row(

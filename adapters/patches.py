@@ -13,8 +13,9 @@ from adapters.values import BRACE, first
 
 _encode = msgspec.json.Encoder().encode
 _object = msgspec.json.Decoder(Fields).decode
-_bool = msgspec.json.Decoder(bool).decode
 _int = msgspec.json.Decoder(int | None).decode
+_strings = msgspec.json.Decoder(list[str] | None).decode
+_NULL = Raw(b"null")
 
 PENALTIES = ("presence_penalty", "frequency_penalty")
 
@@ -29,7 +30,7 @@ def without_zero_penalties(fields: Fields) -> tuple[str, ...]:
 
 def counted_logprobs(fields: Fields) -> tuple[str, ...]:
     """Together has one field for log probabilities, which says how many."""
-    wanted, count = fields.pop("logprobs", Raw(b"false")), _int(fields.pop("top_logprobs", Raw(b"null")))
+    wanted, count = fields.pop("logprobs", Raw(b"false")), _int(fields.pop("top_logprobs", _NULL))
     if bytes(wanted) == b"true":
         fields["logprobs"] = Raw(b"%d" % max(count or 0, 1))
     elif not asks_nothing("logprobs", wanted):
@@ -37,21 +38,24 @@ def counted_logprobs(fields: Fields) -> tuple[str, ...]:
     return ()
 
 
-def format_beside_text(fields: Fields) -> tuple[str, ...]:
-    """Perplexity has the format of an answer where OpenAI's chat has it, and no other field of `text`."""
-    text = fields["text"]
-    if first(text) != BRACE:
-        return ()
-    inside = _object(fields.pop("text"))
-    format_ = inside.pop("format", Raw(b"null"))
+def perplexitys(fields: Fields) -> tuple[str, ...]:
+    """Perplexity refuses fields that it does not know (`json: unknown field`). It has the format of an answer where
+    OpenAI's chat has it, and no other field of `text`; it has no encrypted thoughts to include, nor anything else."""
+    lost: tuple[str, ...] = ()
+    if any(each != "reasoning.encrypted_content" for each in _strings(fields.pop("include", _NULL)) or ()):
+        lost = ("include",)
+    if first(fields.get("text", _NULL)) != BRACE:
+        return lost
+    text = _object(fields.pop("text"))
+    format_ = text.pop("format", _NULL)
     if first(format_) == BRACE and "response_format" not in fields:
         named = _object(format_)
-        kind = named.pop("type", Raw(b"null"))
+        kind = named.pop("type", _NULL)
         if bytes(kind) == b'"json_schema"':
             fields["response_format"] = Raw(_encode({"type": kind, "json_schema": named}))
         elif bytes(kind) != b'"text"':
             fields["response_format"] = format_
-    return tuple(f"text.{name}" for name, value in inside.items() if not asks_nothing(name, value))
+    return lost + tuple(f"text.{name}" for name, value in text.items() if not asks_nothing(name, value))
 
 
 def floats_by_default(fields: Fields) -> tuple[str, ...]:

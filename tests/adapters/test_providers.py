@@ -135,6 +135,8 @@ SCHEMA = {"name": "s", "schema": {"type": "object"}, "strict": True}
             ("text.verbosity",),
         ),
         ("perplexity-ai", Dialect.OPENAI_RESPONSES, {"text": {"format": {"type": "text"}}}, {}, ()),
+        ("perplexity-ai", Dialect.OPENAI_RESPONSES, {"include": ["reasoning.encrypted_content"]}, {}, ()),
+        ("perplexity-ai", Dialect.OPENAI_RESPONSES, {"include": ["web_search_call.results"]}, {}, ("include",)),
         (
             "perplexity-ai",
             Dialect.OPENAI_RESPONSES,
