@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -75,6 +75,18 @@ class Proof(msgspec.Struct, gc=False):
 
     token: bytes = b""
     digest: bytes = b""
+
+
+def family_of(dialect: Dialect, path: str, found: Mapping[bytes, bytes]) -> str:
+    """Whose error shape the client of a route expects, see `Dialect.family`. Where the path belongs to no dialect,
+    Google's clients are known by its beginning or their key's header, and Anthropic's by theirs."""
+    if dialect is not Dialect.PASSTHROUGH:
+        return dialect.family
+    if path.startswith("/v1beta/"):
+        return "gemini"
+    if b"anthropic-version" in found:
+        return "anthropic"
+    return "gemini" if b"x-goog-api-key" in found else "openai"
 
 
 class Exchange(msgspec.Struct, eq=False):
@@ -195,15 +207,8 @@ class Exchange(msgspec.Struct, eq=False):
 
     @property
     def family(self) -> str:
-        """Whose error shape the client expects, see `Dialect.family`. Where the path belongs to no dialect, Google's
-        clients are known by its beginning or their key's header, and Anthropic's by theirs."""
-        if self.dialect is not Dialect.PASSTHROUGH:
-            return self.dialect.family
-        if self.path.startswith("/v1beta/"):
-            return "gemini"
-        if b"anthropic-version" in self.headers:
-            return "anthropic"
-        return "gemini" if b"x-goog-api-key" in self.headers else "openai"
+        """Whose error shape the client expects."""
+        return family_of(self.dialect, self.path, self.headers)
 
     @property
     def metadata(self) -> dict[str, str]:

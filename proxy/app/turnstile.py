@@ -29,7 +29,7 @@ from proxy.app.desk import Desk, trace_of
 from proxy.app.overload import Framed, Shedder, framed
 from proxy.config.snapshot import Key
 from proxy.errors import Refused
-from proxy.exchange import Exchange
+from proxy.exchange import Exchange, family_of
 from proxy.limits import Limiter
 from proxy.live import Live
 from proxy.metrics import Metrics
@@ -183,11 +183,11 @@ class Turnstile:
         snapshot = self._live.snapshot
         key = snapshot.keys.get(digest)
         if key is None:
-            return None if snapshot.unsure else self._refuse_stranger(dialect, found, now)
+            return None if snapshot.unsure else self._refuse_stranger(dialect, message.path, found, now)
         if route.scope not in key.scopes or (key.until is not None and key.until <= time()):
             return None
         if self._shedder.guarding:
-            answer = self._shedder.answer(dialect.family)
+            answer = self._shedder.answer(family_of(dialect, message.path, found))
             if answer is not None:
                 return self._filled(*answer, found)
         limiter = key.limiter
@@ -215,12 +215,12 @@ class Turnstile:
         self._settle_one(x, monotonic())
         return answer
 
-    def _refuse_stranger(self, dialect: Dialect, found: dict[bytes, bytes], now: float) -> bytes | None:
+    def _refuse_stranger(self, dialect: Dialect, path: str, found: dict[bytes, bytes], now: float) -> bytes | None:
         if now >= self._spare_at:
             self._spare_at = now + _SPARE_EVERY
             return None
         self._strangers[dialect] += 1
-        return self._filled(*self._unknown.to(dialect.family), found)
+        return self._filled(*self._unknown.to(family_of(dialect, path, found)), found)
 
     def _filled(self, front: bytes, back: bytes, found: dict[bytes, bytes]) -> bytes:
         self._number += 1
