@@ -317,8 +317,16 @@ _ROWS: tuple[Provider, ...] = (
         base_url="https://{snowflake_account}.snowflakecomputing.com/api/v2",
         key_env="SNOWFLAKE_TOKEN",
         docs="https://docs.snowflake.com/user-guide/snowflake-cortex/cortex-rest-api",
-        paths={Dialect.OPENAI_CHAT: "/cortex/v1/chat/completions"},
-        quirks={Dialect.OPENAI_CHAT: hosts.COMMON},
+        paths={
+            Dialect.OPENAI_CHAT: "/cortex/v1/chat/completions",
+            Dialect.ANTHROPIC_MESSAGES: "/cortex/v1/messages",
+        },
+        headers=(("anthropic-version", "2023-06-01"),),
+        only={Dialect.ANTHROPIC_MESSAGES: ("claude-*",)},
+        quirks={
+            Dialect.OPENAI_CHAT: hosts.COMMON,
+            Dialect.ANTHROPIC_MESSAGES: serves_claude()[Dialect.ANTHROPIC_MESSAGES],
+        },
     ),
 )
 

@@ -137,6 +137,12 @@ def test_snowflake_is_a_row() -> None:
     cortex = azure("cortex", snowflake_account="org-acct")
     assert cortex.origin.host == "org-acct.snowflakecomputing.com"
     assert path(cortex) == "/api/v2/cortex/v1/chat/completions"
+    claude = cortex.wire_for(Dialect.ANTHROPIC_MESSAGES, "claude-sonnet-4-5")
+    assert claude is not None
+    assert (claude.path, claude.codec.identity) == ("/api/v2/cortex/v1/messages", True)
+    llama = cortex.wire_for(Dialect.ANTHROPIC_MESSAGES, "llama3.1-70b")
+    assert llama is not None
+    assert llama.path == "/api/v2/cortex/v1/chat/completions"
 
 
 def test_a_requests_config_may_not_move_a_stored_credential() -> None:
