@@ -53,3 +53,13 @@ def implied(thinking: Raw) -> str | None:
     except UNREADABLE:
         return None
     return of_budget(found.budget_tokens or 0) if found.type == "enabled" else None
+
+
+def enabled(thinking: Raw | None) -> bool:
+    """Whether a chat request's `thinking`, if it has one, turns it on."""
+    if thinking is None or first(thinking) != BRACE:
+        return False
+    return _fields(thinking).get("type", ABSENT) not in (ABSENT, _DISABLED)
+
+
+_DISABLED = Raw(b'"disabled"')

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from adapters.anthropic.models import traits
+from adapters.chat.fields import USUAL_OPTIONS
 from adapters.types import Call
 from adapters.values import QUOTE, UNREADABLE, is_blank
 
@@ -43,6 +44,8 @@ def translate(call: Call, fields: Mapping[str, Raw]) -> bytes | None:
     out: dict[str, Any] = {"model": call.model}
     try:
         messages = _decode_messages(fields["messages"])
+        if "stream_options" in fields and fields["stream_options"] not in USUAL_OPTIONS:
+            return None
         temperature = fields.get("temperature")
         if temperature is not None:
             if known.sampling == "none":

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from msgspec import Raw
 
 from adapters.anthropic.models import Traits
-from adapters.effort import implied
+from adapters.effort import enabled, implied
 
 BUDGETS = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 """Thinking tokens for each `reasoning_effort`, for models that do not take the word itself."""
@@ -40,7 +40,7 @@ def reasoning(traits: Traits, effort: str, own: Raw | None, limit: int | None, b
     shown what the model thinks."""
     if effort == "none":
         thinking = {"type": "disabled"} if traits.unthinking == "disabled" and own is None else None
-        return Reasoning(None, thinking, traits.unthinking != "never")
+        return Reasoning(None, thinking, traits.unthinking != "never" and not enabled(own))
     level, whole = None, True
     if traits.efforts:
         at = _ORDER.index(effort)

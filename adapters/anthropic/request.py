@@ -195,7 +195,14 @@ class _Build:
         config = self.out.get("output_config")
         if isinstance(config, Raw):
             config = read(_decode_object, config, "output_config")
+        given = (config or {}).get(name, NULL)
+        if given not in (NULL, Raw(_encode(value))):
+            self.dropped.add(_CONFIGURED[name])
         self.out["output_config"] = {name: value, **(config or {})}
+
+
+_CONFIGURED = {"format": "response_format", "effort": "reasoning_effort"}
+"""The fields of a chat that come to be each of those of `output_config`."""
 
 
 def translate(call: Call) -> Outbound:
@@ -237,7 +244,12 @@ def _max_tokens(build: _Build, name: str, raw: Raw) -> None:
 
 
 def _stop(build: _Build, name: str, raw: Raw) -> None:
-    build.out["stop_sequences"] = visible(stops_of(raw, name), name, build.dropped)
+    add_stops(build.out.setdefault("stop_sequences", []), visible(stops_of(raw, name), name, build.dropped))
+
+
+def add_stops(given: list[str], more: list[str]) -> None:
+    """Adds the words of OpenAI's field to those of Anthropic's own, or the other way round: both say the same."""
+    given += [word for word in more if word not in given] if given else more
 
 
 def visible(stops: list[str], name: str, dropped: Dropped) -> list[str]:
@@ -285,9 +297,7 @@ def _web_search(build: _Build, name: str, raw: Raw) -> None:
     tool: dict[str, Any] = {"type": _WEB_SEARCH, "name": "web_search"}
     location = options.pop("user_location", NULL)
     if location != NULL:
-        place = read(_decode_object, location, f"{name}.user_location")
-        place = read(_decode_object, place.get("approximate", location), f"{name}.user_location.approximate")
-        tool["user_location"] = {**place, "type": "approximate"}
+        tool["user_location"] = fields.location_of(location, f"{name}.user_location", build.dropped)
     filters = options.pop("filters", NULL)
     if filters != NULL:
         tool.update(read(_decode_object, filters, f"{name}.filters"))
@@ -324,7 +334,7 @@ _FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
     "service_tier": _service_tier,
     # Anthropic's own.
     "system": own_system,
-    "stop_sequences": _forward,
+    "stop_sequences": _stop,
     "thinking": _forward,
     "output_config": _forward,
     "cache_control": _forward,

@@ -109,9 +109,11 @@ def _function(raw: Raw, beside: dict[str, Raw], path: str, strict: bool, dropped
             dropped.add("tools[].function.strict")
     tool["input_schema"] = parameters
     for name in _EXTRAS:
-        value = getattr(function, name)
+        value, other = getattr(function, name), beside.get(name, NULL)
         if value == NULL:
-            value = beside.get(name, NULL)
+            value = other
+        elif other not in (NULL, value):
+            dropped.add(f"tools[].{name}")
         if value != NULL:
             tool[name] = value
     return tool
@@ -126,6 +128,11 @@ class Choice:
         self.single = False
         self._allowed: list[str] | None = None
         self._chosen: dict[str, Any] | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether something was chosen."""
+        return self._chosen is not None
 
     @property
     def forced(self) -> bool:

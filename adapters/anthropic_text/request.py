@@ -6,16 +6,16 @@ has the markers is left as it is. What has no counterpart is named in `Outbound.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from adapters import peek
+from adapters.chat.fields import options_of
 from adapters.errors import InvalidRequest
-from adapters.reading import read
+from adapters.reading import Dropped, read
 from adapters.types import Call, Outbound
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
@@ -32,30 +32,32 @@ _decode_int = msgspec.json.Decoder(int).decode
 _decode_float = msgspec.json.Decoder(float).decode
 _decode_stop = msgspec.json.Decoder(str | list[str]).decode
 
-_UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
-"""What does not go into a header's value: these names are the client's words."""
 _ABSENT = (Raw(b"null"), Raw(_encode(peek.DEFAULT)))
 
 
 def translate(call: Call) -> Outbound:
     """The text request for `call`. Raises InvalidRequest with the path of the field at fault."""
     body: dict[str, Any] = {"model": call.model, "prompt": None, "max_tokens_to_sample": DEFAULT_MAX_TOKENS}
-    dropped: list[str] = []
-    for name, raw in peek.fields(call.body).items():
+    dropped = Dropped()
+    top = peek.fields(call.body)
+    for name, raw in top.items():
         if raw in _ABSENT:
             continue
         put = _FIELDS.get(name)
-        if name == "metadata":
-            dropped += _metadata(body, raw)
-        elif put is not None:
+        own = top.get(_OWN.get(name, ""), _ABSENT[0])
+        if put is None or own not in (*_ABSENT, raw):
+            if raw not in _HARMLESS.get(name, ()):
+                dropped.add(name)
+        elif own != raw:
             put(body, name, raw)
-        elif raw not in _HARMLESS.get(name, ()):
-            dropped.append(name)
+    _users(body, top, dropped)
+    if "stream_options" in top and top["stream_options"] not in _ABSENT:
+        options_of(top["stream_options"], "stream_options", dropped)
     if body["prompt"] is None:
         raise InvalidRequest("The request needs `prompt`.", "prompt")
     if call.stream:
         body["stream"] = True
-    return Outbound(_encode(body), (), tuple(dropped))
+    return Outbound(_encode(body), (), dropped.names())
 
 
 def wrapped(prompt: str) -> str:
@@ -88,17 +90,22 @@ def _stop(body: dict[str, Any], name: str, raw: Raw) -> None:
     body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
 
 
-def _user(body: dict[str, Any], name: str, raw: Raw) -> None:
-    body["metadata"] = {"user_id": read(_decode_str, raw, name)}
-
-
-def _metadata(body: dict[str, Any], raw: Raw) -> list[str]:
-    """Of OpenAI's free-form metadata this API knows one name; returns the others."""
-    given = read(_decode_metadata, raw, "metadata")
-    user_id = given.pop("user_id", _ABSENT[0])
-    if user_id != _ABSENT[0]:
-        body["metadata"] = {"user_id": read(_decode_str, user_id, "metadata.user_id")}
-    return [f"metadata.{_UNFIT.sub('_', name[:80])}" for name in given]
+def _users(body: dict[str, Any], top: Mapping[str, Raw], dropped: Dropped) -> None:
+    """OpenAI's `user`, and of its free-form metadata the one name that this API knows, which counts."""
+    found: dict[str, str] = {}
+    if top.get("user", _ABSENT[0]) not in _ABSENT:
+        found["user"] = read(_decode_str, top["user"], "user")
+    if top.get("metadata", _ABSENT[0]) not in _ABSENT:
+        for name, value in read(_decode_metadata, top["metadata"], "metadata").items():
+            if name != "user_id":
+                dropped.add(f"metadata.{name}")
+            elif value not in _ABSENT:
+                found[name] = read(_decode_str, value, "metadata.user_id")
+    if found:
+        user_id = found.get("user_id", found.get("user"))
+        body["metadata"] = {"user_id": user_id}
+        if found.get("user", user_id) != user_id:
+            dropped.add("user")
 
 
 def _forward(body: dict[str, Any], name: str, raw: Raw) -> None:
@@ -106,25 +113,28 @@ def _forward(body: dict[str, Any], name: str, raw: Raw) -> None:
 
 
 def _ignore(body: dict[str, Any], name: str, raw: Raw) -> None:
-    """Known from the call; and without a count of tokens there is nothing that stream options could ask for."""
+    """Known from the call, or read below the others."""
 
 
 _FIELDS: dict[str, Callable[[dict[str, Any], str, Raw], None]] = {
     "model": _ignore,
     "stream": _ignore,
-    "stream_options": _ignore,
     "prompt": _prompt,
     "max_tokens": _max_tokens,
     "temperature": _number,
     "top_p": _number,
     "top_k": _number,
     "stop": _stop,
-    "user": _user,
+    "user": _ignore,
+    "metadata": _ignore,
+    "stream_options": _ignore,
     # Anthropic's own.
     "max_tokens_to_sample": _max_tokens,
     "stop_sequences": _forward,
 }
 
+_OWN = {"max_tokens": "max_tokens_to_sample", "stop": "stop_sequences"}
+"""OpenAI's fields beside which Anthropic's own count."""
 _NO, _ZERO, _FIRST = Raw(b"false"), (Raw(b"0"), Raw(b"0.0")), (Raw(b"1"),)
 _HARMLESS: dict[str, tuple[Raw, ...]] = {
     "n": _FIRST,

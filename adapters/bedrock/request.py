@@ -17,7 +17,7 @@ from msgspec import Raw
 from adapters.anthropic import tools
 from adapters.anthropic.models import traits
 from adapters.anthropic.reasoning import BUDGETS, reasoning, refused, thinks
-from adapters.anthropic.request import HARMLESS, own_system, visible
+from adapters.anthropic.request import HARMLESS, add_stops, own_system, visible
 from adapters.anthropic.schema import held, in_words
 from adapters.anthropic.turns import MESSAGES, Conversation
 from adapters.anthropic.wire import JSON_TOOL, Typed
@@ -43,6 +43,7 @@ _decode_tool = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _TIERS = {"auto": "default", "default": "default", "flex": "flex", "priority": "priority", "reserved": "reserved"}
 _TRUE = Raw(b"true")
+_CHOICE = frozenset(("type", "name", "disable_parallel_tool_use"))
 _NO_NAME = Raw(b'""')
 _LABEL = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
 """What the service takes as request metadata."""
@@ -163,6 +164,8 @@ class _Build:
         kind = choice.get("type")
         if choice.get("disable_parallel_tool_use"):
             self.dropped.add("parallel_tool_calls")
+        for name in choice.keys() - _CHOICE:
+            self.dropped.add(f"tool_choice.{name}")
         specs: list[dict[str, Any]] = []
         native: list[Raw] = []
         others: set[str] = set()
@@ -176,7 +179,7 @@ class _Build:
                 others.add(read(_decode_str, given.get("name", _NO_NAME), "tools[].name"))
                 continue
             specs += _spec(given, blocks)
-        if native:
+        if native and kind != "none":
             self.more["tools"] = native
         used = _used(self.out["messages"])
         if kind == "none":
@@ -241,7 +244,9 @@ class _Build:
         own = more.get("thinking")
         level, thinking, whole = reasoning(self.traits, effort, own, limit, barred, self.shown)
         if level is not None:
-            more["output_config"] = {"effort": level, **more.get("output_config", {})}
+            config = more.get("output_config", {})
+            whole = whole and config.get("effort", NULL) in (NULL, Raw(_encode(level)))
+            more["output_config"] = {"effort": level, **config}
         if thinking is not None:
             more["thinking"] = thinking
         if not whole:
@@ -310,7 +315,8 @@ def _config(key: str) -> Callable[[_Build, str, Raw], None]:
 
 def _stop(build: _Build, name: str, raw: Raw) -> None:
     stops = stops_of(raw, name)
-    build.config["stopSequences"] = visible(stops, name, build.dropped) if build.family.name == "anthropic" else stops
+    stops = visible(stops, name, build.dropped) if build.family.name == "anthropic" else stops
+    add_stops(build.config.setdefault("stopSequences", []), stops)
 
 
 def _top_k(build: _Build, name: str, raw: Raw) -> None:
@@ -344,7 +350,7 @@ def _metadata(build: _Build, name: str, raw: Raw) -> None:
         else:
             build.dropped.add(f"metadata.{key}")
     if labels:
-        build.out["requestMetadata"] = labels
+        _put(build, "requestMetadata", labels, name)
 
 
 def _fits(text: str) -> bool:
@@ -383,9 +389,15 @@ def _of_model(build: _Build, name: str, raw: Raw) -> None:
         build.more[name] = raw
 
 
+def _put(build: _Build, key: str, value: Any, name: str) -> None:
+    """Two fields may be one there: then the first counts."""
+    if build.out.setdefault(key, value) != value:
+        build.dropped.add(name)
+
+
 def _own(key: str) -> Callable[[_Build, str, Raw], None]:
     def put(build: _Build, name: str, raw: Raw) -> None:
-        build.out[key] = raw
+        _put(build, key, raw, name)
 
     return put
 

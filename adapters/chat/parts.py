@@ -62,7 +62,9 @@ def refused_as_well(message: Message) -> Raw:
     if first(refusal) != QUOTE or refusal == EMPTY_STRING:
         return ABSENT
     try:
-        text, said = _decode_str(refusal), [*_parts(message.content), *_parts(message.content_blocks)]
+        text, said = _decode_str(refusal), _parts(message.content_blocks)
+        if not any(each.type == "text" for each in said):
+            said += _parts(message.content)
     except UNREADABLE:
         # Whoever reads it says what is wrong with it.
         return refusal
@@ -77,9 +79,11 @@ def said_otherwise(message: Message, dropped: Dropped) -> None:
         return
     try:
         shown, told = _parts(content), _parts(message.content_blocks)
+        refused = {*(each.refusal for each in told), _texts(_parts(message.refusal))}
     except UNREADABLE:
-        shown = []
-    if any(each.type != "text" for each in shown) or not shown or _texts(shown) not in ("", _texts(told)):
+        shown, told, refused = [], [], set()
+    known = all(each.type == "text" or (each.type == "refusal" and each.refusal in refused) for each in shown)
+    if not shown or not known or _texts(shown) not in ("", _texts(told)):
         dropped.add("messages[].content")
 
 

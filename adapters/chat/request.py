@@ -90,10 +90,12 @@ def format_of(raw: Raw, path: str, dropped: Dropped) -> tuple[bool, JsonSchema |
 
 
 def _format(wanted: _Format, dropped: Dropped) -> tuple[bool, JsonSchema | None]:
+    if wanted.type not in ("text", "json_object", "json_schema"):
+        raise InvalidRequest(f"There is no response format `{wanted.type[:40]}`.", "type")
+    if wanted.type != "json_schema" and wanted.json_schema is not None:
+        dropped.add(f"{_NAME}.json_schema")
     if wanted.type == "text":
         return False, None
-    if wanted.type not in ("json_object", "json_schema"):
-        raise InvalidRequest(f"There is no response format `{wanted.type[:40]}`.", "type")
     if wanted.type == "json_schema" and wanted.json_schema is None:
         raise InvalidRequest("The response format needs `json_schema`.", "json_schema")
     if wanted.type == "json_object" or wanted.json_schema is None:

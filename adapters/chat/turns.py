@@ -132,7 +132,7 @@ class Messages(Generic[_C, _M]):
                 raise InvalidRequest(f"There is no role `{message.role[:40]}`.", path) from None
             add(conversation, message, index)
             heed(message, message.role, dropped, "messages[]")
-            if message.name is not None and message.role not in self._named:
+            if message.name and message.role not in self._named:
                 dropped.add("messages[].name")
             if unread and message.cache_control != NULL:
                 dropped.add("cache_control")

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.chat.choice import ALLOWED, allowed_of, choice_of
-from adapters.chat.fields import SUMMARY
+from adapters.chat.fields import SUMMARY, options_of
 from adapters.chat.request import described, format_of
 from adapters.cohere.messages import translate as messages_of
 from adapters.effort import beside, implied
@@ -245,7 +245,7 @@ def _thinking(request: _Request, value: Raw) -> None:
 _FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
     "model": _nothing,
     "stream": _nothing,
-    "stream_options": _nothing,
+    "stream_options": lambda request, value: options_of(value, "stream_options", request.dropped),
     "messages": _messages,
     "max_tokens": _max_tokens,
     "max_completion_tokens": _max_completion_tokens,

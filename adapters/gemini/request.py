@@ -126,6 +126,16 @@ class Build:
         return _encode(body)
 
     def _think(self) -> None:
+        if "thinkingConfig" in self.config:
+            # Google's own words, beside which no others count.
+            said = {"thinking": self.thinking, "reasoning_effort": self.effort}
+            for name in (name for name, value in said.items() if value is not None):
+                self.dropped.add(name)
+            return
+        if self.thinking is False:
+            if self.effort not in (None, "none"):
+                self.dropped.add("reasoning_effort")
+            self.thinking, self.effort = None, "none"
         adaptive = isinstance(self.thinking, dict) and "thinkingBudget" not in self.thinking
         if adaptive and self.effort not in (None, "none") and self.traits.reasoning is not None:
             # How much is the effort's to say.
@@ -133,7 +143,7 @@ class Build:
             self._by_effort()
             self.config["thinkingConfig"]["includeThoughts"] = shown
         elif self.thinking is not None:
-            if self.effort not in (None, "none", self.implied):
+            if self.effort not in (None, self.implied):
                 self.dropped.add("reasoning_effort")
             self.config["thinkingConfig"] = self.thinking
         else:
@@ -256,8 +266,7 @@ def _functions(build: Build, name: str, raw: Raw) -> None:
 
 
 def _web_search(build: Build, name: str, raw: Raw) -> None:
-    for option in read(_decode_object, raw, name):
-        build.dropped.add(f"{name}.{option}")
+    build.dropped.strangers(read(_decode_object, raw, name), frozenset(), name)
     build.tools.search()
 
 
@@ -265,7 +274,7 @@ def _thinking(build: Build, name: str, raw: Raw) -> None:
     thinking = read(_decode_thinking, raw, name)
     more = beside(raw)
     if thinking.type == "disabled":
-        build.effort = "none"
+        build.thinking = False
         for other in more:
             build.dropped.add(f"{name}.{other}")
         return
@@ -279,7 +288,7 @@ def _thinking(build: Build, name: str, raw: Raw) -> None:
 
 
 def _thinking_config(build: Build, name: str, raw: Raw) -> None:
-    build.thinking = raw
+    build.config["thinkingConfig"] = raw
 
 
 def _modalities(build: Build, name: str, raw: Raw) -> None:

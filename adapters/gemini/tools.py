@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.chat.choice import ALLOWED, allowed_of, choice_of
-from adapters.chat.wire import EMPTY_OBJECT
+from adapters.chat.wire import EMPTY_OBJECT, EMPTY_STRING
 from adapters.errors import InvalidRequest
 from adapters.gemini.schema import normalized
 from adapters.gemini.wire import Function
@@ -16,6 +16,7 @@ from adapters.known import Reader
 from adapters.reading import Dropped, read
 from adapters.values import ABSENT, BRACE, NULL, first
 
+_encode = msgspec.json.Encoder().encode
 _decode_raws = msgspec.json.Decoder(list[Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_str = msgspec.json.Decoder(str).decode
@@ -65,6 +66,11 @@ class Choice:
         self.single = False
         self.chosen: dict[str, Any] | None = None
 
+    @property
+    def given(self) -> bool:
+        """Whether something was chosen."""
+        return self.chosen is not None
+
     def read(self, raw: Raw, path: str, dropped: Dropped) -> None:
         """Takes OpenAI's `tool_choice` or `function_call`."""
         kind, name, fields = choice_of(raw, path, _MODES, dropped)
@@ -113,7 +119,7 @@ class Tools:
 
     def _add(self, raw: Raw, path: str) -> None:
         tool = read(_decode_object, raw, path)
-        if "cache_control" in tool:
+        if tool.pop("cache_control", _NULL) != _NULL:
             self.dropped.add("cache_control")
         if "function" in tool:
             self.dropped.strangers(tool, _TOOL, "tools[]")
@@ -139,15 +145,22 @@ class Tools:
         if base not in NATIVE:
             raise InvalidRequest(f"A tool of type `{kind[:40]}` cannot reach Google's models.", f"{path}.type")
         options = tool.get(kind, ABSENT)
-        if kind not in tool and base in _FOREIGN_OPTIONS:
-            for name, value in tool.items():
-                if name not in ("type", "name", "cache_control") and value not in _NOTHING_ASKED:
-                    self.dropped.add(f"tools[].{name}")
+        beside = {name: value for name, value in tool.items() if name not in ("type", "name", kind)}
+        if kind not in tool and base not in _FOREIGN_OPTIONS and beside:
+            options = Raw(_encode(beside))
+        else:
+            for name in (name for name, value in beside.items() if value not in _NOTHING_ASKED):
+                self.dropped.add(f"tools[].{name}")
         self._own(NATIVE[base], options if first(options) == BRACE else EMPTY_OBJECT)
 
     def _own(self, name: str, options: Raw) -> None:
-        if not any(name in tool for tool in self.native):
+        given = next((tool for tool in self.native if name in tool), None)
+        if given is None:
             self.native.append({name: options})
+        elif given[name] == EMPTY_OBJECT:
+            given[name] = options
+        elif options not in (EMPTY_OBJECT, given[name]):
+            self.dropped.add(f"tools[].{name}")
 
     def _function(self, raw: Raw, path: str) -> None:
         function = _FUNCTION.read(raw, self.dropped, path)
@@ -156,6 +169,9 @@ class Tools:
         if function.name in NATIVE and (kind == NULL or not _is_schema(parameters)):
             # A function without parameters and of such a name means Google's own tool.
             self._own(NATIVE[function.name], parameters if kind == BRACE else EMPTY_OBJECT)
+            for name in ("description", "strict", "cache_control"):
+                if getattr(function, name) not in (None, False, ABSENT, _NULL, EMPTY_STRING):
+                    self.dropped.add(f"tools[].function.{name}")
             return
         made: dict[str, Any] = {"name": function.name}
         if first(function.description) != NULL:

@@ -96,7 +96,7 @@ class Conversation(turns.Conversation[Message]):
         self._add("model", parts.made)
 
     def _said(self, message: Message, index: int) -> Parts:
-        if first(message.content_blocks) != BRACKET:
+        if first(message.content_blocks) == NULL:
             parts = self._content(message, index)
         else:
             parts = Parts(self.dropped, self._named)

@@ -9,6 +9,7 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.chat.choice import ALLOWED, allowed_of
+from adapters.chat.fields import options_of
 from adapters.chat.request import format_of
 from adapters.errors import InvalidRequest
 from adapters.mistral.messages import mended
@@ -35,6 +36,8 @@ def chat(call: Call) -> Outbound:
     for name, value in peek.fields(body).items():
         if first(value) == NULL:
             continue
+        if name == "stream_options":
+            options_of(value, name, dropped)
         if name in REFUSED:
             harmless = HARMLESS.get(name, ())
             if harmless is not None and bytes(value) not in harmless:

@@ -41,6 +41,7 @@ _decode_bool = msgspec.json.Decoder(bool).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _DISABLED = Raw(b'"disabled"')
+_NONE = Raw(b'"none"')
 _OMITTED = Raw(b'"omitted"')
 _SUMMARIZED = Raw(b'"summarized"')
 _SCHEMA_NAME = "answer"
@@ -105,7 +106,7 @@ class _Build:
         reasoning = self.reasoning
         if self.thinking != NULL:
             self._think()
-        if reasoning.get("effort") is not None and self.call.blocks and reasoning["effort"] != "none":
+        if reasoning.get("effort") is not None and self.call.blocks and reasoning["effort"] != _NONE:
             # A client further on can show what the model thinks; OpenAI tells it to those who ask.
             reasoning.setdefault("summary", "auto")
         if reasoning.get("summary") == _OMITTED:
@@ -174,7 +175,8 @@ def _functions(build: _Build, name: str, raw: Raw) -> None:
 
 
 def _tool_choice(build: _Build, name: str, raw: Raw) -> None:
-    build.tools.choose(raw, name)
+    if fields.chooses(build.tools.given, name, build.dropped):
+        build.tools.choose(raw, name)
 
 
 def _web_search(build: _Build, name: str, raw: Raw) -> None:
@@ -201,12 +203,16 @@ def _verbosity(build: _Build, name: str, raw: Raw) -> None:
 
 
 def _reasoning_effort(build: _Build, name: str, raw: Raw) -> None:
-    build.reasoning["effort"] = read(_decode_str, raw, name)
+    if build.reasoning.get("effort", raw) != raw:
+        build.dropped.add("reasoning.effort")
+    read(_decode_str, raw, name)
+    build.reasoning["effort"] = raw
 
 
 def _reasoning(build: _Build, name: str, raw: Raw) -> None:
     for field, value in read(_decode_object, raw, name).items():
-        build.reasoning.setdefault(field, value)
+        if build.reasoning.setdefault(field, value) != value:
+            build.dropped.add(f"{name}.{field}")
 
 
 def _thinking(build: _Build, name: str, raw: Raw) -> None:
@@ -222,7 +228,7 @@ def _include(build: _Build, name: str, raw: Raw) -> None:
 _FIELDS: dict[str, Callable[[_Build, str, Raw], None]] = {
     "model": fields.ignored,
     "stream": fields.ignored,
-    "stream_options": fields.ignored,
+    "stream_options": fields.stream_options,
     "messages": _messages,
     "max_tokens": _limit,
     "max_completion_tokens": _limit,

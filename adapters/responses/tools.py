@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.chat.choice import ALLOWED, choice_of, named
+from adapters.chat.fields import location_of
 from adapters.chat.wire import EMPTY_OBJECT, NULL
 from adapters.errors import InvalidRequest
 from adapters.reading import Dropped, read, under
@@ -34,10 +35,9 @@ _NATIVE = frozenset(
 )  # fmt: skip
 """Tools that OpenAI runs, or whose calls only its models make."""
 
-_TOOL = frozenset(("type", "function", "custom"))
 _FUNCTION = frozenset(("name", "description", "parameters", "strict"))
 _CUSTOM = frozenset(("name", "description", "format"))
-"""The fields that are read of a tool, and of what is in it."""
+"""The fields that are read of what is in a tool."""
 
 
 class Tools:
@@ -69,11 +69,7 @@ class Tools:
         tool: dict[str, Any] = {"type": SEARCHES[0]}
         for name, value in read(_decode_object, raw, path).items():
             if name == "user_location" and value != NULL:
-                place = read(_decode_object, value, f"{path}.{name}")
-                near = place.get("approximate", NULL)
-                if near != NULL:
-                    place = read(_decode_object, near, f"{path}.{name}.approximate")
-                tool[name] = {**place, "type": "approximate"}
+                tool[name] = location_of(value, f"{path}.{name}", self.dropped)
             elif name in ("search_context_size", "filters"):
                 tool[name] = value
             elif value != NULL:
@@ -87,10 +83,10 @@ class Tools:
         if kind == "function":
             if "function" not in tool:
                 raise InvalidRequest("A function tool needs `function`.", f"{path}.function")
-            self.dropped.strangers(tool, _TOOL, "tools[]")
+            self.dropped.strangers(tool, {"type", kind}, "tools[]")
             self._function(read(_decode_object, tool["function"], f"{path}.function"), f"{path}.function")
         elif kind == "custom" and "custom" in tool:
-            self.dropped.strangers(tool, _TOOL, "tools[]")
+            self.dropped.strangers(tool, {"type", kind}, "tools[]")
             self._custom(read(_decode_object, tool["custom"], f"{path}.custom"), f"{path}.custom")
         elif kind.partition("_20")[0] in SEARCHES and "name" in tool:
             self._foreign_search(tool)
@@ -145,10 +141,18 @@ class Tools:
         if form != NULL:
             given = read(_decode_object, form, f"{path}.format")
             grammar = given.pop("grammar", NULL)
-            made["format"] = {**given, **(read(_decode_object, grammar, f"{path}.format") if grammar != NULL else {})}
+            if grammar != NULL:
+                self.dropped.strangers(given, {"type"}, "tools[].custom.format")
+                given.update(read(_decode_object, grammar, f"{path}.format.grammar"))
+            made["format"] = given
         self.made.append(made)
 
     # -- the choice
+
+    @property
+    def given(self) -> bool:
+        """Whether something was chosen."""
+        return self._choice is not None
 
     def choose(self, raw: Raw, path: str) -> None:
         """Takes OpenAI's `tool_choice` or `function_call`."""

@@ -298,3 +298,146 @@ def test_what_bedrock_keeps_for_an_hour_is_counted_apart() -> None:
     body = {"output": {"message": {"content": [{"text": "a"}]}}, "usage": {**usage, "cacheDetails": details}}
     asked = Call(CHAT, "m", False, b'{"messages":[]}', "0a1b", 1)
     assert codec(CHAT, CONVERSE).response(asked, json.dumps(body).encode()).usage == Usage(11, 2, 0, 10, 0, 6)
+
+
+FIRST_CALL = {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}}
+CHAT_CALL = {"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CHAT_TOOLS = [{"type": "function", "function": {"name": "f", "parameters": SCHEMA}}]
+DATA = {"file_data": "data:application/pdf;base64,AAAA"}
+BLOCKS = [{"type": "thinking", "thinking": "h", "signature": "s"}, {"type": "text", "text": "a"}]
+OTHERWISE: list[tuple[list[Dialect], dict[str, Any], str]] = [
+    (
+        [ANTHROPIC, GEMINI, CONVERSE, RESPONSES],
+        {"messages": [ASKED], "tools": CHAT_TOOLS, "function_call": "auto", "tool_choice": "none"},
+        "function_call",
+    ),
+    (
+        [ANTHROPIC, GEMINI, CONVERSE, RESPONSES],
+        {"messages": [ASKED, {**FIRST_CALL, "tool_calls": [{**CHAT_CALL, "function": {"name": "g"}}]}, ASKED]},
+        "messages[].function_call",
+    ),
+    (
+        [ANTHROPIC, CONVERSE, RESPONSES],
+        {"messages": [ASKED, FIRST_CALL, {"role": "function", "name": "g", "content": "x"}]},
+        "messages[].name",
+    ),
+    (
+        [GEMINI],
+        {
+            "messages": [
+                ASKED,
+                {"role": "assistant", "tool_calls": [CHAT_CALL]},
+                {"role": "tool", "tool_call_id": "t", "name": "g", "content": "x"},
+            ]
+        },
+        "messages[].name",
+    ),
+    (
+        [ANTHROPIC, GEMINI, CONVERSE, RESPONSES],
+        {"messages": [ASKED, {"role": "assistant", "content": "b", "content_blocks": BLOCKS}, ASKED]},
+        "messages[].content",
+    ),
+    (
+        [ANTHROPIC, GEMINI, RESPONSES],
+        {"messages": [{"role": "user", "content": [{"type": "file", "file": {**DATA, "file_id": "i"}}]}]},
+        "messages[].content[].file.file_id",
+    ),
+    (
+        [ANTHROPIC, RESPONSES],
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "file", "file": {"file_id": "i", "mime_type": "text/csv"}}]}
+            ]
+        },
+        "messages[].content[].file.mime_type",
+    ),
+    (
+        [ANTHROPIC, GEMINI, CONVERSE],
+        {
+            "messages": [ASKED],
+            "max_tokens": 5000,
+            "thinking": {"type": "enabled", "budget_tokens": 2000},
+            "reasoning_effort": "none",
+        },
+        "reasoning_effort",
+    ),
+    (
+        [GEMINI],
+        {"messages": [ASKED], "thinking": {"type": "disabled"}, "reasoning_effort": "high"},
+        "reasoning_effort",
+    ),
+    (
+        [GEMINI],
+        {"messages": [ASKED], "thinking_config": {"thinkingBudget": 1}, "thinking": {"type": "disabled"}},
+        "thinking",
+    ),
+    (
+        [ANTHROPIC],
+        {
+            "messages": [ASKED],
+            "output_config": {"format": {"type": "json_schema", "schema": {}}},
+            "response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}},
+        },
+        "response_format",
+    ),
+    (
+        [RESPONSES],
+        {"messages": [ASKED], "reasoning": {"effort": "low"}, "reasoning_effort": "high"},
+        "reasoning.effort",
+    ),
+    (
+        [GEMINI],
+        {"messages": [ASKED], "tools": [{"googleSearch": {"a": 1}}, {"type": "google_search", "b": 2}]},
+        "tools[].googleSearch",
+    ),
+    (
+        [ANTHROPIC],
+        {
+            "messages": [ASKED],
+            "tools": [{"type": "function", "function": {"name": "f", "defer_loading": True}, "defer_loading": False}],
+        },
+        "tools[].defer_loading",
+    ),
+]
+
+
+@pytest.mark.parametrize(("upstreams", "body", "name"), OTHERWISE)
+def test_where_two_fields_say_otherwise_the_one_that_does_not_count_is_named(
+    upstreams: list[Dialect], body: dict[str, Any], name: str
+) -> None:
+    for upstream in upstreams:
+        model = "claude-sonnet-4-5" if upstream is not GEMINI else "gemini-2.5-pro"
+        text = json.dumps({"model": model, **body}).encode()
+        out = codec(CHAT, upstream).request(Call(CHAT, f"anthropic.{model}", False, text, "0a1b", 1))
+        assert [each for each in out.dropped if "thinking" not in each or each == name] == [name]
+
+
+def test_what_two_fields_say_alike_is_said_once() -> None:
+    both = {"role": "assistant", "content": "a", "content_blocks": BLOCKS, "function_call": CHAT_CALL["function"]}
+    history = [ASKED, {**both, "tool_calls": [CHAT_CALL]}, {"role": "tool", "tool_call_id": "t", "content": "x"}]
+    for upstream in (ANTHROPIC, GEMINI, CONVERSE, RESPONSES):
+        made, dropped = said(CHAT, upstream, messages=history)
+        assert [each for each in dropped if "thinking" not in each] == []
+        # Gemini's results are told by the function's name, and Bedrock wants to know of every tool in a history.
+        assert json.dumps(made).count('"f"') == (2 if upstream in (GEMINI, CONVERSE) else 1)
+    made, dropped = said(CHAT, ANTHROPIC, messages=[ASKED], stop=["a", "b"], stop_sequences=["b", "c"])
+    assert (made["stop_sequences"], dropped) == (["a", "b", "c"], ())
+
+
+@pytest.mark.parametrize("upstream", [ANTHROPIC, GEMINI, CONVERSE, RESPONSES])
+def test_a_refusal_beside_a_text_is_said_after_it(upstream: Dialect) -> None:
+    for more in ({}, {"content_blocks": [{"type": "text", "text": "Hm."}]}):
+        refused = {"role": "assistant", "content": "Hm.", "refusal": "I will not.", **more}
+        made, dropped = said(CHAT, upstream, messages=[ASKED, refused, ASKED])
+        text = json.dumps(made)
+        assert 0 < text.index("Hm.") < text.index("I will not.")
+        assert (text.count("I will not."), dropped) == (1, ())
+    parts = [{"type": "text", "text": "Hm."}, {"type": "refusal", "refusal": "I will not."}]
+    made, _ = said(CHAT, upstream, messages=[ASKED, {**refused, "content": parts}, ASKED])
+    assert json.dumps(made).count("I will not.") == 1
+
+
+def test_a_call_in_its_first_form_keeps_geminis_signature() -> None:
+    call = {"name": "f", "arguments": "{}", "thought_signature": "c2ln"}
+    made, dropped = said(CHAT, GEMINI, messages=[ASKED, {"role": "assistant", "function_call": call}])
+    assert (made["contents"][1]["parts"][0]["thoughtSignature"], dropped) == ("c2ln", ())

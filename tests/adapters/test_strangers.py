@@ -41,6 +41,9 @@ CITED = {"type": "char_location", "cited_text": "c", **PLACE}
 NEAR = {"type": "approximate", "city": "c", "country": "DE", "region": "r", "timezone": "Europe/Berlin"}
 KEPT = {"type": "tool_uses", "value": 3}
 ASKED = {"role": "user", "content": "hi"}
+NEARBY = {name: value for name, value in NEAR.items() if name != "type"}
+GRAMMAR = {"type": "grammar", "grammar": {"syntax": "regex", "definition": "a+"}}
+FUNCTION = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
 CHAT_CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 REQUESTS: dict[str, tuple[Dialect, dict[str, Any]]] = {
     "chat": (
@@ -91,6 +94,53 @@ REQUESTS: dict[str, tuple[Dialect, dict[str, Any]]] = {
                 {"role": "function", "name": "f", "content": "r"},
             ],
             "functions": [{"name": "f", "parameters": SCHEMA}],
+            "function_call": {"name": "f"},
+        },
+    ),
+    "chat with a search": (
+        Dialect.OPENAI_CHAT,
+        {
+            "messages": [ASKED],
+            "tools": [FUNCTION],
+            "tool_choice": {"type": "function", "function": {"name": "f"}},
+            "web_search_options": {
+                "search_context_size": "low",
+                "user_location": {"type": "approximate", "approximate": NEARBY},
+            },
+            "stream_options": {"include_usage": True, "include_obfuscation": True},
+            "prediction": {"type": "content", "content": [{"type": "text", "text": "p"}]},
+            "modalities": ["text", "audio"],
+            "audio": {"voice": "v", "format": "pcm16"},
+            "reasoning": {"effort": "low"},
+            "metadata": {"user_id": "u", "k": "v"},
+        },
+    ),
+    "chat with thinking": (
+        Dialect.OPENAI_CHAT,
+        {
+            "messages": [ASKED],
+            "tools": [FUNCTION],
+            "tool_choice": {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]},
+            },
+            "response_format": {"type": "json_object"},
+            "thinking": {"type": "enabled", "budget_tokens": 2000},
+        },
+    ),
+    "chat with free text for tools": (
+        Dialect.OPENAI_CHAT,
+        {
+            "messages": [
+                ASKED,
+                {
+                    "role": "assistant",
+                    "tool_calls": [{"id": "call_1", "type": "custom", "custom": {"name": "g", "input": "i"}}],
+                },
+                {"role": "tool", "tool_call_id": "call_1", "content": "r"},
+            ],
+            "tools": [{"type": "custom", "custom": {"name": "g", "description": "d", "format": GRAMMAR}}],
+            "tool_choice": {"type": "custom", "custom": {"name": "g"}},
         },
     ),
     "messages": (
