@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from adapters import google_errors, openai_errors
+from adapters import google_errors, lists_said, openai_errors
 from adapters.anthropic import CHAT_TO_MESSAGES
 from adapters.anthropic import said as anthropic
 from adapters.anthropic_client import MESSAGES_TO_CHAT
@@ -121,6 +121,17 @@ CODECS: dict[tuple[Dialect, Dialect], Codec] = {
 ANSWERS: dict[Dialect, Looks] = {
     **dict.fromkeys(CHATS, chat.ANSWERS),
     **{up: to.answers for up, to in UPSTREAMS.items()},
+    Dialect.MISTRAL_FIM: chat.ANSWERS,
+    Dialect.ANTHROPIC_COMPLETE: lists_said.ANTHROPIC_COMPLETE,
+    Dialect.COHERE_EMBED: lists_said.COHERE_EMBED,
+    Dialect.COHERE_RERANK: lists_said.COHERE_RERANK,
+    Dialect.VOYAGE_RERANK: lists_said.VOYAGE_RERANK,
+    Dialect.NOMIC_EMBED: lists_said.NOMIC,
+    Dialect.BEDROCK_TITAN_EMBEDDINGS: lists_said.TITAN,
+    Dialect.BEDROCK_COHERE_EMBEDDINGS: lists_said.BEDROCK_COHERE,
+    Dialect.GEMINI_BATCH_EMBED: lists_said.GEMINI_BATCH,
+    Dialect.VERTEX_PREDICT: lists_said.VERTEX_PREDICT,
+    Dialect.OPENAI_EMBEDDINGS: lists_said.OPENAI_EMBEDDINGS,
 }
 """Upstreams' tables of what clients of other dialects are told of their answers."""
 

@@ -67,6 +67,9 @@ _CLIENTS: Mapping[Dialect, int] = {
     Dialect.ANTHROPIC_MESSAGES: MESSAGES,
     Dialect.GEMINI_GENERATE: GEMINI,
     Dialect.GEMINI_STREAM_ARRAY: GEMINI,
+    # Of these a provider's dialect has no clients of another kind.
+    **dict.fromkeys((Dialect.OPENAI_EMBEDDINGS, Dialect.RERANK), TEXT),
+    **dict.fromkeys((Dialect.GEMINI_EMBED, Dialect.GEMINI_BATCH_EMBED), GEMINI),
 }
 
 

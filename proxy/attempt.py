@@ -254,7 +254,10 @@ class Attempts:
             answer = wire.codec.combined(call, found)
         except BadAnswer as error:
             raise UpstreamFailure(Kind.BAD_UPSTREAM, str(error), sent=True) from error
-        return Outcome(200, last, JSON + passed + dropped_line(sent.dropped), None, answer.body, usage=answer.usage)
+        names = tuple(dict.fromkeys(name for raw in found for name in registry.unsaid(wire.dialect, call, raw)))
+        x.dropped += together(names)
+        head = JSON + passed + dropped_line(sent.dropped) + unsaid_line(names)
+        return Outcome(200, last, head, None, answer.body, usage=answer.usage)
 
     async def _call(self, leaf: Leaf, wire: Wire, lines: bytes, body: bytes) -> tuple[Reply, bytes | None]:
         """One of several calls: its answer, and the whole body unless it is an error."""

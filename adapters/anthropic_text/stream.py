@@ -15,7 +15,9 @@ from adapters.anthropic.wire import ErrorBody
 from adapters.anthropic_text.wire import Answer, finish_of
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
+from adapters.lists_said import ANTHROPIC_COMPLETE
 from adapters.types import Call, bodiless
+from adapters.unsaid import client_of
 
 _encode = msgspec.json.Encoder().encode
 
@@ -31,12 +33,13 @@ _decode_type = msgspec.json.Decoder(_Typed).decode
 class CompleteStream(Machine):
     """Translates one streamed answer. See `adapters.types.StreamDecoder`. `usage` stays None: the API tells none."""
 
-    __slots__ = ("_call", "_head")
+    __slots__ = ("_call", "_head", "_look")
 
     def __init__(self, call: Call) -> None:
         super().__init__()
         self._call = bodiless(call)
         self._head = b""
+        self._look = ANTHROPIC_COMPLETE.by(client_of(call)).get(b"")
 
     def _take(self, events: list[Event], out: list[bytes]) -> None:
         for name, data in events:
@@ -44,11 +47,11 @@ class CompleteStream(Machine):
             if entry is None:
                 continue
             decode, act = entry
-            act(self, decode(data), out)
+            act(self, decode(data), data, out)
             if self._over:
                 return
 
-    def _on_completion(self, event: Answer, out: list[bytes]) -> None:
+    def _on_completion(self, event: Answer, data: bytes, out: list[bytes]) -> None:
         call = self._call
         if not self._head:
             self._head = b'data: {"id":%b,"object":"text_completion","created":%d,"model":%b,%b"choices":[{"text":' % (
@@ -63,14 +66,15 @@ class CompleteStream(Machine):
         out.append(self._head)
         out.append(b'%b,"index":0,"logprobs":null,"finish_reason":%b}]}\n\n' % (_encode(event.completion), finish))
         if event.stop_reason:
+            self._heed(self._look, data)
             out.append(b"data: [DONE]\n\n")
             self._end()
 
-    def _on_error(self, event: ErrorBody, out: list[bytes]) -> None:
+    def _on_error(self, event: ErrorBody, data: bytes, out: list[bytes]) -> None:
         self._end(event_error(event))
 
 
-_Act = Callable[[CompleteStream, Any, list[bytes]], None]
+_Act = Callable[[CompleteStream, Any, bytes, list[bytes]], None]
 
 _TABLE: dict[bytes, tuple[Callable[[bytes], Any], _Act]] = {
     b"completion": (msgspec.json.Decoder(Answer).decode, CompleteStream._on_completion),
