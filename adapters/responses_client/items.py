@@ -8,28 +8,26 @@ come right after the results, as a message of the user.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct, field
 
 from adapters.errors import InvalidRequest
-from adapters.known import Reader
+from adapters.known import Belongs, Reader
 from adapters.packing import CALL_SIGNATURE, read_head, unpack
-from adapters.reading import Dropped, missing, string, under
+from adapters.reading import Dropped, missing, read, string, under
 from adapters.reasoning import details_of
-from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
+from adapters.responses_client.parts import CONTENT, OUTPUT, SUMMARY, Message, parts_of, plain, texts_of
+from adapters.values import ABSENT, BRACKET, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
+_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _EMPTY = Raw(b'""')
 _NULL = Raw(b"null")
 _LINE = b"\\n"
-_DIRECT = b'"direct"'
+_DIRECT = {"type": Raw(b'"direct"')}
 _NOTHING = Raw(b"[]")
-_CONTENT = "input[].content"
-
-Message = dict[str, Any]
 
 
 class Item(Struct, forbid_unknown_fields=True, gc=False):
@@ -53,35 +51,36 @@ class Item(Struct, forbid_unknown_fields=True, gc=False):
     asynchronous: bool | None = field(default=None, name="async")
 
 
-class Part(Struct, forbid_unknown_fields=True, gc=False):
-    """Any content part, likewise."""
-
-    type: str
-    text: Raw = ABSENT
-    refusal: Raw = ABSENT
-    image_url: Raw = ABSENT
-    detail: str | None = None
-    file_id: Raw = ABSENT
-    file_data: Raw = ABSENT
-    file_url: Raw = ABSENT
-    filename: Raw = ABSENT
-    input_audio: Raw = ABSENT
-    annotations: Raw = ABSENT
-    logprobs: Raw = ABSENT
-    prompt_cache_breakpoint: Raw = ABSENT
-
-
 class Conversation:
-    """Chat messages in the making. `names` are those of custom tools, whose input is free text."""
+    """Chat messages in the making.
 
-    __slots__ = ("_assistant", "_blocks", "_foreign", "_shown", "_signatures", "dropped", "messages")
+    While the assistant's is (`_open`), `_texts`, `_calls`, `_thoughts` and `_details` are what it has so far. `_blocks`
+    are its content blocks, a plain text being its JSON string; `_foreign` says that `content` has no place for some.
+    """
+
+    __slots__ = (
+        "_blocks",
+        "_calls",
+        "_details",
+        "_foreign",
+        "_open",
+        "_shown",
+        "_signatures",
+        "_texts",
+        "_thoughts",
+        "dropped",
+        "messages",
+    )
 
     def __init__(self, dropped: Dropped) -> None:
         self.dropped = dropped
         self.messages: list[Message] = []
-        self._assistant: Message | None = None
+        self._open = self._foreign = False
+        self._texts: list[Raw] = []
+        self._calls: list[Message] = []
+        self._thoughts: list[Raw] = []
+        self._details: list[Message] = []
         self._blocks: list[Raw] = []
-        self._foreign = False
         self._shown: list[Message] = []
         self._signatures: dict[str, str] = {}
 
@@ -92,7 +91,8 @@ class Conversation:
             return
         if first(value) != BRACKET:
             raise InvalidRequest("Expected a string or a list of items.")
-        for at, item in enumerate(_READER.read(value, self.dropped, name="input")):
+        items = _READER.read(value, self.dropped, name="input")
+        for at, item in enumerate(items):
             add = _ITEMS.get(item.type)
             try:
                 if add is None:
@@ -101,8 +101,11 @@ class Conversation:
                     add(self, item)
             except InvalidRequest as error:
                 raise under(f"[{at}]", error) from error
-        self._close_assistant()
-        self._show()
+        _BELONGS.heed_all(items, self.dropped, "input")
+        if self._open:
+            self._close_assistant()
+        if self._shown:
+            self._show()
 
     def _foreign_item(self, item: Item) -> None:
         # Calls that ran on OpenAI's servers, and what only those can read.
@@ -123,75 +126,53 @@ class Conversation:
         role = _ROLES.get(item.role)
         if role is None:
             raise InvalidRequest(f"`{item.role[:40]}` is not a role.", "role")
-        if first(item.content) not in (QUOTE, BRACKET):
+        content: Raw | list[Message] = item.content
+        kind = first(item.content)
+        if kind == BRACKET:
+            try:
+                content = parts_of(item.content, self.dropped, CONTENT)
+            except InvalidRequest as error:
+                raise under("content", error) from error
+        elif kind != QUOTE:
             raise InvalidRequest("Expected a string or a list of content parts.", "content")
-        try:
-            if role == "assistant":
-                self.dropped.phase(item.phase, "input[].phase")
-                self._said(item.content)
-                return
-            content = self._content(item.content)
-        except InvalidRequest as error:
-            raise under("content", error) from error
-        self._close_assistant()
-        self._show()
-        self.messages.append({"role": role, "content": content})
+        if item.phase:
+            self.dropped.phase(item.phase, "input[].phase")
+        if role == "assistant":
+            self._said(content)
+            return
+        if self._open:
+            self._close_assistant()
+        if self._shown:
+            self._show()
+        self.messages.append({"role": role, "content": plain(content)})
 
-    def _content(self, content: Raw, name: str = _CONTENT) -> Raw | list[Message]:
-        if first(content) == QUOTE:
-            return content
-        read_parts = _PARTS_READER.read(content, self.dropped, name=name)
-        parts = [self._part(part, f"[{at}]") for at, part in enumerate(read_parts)]
-        if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
-            # Many compatible providers take text as a string only.
-            text: Raw = parts[0]["text"]
-            return text
-        return parts or _EMPTY
-
-    def _part(self, part: Part, path: str) -> Message:
-        make = _PARTS.get(part.type)
-        if make is None:
-            raise InvalidRequest(f"`{part.type[:40]}` is not a content part.", f"{path}.type")
-        try:
-            made = make(part)
-        except InvalidRequest as error:
-            raise under(path, error) from error
-        if part.type == "input_file" and part.detail not in (None, "auto"):
-            self.dropped.add("input[].content[].detail")
-        if first(part.prompt_cache_breakpoint) != NULL:
-            if self.dropped.blocks:
-                made["cache_control"] = {"type": "ephemeral"}
-                if b'"ttl"' in bytes(part.prompt_cache_breakpoint):
-                    # OpenAI's are other lifetimes than Anthropic's.
-                    self.dropped.add("input[].content[].prompt_cache_breakpoint.ttl")
+    def _said(self, content: Raw | list[Message]) -> None:
+        if not self._open:
+            self._open_assistant()
+        if isinstance(content, Raw):
+            self._texts.append(content)
+            self._blocks.append(content)
+            return
+        for at, made in enumerate(content):
+            if made["type"] != "text":
+                raise InvalidRequest("Expected a part of what an assistant says.", f"content[{at}].type")
+            self._texts.append(made["text"])
+            if len(made) > len(("type", "text")):
+                self._blocks.append(Raw(_encode(made)))
+                self._foreign = True
             else:
-                self.dropped.add("input[].content[].prompt_cache_breakpoint")
-        return made
-
-    def _said(self, content: Raw) -> None:
-        assistant = self._open_assistant()
-        if first(content) == QUOTE:
-            texts = [content]
-        else:
-            texts = []
-            for at, part in enumerate(_PARTS_READER.read(content, self.dropped, name=_CONTENT)):
-                value = part.refusal if part.type == "refusal" else part.text
-                texts.append(string(value, f"[{at}].{'refusal' if part.type == 'refusal' else 'text'}"))
-                if first(part.annotations) == BRACKET and part.annotations != _NOTHING:
-                    self.dropped.add("input[].content[].annotations")
-        for text in texts:
-            assistant["texts"].append(text)
-            self._blocks.append(Raw(b'{"type":"text","text":%b}' % text))
+                self._blocks.append(made["text"])
 
     def _reasoning(self, item: Item) -> None:
         packed = unpack(item.encrypted_content) if item.encrypted_content else None
         if self.dropped.thoughts:
-            told = item.content if first(item.content) == BRACKET else item.summary
-            parts = _PARTS_READER.read(told, self.dropped, name="input[].summary") if first(told) == BRACKET else []
-            assistant = self._open_assistant()
-            assistant["thoughts"] += [part.text for part in parts if first(part.text) == QUOTE]
+            if not self._open:
+                self._open_assistant()
+            # A summary says nothing that the thought itself does not say.
+            thought = texts_of(item.content, self.dropped, CONTENT) or texts_of(item.summary, self.dropped, SUMMARY)
+            self._thoughts += thought
             details = details_of(packed or ()) if self.dropped.details else []
-            assistant["details"] += details
+            self._details += details
             if item.encrypted_content and not details and (packed is None or any(map(_is_sealed, packed))):
                 self.dropped.add("input[].encrypted_content")
             return
@@ -199,12 +180,12 @@ class Conversation:
             if item.encrypted_content:
                 # Another maker's, or one that this upstream has no place for.
                 self.dropped.add("input[].encrypted_content")
-            else:
-                for name, told in (("content", item.content), ("summary", item.summary)):
-                    if first(told) == BRACKET and told != _NOTHING:
-                        self.dropped.add(f"input[].{name}")
+            for name, told in (("content", item.content), ("summary", item.summary)):
+                if first(told) != NULL and told != _NOTHING:
+                    self.dropped.add(f"input[].{name}")
             return
-        self._open_assistant()
+        if not self._open:
+            self._open_assistant()
         for block in packed:
             head = read_head(block)
             if head.type == CALL_SIGNATURE:
@@ -221,31 +202,36 @@ class Conversation:
         self._add_call(item, Raw(_encode(arguments.decode())))
 
     def _add_call(self, item: Item, arguments: Raw) -> None:
-        for name in ("call_id", "name"):
-            if not getattr(item, name):
-                raise missing(name)
+        if not item.call_id or not item.name:
+            raise missing("name" if item.call_id else "call_id")
         if item.namespace:
             self.dropped.add("input[].namespace")
         if item.asynchronous:
             self.dropped.add("input[].async")
-        self._called(item)
+        if item.caller:
+            self._called(item)
         function = {"name": item.name, "arguments": _EMPTY_OBJECT if arguments == _EMPTY else arguments}
-        call = {"id": item.call_id, "type": "function", "function": function}
-        self._open_assistant()["calls"].append(call)
+        if not self._open:
+            self._open_assistant()
+        self._calls.append({"id": item.call_id, "type": "function", "function": function})
 
     def _called(self, item: Item) -> None:
         """Names who called, where that was no model but a program that only OpenAI's servers run."""
-        if first(item.caller) == BRACE and _DIRECT not in bytes(item.caller):
+        if first(item.caller) != NULL and read(_object, item.caller, "caller") != _DIRECT:
             self.dropped.add("input[].caller")
 
     def _output(self, item: Item) -> None:
         if not item.call_id:
             raise missing("call_id")
-        self._called(item)
-        self._close_assistant()
+        if item.caller:
+            self._called(item)
+        if self._open:
+            self._close_assistant()
+        if item.name and (item.call_id, item.name) not in self._named_calls():
+            self.dropped.add("input[].name")
         message: Message = {"role": "tool", "tool_call_id": item.call_id}
         try:
-            content = _EMPTY if first(item.output) == NULL else self._content(item.output, "input[].output")
+            content = self._told(item.output)
         except InvalidRequest as error:
             raise under("output", error) from error
         if isinstance(content, list) and not self.dropped.blocks:
@@ -258,38 +244,52 @@ class Conversation:
         message["content"] = content
         self.messages.append(message)
 
-    def _open_assistant(self) -> Message:
-        if self._assistant is None:
+    def _named_calls(self) -> set[tuple[str, str]]:
+        """The calls so far by id and name, which say what an output's own name says."""
+        calls = [call for message in self.messages for call in message.get("tool_calls", ())]
+        return {(call["id"], call["function"]["name"]) for call in calls}
+
+    def _told(self, output: Raw) -> Raw | list[Message]:
+        kind = first(output)
+        if kind in (QUOTE, NULL):
+            return output if kind == QUOTE else _EMPTY
+        return plain(parts_of(output, self.dropped, OUTPUT))
+
+    def _open_assistant(self) -> None:
+        if self._shown:
             self._show()
-            self._assistant = {"texts": [], "calls": [], "thoughts": [], "details": []}
-        return self._assistant
+        self._open = True
 
     def _close_assistant(self) -> None:
-        assistant, self._assistant = self._assistant, None
-        if assistant is None:
-            return
-        texts, calls = assistant["texts"], assistant["calls"]
+        texts, calls = self._texts, self._calls
         message: Message = {"role": "assistant", "content": joined(texts, _LINE) if texts else _NULL}
         if calls:
-            for call in calls:
-                if call["id"] in self._signatures:
-                    call["function"]["thought_signature"] = self._signatures[call["id"]]
+            if self._signatures:
+                self._sign(calls)
             message["tool_calls"] = calls
-        thought = self.dropped.thought(assistant["thoughts"], bool(calls))
-        if assistant["details"]:
-            message["reasoning_details"] = assistant["details"]
-        elif thought:
-            message[self.dropped.thoughts] = thought
+        if self._details:
+            message["reasoning_details"] = self._details
+        elif self.dropped.thoughts:
+            thought = self.dropped.thought(self._thoughts, bool(calls))
+            if thought:
+                message[self.dropped.thoughts] = thought
         if self._foreign:
-            message["content_blocks"] = self._blocks
-        self._blocks, self._foreign = [], False
-        if texts or calls or "content_blocks" in message:
+            message["content_blocks"] = [
+                Raw(b'{"type":"text","text":%b}' % each) if first(each) == QUOTE else each for each in self._blocks
+            ]
+        if texts or calls or self._foreign:
             self.messages.append(message)
+        self._open = self._foreign = False
+        self._texts, self._calls, self._thoughts, self._details, self._blocks = [], [], [], [], []
+
+    def _sign(self, calls: list[Message]) -> None:
+        for call in calls:
+            if call["id"] in self._signatures:
+                call["function"]["thought_signature"] = self._signatures[call["id"]]
 
     def _show(self) -> None:
-        if self._shown:
-            self.messages.append({"role": "user", "content": self._shown})
-            self._shown = []
+        self.messages.append({"role": "user", "content": self._shown})
+        self._shown = []
 
 
 def _is_sealed(block: Raw) -> bool:
@@ -300,6 +300,23 @@ def _is_sealed(block: Raw) -> bool:
 
 _EMPTY_OBJECT = Raw(b'"{}"')
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+
+_LABELS = "type id status"
+"""Labels of stored items, which no model is shown: nothing is lost with them, wherever they stand."""
+_CALLED = f"{_LABELS} call_id name namespace caller async"
+_ANSWERED = f"{_LABELS} call_id output caller name"
+_BELONGS = Belongs(
+    Item,
+    {
+        "message": f"{_LABELS} role content phase",
+        "reasoning": f"{_LABELS} summary content encrypted_content",
+        "function_call": f"{_CALLED} arguments",
+        "custom_tool_call": f"{_CALLED} input",
+        "function_call_output": _ANSWERED,
+        "custom_tool_call_output": _ANSWERED,
+        "item_reference": _LABELS,
+    },
+)
 
 _ITEMS: Mapping[str, Callable[[Conversation, Item], None]] = {
     "message": Conversation._message,
@@ -313,56 +330,4 @@ _ITEMS: Mapping[str, Callable[[Conversation, Item], None]] = {
 """What is done with each type of item; all others are dropped by name."""
 
 
-def _text(part: Part) -> Message:
-    return {"type": "text", "text": string(part.text, "text")}
-
-
-def _refused(part: Part) -> Message:
-    return {"type": "text", "text": string(part.refusal, "refusal")}
-
-
-def _image(part: Part) -> Message:
-    if first(part.image_url) != QUOTE:
-        raise _foreign_file("image_url") if first(part.file_id) == QUOTE else missing("image_url")
-    image: Message = {"url": part.image_url}
-    if part.detail is not None:
-        image["detail"] = part.detail
-    return {"type": "image_url", "image_url": image}
-
-
-def _file(part: Part) -> Message:
-    file: Message = {}
-    if first(part.file_data) == QUOTE:
-        file["file_data"] = part.file_data
-    elif first(part.file_url) == QUOTE:
-        file["file_url"] = part.file_url
-    else:
-        raise _foreign_file("file_data") if first(part.file_id) == QUOTE else missing("file_data")
-    if first(part.filename) == QUOTE:
-        file["filename"] = part.filename
-    return {"type": "file", "file": file}
-
-
-def _audio(part: Part) -> Message:
-    if first(part.input_audio) == NULL:
-        raise missing("input_audio")
-    return {"type": "input_audio", "input_audio": part.input_audio}
-
-
-def _foreign_file(instead: str) -> InvalidRequest:
-    return InvalidRequest(f"A file stored at OpenAI cannot reach this model's provider: send `{instead}`.", "file_id")
-
-
-_PARTS: Mapping[str, Callable[[Part], Message]] = {
-    "input_text": _text,
-    "output_text": _text,
-    "text": _text,
-    "summary_text": _text,
-    "refusal": _refused,
-    "input_image": _image,
-    "input_file": _file,
-    "input_audio": _audio,
-}
-
 _READER = Reader(msgspec.json.Decoder(list[Item]).decode, Item, _ITEMS)
-_PARTS_READER = Reader(msgspec.json.Decoder(list[Part]).decode, Part, {*_PARTS, "reasoning_text"})

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.errors import InvalidRequest
-from adapters.reading import Dropped, member, missing, read, read_all
+from adapters.reading import Dropped, member, missing, read, read_all, string
 from adapters.responses_client.items import Conversation
 from adapters.responses_client.tools import Tools
 from adapters.responses_client.words import WORDS
@@ -32,6 +32,8 @@ LOGPROBS = "message.output_text.logprobs"
 ENCRYPTED = "reasoning.encrypted_content"
 _SUMMARIES = ("summary", "generate_summary")
 _AUTO = Raw(b'"auto"')
+_OBFUSCATION = frozenset(("include_obfuscation",))
+_TYPE = frozenset(("type",))
 _OURS = frozenset((ENCRYPTED,))
 """What `include` may ask for that is there anyway."""
 
@@ -70,7 +72,12 @@ def to_chat(call: Call) -> Outbound:
 
 
 def _nothing(request: _Request, value: Raw) -> None:
-    """`model` and `stream` are told by the call; the options of a stream only hide lengths."""
+    """`model` and `stream` are told by the call."""
+
+
+def _stream_options(request: _Request, value: Raw) -> None:
+    # What is known of these only hides the lengths of OpenAI's own events.
+    request.dropped.strangers(read(_object, value), _OBFUSCATION, "stream_options")
 
 
 def _input(request: _Request, value: Raw) -> None:
@@ -101,29 +108,35 @@ def _top_logprobs(request: _Request, value: Raw) -> None:
 
 def _reasoning(request: _Request, value: Raw) -> None:
     for name, field in read(_object, value).items():
-        if name == "effort" and first(field) == QUOTE:
-            request.out["reasoning_effort"] = field
-        elif name in _SUMMARIES and field == _AUTO:
+        if first(field) == NULL or (name in _SUMMARIES and field == _AUTO):
             # Summaries are told whenever the model shows its thinking. How long they are, nobody else can be asked.
             continue
-        elif name != "effort" and first(field) != NULL:
+        if name == "effort":
+            request.out["reasoning_effort"] = string(field, name)
+        else:
             request.dropped.add(f"reasoning.{name}")
 
 
 def _text(request: _Request, value: Raw) -> None:
     fields = read(_object, value)
     for name, field in fields.items():
+        if first(field) == NULL or name == "format":
+            continue
         if name == "verbosity":
-            if first(field) == QUOTE:
-                request.out["verbosity"] = field
-        elif name != "format" and first(field) != NULL:
+            request.out["verbosity"] = string(field, name)
+        else:
             request.dropped.add(f"text.{name}")
     form = member(_object, fields, "format")
-    kind = member(_str, form, "type") if form else None
-    if form is None or kind == "text":
-        return
-    if kind == "json_object":
-        request.out["response_format"] = {"type": "json_object"}
+    if form is not None:
+        _format(request, form)
+
+
+def _format(request: _Request, form: Mapping[str, Raw]) -> None:
+    kind = member(_str, form, "type")
+    if kind in ("text", "json_object"):
+        request.dropped.strangers(form, _TYPE, "text.format")
+        if kind == "json_object":
+            request.out["response_format"] = {"type": kind}
     elif kind == "json_schema":
         if first(form.get("schema", ABSENT)) != BRACE:
             raise missing("schema", "format.schema")
@@ -180,7 +193,7 @@ def _unless(harmless: tuple[bytes, ...], name: str) -> Callable[[_Request, Raw],
 _FIELDS: Mapping[str, Callable[[_Request, Raw], None]] = {
     "model": _nothing,
     "stream": _nothing,
-    "stream_options": _nothing,
+    "stream_options": _stream_options,
     "input": _input,
     "instructions": _instructions,
     "max_output_tokens": _same(_int, "max_completion_tokens"),

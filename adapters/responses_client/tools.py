@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.errors import InvalidRequest
-from adapters.reading import Dropped, member, missing, read, under
+from adapters.reading import Dropped, member, missing, read, string, under
 from adapters.values import ABSENT, BRACE, NULL, QUOTE, UNREADABLE, first
 
 _str = msgspec.json.Decoder(str).decode
@@ -31,6 +31,12 @@ _FREE_TEXT = {
 NOTHING = Raw(b'{"type":"object","properties":{}}')
 _FUNCTION = frozenset(("type", "name", "description", "parameters", "strict"))
 _CUSTOM = frozenset(("type", "name", "description", "format"))
+_GRAMMAR = frozenset(("type", "syntax", "definition"))
+_ALLOWED = frozenset(("type", "mode", "tools"))
+_CHOSEN = frozenset(("type", "name"))
+_TYPE = frozenset(("type",))
+_SEARCH = ("search_context_size", "user_location", "filters")
+_FUNCTION_TYPE, _APPROXIMATE = Raw(b'"function"'), Raw(b'"approximate"')
 _NOTHING_ASKED = (b"null", b"false", b'["direct"]')
 SEARCHES = ("web_search", "web_search_preview")
 
@@ -60,7 +66,7 @@ def custom_tools(body: bytes) -> frozenset[str]:
 class Tools:
     """The tools of a request in the making."""
 
-    __slots__ = ("_allowed", "_choice", "dropped", "functions", "search")
+    __slots__ = ("_allowed", "_choice", "_named", "dropped", "functions", "search")
 
     def __init__(self, dropped: Dropped) -> None:
         self.dropped = dropped
@@ -68,6 +74,7 @@ class Tools:
         self.search: dict[str, Any] | None = None
         self._choice: str | dict[str, Any] | None = None
         self._allowed: frozenset[str] | None = None
+        self._named: set[str] = set()
 
     def read(self, value: Raw) -> None:
         """Takes `tools`. Raises InvalidRequest with the path below it."""
@@ -78,50 +85,70 @@ class Tools:
                 raise under(f"[{at}]", error) from error
 
     def _tool(self, fields: Mapping[str, Raw]) -> None:
+        if fields.get("type") == _FUNCTION_TYPE:
+            self.functions.append(self._function(fields))
+            return
         kind = member(_str, fields, "type") or "function"
         if kind == "function":
             self.functions.append(self._function(fields))
         elif kind == "custom":
             self.functions.append(self._custom(fields))
-        elif kind.startswith(SEARCHES) and self.dropped.blocks:
-            self.search = {
-                name: fields[name]
-                for name in ("search_context_size", "user_location", "filters")
-                if first(fields.get(name, ABSENT)) != NULL
-            }
-            for name, value in fields.items():
-                if name not in ("type", *self.search) and first(value) != NULL:
-                    self.dropped.add(f"tools[].{name}")
+        elif kind.partition("_20")[0] in SEARCHES and self.dropped.blocks and self.search is None:
+            self._searches(fields)
         else:
+            # One of OpenAI's own, or a second search.
             self.dropped.add(f"tools[].{kind}")
+            self._named.add(kind)
+
+    def _searches(self, fields: Mapping[str, Raw]) -> None:
+        self.search = {name: fields[name] for name in _SEARCH if first(fields.get(name, ABSENT)) != NULL}
+        location = self.search.get("user_location")
+        if location is not None:
+            place = read(_object, location, "user_location")
+            kind = place.pop("type", _APPROXIMATE)
+            if first(kind) != NULL and kind != _APPROXIMATE:
+                self.dropped.add("tools[].user_location.type")
+            self.search["user_location"] = {"type": "approximate", "approximate": place}
+        for name, value in fields.items():
+            if name not in ("type", *_SEARCH) and first(value) != NULL:
+                self.dropped.add(f"tools[].{name}")
 
     def _function(self, fields: Mapping[str, Raw]) -> dict[str, Any]:
         function: dict[str, Any] = {"name": _name(fields)}
-        if first(fields.get("description", ABSENT)) == QUOTE:
-            function["description"] = fields["description"]
+        description = fields.get("description", ABSENT)
+        if first(description) != NULL:
+            function["description"] = string(description, "description")
         parameters = fields.get("parameters", ABSENT)
-        if first(parameters) not in (NULL, BRACE):
+        kind = first(parameters)
+        if kind not in (NULL, BRACE):
             raise InvalidRequest("Expected `object`.", "parameters")
-        function["parameters"] = parameters if first(parameters) == BRACE else NOTHING
-        if member(_bool, fields, "strict"):
+        function["parameters"] = parameters if kind == BRACE else NOTHING
+        if "strict" in fields and member(_bool, fields, "strict"):
             function["strict"] = True
-        self._name_others(fields, _FUNCTION)
+        self._name_others(fields, _FUNCTION, "tools[]")
         return {"type": "function", "function": function}
 
-    def _name_others(self, fields: Mapping[str, Raw], known: frozenset[str]) -> None:
-        for name in fields.keys() - known:
-            if bytes(fields[name]) not in _NOTHING_ASKED:
-                self.dropped.add(f"tools[].{name}")
+    def _name_others(self, fields: Mapping[str, Raw], known: frozenset[str], path: str) -> None:
+        if not fields.keys() <= known:
+            for name, value in fields.items():
+                if name not in known and bytes(value) not in _NOTHING_ASKED:
+                    self.dropped.add(f"{path}.{name}")
 
     def _custom(self, fields: Mapping[str, Raw]) -> dict[str, Any]:
-        self._name_others(fields, _CUSTOM)
+        self._name_others(fields, _CUSTOM, "tools[]")
         description = member(_str, fields, "description") or ""
         form = member(_object, fields, "format") or {}
-        if member(_str, form, "type") == "grammar":
+        kind = member(_str, form, "type")
+        if kind == "grammar":
             # No other provider holds a model to a grammar; telling it is the next best.
             self.dropped.add("tools[].format")
             syntax, definition = member(_str, form, "syntax"), member(_str, form, "definition")
             description = f"{description}\n\nThe input must follow this {syntax} grammar:\n{definition}".strip()
+            self._name_others(form, _GRAMMAR, "tools[].format")
+        elif kind not in (None, "text"):
+            raise InvalidRequest(f"There is no format `{kind[:40]}`.", "format.type")
+        else:
+            self._name_others(form, _TYPE, "tools[].format")
         function: dict[str, Any] = {"name": _name(fields), "parameters": _FREE_TEXT}
         if description:
             function["description"] = description
@@ -139,45 +166,62 @@ class Tools:
         kind = member(_str, fields, "type")
         if kind in ("function", "custom"):
             self._choice = {"type": "function", "function": {"name": _name(fields)}}
+            self._name_others(fields, _CHOSEN, "tool_choice")
         elif kind == "allowed_tools":
-            allowed = member(_objects, fields, "tools") or []
-            names = [member(_str, each, "name") or member(_str, each, "type") for each in allowed]
-            self._allowed = frozenset(name for name in names if name)
+            self._allow(member(_objects, fields, "tools") or [])
             self._choice = member(_str, fields, "mode") or "auto"
+            if self._choice not in ("auto", "required"):
+                raise InvalidRequest(f"There is no mode `{self._choice[:40]}`.", "mode")
+            self._name_others(fields, _ALLOWED, "tool_choice")
         else:
             # One of OpenAI's own tools.
             self.dropped.add("tool_choice")
 
+    def _allow(self, tools: list[dict[str, Raw]]) -> None:
+        names = set()
+        for each in tools:
+            kind = member(_str, each, "type") or "function"
+            if kind in ("function", "custom"):
+                names.add(_name(each))
+                self._name_others(each, _CHOSEN, "tool_choice.tools[]")
+            else:
+                # The name of one of OpenAI's own is that of a tool within it.
+                names.add(kind)
+                if kind in SEARCHES:
+                    self._name_others(each, _TYPE, "tool_choice.tools[]")
+        self._allowed = frozenset(names)
+
     def settle(self, out: dict[str, Any]) -> None:
         """Puts tools and choice into the chat request."""
-        functions = self.functions
-        if self._allowed is not None:
-            functions = [each for each in functions if each["function"]["name"] in self._allowed]
-            if not self._allowed.intersection(SEARCHES):
-                self.search = None
-            if not functions and self.search is None:
-                # Those allowed are no functions, and named already, or there are none of these names.
-                self.dropped.add("tool_choice")
+        functions = self._among(self._allowed) if self._allowed is not None else self.functions
+        if self._choice == "none":
+            # A search that is asked for in this way cannot be forbidden otherwise.
+            self.search = None
         if self.search is not None:
-            out["web_search_options"] = _search_options(self.search)
+            out["web_search_options"] = self.search
         if functions:
             out["tools"] = functions
             if self._choice is not None:
                 out["tool_choice"] = self._choice
             return
         # OpenAI refuses both of these where there are no tools.
-        out.pop("parallel_tool_calls", None)
+        if out.pop("parallel_tool_calls", None) is not None and self.search is not None:
+            self.dropped.add("parallel_tool_calls")
         if self._choice not in (None, "auto", "none"):
             self.dropped.add("tool_choice")
 
-
-def _search_options(search: dict[str, Any]) -> dict[str, Any]:
-    options = dict(search)
-    location = options.get("user_location")
-    if location is not None and first(location) == BRACE:
-        place = {name: value for name, value in read(_object, location).items() if name != "type"}
-        options["user_location"] = {"type": "approximate", "approximate": place}
-    return options
+    def _among(self, allowed: frozenset[str]) -> list[dict[str, Any]]:
+        """Of the functions those that may be called."""
+        functions = [each for each in self.functions if each["function"]["name"] in allowed]
+        found = {each["function"]["name"] for each in functions} | self._named
+        if self.search is not None:
+            found.update(SEARCHES)
+        if not allowed.intersection(SEARCHES):
+            self.search = None
+        if not allowed <= found or not (functions or self.search is not None):
+            # Some are not there, or those that are there are no functions, and named already.
+            self.dropped.add("tool_choice")
+        return functions
 
 
 def _name(fields: Mapping[str, Raw]) -> str:

@@ -288,12 +288,11 @@ NOTHING_LOST = (
         "stream_options.include_obfuscation=*",
     ),
     Kept("As above.", "openai responses", ALL, "stream_options.include_obfuscation=*"),
-    Kept("Only an assistant's message has a phase.", "openai responses", ALL, "input<EasyInputMessageParam>.phase=*"),
     Kept(
         "A message without a phase is an answer.",
         "openai responses",
         ALL,
-        "input<ResponseOutputMessageParam>.phase=final_answer",
+        "input<EasyInputMessageParam>.phase=final_answer input<ResponseOutputMessageParam>.phase=final_answer",
     ),
     Kept(
         "Labels of stored items, which no model is shown; calls and results are joined by `call_id`.",
@@ -302,12 +301,6 @@ NOTHING_LOST = (
         """input<Message>.status=* input<ResponseOutputMessageParam>.id input<function_call>.id
         input<function_call>.status=* input<function_call_output>.id input<function_call_output>.status=*
         input<custom_tool_call>.id input<custom_tool_call_output>.id""",
-    ),
-    Kept(
-        "The call that it answers says it.",
-        "openai responses",
-        ALL,
-        "input<function_call_output>.name input<function_call_output>.namespace",
     ),
     Kept(
         "How likely an answer's words were is no part of what is read again.",
