@@ -3,7 +3,9 @@
 https://developers.openai.com/api/docs/guides/structured-outputs#supported-schemas
 
 Anthropic and Gemini hold their models to any schema that they take. Where a client counts on that, OpenAI is asked for
-the same wherever the schema allows it as it stands: none is changed to fit, for then it would ask for something else.
+the same wherever the schema allows it, and none is changed so that it asks for something else. Anthropic's say
+themselves that their objects are closed. Gemini's models write what is declared and nothing else, so that an object
+which does not say so is closed all the same; and a property that may be null may as well be there (`closed`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from adapters.reading import Dropped
 from adapters.values import UNREADABLE
 
 _any = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 
 _NOTES = frozenset(("title", "description", "$schema"))
 _WORDS = _NOTES | frozenset(
@@ -43,6 +46,51 @@ def fits(schema: Raw) -> bool:
     except (*UNREADABLE, TypeError, AttributeError):
         # No schema at all: something in it is of another type than it must be.
         return False
+
+
+def closed(schema: Raw) -> Raw | None:
+    """Gemini's schema as OpenAI takes it as strict; None where it does not, or would ask for something else."""
+    if fits(schema):
+        return schema
+    try:
+        made = Raw(_encode(_close(_any(schema), root=True)))
+    except (*UNREADABLE, TypeError, AttributeError):
+        return None
+    return made if fits(made) else None
+
+
+def _close(node: Any, root: bool = False) -> Any:
+    """The schema with every object of named properties closed. A function without parameters has none either."""
+    if not isinstance(node, dict):
+        return node
+    made: dict[str, Any] = {}
+    for name, value in node.items():
+        if name in ("properties", "$defs", "definitions"):
+            made[name] = {key: _close(each) for key, each in value.items()}
+        elif name == "anyOf":
+            made[name] = [_close(each) for each in value]
+        else:
+            made[name] = _close(value) if name == "items" else value
+    properties = made.get("properties")
+    if properties or (root and properties is not None):
+        made.setdefault("additionalProperties", False)
+        required = list(made.get("required", ()))
+        nullable = [name for name, each in properties.items() if _is_nullable(each)]
+        for name in nullable:
+            # It is what leaving the property out means.
+            properties[name].pop("default", None)
+        made["required"] = required + [name for name in nullable if name not in required]
+    return made
+
+
+def _is_nullable(node: Any) -> bool:
+    """Whether null is among a property's values, and is what it is when nothing is said of it."""
+    if not isinstance(node, dict) or node.get("default") is not None:
+        return False
+    kinds = node.get("type")
+    return "null" in (kinds if isinstance(kinds, list) else [kinds]) or any(
+        isinstance(each, dict) and each.get("type") == "null" for each in node.get("anyOf", ())
+    )
 
 
 def kept_to(

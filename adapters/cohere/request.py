@@ -16,7 +16,7 @@ from adapters.effort import beside, implied
 from adapters.errors import InvalidRequest
 from adapters.reading import Dropped, member, missing, read, read_all, under
 from adapters.types import Call, Outbound
-from adapters.values import ABSENT, BRACE, NULL, QUOTE, first
+from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
@@ -97,8 +97,16 @@ def _settle(request: _Request) -> None:
     if not tools and out.pop("tool_choice", None) == "REQUIRED":
         # Cohere refuses a choice without tools.
         request.dropped.add("tool_choice")
-    if request.strict and tools and out.setdefault("strict_tools", _TRUE) != _TRUE:
-        request.dropped.add("tools[].function.strict")
+    if request.strict and tools:
+        # Cohere refuses this for a tool that must be given nothing.
+        fit = "strict_tools" in out or all(_required(tool["function"]) for tool in tools)
+        if not fit or out.setdefault("strict_tools", _TRUE) != _TRUE:
+            request.dropped.add("tools[].function.strict")
+
+
+def _required(function: Mapping[str, Raw]) -> bool:
+    parameters = function.get("parameters", ABSENT)
+    return first(parameters) == BRACE and first(read(_object, parameters).get("required", ABSENT)) == BRACKET
 
 
 def _nothing(request: _Request, value: Raw) -> None:

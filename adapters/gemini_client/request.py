@@ -48,6 +48,10 @@ _CONFIG_NAME = "generationConfig."
 _NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 _NOTHING = (Raw(b"null"), Raw(b'""'), Raw(b"[]"))
 """Values that ask for nothing."""
+_LONGEST_DESCRIPTION = 1024
+"""Characters that OpenAI takes as the description of a function."""
+_MOST_HELD = 8
+"""Anthropic makes one grammar of all strict tools of a request, and refuses one that grows too large."""
 _MODES = ("MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED")
 _TIERS = {"standard": "default", "flex": "flex", "priority": "priority"}
 
@@ -120,8 +124,9 @@ class _Request:
     def _output(self) -> dict[str, Any]:
         """The schema, which Gemini's models keep to. Whether another maker's can be held to it is for those to say who
         know that maker; OpenAI's only can where it fits."""
-        wanted: dict[str, Any] = {"name": "output", "schema": self.schema}
-        if self.dropped.blocks or strict.fits(self.schema):
+        schema = strict.closed(self.schema)
+        wanted: dict[str, Any] = {"name": "output", "schema": self.schema if schema is None else schema}
+        if self.dropped.blocks or schema is not None:
             wanted["strict"] = True
         else:
             self.dropped.add(self.schema_name)
@@ -140,13 +145,24 @@ class _Request:
             functions = [each for each in functions if each["name"] in allowed] or functions
             if functions is self.functions:
                 self.dropped.add("toolConfig.functionCallingConfig.allowedFunctionNames")
-        if mode == "VALIDATED":
-            self.dropped.add("toolConfig.functionCallingConfig.mode")
+        if mode in ("ANY", "VALIDATED"):
+            self._hold(functions)
         self.out.tools = [{"type": "function", "function": each} for each in functions]
         if mode == "ANY" and len(functions) == 1:
             self.out.tool_choice = {"type": "function", "function": {"name": functions[0]["name"]}}
         elif mode in ("ANY", "NONE"):
             self.out.tool_choice = "required" if mode == "ANY" else "none"
+
+    def _hold(self, functions: list[dict[str, Any]]) -> None:
+        """Has the arguments of calls keep to the functions' schemas, as they do in these modes: as with an answer's."""
+        schemas = [strict.closed(each["parameters"]) for each in functions]
+        if len(functions) > _MOST_HELD if self.dropped.blocks else None in schemas:
+            self.dropped.add("toolConfig.functionCallingConfig.mode")
+            return
+        for function, schema in zip(functions, schemas, strict=True):
+            function["strict"] = True
+            if schema is not None:
+                function["parameters"] = schema
 
 
 _Reader = Callable[[_Request, Raw], None]
@@ -204,16 +220,28 @@ def _function(declared: Declaration, dropped: Dropped) -> dict[str, Any]:
     made: dict[str, Any] = {"name": declared.name}
     if first(declared.description) != NULL:
         made["description"] = declared.description
-    if first(declared.parameters_json_schema) == BRACE:
-        made["parameters"] = declared.parameters_json_schema
-        if first(declared.parameters) != NULL:
-            # Google takes one of the two.
-            dropped.add("tools[].functionDeclarations[].parameters")
-    elif first(declared.parameters) == BRACE:
-        made["parameters"] = json_schema(declared.parameters)
-    else:
-        made["parameters"] = _NO_PARAMETERS
+    parameters = _either(declared.parameters, declared.parameters_json_schema, "parameters", dropped)
+    made["parameters"] = _NO_PARAMETERS if parameters is None else parameters
+    answer = _either(declared.response, declared.response_json_schema, "response", dropped)
+    if answer is not None:
+        # Nobody else has a field for it, but it is said to the model alone.
+        before = read(_str, declared.description, "description") + "\n\n" if "description" in made else ""
+        told = f"{before}It gives back JSON of this schema: {bytes(answer).decode()}"
+        if len(told) > _LONGEST_DESCRIPTION:
+            named = "response" if first(declared.response_json_schema) == NULL else "responseJsonSchema"
+            dropped.add(f"tools[].functionDeclarations[].{named}")
+        else:
+            made["description"] = told
     return made
+
+
+def _either(own: Raw, standard: Raw, name: str, dropped: Dropped) -> Raw | None:
+    """A schema in Google's own form or in JSON Schema's, of which Google takes one."""
+    if first(standard) == BRACE:
+        if first(own) != NULL:
+            dropped.add(f"tools[].functionDeclarations[].{name}")
+        return standard
+    return json_schema(own) if first(own) == BRACE else None
 
 
 def _tool_config(request: _Request, value: Raw) -> None:

@@ -85,6 +85,8 @@ class Declaration(Struct, gc=False, rename="camel", forbid_unknown_fields=True):
     description: Raw = ABSENT
     parameters: Raw = ABSENT
     parameters_json_schema: Raw = ABSENT
+    response: Raw = ABSENT
+    response_json_schema: Raw = ABSENT
 
 
 class CallingConfig(Struct, gc=False, rename="camel", forbid_unknown_fields=True):

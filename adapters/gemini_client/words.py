@@ -39,6 +39,7 @@ WORDS: Mapping[str, str] = {
     "tools": "tools[].functionDeclarations",
     "web_search_options": "tools[].googleSearch",
     "tools[]": "tools[].functionDeclarations[]",
+    "tools[].function.strict": "toolConfig.functionCallingConfig.mode",
     "tools[].function": "tools[].functionDeclarations[]",
     "tool_choice": "toolConfig.functionCallingConfig",
     "service_tier": "serviceTier",

@@ -16,7 +16,7 @@ from adapters.mistral.messages import mended
 from adapters.mistral.wire import FIM_FIELDS, HARMLESS, NOTHING, REFUSED, RENAMED, TIERS
 from adapters.reading import Dropped, read
 from adapters.strict import kept_to
-from adapters.types import Call, Dialect, Outbound
+from adapters.types import Call, Outbound
 from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first
 
 _encode = msgspec.json.Encoder().encode
@@ -58,7 +58,7 @@ def chat(call: Call) -> Outbound:
         _only_functions(out, dropped)
     if call.blocks and _STRICT in body and "response_format" in out:
         out["response_format"] = _format(out["response_format"], dropped)
-    if call.origin is Dialect.ANTHROPIC_MESSAGES and _STRICT in body and "tools" in out:
+    if call.origin is not None and call.origin.family != "openai" and _STRICT in body and "tools" in out:
         out["tools"] = Raw(_encode([_kept(tool, dropped) for tool in read(_objects, out["tools"], "tools")]))
     if "tools" in out and _CACHED in body:
         out["tools"] = [_unmarked(tool, dropped) for tool in read(_tools, out["tools"])]

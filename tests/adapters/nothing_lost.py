@@ -82,7 +82,8 @@ NOTHING_LOST = (
         ALL,
         """user.thought=False model.thought=False user.functionResponse.willContinue=False
         model.functionCall.willContinue=False systemInstruction.parts[].thought=False
-        tools.functionDeclarations[].parameters.nullable=False schema.nullable=False
+        tools.functionDeclarations[].parameters.nullable=False tools.functionDeclarations[].response.nullable=False
+        schema.nullable=False
         toolConfig.functionCallingConfig.streamFunctionCallArguments=False
         toolConfig.includeServerSideToolInvocations=False""",
     ),
@@ -207,7 +208,8 @@ NOTHING_LOST = (
         "The order of a schema's properties says it.",
         "google-genai",
         ALL,
-        "tools.functionDeclarations[].parameters.propertyOrdering[] schema.propertyOrdering[]",
+        """tools.functionDeclarations[].parameters.propertyOrdering[] schema.propertyOrdering[]
+        tools.functionDeclarations[].response.propertyOrdering[]""",
     ),
     Kept(
         "The kind of the part says it: image, document, sound.",

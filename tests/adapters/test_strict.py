@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
+import httpx
 import pytest
+from google import genai
+from google.genai import types as google
 from msgspec import Raw
+from pydantic import BaseModel, Field
 
 from adapters import strict
 from adapters.registry import codec
@@ -65,6 +69,144 @@ def test_a_schema_is_strict_only_as_openai_takes_it(schema: Any, fits: bool) -> 
 
 def test_a_schema_of_any_depth_is_looked_at_in_bounds() -> None:
     assert not strict.fits(Raw(b'{"a":' * 100_000 + b"1" + b"}" * 100_000))
+
+
+MAYBE = {"type": ["string", "null"]}
+EITHER = {"anyOf": [A, {"type": "null"}], "default": None}
+NAMED = {"type": "object", "properties": {"a": A, "b": MAYBE, "c": EITHER}, "required": ["a"], "title": "N"}
+HELD = {
+    **NAMED,
+    "properties": {"a": A, "b": MAYBE, "c": {"anyOf": EITHER["anyOf"]}},
+    "required": ["a", "b", "c"],
+    "additionalProperties": False,
+}
+
+
+def some(schema: dict[str, Any]) -> dict[str, Any]:
+    """An object around others, in a list and by name."""
+    items = {"type": "array", "items": schema}
+    return {
+        "type": "object",
+        "$defs": {"n": schema},
+        "properties": {"s": {"anyOf": [schema, A]}, "i": items, "r": {"$ref": "#/$defs/n"}},
+        "required": ["s", "i", "r"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "made"),
+    [
+        (CLOSED, CLOSED),
+        (NAMED, HELD),
+        (some(NAMED), {**some(HELD), "additionalProperties": False}),
+        ({"type": "object", "properties": {}}, {"type": "object", "properties": {}, "additionalProperties": False}),
+        ({"type": "object"}, None),
+        (OPEN, None),
+        ({"type": "object", "properties": {"a": A}}, None),
+        ({"type": "object", "properties": {"a": {**MAYBE, "default": "b"}}}, None),
+        ({"type": "object", "properties": {"a": {"type": "object", "properties": {}}}, "required": ["a"]}, None),
+        ({"type": "array", "items": CLOSED}, None),
+        ({"type": "object", "properties": 3}, None),
+        ({"type": "object", "properties": {"a": A}, "required": 3}, None),
+        ([], None),
+    ],
+)
+def test_what_gemini_leaves_unsaid_is_said_only_where_it_means_the_same(schema: Any, made: Any) -> None:
+    found = strict.closed(Raw(json.dumps(schema).encode()))
+    told = None if found is None else json.loads(bytes(found))
+    if told is not None and not told.get("required", True):
+        del told["required"]
+    assert told == made
+
+
+def test_a_schema_of_any_depth_is_closed_in_bounds() -> None:
+    assert strict.closed(Raw(b'{"items":' * 100_000 + b"1" + b"}" * 100_000)) is None
+
+
+class Inner(BaseModel):
+    tags: list[str]
+
+
+class Port(BaseModel):
+    """A port."""
+
+    name: str = Field(description="its name")
+    inner: Inner
+    nick: str | None = None
+    kind: Literal["a", "b"]
+
+
+def pages(port: str, inner: Inner, most: int | None) -> list[str]:
+    """Looks pages up."""
+    raise NotImplementedError
+
+
+def days(port: str, most: int = 3) -> str:
+    """Counts."""
+    raise NotImplementedError
+
+
+def of_sdk(**config: Any) -> dict[str, Any]:
+    """What google-genai sends."""
+    bodies = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        return httpx.Response(200, json={"candidates": [{"content": {"parts": [{"text": "{}"}], "role": "model"}}]})
+
+    client = httpx.Client(transport=httpx.MockTransport(answer))
+    sdk = genai.Client(api_key="k", http_options=google.HttpOptions(httpx_client=client))
+    sdk.models.generate_content(model="m", contents="hi", config=google.GenerateContentConfig(**config))
+    (body,) = bodies
+    return dict(body)
+
+
+OPENAIS = [Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES, Dialect.MISTRAL_CHAT]
+
+
+@pytest.mark.parametrize("upstream", OPENAIS)
+def test_google_s_own_sdk_has_its_schemas_kept_to(upstream: Dialect) -> None:
+    as_json = {"response_mime_type": "application/json"}
+    for schema in ({"response_schema": Port}, {"response_json_schema": Port.model_json_schema()}):
+        out = sent(Dialect.GEMINI_GENERATE, upstream, "some-model", of_sdk(**as_json, **schema))
+        wanted, kept = asked(out)
+        assert (kept, out.dropped) == (True, ())
+        assert set(wanted["required"]) == set(wanted["properties"])
+
+
+@pytest.mark.parametrize("mode", ["AUTO", "ANY", "VALIDATED"])
+@pytest.mark.parametrize("upstream", [*OPENAIS, Dialect.ANTHROPIC_MESSAGES])
+def test_arguments_are_kept_to_their_schemas_where_gemini_promises_it(upstream: Dialect, mode: str) -> None:
+    config = {
+        "tool_config": {"function_calling_config": {"mode": mode}},
+        "automatic_function_calling": {"disable": True},
+    }
+    promised = mode != "AUTO"
+    body = of_sdk(tools=[pages], **config)
+    out = sent(Dialect.GEMINI_GENERATE, upstream, "claude-sonnet-4-5", body)
+    assert (b'"strict":true' in out.body, out.dropped) == (promised, ())
+    assert b"It gives back JSON" in out.body
+    out = sent(Dialect.GEMINI_GENERATE, upstream, "claude-sonnet-4-5", of_sdk(tools=[days], **config))
+    # A default is not the same as null.
+    kept = promised and upstream is Dialect.ANTHROPIC_MESSAGES
+    named = () if kept or not promised else ("toolConfig.functionCallingConfig.mode",)
+    assert (b'"strict":true' in out.body, out.dropped) == (kept, named)
+
+
+def test_so_many_functions_that_anthropic_might_refuse_them_are_not_held_but_named() -> None:
+    config = {"toolConfig": {"functionCallingConfig": {"mode": "ANY"}}}
+    body = gemini("responseSchema", CLOSED) | config
+    for count in (8, 9):
+        body["tools"] = [{"functionDeclarations": [{"name": f"f{at}"} for at in range(count)]}]
+        out = sent(Dialect.GEMINI_GENERATE, Dialect.ANTHROPIC_MESSAGES, "claude-sonnet-4-5", body)
+        assert out.dropped == (("toolConfig.functionCallingConfig.mode",) if count > 8 else ())
+
+
+def test_what_a_function_gives_back_is_named_where_no_description_holds_it() -> None:
+    answer = {"type": "STRING", "description": "d" * 1000}
+    body = gemini("responseSchema", CLOSED) | {"tools": [{"functionDeclarations": [{"name": "f", "response": answer}]}]}
+    out = sent(Dialect.GEMINI_GENERATE, Dialect.OPENAI_CHAT, "m", body)
+    assert out.dropped == ("tools[].functionDeclarations[].response",)
 
 
 def gemini(name: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from adapters.types import Call, Dialect, StreamDecoder, Usage
 from tests.adapters import recordings
 
 HELLO = [{"role": "user", "content": "Hi"}]
-CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": CITY}}
 
 
@@ -119,9 +119,12 @@ def test_what_is_told_twice_in_two_words_is_named_where_they_do_not_agree() -> N
     made, dropped = sent(top_p=0.1, p=0.2, k=2, top_k=2, stop="a", stop_sequences=["b"])
     assert (made["p"], made["k"], made["stop_sequences"]) == (0.1, 2, ["a"])
     assert dropped == ("p", "stop_sequences")
-    strict = {"type": "function", "function": {"name": "f", "strict": True}}
+    strict = {"type": "function", "function": {**WEATHER["function"], "strict": True}}  # type: ignore[dict-item]
     made, dropped = sent(tools=[strict], strict_tools=False)
     assert (made["strict_tools"], dropped) == (False, ("tools[].function.strict",))
+    # Cohere refuses it where some tool can be called with nothing.
+    made, dropped = sent(tools=[strict, {"type": "function", "function": {"name": "time"}}])
+    assert ("strict_tools" in made, dropped) == (False, ("tools[].function.strict",))
 
 
 def test_what_an_assistant_cannot_have_shown_is_named() -> None:
