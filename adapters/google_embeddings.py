@@ -86,7 +86,7 @@ class ToBatch(_AtGoogle):
         if "title" in wish.rest:
             kept["title"] = wish.rest["title"]
         requests = [
-            {"model": f"models/{call.model}", "content": {"parts": _parts(item, f"input[{at}]")}, **kept}
+            {"model": _named(call), "content": {"parts": _parts(item, f"input[{at}]")}, **kept}
             for at, item in enumerate(wish.items)
         ]
         dropped = tuple(name for name in wish.rest if name not in (*_TASKS, "title"))
@@ -101,6 +101,10 @@ class ToBatch(_AtGoogle):
         tokens = found.usage_metadata
         usage = None if tokens is None else google_usage.counted(tokens)
         return embeddings.answer(call, embeddings.read(call), [each.values for each in found.embeddings], usage)
+
+
+def _named(call: Call) -> str:
+    return f"models/{call.model.removeprefix('models/')}"
 
 
 def _parts(item: Item, path: str) -> list[dict[str, Any]]:
@@ -190,7 +194,7 @@ class Renamed(_AtGoogle):
     def request(self, call: Call) -> Outbound:
         """The body as it came where it names that model or none. Raises InvalidRequest."""
         fields = peek.fields(call.body)
-        named = Raw(_encode(f"models/{call.model}"))
+        named = Raw(_encode(_named(call)))
         if "requests" not in fields:
             if fields.get("model") in (None, named):
                 return Outbound(call.body)

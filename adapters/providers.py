@@ -111,6 +111,8 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.GEMINI_MODELS: "/models?pageSize=1000",
         },
         stream_paths={Dialect.GEMINI_GENERATE: "/models/{model}:streamGenerateContent?alt=sse"},
+        # Google's lists have the folder in the names.
+        naming=dict.fromkeys(Dialect, lambda model: model.removeprefix("models/")),
     ),
     Provider(
         name="vertex-ai",

@@ -22,6 +22,10 @@ from adapters.values import UNREADABLE
 MOST = 96
 """Inputs of one request: what Cohere takes at once, and as many calls as one request to Titan may become."""
 
+_IMAGES = "titan-embed-image"
+"""The model for images and texts, which has a place of its own for the length of vectors.
+https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-mm.html"""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -60,7 +64,9 @@ class Titan(_Embeddings):
         """The calls. Raises InvalidRequest."""
         wish = _read(call)
         kept, dropped = _kept(wish.rest, ("normalize",))
-        if wish.dimensions is not None:
+        if wish.dimensions is not None and _IMAGES in call.model:
+            kept["embeddingConfig"] = {"outputEmbeddingLength": wish.dimensions}
+        elif wish.dimensions is not None:
             kept["dimensions"] = wish.dimensions
         bodies = [_encode({**_titan(item, f"input[{at}]"), **kept}) for at, item in enumerate(wish.items)]
         return Outbound(bodies[0], (), dropped, tuple(bodies[1:]))

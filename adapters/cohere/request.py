@@ -32,6 +32,7 @@ _BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096, "high": 16_384, "xhigh"
 _TRUE = Raw(b"true")
 _TOOL = frozenset(("type", "function", "cache_control"))
 _FUNCTION = frozenset(("name", "description", "parameters", "strict"))
+_NO_PARAMETERS = Raw(b'{"type":"object","properties":{}}')
 _TIED = "max"
 """The effort that gets no other budget than the one below it."""
 
@@ -179,11 +180,13 @@ def _function(request: _Request, tool: Mapping[str, Raw]) -> dict[str, Any] | No
         request.dropped.add("cache_control")
     request.dropped.strangers(tool, _TOOL, "tools[]")
     request.dropped.strangers(function, _FUNCTION, "tools[].function")
-    return {
-        name: function[name]
-        for name in ("name", "description", "parameters")
-        if first(function.get(name, ABSENT)) != NULL
+    made: dict[str, Any] = {
+        name: function[name] for name in ("name", "description") if first(function.get(name, ABSENT)) != NULL
     }
+    # Which Cohere insists on.
+    parameters = function.get("parameters", ABSENT)
+    made["parameters"] = _NO_PARAMETERS if first(parameters) == NULL else parameters
+    return made
 
 
 def _tool_choice(request: _Request, value: Raw) -> None:

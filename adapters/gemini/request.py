@@ -136,8 +136,12 @@ class Build:
             if self.effort not in (None, "none"):
                 self.dropped.add("reasoning_effort")
             self.thinking, self.effort = None, "none"
+        if self.traits.reasoning is None and isinstance(self.thinking, dict):
+            # `Thinking is not enabled for models/…`
+            self.thinking = None
+            self.dropped.add("thinking")
         adaptive = isinstance(self.thinking, dict) and "thinkingBudget" not in self.thinking
-        if adaptive and self.effort not in (None, "none") and self.traits.reasoning is not None:
+        if adaptive and self.effort not in (None, "none"):
             # How much is the effort's to say.
             shown = self.thinking["includeThoughts"]
             self._by_effort()

@@ -48,10 +48,13 @@ class Conversation(turns.Conversation[Message]):
     def contents(self) -> list[Turn]:
         """The turns, of which there is one at least: Gemini answers no system instruction alone."""
         if not self.turns:
-            self._add("user", [])
+            self.turns.append(Turn("user", [{"text": ""}]))
         return self.turns
 
     def _add(self, role: str, parts: list[Made]) -> None:
+        if not parts and self._named:
+            # Vertex AI refuses an empty text, which Gemini's own API takes: who says nothing has no turn there.
+            return
         made = parts or [{"text": ""}]
         last = self.turns[-1] if self.turns else None
         if last is not None and last.role == role:

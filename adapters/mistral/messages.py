@@ -56,10 +56,49 @@ def mended(raw: Raw, dropped: Dropped) -> Any:
     """The messages of a chat, with ids, thoughts, files and whatever else Mistral has otherwise. Raises InvalidRequest
     with the path of what is wrong."""
     try:
-        _plain(raw)
+        plain = _plain(raw)
     except UNREADABLE:
-        return [_mend(message, at, dropped) for at, message in enumerate(read(_messages, raw, "messages"))]
-    return raw
+        made = [_mend(message, at, dropped) for at, message in enumerate(read(_messages, raw, "messages"))]
+        return _ordered(made)
+    return raw if _is_ordered(plain) else _ordered(_messages(raw))
+
+
+def _is_ordered(messages: list[_Plain]) -> bool:
+    """Whether plain messages come in an order that Mistral takes; see below."""
+    before = ""
+    for each in messages:
+        role = each.role
+        if before == "assistant" and role == "system":
+            return False
+        if role == "assistant" and not each.content:
+            return False
+        before = role
+    return True
+
+
+def _ordered(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages in an order that Mistral takes: it refuses what the system says after an answer or a result, and a
+    user after a result (`Unexpected role 'user' after role 'tool'`), and answers without anything in them. What the
+    system says goes to the rest of it, and a word of the assistant's between result and user.
+
+    https://github.com/mistralai/mistral-common, `protocol/instruct/validator.py`
+    """
+    made: list[dict[str, Any]] = []
+    head = 0
+    for one in messages:
+        role, before = one["role"], made[-1]["role"] if made else None
+        if role == "system" and before in ("assistant", "tool"):
+            made.insert(head, one)
+            head += 1
+            continue
+        if role == "system" and head == len(made):
+            head += 1
+        if role == "assistant" and not (one["content"] or one.get("tool_calls") or one.get("prefix")):
+            continue
+        if role == "user" and before == "tool":
+            made.append({"role": "assistant", "content": "OK"})
+        made.append(one)
+    return made
 
 
 def _mend(given: dict[str, Any], at: int, dropped: Dropped) -> dict[str, Any]:

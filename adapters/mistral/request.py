@@ -49,19 +49,19 @@ def chat(call: Call) -> Outbound:
                 continue
             value = Raw(TIERS[bytes(value)])
         _put(out, name, value, dropped)
-    choice = out.get("tool_choice", ABSENT)
+    choice, bare = out.get("tool_choice", ABSENT), False
     if first(choice) == QUOTE and read(_str, choice, "tool_choice") == "required":
         out["tool_choice"] = _ANY
     if "tools" in out:
         if first(choice) == BRACE and _ALLOWED in bytes(choice):
             _only_allowed(out, choice, dropped)
-        _only_functions(out, dropped)
+        bare = _only_functions(out, dropped)
     if call.blocks and _STRICT in body and "response_format" in out:
         out["response_format"] = _format(out["response_format"], dropped)
     if call.origin is not None and call.origin.family != "openai" and _STRICT in body and "tools" in out:
         out["tools"] = Raw(_encode([_kept(tool, dropped) for tool in read(_objects, out["tools"], "tools")]))
-    if "tools" in out and _CACHED in body:
-        out["tools"] = [_unmarked(tool, dropped) for tool in read(_tools, out["tools"])]
+    if "tools" in out and (bare or _CACHED in body):
+        out["tools"] = [_fitted(tool, dropped) for tool in read(_tools, out["tools"])]
     if "messages" in out:
         out["messages"] = mended(out["messages"], dropped)
     out["model"] = call.model
@@ -80,6 +80,7 @@ def _put(out: dict[str, Any], name: str, value: Raw, dropped: Dropped) -> None:
 
 class _Chosen(msgspec.Struct, gc=False):
     name: str = ""
+    parameters: Raw = ABSENT
 
 
 class _Tool(msgspec.Struct, gc=False):
@@ -119,12 +120,14 @@ def _only_allowed(out: dict[str, Any], raw: Raw, dropped: Dropped) -> None:
     out["tools"], out["tool_choice"] = Raw(_encode(allowed)), _ANY if required else _AUTO
 
 
-def _only_functions(out: dict[str, Any], dropped: Dropped) -> None:
-    """Leaves out tools that are no functions, and the choice of one of them: Mistral's chat has none."""
+def _only_functions(out: dict[str, Any], dropped: Dropped) -> bool:
+    """Leaves out tools that are no functions, and the choice of one of them: Mistral's chat has none. Says whether one
+    of the others is without parameters."""
     kinds = read(_kinds, out["tools"], "tools")
     others = {each.name for each in kinds if each.type != "function"}
+    bare = any(each.function is not None and first(each.function.parameters) == NULL for each in kinds)
     if not others:
-        return
+        return bare
     for each in kinds:
         if each.type != "function":
             dropped.add(f"tools[].{each.type[:40]}")
@@ -138,6 +141,7 @@ def _only_functions(out: dict[str, Any], dropped: Dropped) -> None:
         out["tools"] = Raw(_encode(functions))
     else:
         del out["tools"]
+    return bare
 
 
 def _format(raw: Raw, dropped: Dropped) -> Raw:
@@ -162,8 +166,10 @@ def _kept(tool: dict[str, Raw], dropped: Dropped) -> dict[str, Any]:
     return tool
 
 
-def _unmarked(tool: dict[str, Any], dropped: Dropped) -> dict[str, Any]:
-    """The tool without marks of caching, of which Mistral has none."""
+def _fitted(tool: dict[str, Any], dropped: Dropped) -> dict[str, Any]:
+    """The tool without marks of caching, of which Mistral has none, and with the parameters that it insists on."""
+    if isinstance(tool.get("function"), dict) and tool["function"].get("parameters") is None:
+        tool["function"]["parameters"] = {"type": "object", "properties": {}}
     if tool.pop("cache_control", None) is not None:
         dropped.add("cache_control")
     return tool

@@ -138,9 +138,15 @@ def chat(body: dict[str, Any]) -> Spoken:
     return Spoken(system, turns.made, settings)
 
 
+_BRIDGE = {"role": "assistant", "content": "OK"}
+"""What the codec has the assistant say between a result and the user."""
+
+
 def mistral(body: dict[str, Any]) -> Spoken:
     """Reads a request of Mistral's. A failed result is marked in its text."""
-    renamed = {**body, "seed": body.get("random_seed")}
+    messages = body["messages"]
+    said = [one for at, one in enumerate(messages) if one != _BRIDGE or messages[at - 1]["role"] != "tool"]
+    renamed = {**body, "messages": said, "seed": body.get("random_seed")}
     if body.get("tool_choice") == "any":
         renamed["tool_choice"] = "required"
     found = chat(renamed)

@@ -7,6 +7,7 @@ import itertools
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -521,6 +522,12 @@ def test_tokens_are_counted_by_bedrock() -> None:
 
 def embed(**body: Any) -> Any:
     return call(dialect=Dialect.OPENAI_EMBEDDINGS, raw=json.dumps({"model": "m", **body}).encode())
+
+
+def test_titan_for_images_has_its_own_place_for_the_length_of_vectors() -> None:
+    of = msgspec.structs.replace(embed(input=["a"], dimensions=256), model="amazon.titan-embed-image-v1")
+    wanted = {"inputText": "a", "embeddingConfig": {"outputEmbeddingLength": 256}}
+    assert json.loads(EMBEDDINGS_TO_TITAN.request(of).body) == wanted
 
 
 def test_titan_gets_one_call_for_each_input() -> None:

@@ -100,13 +100,15 @@ def test_tool_choices(choice: str, word: str | None) -> None:
 def test_one_named_tool_is_the_only_one_told_of() -> None:
     other = {"type": "function", "function": {"name": "time"}}
     made, _ = sent(tools=[WEATHER, other], tool_choice={"type": "function", "function": {"name": "time"}})
-    assert (made["tools"], made["tool_choice"]) == ([other], "REQUIRED")
+    # Cohere insists on parameters.
+    told = {"name": "time", "parameters": {"type": "object", "properties": {}}}
+    assert (made["tools"], made["tool_choice"]) == ([{"type": "function", "function": told}], "REQUIRED")
     assert sent(tools=[{"type": "custom"}], tool_choice="required")[1] == ("tools[].custom", "tool_choice")
 
 
 @pytest.mark.parametrize(("mode", "word"), [("auto", None), ("required", "REQUIRED")])
 def test_of_some_tools_only_those_are_told_of(mode: str, word: str | None) -> None:
-    other = {"type": "function", "function": {"name": "time"}}
+    other = {"type": "function", "function": {"name": "time", "parameters": {"type": "object"}}}
     allowed = {"mode": mode, "tools": [{"type": "function", "function": {"name": "time"}}]}
     choice = {"type": "allowed_tools", "allowed_tools": allowed}
     made, dropped = sent(tools=[WEATHER, other], tool_choice=choice)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from adapters.gemini import CHAT_TO_GEMINI
@@ -46,6 +47,14 @@ def test_every_system_message_is_an_instruction_in_order() -> None:
 
 def test_a_system_message_alone_is_answered_too() -> None:
     assert contents({"role": "system", "content": "Be."}) == [{"role": "user", "parts": [{"text": ""}]}]
+
+
+def test_who_says_nothing_has_no_turn_on_vertex_ai() -> None:
+    said = [user("a"), {"role": "assistant", "content": ""}, user(""), user("b")]
+    vertex = msgspec.structs.replace(call(messages=said), file_names=True)
+    made = [json.loads(CHAT_TO_GEMINI.request(each).body)["contents"] for each in (vertex, call(messages=said))]
+    assert made[0] == [{"role": "user", "parts": [{"text": "a"}, {"text": "b"}]}]
+    assert [each["role"] for each in made[1]] == ["user", "model", "user"]
 
 
 def test_neighbours_of_one_role_are_one_content() -> None:
@@ -347,6 +356,8 @@ REASONING: dict[str, tuple[str, dict[str, Any], dict[str, Any] | None]] = {
     "the next level": ("gemini-3-pro-preview", {"reasoning_effort": "medium"}, {"thinkingLevel": "high"}),
     "the least level": (NEW, {"reasoning_effort": "none"}, {"thinkingLevel": "minimal"}),
     "no thinking": ("gemini-2.0-flash", {"reasoning_effort": "high"}, None),
+    "no tokens": ("gemini-2.0-flash", {"thinking": {"type": "enabled", "budget_tokens": 2000}}, None),
+    "nothing adaptive": ("gemma-3-27b-it", {"thinking": {"type": "adaptive"}, "reasoning_effort": "low"}, None),
     "tokens": (
         NEW,
         {"thinking": {"type": "enabled", "budget_tokens": 2000}},

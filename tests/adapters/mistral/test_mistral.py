@@ -79,7 +79,7 @@ def test_messages_of_other_origins_are_made_to_fit() -> None:
             },
         ]
     )
-    system, assistant, tool, user = made["messages"]
+    system, assistant, tool, _, user = made["messages"]
     assert system == {"role": "system", "content": "Brief."}
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}], "closed": True}
     assert assistant["content"] == [thought, {"type": "text", "text": "Yes"}]
@@ -147,6 +147,47 @@ def test_of_some_tools_only_those_are_told_of(mode: str, word: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         sent(tools=[F], tool_choice={"type": "allowed_tools", "allowed_tools": allowed})
     assert refused.value.param == "tool_choice.allowed_tools.tools[0]"
+
+
+def test_messages_come_in_an_order_that_mistral_takes() -> None:
+    called = {"content": "", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": "{}"}}]}
+    roles = ["system", "user", "assistant", "developer", "user", "call", "tool", "system", "user", "assistant"]
+    said = [
+        {"role": role, "content": ""} if role == "assistant" else {"role": role, "content": str(at)}
+        for at, role in enumerate(roles)
+    ]
+    said[2]["content"] = "2"
+    said[5] = {"role": "assistant", **called}
+    said[6]["tool_call_id"] = "a"
+    made, dropped = sent(messages=said)
+    assert [(one["role"], one["content"]) for one in made["messages"]] == [
+        *(("system", "0"), ("system", "3"), ("system", "7"), ("user", "1"), ("assistant", "2"), ("user", "4")),
+        *(("assistant", ""), ("tool", "6"), ("assistant", "OK"), ("user", "8")),
+    ]
+    assert dropped == ()
+
+
+@pytest.mark.parametrize(
+    ("roles", "kept"),
+    [
+        ("user assistant- user", "user user"),
+        ("user assistant system user", "system user assistant user"),
+        ("system user system assistant user", "system user system assistant user"),
+    ],
+)
+def test_plain_messages_come_in_that_order_too(roles: str, kept: str) -> None:
+    said = [{"role": each.strip("-"), "content": "" if "-" in each else "x"} for each in roles.split()]
+    made, _ = sent(messages=said)
+    assert [one["role"] for one in made["messages"]] == kept.split()
+
+
+def test_a_function_without_parameters_has_none() -> None:
+    bare, other = {"name": "f"}, {"name": "g", "parameters": {"type": "object"}}
+    made, _ = sent(tools=[{"type": "function", "function": each} for each in (bare, other)])
+    assert [tool["function"]["parameters"] for tool in made["tools"]] == [
+        {"type": "object", "properties": {}},
+        {"type": "object"},
+    ]
 
 
 def test_mistrals_own_ids_stay() -> None:
