@@ -663,7 +663,7 @@ def test_any_json_is_translated_or_refused(messages: list[Any], fields: dict[str
         json.loads(sent.body)
 
 
-@given(st.lists(st.text(min_size=1), min_size=1, max_size=5))
+@given(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=5))
 def test_no_word_of_a_conversation_is_lost(texts: list[str]) -> None:
     roles = ["user", "assistant"]
     messages = [{"role": roles[index % 2], "content": text} for index, text in enumerate(texts)]
