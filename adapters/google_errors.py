@@ -55,8 +55,6 @@ STATUSES: dict[str | None, tuple[Kind, int]] = {
 _REASONS = {"API_KEY_INVALID": Kind.UNAUTHENTICATED, "API_KEY_SERVICE_BLOCKED": Kind.FORBIDDEN}
 """Reasons that say more than the word they come with: Google answers a wrong key with INVALID_ARGUMENT."""
 
-_LONGEST = 2000
-
 
 def read(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
     """The error that a non-2xx answer means. Takes any body, and never raises; the provider's status is kept."""
@@ -102,7 +100,7 @@ def _told(error: Error, kind: Kind, status: int) -> UpstreamError:
         kind = _REASONS.get(detail.reason or "", kind)
         wait = _seconds(detail.retry_delay) if detail.retry_delay else wait
     code = None if error.code is None else str(error.code)
-    return UpstreamError(kind, status, message[:_LONGEST], error.status, code, retry_after=wait)
+    return UpstreamError(kind, status, openai_errors.short(message), error.status, code, retry_after=wait)
 
 
 def _seconds(text: str) -> float | None:

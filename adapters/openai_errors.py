@@ -54,8 +54,25 @@ _WORDS: dict[str, Kind] = {
     "service_unavailable": Kind.OVERLOADED,
     "timeout": Kind.TIMEOUT,
     "timeout_error": Kind.TIMEOUT,
-}
-"""The same for errors inside a stream, where no status says anything."""
+    "rate_limited": Kind.RATE_LIMITED,
+    "slow_down": Kind.RATE_LIMITED,
+    "server_is_overloaded": Kind.OVERLOADED,
+    "vector_store_timeout": Kind.TIMEOUT,
+    **dict.fromkeys(
+        ("bio_policy", "misalignment_policy_violation", "image_content_policy_violation"), Kind.CONTENT_FILTERED
+    ),
+    **dict.fromkeys(
+        (
+            "invalid_prompt", "invalid_image", "invalid_image_format", "invalid_base64_image", "invalid_image_url",
+            "image_too_large", "image_too_small", "image_parse_error", "invalid_image_mode", "image_file_too_large",
+            "unsupported_image_media_type", "empty_image_file", "failed_to_download_image", "image_file_not_found",
+            "data_residency_mismatch",
+        ),
+        Kind.INVALID_REQUEST,
+    ),
+}  # fmt: skip
+"""The same for errors inside a stream, and those that a Response under a 200 failed with, where no status says
+anything."""
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
@@ -75,7 +92,7 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
     found = _look(_parse(body)) or _Found(_prose(body))
     message = found.message or f"The provider answered with status {status} and no message."
     kind = _named(_CODES, found) or kind_of(status)
-    return UpstreamError(kind, status, _short(message), found.type, found.code, found.param)
+    return UpstreamError(kind, status, short(message), found.type, found.code, found.param)
 
 
 def read_event(data: bytes) -> UpstreamError | None:
@@ -86,7 +103,9 @@ def read_event(data: bytes) -> UpstreamError | None:
     value = _parse(data)
     if isinstance(value, list) and len(value) == 1:
         value = value[0]  # so Google's servers put it
-    if not isinstance(value, dict) or ("choices" in value and not value.get("error")):
+    if isinstance(value, dict) and "choices" in value and not value.get("error"):
+        value = _of_choice(value["choices"])
+    if not isinstance(value, dict):
         return None
     found = _look(value)
     if found is None:
@@ -94,10 +113,19 @@ def read_event(data: bytes) -> UpstreamError | None:
     status = _status(found.code)
     kind = _named(_WORDS, found) or (Kind.BAD_UPSTREAM if status is None else kind_of(status))
     message = found.message or "The provider reported an error without a message."
-    return UpstreamError(kind, status or TRAITS[kind].status, _short(message), found.type, found.code, found.param)
+    return UpstreamError(kind, status or TRAITS[kind].status, short(message), found.type, found.code, found.param)
 
 
-def _short(message: str) -> str:
+def _of_choice(choices: Any) -> Any:
+    """What a choice that failed says, as OpenRouter tells it; None where none did."""
+    for each in choices if isinstance(choices, list) else ():
+        if isinstance(each, dict) and isinstance(each.get("error"), dict):
+            return {"error": each["error"]}
+    return None
+
+
+def short(message: str) -> str:
+    """A provider's message, cut with a mark where it is longer than what is passed on."""
     return message if len(message) <= _LONGEST else f"{message[: _LONGEST - len(CUT)]}{CUT}"
 
 

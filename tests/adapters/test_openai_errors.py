@@ -120,11 +120,16 @@ def test_a_long_message_is_cut() -> None:
         ({"error": {"message": "x", "code": "rate_limit_exceeded"}}, Kind.RATE_LIMITED, 429),
         ({"error": {"message": "x", "code": "context_length_exceeded"}}, Kind.INVALID_REQUEST, 400),
         ({"error": {"message": "x", "code": "9" * 5000}}, Kind.BAD_UPSTREAM, 502),
+        ({"object": "error", "message": "x", "type": "rate_limited", "code": "1300"}, Kind.RATE_LIMITED, 429),
+        ({"status": "failed", "error": {"message": "x", "code": "invalid_prompt"}}, Kind.INVALID_REQUEST, 400),
+        ({"status": "failed", "error": {"message": "x", "code": "bio_policy"}}, Kind.CONTENT_FILTERED, 400),
+        ([{"error": {"message": "x", "code": 429}}], Kind.RATE_LIMITED, 429),
+        ({"choices": [{"finish_reason": "error", "error": {"message": "x", "code": 429}}]}, Kind.RATE_LIMITED, 429),
         ({"error": "x"}, Kind.BAD_UPSTREAM, 502),
         ({"object": "error", "message": "x", "code": 400}, Kind.INVALID_REQUEST, 400),
     ],
 )
-def test_errors_within_a_stream(event: dict[str, Any], kind: Kind, status: int) -> None:
+def test_errors_within_a_stream_or_under_a_200(event: Any, kind: Kind, status: int) -> None:
     error = openai_errors.read_event(json.dumps(event).encode())
     assert error is not None
     assert (error.kind, error.status, error.message) == (kind, status, "x")
