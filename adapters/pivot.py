@@ -386,6 +386,11 @@ class ChatStream(Machine):
                 continue
             self._add(choice, out)
 
+    def _pass_by(self, choice: Choice) -> None:
+        """Names a choice after the first, for clients that know one alone."""
+        if choice.finish_reason:
+            self._leave("choices[1]")
+
     def _count(self, choice: Choice) -> None:
         """Takes the usage that Moonshot tells in a choice."""
         if self.usage is None and first(choice.usage) == BRACE:

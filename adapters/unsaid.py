@@ -38,7 +38,8 @@ class Told(msgspec.Struct, frozen=True):
 
     An object, or an array of some, has a `shape`; or one for each of its `kinds`, by the word in the field `tag`, and
     `others` get kinds without a shape. A text is one of `words`, each with who is told it or something that means it;
-    any text is told where the field that `beside` names, of the same object, has one of the words there.
+    any text is told where the field that `beside` names, of the same object, has one of the words there. Of an array
+    `first_to` get the first and nothing else.
     """
 
     to: int = ALL
@@ -49,6 +50,7 @@ class Told(msgspec.Struct, frozen=True):
     beside: tuple[str, frozenset[str]] | None = None
     whole: int = 0
     others: int = 0
+    first_to: int = 0
 
 
 def only(*words: str) -> Told:
@@ -142,7 +144,14 @@ def _type_of(told: int | Told, to: int, tag: tuple[str, str] | None = None) -> A
             _struct(each.shape or {}, to, (told.tag, kind)) for kind, each in told.kinds.items() if each.to & to
         )
         return _or_array(Union[made]) if made else _EMPTY  # noqa: UP007 - built at run time
-    return Raw if told.shape is None else _or_array(_struct(told.shape, to, tag))
+    if told.shape is None:
+        return Raw
+    struct = _struct(told.shape, to, tag)
+    return _one(struct) if told.first_to & to else _or_array(struct)
+
+
+def _one(kind: Any) -> Any:
+    return Union[None, Annotated[list[kind], Meta(max_length=1)]]  # noqa: UP007 - built at run time
 
 
 def _or_array(kind: Any) -> Any:
@@ -210,7 +219,10 @@ class _Walk:
         kind = first(value)
         if kind == BRACKET:
             below = f"{path}[]"
-            for each in _items(value):
+            for number, each in enumerate(_items(value)):
+                if number and told.first_to & self._to:
+                    self._name(f"{path}[1]")
+                    return
                 if not self._left:
                     return
                 self.go(each, told, below)

@@ -168,6 +168,7 @@ class MessageStream(ChatStream):
 
     def _add(self, choice: Choice, out: list[bytes]) -> None:
         if choice.index:
+            self._pass_by(choice)
             return
         if choice.finish_reason:
             self._finish_reason = choice.finish_reason

@@ -102,7 +102,8 @@ ANSWER: Shape = {
             "logprobs": Told(_LIKELY, {"content": Told(_LIKELY, _CHANCES), "refusal": CHAT}),
             "message": _SAID,
             "delta": _SAID,
-        }
+        },
+        first_to=ITEMS | MESSAGES,
     ),
     "usage": _USAGE,
     "citations": SPEAKING,

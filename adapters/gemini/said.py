@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.gemini.wire import FILTERS
-from adapters.unsaid import ALL, BLOCKS, CHAT, ITEMS, SHOWING, SPEAKING, TEXT, Looks, Shape, Told, every, only
+from adapters.unsaid import ALL, BLOCKS, CHAT, ITEMS, MESSAGES, SHOWING, SPEAKING, TEXT, Looks, Shape, Told, every, only
 
 _LIKELY = CHAT | ITEMS
 _PLACING = CHAT | ITEMS
@@ -78,7 +78,8 @@ _ANSWER: Shape = {
                     "topCandidates": Told(_LIKELY, {"candidates": Told(_LIKELY, _CHANCES)}),
                 },
             ),
-        }
+        },
+        first_to=ITEMS | MESSAGES,
     ),
     "promptFeedback": Told(
         shape={"blockReason": Told(words={"SAFETY": ALL}, others=BLOCKS), "blockReasonMessage": ALL}

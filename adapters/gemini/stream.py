@@ -27,6 +27,7 @@ from adapters.gemini.wire import Answer, AnswerPart, Called, Candidate, Inline, 
 from adapters.google_usage import Tokens, counted
 from adapters.pieces import of_grounding
 from adapters.types import Call, Usage
+from adapters.unsaid import ITEMS, MESSAGES, client_of
 from adapters.values import QUOTE, first, on_one_line
 
 _encode = msgspec.json.Encoder().encode
@@ -118,6 +119,8 @@ class GeminiStream(Chunks):
         if not self._head:
             self._name(answer.response_id, answer.model_version)
         choice = self._choices[index] = _Choice(self._head, index, self._keeps)
+        if index and client_of(self._call) & (ITEMS | MESSAGES):
+            self._leave("candidates[1]")
         self._send(choice, b'{"role":"assistant","content":""}', out)
         return choice
 

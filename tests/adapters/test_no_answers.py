@@ -170,3 +170,20 @@ def test_a_guardrail_that_intervenes_ends_a_stream_filtered() -> None:
     machine = made.stream(call)
     out = machine.feed(START + stopped("guardrail_intervened") + event("metadata", {"usage": {"inputTokens": 1}}))
     assert b'"finish_reason":"content_filter"' in out
+
+
+@pytest.mark.parametrize("client", ["responses", "messages"])
+def test_a_second_choice_is_named_to_clients_that_know_one_alone(client: str) -> None:
+    two = [chosen({"role": "assistant", "content": "He"}, "stop")["choices"][0] | {"index": at} for at in (0, 1)]
+    chunk = {"choices": [{"index": at, "delta": {"content": "He"}, "finish_reason": "stop"} for at in (0, 1)]}
+    candidates = [{"content": {"parts": [{"text": "He"}]}, "finishReason": "STOP", "index": at} for at in (0, 1)]
+    for upstream, whole, stream, name in (
+        (CHAT, {"choices": two}, sse(chunk, end=b"data: [DONE]\n\n"), "choices[1]"),
+        (GEMINI, {"candidates": candidates}, sse({"candidates": candidates}), "candidates[1]"),
+    ):
+        _, call = asked(client, upstream)
+        assert unsaid(upstream, call, json.dumps(whole).encode()) == (name,)
+        made, call = asked(client, upstream, stream=True)
+        machine = made.stream(call)
+        assert machine.feed(stream) + machine.close()
+        assert (machine.error, machine.unsaid) == (None, (name,))
