@@ -158,7 +158,7 @@ ROWS: tuple[Provider, ...] = (
         "openrouter",
         "https://openrouter.ai/api/v1",
         "https://openrouter.ai/docs",
-        {**TEXT, **RESPONSES},
+        {**ALL, **RESPONSES},
         # Passes the message on; what a model makes of it is known of Anthropic's alone.
         chat=replace(COMMON, thoughts="reasoning", details=True, prefill=Prefill(models=("anthropic/*",))),
     ),

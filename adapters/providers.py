@@ -268,6 +268,7 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.BEDROCK_COHERE_EMBEDDINGS: ("*cohere.embed*",),
             Dialect.OPENAI_RESPONSES: _BEDROCK_RESPONSES,
         },
+        passed={"/responses": "/openai/v1/responses"},
         responses_only=_BEDROCK_RESPONSES,
         naming={Dialect.BEDROCK_COUNT_TOKENS: without_region},
         key_required=False,

@@ -20,7 +20,6 @@ from adapters.types import Call, Dialect, Outbound, Several, in_words
 from adapters.unsaid import together
 from proxy import headers, outbound
 from proxy.config.leaf import Leaf
-from proxy.config.target import Target
 from proxy.config.wire import Wire
 from proxy.credentials import Credentials
 from proxy.errors import Refused, UpstreamFailure
@@ -49,6 +48,8 @@ from proxy.verbatim import Body
 
 _ERROR_BODY = 1 << 20
 _TIMED = b"x-portkey-request-timeout"
+_REFUSED = (401, 403)
+"""What providers answer to a credential that is over, revoked or not enough."""
 _AT_ONCE = 8  # calls of one request that are under way at a time
 _FRAMES = b"application/vnd.amazon.eventstream"
 _EVENT_STREAM = b"text/event-stream"
@@ -189,11 +190,12 @@ class Attempts:
             if more:
                 dropped += more if sent is None else in_words(sent.words, more)
                 outbound.lose(x, leaf, dropped)
-        if target.signing is not None:
-            lines += await self._signed(target, "POST", wire.path, "application/json", body)
-        head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
+        head = b"%b%bcontent-length: %d\r\n" % (wire.head, lines, len(body))
         asked = monotonic()
-        reply = await self._transport.send(target.origin, head, body, self._timeouts_of(leaf))
+        if target.signing is None:
+            reply = await self._transport.send(target.origin, head + b"\r\n", body, self._timeouts_of(leaf))
+        else:
+            reply = await self._send_signed(leaf, head, "POST", wire.path, "application/json", body)
         x.upstream += monotonic() - asked
         try:
             if not 200 <= reply.status < 300:
@@ -261,11 +263,11 @@ class Attempts:
 
     async def _call(self, leaf: Leaf, wire: Wire, lines: bytes, body: bytes) -> tuple[Reply, bytes | None]:
         """One of several calls: its answer, and the whole body unless it is an error."""
-        target = leaf.target
-        if target.signing is not None:
-            lines += await self._signed(target, "POST", wire.path, "application/json", body)
-        head = b"%b%bcontent-length: %d\r\n\r\n" % (wire.head, lines, len(body))
-        reply = await self._transport.send(target.origin, head, body, self._timeouts_of(leaf))
+        head = b"%b%bcontent-length: %d\r\n" % (wire.head, lines, len(body))
+        if leaf.target.signing is None:
+            reply = await self._transport.send(leaf.target.origin, head + b"\r\n", body, self._timeouts_of(leaf))
+        else:
+            reply = await self._send_signed(leaf, head, "POST", wire.path, "application/json", body)
         try:
             return reply, await reply.gather(self._whole_limit) if 200 <= reply.status < 300 else None
         except BaseException:
@@ -276,15 +278,26 @@ class Attempts:
         timeouts, idle = self._timeouts, leaf.idle
         return timeouts if idle is None else Timeouts(timeouts.connect, timeouts.first_byte, idle)
 
-    async def _signed(self, target: Target, method: str, path: str, content_type: str, body: bytes) -> bytes:
-        """The header lines that authenticate this very request; waits only where a credential must be fetched."""
+    async def _send_signed(
+        self, leaf: Leaf, head: bytes, method: str, path: str, content_type: str, body: bytes
+    ) -> Reply:
+        """Sends a request whose head lacks what authenticates this very request; waits only where a credential must be
+        fetched. One that was fetched and is refused is fetched anew, and the request sent once more with that."""
         assert self._credentials is not None
+        target, again = leaf.target, True
         signer = self._credentials.signer_of(target)
-        lines = signer.lines(method, path, content_type, body)
-        while lines is None:
-            await signer.wait()
+        while True:
             lines = signer.lines(method, path, content_type, body)
-        return lines
+            while lines is None:
+                await signer.wait()
+                lines = signer.lines(method, path, content_type, body)
+            asked = monotonic()
+            timeouts = self._timeouts_of(leaf)
+            reply = await self._transport.send(target.origin, b"%b%b\r\n" % (head, lines), body, timeouts)
+            if reply.status not in _REFUSED or not signer.reject(asked) or not again:
+                return reply
+            again = False
+            reply.finish()
 
     async def _streamed(
         self, x: Exchange, leaf: Leaf, wire: Wire, call: Call | None, reply: Reply, head: bytes
@@ -356,8 +369,6 @@ class Attempts:
         provider says in plain text, as a page or not at all, is of no dialect."""
         status = reply.status
         raw = leaf.target.hide(await reply.gather(_ERROR_BODY))
-        if status in (401, 403) and leaf.target.signer is not None:
-            leaf.target.signer.reject()
         if status < 400:
             message = "The provider answered with a redirect, which is not followed."
             raise UpstreamFailure(Kind.BAD_UPSTREAM, message, sent=True)
@@ -392,14 +403,15 @@ class Attempts:
         head, path, body = outbound.pass_through_head(x, leaf, model)
         if x.span is not None:
             head += _traced(x.span, x, leaf)
-        if leaf.target.signing is not None:
+        if leaf.target.signing is None:
+            reply = await self._transport.send(leaf.target.origin, head + b"\r\n", body, self._timeouts_of(leaf))
+        else:
             if not isinstance(body, bytes):
                 # A signature is over the whole body, so this one is held before it is sent.
                 body = x.body = await x.client.body(self._whole_limit)
                 head = outbound.with_length(head, len(body))
             content_type = x.headers.get(b"content-type", b"").decode("latin-1")
-            head += await self._signed(leaf.target, x.method, path, content_type, body)
-        reply = await self._transport.send(leaf.target.origin, head + b"\r\n", body, self._timeouts_of(leaf))
+            reply = await self._send_signed(leaf, head, x.method, path, content_type, body)
         try:
             if reply.status >= 300:
                 return await self._error(x, leaf, None, reply)

@@ -49,8 +49,8 @@ class Signer(Protocol):
     async def wait(self) -> None:
         """Returns when the credential is here. Raises UpstreamFailure."""
 
-    def reject(self) -> None:
-        """The provider has refused the credential: a fetched one is fetched anew."""
+    def reject(self, since: float) -> bool:
+        """The provider has refused the credential of a request sent at `since`; see `TokenSource.reject`."""
 
 
 class Credentials:
@@ -169,6 +169,6 @@ class _BearerSigner:
         """Fetches the token if need be."""
         await self._source.get()
 
-    def reject(self) -> None:
-        """Lets the next request fetch another token."""
-        self._source.reject()
+    def reject(self, since: float) -> bool:
+        """Lets whoever comes next fetch another token."""
+        return self._source.reject(since)

@@ -76,9 +76,9 @@ class SigV4Signer:
         """Fetches the keys if need be."""
         await self._source.get()
 
-    def reject(self) -> None:
-        """Lets the next request fetch other keys."""
-        self._source.reject()
+    def reject(self, since: float) -> bool:
+        """Lets whoever comes next fetch other keys."""
+        return self._source.reject(since)
 
 
 async def of_role(

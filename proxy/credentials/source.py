@@ -42,8 +42,9 @@ class TokenSource(Protocol[T_co]):
     async def get(self) -> T_co:
         """The credential. Raises UpstreamFailure that says who refused what, and no secret."""
 
-    def reject(self) -> None:
-        """The provider has refused the credential."""
+    def reject(self, since: float) -> bool:
+        """The provider has refused the credential of a request that was sent at `since`. Says whether there is, or is
+        to be fetched, another one that may fare better."""
 
 
 class Fixed(Generic[T]):
@@ -62,8 +63,9 @@ class Fixed(Generic[T]):
         """The credential."""
         return self._value
 
-    def reject(self) -> None:
+    def reject(self, since: float) -> bool:
         """There is no other."""
+        return False
 
 
 class Renewed(Generic[T]):
@@ -119,11 +121,15 @@ class Renewed(Generic[T]):
         # Whoever waits may leave; the fetch is for all and goes on.
         return await asyncio.shield(running)
 
-    def reject(self) -> None:
-        """The provider has refused the credential: another one is fetched for the next request, unless this one is so
-        new that another would fare no better."""
-        if self._now() - self._fetched_at > _SETTLED:
-            self._until = self._renew_at = 0.0
+    def reject(self, since: float) -> bool:
+        """The provider has refused the credential: another one is fetched for who asks next, unless that has happened
+        since, or this one is so new that another would fare no better."""
+        if self._fetched_at > since:
+            return True
+        if self._now() - self._fetched_at <= _SETTLED:
+            return False
+        self._until = self._renew_at = 0.0
+        return True
 
     def close(self) -> None:
         """Stops a fetch under way."""

@@ -185,12 +185,17 @@ async def test_a_token_that_the_provider_refuses_is_replaced_but_not_for_every_r
     fetches, clock = Fetches(), Clock()
     source = Renewed("x", fetches, clock)
     await source.get()
-    source.reject()
+    assert not source.reject(clock.now)
     assert source.ready() == "token-1"  # a new one would be refused as well
     clock.now += 31
-    source.reject()
+    asked = clock.now
+    assert [source.reject(asked) for _ in range(20)] == [True] * 20
     assert source.ready() is None
+    clock.now += 1
     assert await source.get() == "token-2"
+    assert source.reject(asked)  # somebody asked with the old one, and may ask with the new one
+    assert source.ready() == "token-2"
+    assert not source.reject(clock.now + 1)
 
 
 # -- Google

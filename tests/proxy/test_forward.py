@@ -222,3 +222,45 @@ async def test_the_fallbacks_targets_each_get_their_own_head() -> None:
     assert b"Bearer sk-spare\r\n" in heads[1]
     assert x.leaf is not None
     assert x.leaf.where == "config.targets[1]"
+
+
+class Tokens:
+    """Signs with one token after another; `replaceable` times a refused one can be replaced."""
+
+    def __init__(self, replaceable: int) -> None:
+        self.left = replaceable
+        self.number = 1
+
+    def signer_of(self, target: Any) -> Tokens:
+        return self
+
+    def lines(self, method: str, path: str, content_type: str, body: bytes) -> bytes:
+        return b"authorization: Bearer t%d\r\n" % self.number
+
+    def reject(self, since: float) -> bool:
+        self.left -= 1
+        self.number += 1
+        return self.left >= 0
+
+
+@pytest.mark.parametrize(
+    ("replaceable", "statuses", "shown", "asked"),
+    [
+        (1, [401, 200], 200, [b"t1", b"t2"]),
+        (1, [403, 200], 200, [b"t1", b"t2"]),
+        (0, [401, 200], 401, [b"t1"]),
+        (9, [401, 401, 200], 401, [b"t1", b"t2"]),
+        (9, [500, 200], 500, [b"t1"]),
+    ],
+)
+async def test_a_fetched_credential_that_is_refused_costs_no_request(
+    replaceable: int, statuses: list[int], shown: int, asked: list[bytes]
+) -> None:
+    fields = {"azure_entra_tenant_id": "t", "azure_entra_client_id": "c", "azure_entra_client_secret": "s"}
+    answers = [reply(status) for status in statuses]
+    scene = Scene(*answers, provider="azure-openai", custom_host="https://azure.example", fields=fields)
+    x, plan = scene.exchange()
+    await Forwarder(scene.transport, Timeouts(), credentials=Tokens(replaceable)).run(x, plan)  # type: ignore[arg-type]
+    assert [head.partition(b"Bearer ")[2][:2] for _, head, _ in scene.transport.sent] == asked
+    assert [status for status, _, _ in scene.client.answers] == [shown]
+    assert [answer.finished for answer in answers] == [1] * len(asked) + [0] * (len(answers) - len(asked))

@@ -157,6 +157,8 @@ def test_rows_say_which_models_have_responses_and_where(provider: str, model: st
 def test_stored_responses_are_asked_for_where_they_are_made() -> None:
     assert target("deepseek").passed_path("/responses/resp_1", "", "") == "/responses/resp_1"
     assert target("bedrock-mantle").passed_path("/responses/resp_1", "", "") == "/v1/responses/resp_1"
+    assert target("bedrock").passed_path("/responses/resp_1", "", "") == "/openai/v1/responses/resp_1"
+    assert target("bedrock").passed_path("/model/m/converse", "", "m") == "/model/m/converse"
 
 
 def test_mantle_is_signed_for_by_its_own_name() -> None:
