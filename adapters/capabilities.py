@@ -187,9 +187,11 @@ PROBES: dict[Dialect, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 """For each client dialect: a small request, its parameters with a value each, and kinds of content."""
 
 _MODELS: dict[Dialect, str] = {
-    Dialect.ANTHROPIC_MESSAGES: "claude-sonnet-4-5",
+    **dict.fromkeys((Dialect.ANTHROPIC_MESSAGES, Dialect.VERTEX_ANTHROPIC), "claude-sonnet-4-5"),
+    Dialect.BEDROCK_CONVERSE: "anthropic.claude-sonnet-4-5",
     Dialect.ANTHROPIC_COMPLETE: "claude-2.1",
 }
+"""Whose models differ in what they take: the reports tell of these."""
 _MODEL = "gpt-5-mini"
 
 Leaves = Mapping[str, object]

@@ -199,7 +199,7 @@ class Attempts:
         x.upstream += monotonic() - asked
         try:
             if not 200 <= reply.status < 300:
-                return await self._error(x, leaf, wire, reply)
+                return await self._error(x, leaf, wire, reply, dropped)
             kind = reply.shape.value(reply.raw_headers, b"content-type") or b""
             if kind[:17] == _EVENT_STREAM or (call is not None and kind[:34] == _FRAMES):
                 head = _events_head(x, reply, kind)
@@ -244,7 +244,7 @@ class Attempts:
                 raise bad
             if bad is not None:
                 try:
-                    return await self._error(x, leaf, wire, bad[0])
+                    return await self._error(x, leaf, wire, bad[0], sent.dropped)
                 except BaseException:
                     bad[0].finish()
                     raise
@@ -364,7 +364,9 @@ class Attempts:
             raise UpstreamFailure(Kind.BAD_UPSTREAM, "The provider's answer broke off.", sent=True)
         return _judged(x, reply, dropped, raw)
 
-    async def _error(self, x: Exchange, leaf: Leaf, wire: Wire | None, reply: Reply) -> Outcome:
+    async def _error(
+        self, x: Exchange, leaf: Leaf, wire: Wire | None, reply: Reply, dropped: tuple[str, ...] = ()
+    ) -> Outcome:
         """An error answer: verbatim in the same dialect, else in the client's words. What a proxy in front of the
         provider says in plain text, as a page or not at all, is of no dialect."""
         status = reply.status
@@ -375,7 +377,7 @@ class Attempts:
         outcome = Outcome(status, reply, kind=errors.kind_of(status), body=raw, retry_after=retry_after(reply))
         packed = reply.shape.value(reply.raw_headers, b"content-encoding") is not None
         if wire is None or (wire.codec.identity and (packed or raw.lstrip()[:1] in (b"{", b"["))):
-            outcome.head = headers.for_client(reply.raw_headers, reply.shape, content_type=True)
+            outcome.head = headers.for_client(reply.raw_headers, reply.shape, content_type=True) + dropped_line(dropped)
             return outcome
         if packed:
             raw = b""  # though nothing but plain text was asked for
@@ -392,6 +394,7 @@ class Attempts:
             status=status,
         )
         outcome.head = JSON + headers.for_client(reply.raw_headers, reply.shape, content_type=False)
+        outcome.head += dropped_line(dropped)
         if outcome.retry_after is None and error.retry_after is not None:
             # Google says in the body what others say in a header.
             outcome.retry_after = error.retry_after

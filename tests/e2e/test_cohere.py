@@ -86,8 +86,9 @@ def test_documents_are_ranked(model: str, behind: Gateway) -> None:
 
 def test_errors_of_cohere_reach_other_clients_with_their_status(behind: Gateway) -> None:
     client = openai.OpenAI(api_key=behind.api_key, base_url=behind.v1, max_retries=0)
-    with pytest.raises(openai.RateLimitError):
-        client.chat.completions.create(model=f"{MODEL}::status=429", messages=HELLO)
+    with pytest.raises(openai.RateLimitError) as limited:
+        client.chat.completions.create(model=f"{MODEL}::status=429", messages=HELLO, user="u")
+    assert limited.value.response.headers["x-loopway-dropped-params"] == "user"
     with pytest.raises(openai.APIError):
         text_of(client.chat.completions.create(model=f"{MODEL}::error_after=3", messages=HELLO, stream=True))
     client.close()
