@@ -7,13 +7,14 @@ what is left out is told to whoever asked for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import msgspec
 
 from adapters import peek
 from adapters.errors import InvalidRequest
-from adapters.types import Call
+from adapters.types import Call, Dialect
 from adapters.values import UNREADABLE
 
 Fields = dict[str, msgspec.Raw]
@@ -54,6 +55,13 @@ class Prefill(msgspec.Struct, frozen=True):
     below: str = ""
     models: tuple[str, ...] = ()
 
+    def mark_for(self, model: str) -> str | None:
+        """The mark for a message that a client itself wants gone on from; None where that is not sure to work, or would
+        bring the message back."""
+        certain = not (self.echoes or self.below)
+        fits = not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
+        return self.mark if certain and fits else None
+
 
 class Quirks(msgspec.Struct, frozen=True):
     """The quirks of one provider for one dialect, applied in the order of their fields.
@@ -89,6 +97,8 @@ class Quirks(msgspec.Struct, frozen=True):
 
     def told(self, call: Call) -> Call:
         """The call with what codecs must know of this provider."""
+        if self.prefill is not None and call.dialect is Dialect.ANTHROPIC_MESSAGES:
+            call = msgspec.structs.replace(call, prefill=self.prefill.mark_for(call.model))
         if not self.thoughts and not self.file_names:
             return call
         return msgspec.structs.replace(call, thoughts=self.thoughts, details=self.details, file_names=self.file_names)

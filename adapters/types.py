@@ -136,9 +136,10 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     middle of a chain always does, so that what OpenAI's shape cannot say reaches a client whose dialect can. `betas`
     are the words of the client's `anthropic-beta` header, for clouds that want them in the body. `thoughts` is
     `adapters.quirks.Quirks.thoughts` of an upstream that speaks chat, `file_names` that of one which knows names of
-    files, `details` one that takes `reasoning_details` back. `counted` are the tokens of input that an answer's head
-    tells of, for codecs that are `Headed`. `middle` is what `Outbound.middle` gave, for the answer's way back; in it,
-    `origin` is the client's dialect.
+    files, `details` one that takes `reasoning_details` back, `prefill` the mark that one wants on an assistant's
+    message that it shall go on from (empty: none; None: it does not, or nobody knows). `counted` are the tokens of
+    input that an answer's head tells of, for codecs that are `Headed`. `middle` is what `Outbound.middle` gave, for the
+    answer's way back; in it, `origin` is the client's dialect.
     """
 
     dialect: Dialect
@@ -153,6 +154,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     thoughts: str = ""
     file_names: bool = False
     details: bool = False
+    prefill: str | None = None
     counted: int | None = None
     middle: Call | None = None
     origin: Dialect | None = None

@@ -222,6 +222,9 @@ def translated(x: Exchange, leaf: Leaf, wire: Wire, model: str, body: bytes) -> 
     call = Call(x.dialect, model, x.streamed, body, x.request_id, int(x.at), strict(x, leaf))
     if wire.quirks is not None:
         call = wire.quirks.told(call)
+    if x.prefilled:
+        # The target is one that goes on; where it wants a mark, `bent` sets it.
+        call = msgspec.structs.replace(call, prefill="")
     if wire.dialect in _BETAS:
         call = msgspec.structs.replace(call, betas=betas(x, leaf.target))
     try:

@@ -15,6 +15,7 @@ from msgspec import Raw
 from adapters import strict
 from adapters.anthropic_client.content import chat_messages, system_text
 from adapters.anthropic_client.wire import (
+    Assistant,
     ChatRequest,
     Format,
     Function,
@@ -30,7 +31,7 @@ from adapters.anthropic_client.wire import (
     Tool,
     ToolChoice,
 )
-from adapters.anthropic_client.words import WORDS
+from adapters.anthropic_client.words import PREFILL, WORDS
 from adapters.effort import beside, of_budget
 from adapters.errors import InvalidRequest, no_thread
 from adapters.known import Belongs, Reader
@@ -67,10 +68,22 @@ def to_chat(call: Call) -> Outbound:
     """Builds the chat request for `call.model`. Raises InvalidRequest with the path of the field at fault."""
     request = _Request(ChatRequest(call.model, []), Dropped(call.blocks, call.thoughts, call.details))
     read_all(request, call.body, _FIELDS)
+    last = request.out.messages[-1] if request.out.messages else None
+    if type(last) is Assistant and last.tool_calls is None and not call.blocks:
+        _go_on(last, call.prefill, request.dropped)
     if call.stream:
         request.out.stream = True
         request.out.stream_options = StreamOptions()
     return request.outbound()
+
+
+def _go_on(last: Assistant, mark: str | None, dropped: Dropped) -> None:
+    """Has the model go on from what it said last, as Claude does. Who speaks OpenAI's chat begins anew, unless it is
+    known not to."""
+    if mark == "partial":
+        last.partial = True
+    elif mark != "":
+        dropped.add(PREFILL)
 
 
 class _Request:

@@ -138,6 +138,7 @@ class Assistant(Struct, tag_field="role", tag="assistant", omit_defaults=True, g
     reasoning_content: Raw = ABSENT
     reasoning: Raw = ABSENT
     reasoning_details: list[dict[str, Any]] | None = None
+    partial: bool = False
 
 
 ChatMessage = Text | ToolText | Assistant

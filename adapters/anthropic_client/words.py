@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+PREFILL = "prefill"
+"""What is lost where a model does not go on from what the client has it begin with."""
 WORDS: Mapping[str, str] = {
     "messages[].content[].file.filename": "messages[].content[].title",
     "messages[].is_error": "messages[].content[].is_error",

@@ -18,6 +18,7 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.anthropic.request import HARMLESS
+from adapters.anthropic_client.words import PREFILL
 from adapters.chat import fields
 from adapters.chat.request import format_of, read_all
 from adapters.chat.wire import NULL
@@ -29,7 +30,7 @@ from adapters.responses.tools import Tools
 from adapters.responses.wire import reasons
 from adapters.responses_client.request import ENCRYPTED, LOGPROBS
 from adapters.strict import kept_to
-from adapters.types import Call, Outbound
+from adapters.types import Call, Dialect, Outbound
 from adapters.values import BRACE, first
 
 _encode = msgspec.json.Encoder().encode
@@ -86,6 +87,9 @@ class _Build:
         if conversation.instructions is not None:
             out["instructions"] = conversation.instructions
         out["input"] = conversation.items
+        if self.call.origin is Dialect.ANTHROPIC_MESSAGES and _is_answer(conversation.items):
+            # Claude goes on from it, OpenAI's models begin anew.
+            self.dropped.add(PREFILL)
         limit = self.max_completion_tokens or self.max_tokens
         if self.max_tokens not in (None, limit):
             self.dropped.add("max_tokens")
@@ -131,6 +135,12 @@ class _Build:
                 self.reasoning.setdefault("summary", _OMITTED if value == _OMITTED else "auto")
             else:
                 self.dropped.add(f"thinking.{name}")
+
+
+def _is_answer(items: list[dict[str, Any] | Raw]) -> bool:
+    """Whether the last word is the assistant's."""
+    last = items[-1] if items else None
+    return isinstance(last, dict) and last.get("role") == "assistant"
 
 
 def translate(call: Call) -> Outbound:

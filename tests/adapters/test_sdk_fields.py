@@ -91,7 +91,11 @@ def messages_places(params: Any) -> Iterator[Place]:
         for message in members(get_args(next(members(hint)))[0]):
             fields = walk.fields(message)
             for role in (word for each in members(fields["role"][0]) for word in get_args(each)):
-                put = lambda value, role=role: {**base, "messages": [asked, called, {"role": role, "content": value}]}  # noqa: E731
+                after = [asked] * (role == "assistant")
+                put = lambda value, role=role, after=after: {  # noqa: E731
+                    **base,
+                    "messages": [asked, called, {"role": role, "content": value}, *after],
+                }
                 yield Place(client, role, fields["content"][0], put, base)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from adapters.anthropic_client import MESSAGES_TO_CHAT
 from adapters.errors import InvalidRequest
+from adapters.quirks import Prefill, Quirks
 from adapters.types import Call, Dialect
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -221,7 +222,7 @@ def test_thinking_is_dropped_and_named_once() -> None:
         {"type": "redacted_thinking", "data": "eA=="},
     ]
     turn = {"role": "assistant", "content": thinking}
-    made, dropped = outbound({"messages": [*HELLO, turn, *HELLO, turn]})
+    made, dropped = outbound({"messages": [*HELLO, turn, *HELLO, turn, *HELLO]})
     assert made["messages"][1] == {"role": "assistant", "content": ""}
     assert dropped == ("messages[].content[].thinking",)
 
@@ -245,8 +246,30 @@ def test_a_summary_of_the_earlier_conversation_is_kept() -> None:
 def test_what_stands_beside_an_assistants_words_is_named_where_it_says_something(
     block: dict[str, Any], named: str | None
 ) -> None:
-    dropped = outbound({"messages": [*HELLO, {"role": "assistant", "content": [block]}]})[1]
+    dropped = outbound({"messages": [*HELLO, {"role": "assistant", "content": [block]}, *HELLO]})[1]
     assert dropped == ((f"messages[].content[].{named}",) if named else ())
+
+
+@pytest.mark.parametrize(
+    ("quirks", "model", "message", "dropped"),
+    [
+        (Quirks(), "gpt-5", {}, ("prefill",)),
+        (Quirks(prefill=Prefill()), "llama", {}, ()),
+        (Quirks(prefill=Prefill(mark="partial")), "kimi-k2", {"partial": True}, ()),
+        (Quirks(prefill=Prefill(mark="prefix", below="/beta")), "deepseek-chat", {}, ("prefill",)),
+        (Quirks(prefill=Prefill(models=("anthropic/*",))), "anthropic/claude-sonnet-4", {}, ()),
+        (Quirks(prefill=Prefill(models=("anthropic/*",))), "openai/gpt-5", {}, ("prefill",)),
+    ],
+)
+def test_a_model_goes_on_from_its_last_words_or_that_it_does_not_is_named(
+    quirks: Quirks, model: str, message: dict[str, Any], dropped: tuple[str, ...]
+) -> None:
+    said = {"role": "assistant", "content": "The answer is"}
+    body = json.dumps({"model": model, "messages": [*HELLO, said]}).encode()
+    call = Call(Dialect.ANTHROPIC_MESSAGES, model, False, body, "id", 0)
+    out = MESSAGES_TO_CHAT.request(quirks.told(call))
+    assert json.loads(out.body)["messages"][1] == {**said, **message}
+    assert out.dropped == dropped
 
 
 def test_tool_results_come_first_and_the_users_words_are_kept_in_order() -> None:
