@@ -8,6 +8,7 @@ A plain string stays the JSON text it came in; nothing of it is decoded.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -24,9 +25,13 @@ from adapters.chat.wire import EMPTY_STRING, NULL, FunctionCall
 from adapters.reading import Dropped
 from adapters.values import QUOTE, first, is_blank
 
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_types = msgspec.json.Decoder(list[Typed]).decode
 
 _THINKING = ("thinking", "redacted_thinking")
+_THOUGHT = Raw(b'"thinking"')
+_UNMARKED = (_THOUGHT, Raw(b'"redacted_thinking"'))
+"""Blocks that Anthropic refuses a mark of caching on, as they stand in JSON."""
 
 _clean_id = re.compile(r"[^a-zA-Z0-9_-]").sub
 """Anthropic refuses ids with other characters, which other providers' tool calls in a history may have."""
@@ -67,15 +72,25 @@ class Conversation(turns.Conversation[Message]):
         if content == NULL or is_blank(content):
             return []
         if first(content) == QUOTE:
-            return [parts.text(content, message.cache_control)]
-        if message.cache_control != NULL:
-            self.dropped.add("messages[].cache_control")
+            return [parts.text(content)]
         return self.blocks(content, f"messages[{index}].content", self.dropped)
+
+    def _marked(self, blocks: list[Block], mark: Raw) -> list[Block]:
+        """The blocks of a message with its own mark of caching, which the last of them bears."""
+        if mark == NULL:
+            return blocks
+        last: Mapping[str, Any] = {}
+        if blocks:
+            last = blocks[-1] if isinstance(blocks[-1], dict) else _decode_fields(blocks[-1])
+        if last.get("type", _THOUGHT) in _UNMARKED or last.get("cache_control", NULL) not in (NULL, mark):
+            self.dropped.add("messages[].cache_control")
+            return blocks
+        return [*blocks[:-1], {**last, "cache_control": mark}]
 
     def _system(self, message: Message, index: int) -> None:
         if message.content == NULL:
             raise no_content(message, index)
-        self.system += self._content(message, index)
+        self.system += self._marked(self._content(message, index), message.cache_control)
 
     def _user(self, message: Message, index: int) -> None:
         content = message.content
@@ -84,7 +99,7 @@ class Conversation(turns.Conversation[Message]):
             return
         if message.content == NULL:
             raise no_content(message, index)
-        self._add("user", self._content(message, index) or EMPTY_STRING)
+        self._add("user", self._marked(self._content(message, index), message.cache_control) or EMPTY_STRING)
 
     def _assistant(self, message: Message, index: int) -> None:
         calls = self._calls(message, index)
@@ -98,6 +113,7 @@ class Conversation(turns.Conversation[Message]):
         if calls:
             self.thoughtless = not _begins_with_thought(message)
             blocks += calls
+        blocks = self._marked(blocks, message.cache_control)
         if blocks:
             self._add("assistant", blocks)
 

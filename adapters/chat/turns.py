@@ -6,9 +6,9 @@ method for each role, and brings them together in one `Messages`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import GenericAlias
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -124,7 +124,8 @@ class Messages(Generic[_C, _M]):
         the path of the field at fault."""
         dropped, roles, unread = conversation.dropped, self._roles, not self._cached
         heed = self._belongs.heed
-        for index, message in enumerate(self._read(raw, dropped, "messages")):
+        messages = self._read(raw, dropped, "messages")
+        for index, message in enumerate(messages):
             try:
                 add = roles[message.role]
             except KeyError:
@@ -132,11 +133,19 @@ class Messages(Generic[_C, _M]):
                 raise InvalidRequest(f"There is no role `{message.role[:40]}`.", path) from None
             add(conversation, message, index)
             heed(message, message.role, dropped, "messages[]")
-            if message.name and message.role not in self._named:
+            named = message.name
+            if named and message.role not in self._named and not answers(messages[:index], message.tool_call_id, named):
                 dropped.add("messages[].name")
             if unread and message.cache_control != NULL:
                 dropped.add("cache_control")
         return conversation
+
+
+def answers(before: Iterable[Any], call_id: str | None, name: str) -> bool:
+    """Whether a call of this id among the messages before a result calls what the result has for its own name: then
+    nobody need be told it again."""
+    calls = (call for message in before for call in message.tool_calls or () if call.id == call_id)
+    return any(call.function is not None and call.function.name == name for call in calls)
 
 
 def no_content(message: Message, index: int) -> InvalidRequest:

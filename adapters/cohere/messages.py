@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from adapters.chat.turns import BELONGS
+from adapters.chat.turns import BELONGS, answers
 from adapters.errors import InvalidRequest
 from adapters.known import Belongs, Reader
 from adapters.reading import Dropped, missing, string, under
@@ -41,7 +41,7 @@ class Message(Struct, forbid_unknown_fields=True, gc=False):
     tool_call_id: str = ""
     content_blocks: list[Raw] | None = None
     is_error: bool | None = None
-    name: Raw = ABSENT
+    name: str | None = None
     refusal: Raw = ABSENT
     audio: Raw = ABSENT
     function_call: Raw = ABSENT
@@ -86,7 +86,8 @@ def translate(value: Raw, dropped: Dropped) -> list[Made]:
     """Cohere's messages for chat's. Raises InvalidRequest with the path below `messages`."""
     made: list[Made] = []
     shown: list[Made] = []
-    for at, message in enumerate(_MESSAGES.read(value, dropped, name="messages")):
+    messages = _MESSAGES.read(value, dropped, name="messages")
+    for at, message in enumerate(messages):
         add = _ROLES.get(message.role)
         if add is None:
             raise InvalidRequest(f"There is no role `{message.role[:40]}`.", f"[{at}].role")
@@ -98,7 +99,7 @@ def translate(value: Raw, dropped: Dropped) -> list[Made]:
         except InvalidRequest as error:
             raise under(f"[{at}]", error) from error
         _OF_ROLE.heed(message, message.role, dropped, "messages[]")
-        if first(message.name) != NULL:
+        if message.name and not answers(messages[:at], message.tool_call_id, message.name):
             dropped.add("messages[].name")
         marked = [message.cache_control, *[call.cache_control for call in message.tool_calls or ()]]
         if any(first(mark) != NULL for mark in marked):

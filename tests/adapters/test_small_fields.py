@@ -437,6 +437,33 @@ def test_a_refusal_beside_a_text_is_said_after_it(upstream: Dialect) -> None:
     assert json.dumps(made).count("I will not.") == 1
 
 
+@pytest.mark.parametrize("upstream", [ANTHROPIC, CONVERSE, COHERE, RESPONSES])
+def test_the_name_of_a_result_is_named_where_its_call_does_not_say_it(upstream: Dialect) -> None:
+    for name, dropped in (("f", ()), ("g", ("messages[].name",))):
+        result = {"role": "tool", "tool_call_id": "t", "name": name, "content": "x"}
+        history = [ASKED, {"role": "assistant", "tool_calls": [CHAT_CALL]}, result]
+        assert said(CHAT, upstream, messages=history)[1] == dropped
+
+
+@pytest.mark.parametrize("upstream", [ANTHROPIC, CONVERSE])
+def test_a_messages_mark_of_caching_is_its_last_blocks(upstream: Dialect) -> None:
+    mark = {"type": "ephemeral"}
+    text = {"type": "text", "text": "a"}
+    calls = {"role": "assistant", "tool_calls": [CHAT_CALL]}
+    for message in ({"role": "user", "content": [text, {**text, "text": "b"}]}, {**calls, "content_blocks": [text]}):
+        raw = {"messages": [ASKED, {**message, "cache_control": mark}]}
+        out = codec(CHAT, upstream).request(
+            Call(CHAT, "anthropic.claude-sonnet-4-5", False, json.dumps({"model": "m", **raw}).encode(), "0a1b", 1)
+        )
+        *_, last = json.loads(out.body)["messages"][-1]["content"]
+        assert (last.get("cache_control", last.get("cachePoint")), out.dropped) in (
+            (mark, ()),
+            ({"type": "default"}, ()),
+        )
+    thought = {"role": "assistant", "content_blocks": BLOCKS[:1], "cache_control": mark}
+    assert "messages[].cache_control" in said(CHAT, ANTHROPIC, messages=[ASKED, thought])[1]
+
+
 def test_a_call_in_its_first_form_keeps_geminis_signature() -> None:
     call = {"name": "f", "arguments": "{}", "thought_signature": "c2ln"}
     made, dropped = said(CHAT, GEMINI, messages=[ASKED, {"role": "assistant", "function_call": call}])
