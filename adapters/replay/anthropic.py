@@ -11,6 +11,8 @@ from adapters.types import Usage
 from adapters.values import UNREADABLE
 
 _ACTS = frozenset(("tool_use", "server_tool_use", "mcp_tool_use"))
+_ENDING = ("stop_reason", "stop_sequence", "stop_details", "container")
+"""What a message tells at its end."""
 _GROWS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
 """Which field of its block a delta adds to; deltas carry it under the same name."""
 
@@ -124,8 +126,8 @@ class MessageForm:
         blocks = message.pop("content", [])
         usage = message.get("usage")
         used = dict(usage) if isinstance(usage, dict) else {}
-        ending = {"stop_reason": message.get("stop_reason"), "stop_sequence": message.get("stop_sequence")}
-        opened = {**message, "content": [], "stop_reason": None, "stop_sequence": None}
+        ending = {name: message[name] for name in _ENDING if name in message}
+        opened = {**message, "content": [], **dict.fromkeys(ending)}
         opened["usage"] = {**used, "output_tokens": min(1, int(used.get("output_tokens") or 0))}
         out = [_event("message_start", message=opened)]
         for index, block in enumerate(blocks):

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from adapters.pivot import BROKEN
 from adapters.replay.form import (
     Assembled,
     Form,
@@ -33,20 +34,23 @@ class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
+_CHOICE = frozenset(_Choice.__struct_fields__)
 _decode_chunk = msgspec.json.Decoder(Json).decode
 
 
 class _Grown:
     """One choice under way."""
 
-    __slots__ = ("finish", "logprobs", "message")
+    __slots__ = ("finish", "logprobs", "message", "rest")
 
     def __init__(self) -> None:
+        self.rest: Json = {}
         self.message: Json = {"role": "assistant", "content": None}
         self.logprobs: Json | None = None
         self.finish: str | None = None
 
-    def take(self, choice: _Choice) -> None:
+    def take(self, choice: _Choice, rest: Json) -> None:
+        self.rest.update(rest)
         delta = choice.delta or {}
         blocks = delta.pop("content_blocks", None)
         grow(self.message, delta)
@@ -56,6 +60,18 @@ class _Grown:
             self.logprobs = self.logprobs or {}
             grow(self.logprobs, choice.logprobs)
         self.finish = choice.finish_reason or self.finish
+
+
+def _read(choices: Any) -> list[tuple[_Choice, Json]]:
+    """The choices of an answer or a chunk, each with what else it has, such as Google's `groundingMetadata`."""
+    found = msgspec.convert(choices or [], list[Json])
+    return [
+        (
+            msgspec.convert(each, _Choice),
+            {name: value for name, value in each.items() if value is not None and name not in _CHOICE},
+        )
+        for each in found
+    ]
 
 
 def _grow_blocks(blocks: list[Json], deltas: list[Any]) -> None:
@@ -87,20 +103,26 @@ class ChatForm:
             chunk = _decode_chunk(data)
             if chunk.get("error") is not None:
                 return None
-            for choice in msgspec.convert(chunk.pop("choices", None) or [], list[_Choice]):
+            for choice, rest in _read(chunk.pop("choices", None)):
                 if choice.delta is not None and any(choice.delta.get(name) for name in _CALLS):
                     return None
-                under_way.setdefault(choice.index, _Grown()).take(choice)
+                under_way.setdefault(choice.index, _Grown()).take(choice, rest)
             counted = chunk.pop("usage", None)
             usage = counted if isinstance(counted, dict) else usage
             top.update((name, value) for name, value in chunk.items() if value is not None or name not in top)
-        if not under_way or any(one.finish is None for one in under_way.values()):
+        if not under_way or any(one.finish is None or one.finish in BROKEN for one in under_way.values()):
             return None
         top["object"] = "chat.completion"
         for hidden in ("obfuscation", "hook_results"):
             top.pop(hidden, None)
         choices: list[Json] = [
-            {"index": index, "message": _tidy(one.message), "logprobs": one.logprobs, "finish_reason": one.finish}
+            {
+                **one.rest,
+                "index": index,
+                "message": _tidy(one.message),
+                "logprobs": one.logprobs,
+                "finish_reason": one.finish,
+            }
             for index, one in sorted(under_way.items())
         ]
         top["choices"] = choices = grown(choices)
@@ -116,6 +138,8 @@ class ChatForm:
             choices = msgspec.convert(answer.get("choices"), list[_Choice])
         except UNREADABLE:
             return False
+        if any(choice.finish_reason in BROKEN for choice in choices):
+            return False
         messages = [choice.message for choice in choices if choice.message is not None]
         return bool(messages) and not any(message.get(name) for message in messages for name in _CALLS)
 
@@ -123,14 +147,20 @@ class ChatForm:
         """The chunks of a completion: each choice's text in one, its end in another."""
         answer = read(body) or {}
         usage = answer.pop("usage", None)
-        choices = msgspec.convert(answer.pop("choices", []), list[_Choice])
+        choices = _read(answer.pop("choices", None))
         wanted = wants_usage(request)
         base = {**answer, "object": "chat.completion.chunk"}
         silent = {"usage": None} if wanted else {}
         out: list[bytes] = []
-        for choice in choices:
+        for choice, rest in choices:
             told = {"index": choice.index, "delta": _delta(choice.message or {}), "logprobs": choice.logprobs}
-            ended = {"index": choice.index, "delta": {}, "logprobs": None, "finish_reason": choice.finish_reason}
+            ended = {
+                "index": choice.index,
+                "delta": {},
+                "logprobs": None,
+                "finish_reason": choice.finish_reason,
+                **rest,
+            }
             out.append(event({**base, "choices": [{**told, "finish_reason": None}], **silent}))
             out.append(event({**base, "choices": [ended], **silent}))
         if wanted and usage is not None:

@@ -60,7 +60,12 @@ BLOCKS = [
     {"type": "text", "text": "Hello wörld"},
     {"type": "text", "text": "cited", "citations": [{"type": "char_location", "cited_text": "c"}]},
 ]
+GROUNDED = _chat("Hello")
+GROUNDED["choices"][0]["groundingMetadata"] = {"groundingChunks": [{"web": {"uri": "https://a.cz"}}]}
+REFUSED = {"stop_reason": "refusal", "stop_details": {"type": "refusal", "category": "bio", "explanation": "No."}}
 ROUND: dict[str, tuple[Dialect, dict[str, Any]]] = {
+    "chat with more in its choice": (Dialect.OPENAI_CHAT, GROUNDED),
+    "a refusal": (Dialect.ANTHROPIC_MESSAGES, {**_message(), **REFUSED}),
     "chat": (Dialect.OPENAI_CHAT, _chat("Hello wörld\n\ndata: x")),
     "chat, several choices": (Dialect.OPENAI_CHAT, _chat("a", "b", "")),
     "chat with reasoning": (Dialect.OPENAI_CHAT, _chat("a", reasoning_content="why")),
@@ -108,6 +113,14 @@ def _events(*values: Any) -> bytes:
 
 def _chunk(delta: dict[str, Any], finish: str | None = None, **top: Any) -> dict[str, Any]:
     return {"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **top}
+
+
+@pytest.mark.parametrize("finish", ["error", "insufficient_system_resource"])
+def test_what_failed_by_its_finish_reason_is_never_kept(finish: str) -> None:
+    whole = _chat("Hel")
+    whole["choices"][0]["finish_reason"] = finish
+    assert not CHAT.keeps(json.dumps(whole).encode())
+    assert CHAT.whole(_events(_chunk({"content": "Hel"}), _chunk({}, finish)), b"{}", None) is None
 
 
 def test_fragments_of_a_stream_become_one_answer() -> None:
