@@ -244,9 +244,11 @@ def _thinking(request: _Request, value: Raw) -> None:
     kind = member(_str, fields, "type")
     request.implied = implied(value)
     made: dict[str, Any] = {"type": "disabled" if kind == "disabled" else "enabled"}
-    budget = fields.get("token_budget", fields.get("budget_tokens", ABSENT))
-    if first(budget) != NULL:
-        made["token_budget"] = budget
+    budgets = [each for name in ("token_budget", "budget_tokens") if first(each := fields.get(name, ABSENT)) != NULL]
+    if budgets:
+        made["token_budget"] = budgets[0]
+        if budgets[0] != budgets[-1]:
+            request.dropped.add("thinking.budget_tokens")
     for name in beside(value):
         if name != "token_budget":
             request.dropped.add(f"thinking.{name}")

@@ -121,6 +121,9 @@ def test_what_is_told_twice_in_two_words_is_named_where_they_do_not_agree() -> N
     made, dropped = sent(top_p=0.1, p=0.2, k=2, top_k=2, stop="a", stop_sequences=["b"])
     assert (made["p"], made["k"], made["stop_sequences"]) == (0.1, 2, ["a"])
     assert dropped == ("p", "stop_sequences")
+    thinking = {"type": "enabled", "token_budget": 900, "budget_tokens": 800}
+    made, dropped = sent(thinking=thinking)
+    assert (made["thinking"], dropped) == ({"type": "enabled", "token_budget": 900}, ("thinking.budget_tokens",))
     strict = {"type": "function", "function": {**WEATHER["function"], "strict": True}}  # type: ignore[dict-item]
     made, dropped = sent(tools=[strict], strict_tools=False)
     assert (made["strict_tools"], dropped) == (False, ("tools[].function.strict",))
