@@ -211,7 +211,11 @@ def _tools(request: _Request, value: Raw) -> None:
                 continue
             try:
                 declared = read_known(_declarations, given, _DECLARATION, request.dropped, f"tools[].{name}")
-                request.functions += [_function(each, request.dropped) for each in declared]
+                for number, each in enumerate(declared):
+                    try:
+                        request.functions.append(_function(each, request.dropped))
+                    except InvalidRequest as error:
+                        raise under(f"[{number}]", error) from error
             except InvalidRequest as error:
                 raise under(f"[{at}].functionDeclarations", error) from error
 
@@ -237,11 +241,13 @@ def _function(declared: Declaration, dropped: Dropped) -> dict[str, Any]:
 
 def _either(own: Raw, standard: Raw, name: str, dropped: Dropped) -> Raw | None:
     """A schema in Google's own form or in JSON Schema's, of which Google takes one."""
-    if first(standard) == BRACE:
-        if first(own) != NULL:
-            dropped.add(f"tools[].functionDeclarations[].{name}")
-        return standard
-    return json_schema(own) if first(own) == BRACE else None
+    if first(standard) == NULL:
+        return None if first(own) == NULL else json_schema(own)
+    if first(standard) != BRACE:
+        raise InvalidRequest("Expected `object`.", f"{name}JsonSchema")
+    if first(own) != NULL:
+        dropped.add(f"tools[].functionDeclarations[].{name}")
+    return standard
 
 
 def _tool_config(request: _Request, value: Raw) -> None:

@@ -14,6 +14,8 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 _DEEPEST = 100
+_LONGEST = 20
+"""Digits that no count of protocol buffers has."""
 _COUNTS = frozenset(("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"))
 """Counts that Google also takes as texts, as protocol buffers write large numbers."""
 _DROPPED = frozenset(("propertyOrdering", "property_ordering", "nullable"))
@@ -50,8 +52,8 @@ def _schema(node: Any, depth: int) -> Any:
             made[name] = [_schema(each, depth + 1) for each in value]
         elif name in ("items", "additionalProperties"):
             made[name] = _schema(value, depth + 1)
-        elif name in _COUNTS and isinstance(value, str) and value.isdecimal():
-            made[name] = int(value[:18])
+        elif name in _COUNTS and isinstance(value, str) and value.isdecimal() and len(value) < _LONGEST:
+            made[name] = int(value)
         elif not (name == "format" and value == "enum"):
             made[name] = value
     _order(made, node.get("propertyOrdering", node.get("property_ordering")))

@@ -318,6 +318,10 @@ REFUSED: dict[str, tuple[Any, str | None]] = {
     "a number": ({"contents": [user({"text": "a"})], "generationConfig": {"seed": "x"}}, "generationConfig.seed"),
     "cached content": ({"contents": [user({"text": "a"})], "cachedContent": "x"}, "cachedContent"),
     "a mode": ({"toolConfig": {"functionCallingConfig": {"mode": "SOME"}}}, "toolConfig.functionCallingConfig.mode"),
+    "parameters": (
+        {"tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": True}]}]},
+        "tools[0].functionDeclarations[0].parametersJsonSchema",
+    ),
     "one field in two spellings": ({"tool_config": {}, "toolConfig": {"a": 1}}, "toolConfig"),
     "a list": (b"[]", None),
     "depth": (b'{"contents":' + b"[" * 5000, None),
