@@ -146,6 +146,7 @@ _ROWS: tuple[Provider, ...] = (
             Dialect.VERTEX_ENDPOINT: vertex.ENDPOINTS,
             Dialect.VERTEX_OPENAPI: vertex.OPENAPI,
         },
+        passed={"/projects/": "/v1/projects/"},
         naming=dict.fromkeys(Dialect, vertex.bare),
         quirks={
             Dialect.GEMINI_GENERATE: Quirks(file_names=True),

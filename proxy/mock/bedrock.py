@@ -220,7 +220,7 @@ def _wrapped(made: Stream) -> Iterator[bytes]:
 
 def _messages(body: dict[str, Any]) -> dict[str, Any]:
     """Anthropic's request in Bedrock's. Raises Refusal for what Bedrock has elsewhere."""
-    if not str(body.get("anthropic_version", "")).startswith("bedrock-"):
+    if not body.get("anthropic_version"):
         raise Refusal(400, "anthropic_version: Field required")
     if "stream" in body:
         raise Refusal(400, "stream: Extra inputs are not permitted")

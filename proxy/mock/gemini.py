@@ -211,7 +211,7 @@ def raw_predict(incoming: Incoming) -> Answer:
     at = place(incoming.path)
     if at is not None and at.publisher == "mistralai":
         return openai.chat(incoming)
-    if body.pop("anthropic_version", None) != "vertex-2023-10-16":
+    if not body.pop("anthropic_version", None):
         raise Refusal(400, "anthropic_version: Field required")
     if at is not None and at.model == "count-tokens":
         return anthropic.count_tokens(incoming)

@@ -105,6 +105,27 @@ def test_anthropics_clients_lose_nothing_on_anthropics_models(vertex: Gateway, u
             client.messages.create(model="@vertex/anthropic.claude-x::status=429", messages=HELLO, max_tokens=9)
 
 
+def test_anthropics_sdk_for_vertex_works_on_what_passes_through(vertex: Gateway, upstream: Upstream) -> None:
+    headers = {"x-portkey-virtual-key": "vertex"}
+    with anthropic.AnthropicVertex(
+        base_url=vertex.v1,
+        region="europe-west1",
+        project_id="p-1",
+        access_token=vertex.api_key,
+        default_headers=headers,
+    ) as client:
+        asked: dict[str, Any] = {"model": "claude-sonnet-4-6", "messages": HELLO, "max_tokens": 9}
+        assert text_of_message(client.messages.create(**asked)) == SAID
+        assert upstream.last.path == f"{PROJECT}/publishers/anthropic/models/claude-sonnet-4-6:rawPredict"
+        assert upstream.last.credential == "ya29.token"
+        with client.messages.stream(**asked) as stream:
+            assert text_of_message(stream.get_final_message()) == SAID
+
+
+def text_of_message(message: anthropic.types.Message) -> str:
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
 def test_texts_are_embedded_on_vertex(vertex: Gateway, upstream: Upstream) -> None:
     chat, _ = clients(vertex)
     with chat:
