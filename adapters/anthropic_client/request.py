@@ -35,6 +35,7 @@ from adapters.anthropic_client.words import PREFILL, WORDS
 from adapters.effort import beside, of_budget
 from adapters.errors import InvalidRequest, no_thread
 from adapters.known import Belongs, Reader
+from adapters.openai_models import fit
 from adapters.reading import Dropped, member, missing, read, read_all, string, under
 from adapters.types import Call, Outbound
 from adapters.values import ABSENT, BRACE, NULL, first
@@ -119,7 +120,9 @@ class _Request:
         elif isinstance(out.tool_choice, NamedChoice) and out.tool_choice.function.name in self.behind:
             self.dropped.add("tool_choice")
             out.tool_choice = None
-        return Outbound(_encode(out), dropped=self.dropped.names(), words=(self.renamed, WORDS))
+        words = (self.renamed, WORDS)
+        fit(out, self.dropped, words)
+        return Outbound(_encode(out), dropped=self.dropped.names(), words=words)
 
 
 def _nothing(request: _Request, value: Raw) -> None:

@@ -21,6 +21,7 @@ from adapters.gemini_client.schema import json_schema
 from adapters.gemini_client.wire import CallingConfig, ChatRequest, Declaration, Text, ThinkingConfig
 from adapters.gemini_client.words import BY_BUDGET, WORDS
 from adapters.known import read_known, shape_of
+from adapters.openai_models import fit
 from adapters.reading import Dropped, read, under
 from adapters.types import Call, Outbound
 from adapters.values import ABSENT, BRACE, NULL, UNREADABLE, first
@@ -119,6 +120,7 @@ class _Request:
         if stream:
             out.stream = True
             out.stream_options = {"include_usage": True}
+        fit(out, self.dropped, self.words)
         return Outbound(_encode(out), dropped=self.dropped.names(), words=self.words)
 
     def _output(self) -> dict[str, Any]:
