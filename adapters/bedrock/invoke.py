@@ -1,8 +1,8 @@
 """Anthropic's clients on Anthropic's models: InvokeModel takes Messages requests as they are, and answers so.
 
 Of the request only `model` and `stream` go (they are in the path) and `anthropic_version` comes; betas that the client
-named in its header go into the body, where Bedrock wants them, if it knows them. Answers pass byte for byte; of a
-streamed one every event does, out of the base64 that Bedrock wraps it in.
+named in its header go into the body, where Bedrock wants them, if it knows them, behind those that are there. Answers
+pass byte for byte; of a streamed one every event does, out of the base64 that Bedrock wraps it in.
 
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html and
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.html
@@ -25,6 +25,7 @@ from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, UpstreamError, no_thread
 from adapters.framing.eventstream import FAILED, Frames
 from adapters.framing.sse import Event
+from adapters.reading import read
 from adapters.types import Call, Outbound, Reply, StreamDecoder
 from adapters.values import UNREADABLE
 
@@ -33,6 +34,7 @@ _COUNTED_LIMIT = 1024
 """`max_tokens` of a request that is only counted, which Bedrock wants as well; it counts for nothing."""
 
 _encode = msgspec.json.Encoder().encode
+_decode_betas = msgspec.json.Decoder(list[str]).decode
 _decode_type = msgspec.json.Decoder(Typed).decode
 
 
@@ -56,7 +58,10 @@ def _bare(call: Call) -> tuple[bytes, tuple[str, ...]]:
     if "thread" in present:
         raise no_thread()
     added: dict[str, object] = {}
-    betas, dropped = ((), ()) if "anthropic_beta" in present else sift(call.betas, BEDROCK)
+    betas, dropped = sift(call.betas, BEDROCK)
+    if betas and "anthropic_beta" in present:
+        own = read(_decode_betas, present["anthropic_beta"], "anthropic_beta")
+        betas = () if set(betas) <= set(own) else tuple(dict.fromkeys((*own, *betas)))
     if "anthropic_version" not in present:
         added["anthropic_version"] = VERSION
     if betas:

@@ -493,8 +493,11 @@ def test_betas_that_bedrock_would_refuse_the_request_for_stay_behind_and_are_nam
     assert made.dropped == ("anthropic-beta.claude-code-20250219",)
     named = json.dumps({**MESSAGE, "anthropic_beta": ["of-tomorrow"]}).encode()
     made = MESSAGES_TO_INVOKE.request(call(dialect=Dialect.ANTHROPIC_MESSAGES, raw=named, betas=sent))
+    assert json.loads(made.body)["anthropic_beta"] == ["of-tomorrow", "tool-search-tool-2025-10-19"]
+    assert made.dropped == ("anthropic-beta.claude-code-20250219",)
+    named = json.dumps({**MESSAGE, "anthropic_beta": ["of-tomorrow"]}).encode()
+    made = MESSAGES_TO_INVOKE.request(call(dialect=Dialect.ANTHROPIC_MESSAGES, raw=named))
     assert json.loads(made.body)["anthropic_beta"] == ["of-tomorrow"]
-    assert made.dropped == ()
 
 
 def test_a_message_comes_back_byte_for_byte() -> None:
