@@ -193,7 +193,7 @@ PARTS: dict[str, Make] = {
     "gemini_part": _foreign,
     "openai_item": _foreign,
 }
-_READ = ("refusal", "image_url", "file", "input_audio")
+_READ = ("refusal", "image_url", "file", "input_audio", "video_url")
 READER = Reader(msgspec.json.Decoder(list[Part]).decode, Part, _READ)
 _BELONGS = Belongs(Part, {kind: FIELDS[kind] for kind in _READ})
 """Of parts that cross whole, Anthropic says itself what it does not know."""

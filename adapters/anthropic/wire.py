@@ -45,6 +45,7 @@ class Part(Struct, forbid_unknown_fields=True, gc=False):
     text: str | None = None
     refusal: str | None = None
     image_url: ImageUrl | str | None = None
+    video_url: ImageUrl | str | None = None
     file: File | None = None
     cache_control: Raw = NULL
     phase: Raw = NULL

@@ -19,6 +19,7 @@ from adapters.bedrock.citations import Given, sent
 from adapters.bedrock.models import Family
 from adapters.bedrock.wire import closed
 from adapters.chat.parts import one_source
+from adapters.chat.request import data_url
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
 from adapters.known import Belongs, Reader
@@ -304,6 +305,25 @@ def _s3(kind: str, uri: str, part: Part, title: str | None = None) -> dict[str, 
     return parts.cached(made, part.cache_control)
 
 
+def _video(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block:
+    video = part.video_url
+    if video is None:
+        raise InvalidRequest("A video_url part needs `video_url`.", f"{path}.video_url")
+    url = video if isinstance(video, str) else video.url
+    if not isinstance(video, str) and video.detail not in (None, "auto"):
+        dropped.add("messages[].content[].video_url.detail")
+    if url.startswith(_S3):
+        return _s3("document", url, part)
+    at = f"{path}.video_url.url"
+    if url[:5] != "data:":
+        raise _unfetched(at)
+    media, data = data_url(url, at)
+    if not media.startswith("video/"):
+        raise InvalidRequest("A video_url may hold a video.", at)
+    source = {"type": "base64", "media_type": media, "data": data}
+    return parts.cached({"type": "document", "source": source}, part.cache_control)
+
+
 def _image(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block | None:
     image = part.image_url
     url = image if isinstance(image, str) else "" if image is None else image.url
@@ -351,6 +371,7 @@ def _thinking(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block 
 _PARTS: dict[str, Make] = {
     **parts.PARTS,
     "image_url": _image,
+    "video_url": _video,
     "file": _file,
     "input_audio": _audio,
     "thinking": _thinking,

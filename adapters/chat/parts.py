@@ -56,6 +56,12 @@ def _parts(value: Raw) -> list[_Said]:
     return _decode_said(value) if kind == BRACKET else []
 
 
+def has_text(message: Message) -> bool:
+    """Whether a message's blocks tell a text: then its content says that again. Else who kept only the thinking sends
+    it there alone."""
+    return any(each.type == "text" for each in _parts(message.content_blocks))
+
+
 def refused_as_well(message: Message) -> Raw:
     """The refusal beside what a message says, a JSON string; absent where there is none, or where its parts say it."""
     refusal = message.refusal

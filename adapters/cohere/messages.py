@@ -14,6 +14,7 @@ from adapters.known import Belongs, Reader
 from adapters.reading import Dropped, missing, string, under
 from adapters.values import ABSENT, BRACE, BRACKET, NULL, QUOTE, first, joined
 
+_str = msgspec.json.Decoder(str).decode
 _LINE = b"\\n"
 _ERROR = Raw(b'"Error:"')
 _EMPTY = Raw(b'""')
@@ -187,6 +188,11 @@ def _assistant(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
             if part["type"] not in _SAID:
                 dropped.add(f"messages[].content[].{part['type']}")
         content = [part for part in content if part["type"] in _SAID] or _EMPTY
+    thoughts, texts = _thoughts(message, dropped)
+    if content == _EMPTY and texts:
+        content = joined(texts)
+    elif texts and _str(joined(texts)) != _str(_words(content)):
+        dropped.add("messages[].content_blocks[].text")
     if first(message.refusal) == QUOTE and message.refusal != _EMPTY:
         if content == _EMPTY:
             content = message.refusal
@@ -195,11 +201,10 @@ def _assistant(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
     for name, value in (("audio", message.audio), ("function_call", message.function_call)):
         if first(value) != NULL:
             dropped.add(f"messages[].{name}")
-    thoughts = _thoughts(message, dropped)
     if message.tool_calls:
         if not isinstance(content, Raw):
             thoughts += [part for part in content if part["type"] == "thinking"]
-        text = content if isinstance(content, Raw) else joined([part["text"] for part in content if "text" in part])
+        text = _words(content)
         if len(text) > len(b'""'):
             made["tool_plan"] = text
         made["tool_calls"] = [
@@ -223,8 +228,17 @@ def _assistant(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
     return made
 
 
-def _thoughts(message: Message, dropped: Dropped) -> list[Made]:
-    found = []
+def _words(content: Raw | list[Made]) -> Raw:
+    """The text of a content, one JSON string."""
+    if isinstance(content, Raw):
+        return content
+    texts = [part["text"] for part in content if "text" in part]
+    return joined(texts) if texts else _EMPTY
+
+
+def _thoughts(message: Message, dropped: Dropped) -> tuple[list[Made], list[Raw]]:
+    """What a message's blocks think, and the texts among them, which its content says again unless it is empty."""
+    found, texts = [], []
     for raw in message.content_blocks or ():
         block = _BLOCK.read(raw, dropped, name="messages[].content_blocks[]")
         _OF_BLOCK.heed(block, block.type, dropped, "messages[].content_blocks[]")
@@ -237,11 +251,12 @@ def _thoughts(message: Message, dropped: Dropped) -> list[Made]:
                 # Cohere signs no thoughts: what another maker's model thought crosses as text.
                 dropped.add(_SIGNATURE)
         elif block.type == "text":
+            texts.append(string(block.text, "content_blocks[].text"))
             dropped.phase(block.phase, "messages[].content_blocks[].phase")
             dropped.cited(block.citations)
         elif block.type != "thinking":
             dropped.add(f"messages[].content_blocks[].{block.type}")
-    return found
+    return found, texts
 
 
 def _tool(message: Message, dropped: Dropped, shown: list[Made]) -> Made:

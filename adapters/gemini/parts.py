@@ -94,8 +94,8 @@ class Parts:
         self.add_text(part.text)
 
     def _refusal(self, part: Part, path: str) -> None:
-        if first(part.refusal) == QUOTE:
-            self.add_text(part.refusal)
+        if first(part.refusal) == QUOTE and part.refusal != EMPTY_STRING:
+            self._add({"text": part.refusal})
 
     def _thinking(self, part: Part, path: str) -> None:
         if not part.signature.startswith(SIGNED):

@@ -110,12 +110,20 @@ def _mend(given: dict[str, Any], at: int, dropped: Dropped) -> dict[str, Any]:
         content = [_part(part, f"messages[{at}].content[{number}]", dropped) for number, part in enumerate(content)]
     if message.get("is_error"):
         content = f"Error:\n{content}" if isinstance(content, str) else [_ERROR, *(content or [])]
+    blocks = message.get("content_blocks")
+    if blocks is not None and not isinstance(blocks, list):
+        raise InvalidRequest("Expected `array`.", f"messages[{at}].content_blocks")
+    told = _words(blocks)
+    if told and not content:
+        content = told
+    elif told and told != _words(content):
+        dropped.add("messages[].content_blocks[].text")
     if isinstance(message.get("refusal"), str) and message["refusal"]:
         if content:
             dropped.add("messages[].refusal")
         else:
             content = message["refusal"]
-    thoughts = _thoughts(message.get("content_blocks"), dropped)
+    thoughts = _thoughts(blocks, dropped)
     if thoughts:
         said = [{"type": "text", "text": content}] if isinstance(content, str) and content else content or []
         content = [*thoughts, *said]
@@ -132,6 +140,14 @@ def _mend(given: dict[str, Any], at: int, dropped: Dropped) -> dict[str, Any]:
     if message.get("function_call") is not None:
         dropped.add("messages[].function_call")
     return one
+
+
+def _words(content: Any) -> str:
+    """The text of a content or of blocks."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    parts = (part for part in content if isinstance(part, dict) and part.get("type") == "text")
+    return "".join(text for part in parts if isinstance(text := part.get("text"), str))
 
 
 def _own(message: dict[str, Any], dropped: Dropped) -> dict[str, Any]:

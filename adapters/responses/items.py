@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.chat import turns
-from adapters.chat.parts import FIELDS, one_source, refused_as_well, said_otherwise
+from adapters.chat.parts import FIELDS, has_text, one_source, refused_as_well, said_otherwise
 from adapters.chat.turns import Messages, no_content
 from adapters.chat.wire import EMPTY_STRING, NULL, FunctionCall
 from adapters.errors import InvalidRequest
@@ -95,7 +95,7 @@ class Conversation(turns.Conversation[Message]):
         self._turn, self._phase = [], NULL
         if message.content_blocks != NULL:
             self._tell_blocks(message.content_blocks, f"messages[{index}].content_blocks")
-        if not any(after is None for after, _ in self._turn):
+        if message.content_blocks == NULL or not has_text(message):
             # The blocks of an answer hold its text too; who kept only the thinking still sends it in `content`.
             self._tell_content(message, f"messages[{index}].content")
         else:

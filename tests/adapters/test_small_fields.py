@@ -412,6 +412,20 @@ def test_where_two_fields_say_otherwise_the_one_that_does_not_count_is_named(
         assert [each for each in out.dropped if "thinking" not in each or each == name] == [name]
 
 
+@pytest.mark.parametrize("upstream", [ANTHROPIC, GEMINI, CONVERSE, COHERE, MISTRAL, RESPONSES])
+def test_a_text_that_stands_in_blocks_alone_is_said(upstream: Dialect) -> None:
+    texts = [{"type": "text", "text": "Mark1"}, {"type": "text", "text": "Mark2"}]
+    for content, lost in ((None, ()), ("Mark1Mark2", ()), ([*texts], ()), ("Other", ("content",))):
+        for calls in ({}, {"tool_calls": [CHAT_CALL]}):
+            message = {"role": "assistant", "content": content, "content_blocks": texts, **calls}
+            result = [{"role": "tool", "tool_call_id": "t", "content": "x"}] if calls else []
+            made, dropped = said(CHAT, upstream, messages=[ASKED, message, *result, ASKED])
+            text = json.dumps(made)
+            assert [text.count(each) for each in ("Mark1", "Mark2")] == [1, 1] or lost
+            assert bool(dropped) is bool(lost)
+            assert all(each in ("messages[].content", "messages[].content_blocks[].text") for each in dropped)
+
+
 def test_what_two_fields_say_alike_is_said_once() -> None:
     both = {"role": "assistant", "content": "a", "content_blocks": BLOCKS, "function_call": CHAT_CALL["function"]}
     history = [ASKED, {**both, "tool_calls": [CHAT_CALL]}, {"role": "tool", "tool_call_id": "t", "content": "x"}]
