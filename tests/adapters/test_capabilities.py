@@ -90,9 +90,12 @@ def sent(row: Provider, client: Dialect, upstream: Dialect, **fields: object) ->
     """What a target of the gateway's sends of a request, and the names that it tells as lost. Raises InvalidRequest."""
     host = "http://127.0.0.1:9" if row.host_required or row.url_field else None
     target = Target(Access(row, "key", custom_host=host, fields=FIELDS))
-    model = {Dialect.ANTHROPIC_COMPLETE: "claude-2.1", Dialect.ANTHROPIC_MESSAGES: "claude-sonnet-4-5"}.get(
-        upstream, "gpt-5-mini"
-    )
+    models = {
+        Dialect.ANTHROPIC_COMPLETE: "claude-2.1",
+        Dialect.ANTHROPIC_MESSAGES: "claude-sonnet-4-5",
+        Dialect.BEDROCK_CONVERSE: "anthropic.claude-sonnet-4-5",
+    }
+    model = models.get(upstream, "gpt-5-mini")
     wire = target.wire(client, upstream)
     out = wire.codec.request(Call(client, model, False, msgspec.json.encode({"model": model, **fields}), "id", 0))
     body, lost = (out.body, ()) if wire.quirks is None else wire.quirks.apply(out.body)
