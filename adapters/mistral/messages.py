@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Container, Mapping
+from types import NoneType
 from typing import Any, Literal
 
 import msgspec
@@ -106,6 +107,8 @@ def _mend(given: dict[str, Any], at: int, dropped: Dropped) -> dict[str, Any]:
     role = message.get("role")
     one: dict[str, Any] = {"role": "system" if role == "developer" else role}
     content = message.get("content")
+    if not isinstance(content, (str, list, NoneType)):
+        raise InvalidRequest("Expected a string or a list of content parts.", f"messages[{at}].content")
     if isinstance(content, list):
         content = [_part(part, f"messages[{at}].content[{number}]", dropped) for number, part in enumerate(content)]
     if message.get("is_error"):

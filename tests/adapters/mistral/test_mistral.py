@@ -125,6 +125,13 @@ def test_what_mistral_has_no_place_for_in_a_message_is_named(
     assert all(full.endswith(name) for full, name in zip(dropped, named, strict=True))
 
 
+def test_content_of_another_type_is_refused_with_its_path() -> None:
+    for content in (True, 7, {}):
+        with pytest.raises(InvalidRequest) as refused:
+            sent(messages=[{"role": "assistant", "content": content, "content_blocks": THOUGHT[:1]}])
+        assert refused.value.param == "messages[0].content"
+
+
 def test_plain_messages_move_as_the_json_they_came_in() -> None:
     raw = b'[{"role" : "user", "content": [{"type":"text", "text":"\\u0041"}]}]'
     body = b'{"model":"x","messages":%b}' % raw
