@@ -121,6 +121,9 @@ def no_thread() -> InvalidRequest:
     )
 
 
+NO_WORD = "The provider's answer says nothing, nor why it ended."
+
+
 class BadAnswer(Exception):
     """A provider's 2xx answer is not what its dialect allows. The message names what was missing, never the body."""
 

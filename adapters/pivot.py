@@ -436,7 +436,7 @@ class ChatStream(Machine):
 
     def _complete(self, out: list[bytes]) -> None:
         if not self._over:
-            if self._began:
+            if self._choices:
                 for index in tuple(self._details):
                     self._seal(index, out)
                 if self._sources:

@@ -320,7 +320,9 @@ class Attempts:
         if leaf.cache is not None:  # whoever shares an answer gets it whole
             reply.finish()
             return of_upstream(x, early)
-        return Outcome(early.status, reply, head, early.kind, relay=relay, shown=reply.status)
+        failed = Outcome(early.status, reply, head, early.kind, relay=relay, shown=reply.status)
+        failed.retry_after = early.retry_after
+        return failed
 
     async def _read(self, x: Exchange, wire: Wire, call: Call, reply: Reply, dropped: tuple[str, ...]) -> Outcome:
         """A whole answer in another dialect than the client's."""

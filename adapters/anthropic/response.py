@@ -22,7 +22,7 @@ from adapters.chat.wire import (
     told,
 )
 from adapters.claude_usage import counted
-from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError, kind_of
+from adapters.errors import NO_WORD, TRAITS, BadAnswer, Kind, UpstreamError, kind_of
 from adapters.types import Call, Reply, Usage
 from adapters.values import UNREADABLE
 
@@ -55,7 +55,7 @@ def translate(call: Call, body: bytes) -> Reply:
         raise BadAnswer(f"The answer is not an Anthropic message: {_reason(error)}.") from error
     said = answer.content
     if not (said or answer.stop_reason):
-        raise BadAnswer("The provider's answer says nothing, nor why it ended.")
+        raise BadAnswer(NO_WORD)
     if len(said) == 1 and said[0].type == "text" and not said[0].citations:
         # One text: what the request wished of tools and schemas does not matter.
         message, finish = OutMessage("assistant", said[0].text, None), _word(answer.stop_reason, strict)

@@ -35,6 +35,7 @@ from adapters.anthropic.wire import (
 from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice
 from adapters.claude_usage import counted, searched
+from adapters.errors import NO_WORD
 from adapters.framing.sse import Event
 from adapters.types import Call
 from adapters.values import ABSENT, on_one_line
@@ -176,6 +177,9 @@ class MessagesStream(OneChoice):
 
     def _on_stop(self, event: Empty, data: bytes, out: list[bytes]) -> None:
         if not self._begun():
+            return
+        if not (self._finished or self._said or self._calls or self._answered):
+            self._fail(NO_WORD)
             return
         self._finish(None, out)
         self._tell_end(out)

@@ -15,7 +15,7 @@ from adapters.bedrock.models import family
 from adapters.bedrock.wire import ERRORS, Answer, Block, Told, counted, opened
 from adapters.chat.response import completion, message_of, wants_schema, wish_of
 from adapters.chat.wire import NULL, Annotation, CalledFunction, Choice, OutMessage, OutToolCall, Wish, told
-from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError, kind_of
+from adapters.errors import NO_WORD, TRAITS, BadAnswer, Kind, UpstreamError, kind_of
 from adapters.types import Call, Reply, Usage
 from adapters.values import UNREADABLE
 
@@ -41,7 +41,7 @@ def translate(call: Call, body: bytes) -> Reply:
     except UNREADABLE as error:
         raise BadAnswer("The answer is not one of Bedrock's Converse API.") from error
     if not (answer.output.message.content or answer.stop_reason):
-        raise BadAnswer("The provider's answer says nothing, nor why it ended.")
+        raise BadAnswer(NO_WORD)
     wish = wish_of(call)
     message, finish = _message(answer, answers_by_tool(call, wish), wish.functions != NULL, call.strict)
     if call.shows_blocks:

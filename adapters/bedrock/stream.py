@@ -23,6 +23,7 @@ from adapters.bedrock.said import ANSWERS
 from adapters.bedrock.wire import BlockDelta, BlockStart, BlockStop, Metadata, Nothing, Stop, counted, opened
 from adapters.chat.response import wish_of
 from adapters.chat.stream import OneChoice
+from adapters.errors import NO_WORD
 from adapters.framing.eventstream import FAILED, Frames
 from adapters.framing.sse import Event
 from adapters.types import Call
@@ -145,6 +146,9 @@ class ConverseStream(OneChoice):
 
     def _on_stop(self, event: Stop, data: bytes, out: list[bytes]) -> None:
         self._heed(self._looks.get(b"messageStop"), data)
+        if not (event.stop_reason or self._said or self._calls or self._answered):
+            self._fail(NO_WORD)
+            return
         self._stopped = True
         self._reason = event.stop_reason
         if self.usage is not None:

@@ -11,7 +11,7 @@ from msgspec import Raw
 from adapters.chat.response import completion
 from adapters.chat.wire import Choice, told
 from adapters.cohere.wire import BROKEN, FINISH, Answer, Chance, Citation, Content, Counted, Message
-from adapters.errors import BadAnswer
+from adapters.errors import NO_WORD, BadAnswer
 from adapters.types import Call, Reply, Usage
 from adapters.values import ABSENT, BRACKET, QUOTE, UNREADABLE, first
 
@@ -34,7 +34,7 @@ def translate(call: Call, body: bytes) -> Reply:
     if answer.finish_reason == BROKEN:
         raise BadAnswer(FAILED)
     if not (answer.finish_reason or message["content"] or message.get("tool_calls")):
-        raise BadAnswer("The provider's answer says nothing, nor why it ended.")
+        raise BadAnswer(NO_WORD)
     usage = usage_of(answer.usage)
     choices = (Choice(0, message, chances_of(answer.logprobs or ()), finish_of(answer.finish_reason, call.strict)),)
     made = completion(call, "cohere", choices, None if usage is None else told(usage), answer.id, None)

@@ -8,7 +8,7 @@ from msgspec import Raw
 from adapters import counting, pieces
 from adapters.chat.response import completion, wish_of
 from adapters.chat.wire import EMPTY_STRING, NULL, AudioOut, CalledFunction, OutMessage, OutToolCall, searched, told
-from adapters.errors import BadAnswer
+from adapters.errors import NO_WORD, BadAnswer
 from adapters.gemini.blocks import Blocks, folded
 from adapters.gemini.grounding import citations, logprobs
 from adapters.gemini.wire import FILTERED, FINISH, Answer, AnswerPart, Called, Candidate, Feedback, OutChoice, RawAnswer
@@ -34,7 +34,7 @@ def translate(call: Call, body: bytes) -> Reply:
         if not (answer.candidates or refused):
             raise BadAnswer("The provider's answer has no candidates.")
         if answer.candidates and not any(each.content or each.finish_reason for each in answer.candidates):
-            raise BadAnswer("The provider's answer says nothing, nor why it ended.")
+            raise BadAnswer(NO_WORD)
         raws = _raws(body).parts() if call.shows_blocks else {}
         choices = [_choice(call, each, raws.get(each.index)) for each in answer.candidates or ()]
     except UNREADABLE as error:

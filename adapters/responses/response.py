@@ -20,7 +20,7 @@ from adapters.chat.wire import (
     UrlCitation,
     told,
 )
-from adapters.errors import TRAITS, BadAnswer, Kind, UpstreamError
+from adapters.errors import NO_WORD, TRAITS, BadAnswer, Kind, UpstreamError
 from adapters.packing import OPENAI_ITEM
 from adapters.responses.wire import (
     FAILED,
@@ -55,7 +55,7 @@ def translate(call: Call, body: bytes) -> Reply:
         if answer.error is not None or answer.status in FAILED:
             raise BadAnswer(f"The provider did not answer: {_failure(answer)}")
         if not (answer.output or answer.status):
-            raise BadAnswer("The provider's answer says nothing, nor why it ended.")
+            raise BadAnswer(NO_WORD)
         said = _Said()
         for raw in answer.output:
             said.add(item_of(raw), raw)

@@ -187,3 +187,24 @@ def test_a_second_choice_is_named_to_clients_that_know_one_alone(client: str) ->
         machine = made.stream(call)
         assert machine.feed(stream) + machine.close()
         assert (machine.error, machine.unsaid) == (None, (name,))
+
+
+@pytest.mark.parametrize(
+    ("upstream", "stream"),
+    [
+        (MESSAGES, sse({"type": "message_start", "message": {"id": "m"}}, {"type": "message_stop"}, named=True)),
+        (CONVERSE, START + event("messageStop", {}) + event("metadata", {"usage": {"inputTokens": 1}})),
+        (GEMINI, sse(COUNTED)),
+        (RESPONSES, sse({"type": "response.failed", "response": {"error": {"code": "server_error"}}}, named=True)),
+        (CHAT, sse({"choices": [], "usage": {"prompt_tokens": 1}}, end=b"data: [DONE]\n\n")),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_stream_that_says_nothing_nor_why_ends_with_an_error(upstream: Dialect, stream: bytes) -> None:
+    for client in CLIENTS:
+        made, call = asked(client, upstream, stream=True)
+        if not made.identity:
+            machine = made.stream(call)
+            out = machine.feed(stream) + machine.close()
+            assert machine.error is not None
+            assert not any(end in out for end in (b"[DONE]", b"message_stop", b"response.completed", b"finishReason"))
