@@ -186,13 +186,13 @@ PROBES: dict[Dialect, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 }
 """For each client dialect: a small request, its parameters with a value each, and kinds of content."""
 
-_MODELS: dict[Dialect, str] = {
+MODELS: dict[Dialect, str] = {
     **dict.fromkeys((Dialect.ANTHROPIC_MESSAGES, Dialect.VERTEX_ANTHROPIC), "claude-sonnet-4-5"),
     Dialect.BEDROCK_CONVERSE: "anthropic.claude-sonnet-4-5",
     Dialect.ANTHROPIC_COMPLETE: "claude-2.1",
 }
 """Whose models differ in what they take: the reports tell of these."""
-_MODEL = "gpt-5-mini"
+MODEL = "gpt-5-mini"
 
 Leaves = Mapping[str, object]
 
@@ -228,7 +228,7 @@ def _trials(client: Dialect, upstream: Dialect) -> dict[str, _Trial]:
     """Small requests translated between two dialects, by what was tried."""
     translate = codec(client, upstream)
     base, parameters, contents = PROBES[client]
-    model = _MODELS.get(upstream, _MODEL)
+    model = MODELS.get(upstream, MODEL)
 
     def sent(fields: Mapping[str, Any]) -> Sent:
         body = msgspec.json.encode({"model": model, **fields})

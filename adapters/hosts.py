@@ -46,9 +46,10 @@ def _row(
     quirks: Mapping[Dialect, Quirks] | None = None,
     shown: auth.Auth = auth.bearer,
     only: Mapping[Dialect, tuple[str, ...]] | None = None,
+    ended: str = "",
 ) -> Provider:
-    """A host, or one that is only passed through to; without an address, one must be given. `chat` are the quirks of
-    its chat, `quirks` those of whatever else it has."""
+    """A host, or one that is only passed through to; without an address, one must be given, and `ended` may say why.
+    `chat` are the quirks of its chat, `quirks` those of whatever else it has."""
     key_env = name.upper().replace("-", "_") + "_API_KEY"
     of_chat = {Dialect.OPENAI_CHAT: chat} if Dialect.OPENAI_CHAT in paths else {}
     return Provider(
@@ -61,14 +62,20 @@ def _row(
         host_required=not base_url,
         quirks={**of_chat, **(quirks or {})},
         only=only or {},
+        ended=ended,
     )
 
 
 ROWS: tuple[Provider, ...] = (
     _row("302ai", "https://api.302.ai/v1", "https://doc.302.ai"),
     _row("aibadgr", "https://aibadgr.com/api/v1", "https://aibadgr.com"),
-    # Its public endpoints are no more; services of one's own have addresses of their own.
-    _row("anyscale", "", "https://docs.anyscale.com/llm/serving", ALL),
+    _row(
+        "anyscale",
+        "",
+        "https://docs.anyscale.com/llm/serving",
+        ALL,
+        ended="Anyscale has no public endpoints any more; a service of your own has its own.",
+    ),
     # The penalties and the rest that it once refused, it documents now.
     _row(
         "cerebras",
@@ -105,6 +112,13 @@ ROWS: tuple[Provider, ...] = (
         chat=replace(COMMON, thoughts="reasoning_content"),
     ),
     _row(
+        "github",
+        "",
+        "https://docs.github.com/github-models",
+        EMBED,
+        ended="GitHub Models was switched off on 2026-07-30; use azure-ai, or the maker of the model.",
+    ),
+    _row(
         "groq",
         "https://api.groq.com/openai/v1",
         "https://console.groq.com/docs/api-reference#chat-create",
@@ -127,11 +141,39 @@ ROWS: tuple[Provider, ...] = (
     _row("hyperbolic", "https://api.hyperbolic.xyz/v1", "https://docs.hyperbolic.xyz", chat=OLDER),
     _row("inference-net", "https://api.inference.net/v1", "https://docs.inference.net"),
     _row("iointelligence", "https://api.intelligence.io.solutions/api/v1", "https://docs.io.net", EMBED),
+    _row(
+        "kluster-ai",
+        "",
+        "https://docs.kluster.ai",
+        EMBED,
+        ended="kluster.ai is no more since October 2026; name another provider of the same model.",
+    ),
     _row("krutrim", "https://cloud.olakrutrim.com/v1", "https://cloud.olakrutrim.com"),
+    _row(
+        "lambda",
+        "",
+        "https://docs.lambda.ai",
+        TEXT,
+        ended="Lambda switched its inference API off on 2025-09-25; a server of your own has its own.",
+    ),
     _row("lemonfox-ai", "https://api.lemonfox.ai/v1", "https://www.lemonfox.ai/apis"),
+    _row(
+        "lepton",
+        "",
+        "https://docs.nvidia.com/dgx-cloud/lepton",
+        TEXT,
+        ended="Lepton's API went with its company to NVIDIA; an endpoint of your own has its own.",
+    ),
     _row("lingyi", "https://api.lingyiwanwu.com/v1", "https://platform.lingyiwanwu.com/docs"),
     _row("matterai", "https://api.matterai.so/v1", "https://docs.matterai.so"),
     _row("modal", "", "https://modal.com/docs", ALL),
+    _row(
+        "monsterapi",
+        "",
+        "https://developer.monsterapi.ai",
+        chat=replace(COMMON, rename={"max_tokens": "max_length", "max_completion_tokens": "max_length"}),
+        ended="MonsterAPI closed on 2026-06-30; name another provider of the same model.",
+    ),
     _row(
         "moonshot",
         "https://api.moonshot.cn/v1",
@@ -168,16 +210,24 @@ ROWS: tuple[Provider, ...] = (
         "https://www.ovhcloud.com/en/public-cloud/ai-endpoints",
         EMBED,
     ),
-    # Its chat was given up on 2026-09-27 for Responses:
+    # Its chat ended on 2026-09-27, with the models of those days (`sonar-pro`); what a gate of one's own may still have
+    # of it is asked for by their names. The models of today, which have a maker's name in theirs, have Responses alone:
     # https://docs.perplexity.ai/docs/agent-api/migrate-from-sonar/overview
-    Provider(
-        name="perplexity-ai",
-        base_url="https://api.perplexity.ai",
-        key_env="PERPLEXITY_AI_API_KEY",
-        docs="https://docs.perplexity.ai/docs/agent-api/openai-compatibility",
-        paths={Dialect.OPENAI_RESPONSES: "/v1/responses", Dialect.OPENAI_MODELS: "/v1/models"},
-        # https://docs.perplexity.ai/docs/agent-api/output-control
-        quirks={Dialect.OPENAI_RESPONSES: Quirks(patch=patches.perplexitys, touches=("text", "include"))},
+    replace(
+        _row(
+            "perplexity-ai",
+            "https://api.perplexity.ai",
+            "https://docs.perplexity.ai/docs/agent-api/openai-compatibility",
+            {
+                Dialect.OPENAI_CHAT: "/chat/completions",
+                Dialect.OPENAI_RESPONSES: "/v1/responses",
+                Dialect.OPENAI_MODELS: "/v1/models",
+            },
+            chat=OLDER,
+            # https://docs.perplexity.ai/docs/agent-api/output-control
+            quirks={Dialect.OPENAI_RESPONSES: Quirks(patch=patches.perplexitys, touches=("text", "include"))},
+        ),
+        responses_only=("*/*",),
         passed={f"/{name}": f"/v1/{name}" for name in ("responses", "agent", "embeddings", "contextualizedembeddings")},
     ),
     _row(

@@ -36,6 +36,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     `naming` gives the name that a model has in the paths of a dialect, where that is not its name. `prefixes` are what
     stands before the paths of models that fit the patterns.
     `quirks` says, for a dialect, what this provider wants otherwise. A row without `paths` is for passing through only.
+    `ended` says what became of the address that a provider had, and what to do instead; then one must be given.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     paths: Paths
     headers: tuple[tuple[str, str], ...] = ()
     host_required: bool = False
+    ended: str = ""
     key_required: bool = True
     chat_only: tuple[str, ...] = ()
     text_only: tuple[str, ...] = ()
@@ -66,6 +68,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     def takes_fields(self) -> bool:
         """Whether provider fields say where requests go or how they are signed."""
         return self.signer is not None or self.variant is not None or "{" in self.base_url
+
+    @property
+    def homeless(self) -> str:
+        """What is wrong with a key that gives no address where its provider has none."""
+        return f"The provider {self.name!r} has no address of its own.{self.ended and ' '}{self.ended}"
 
     @property
     def by_model(self) -> bool:

@@ -339,10 +339,5 @@ PROVIDERS: dict[str, Provider] = {row.name: row for row in (*_ROWS, *hosts.ROWS)
 RETIRED: dict[str, str] = {
     "palm": "Google has switched the PaLM API off; use the provider google with a Gemini model.",
     "portkey": "Batches run by a hosted gateway are not offered here; name the provider that shall run them.",
-    "github": "GitHub Models was switched off on 2026-07-30; use azure-ai, or the maker of the model.",
-    "lambda": "Lambda switched its inference API off on 2025-09-25; for a server of your own use openai-compatible.",
-    "lepton": "Lepton's API went with its company to NVIDIA; for an endpoint of your own use openai-compatible.",
-    "kluster-ai": "kluster.ai is no more since October 2026; name another provider of the same model.",
-    "monsterapi": "MonsterAPI closed on 2026-06-30; name another provider of the same model.",
 }
 """Names that programs of the field still use, for APIs that are no more; and what to do instead."""

@@ -229,7 +229,7 @@ def _complete(row: VirtualKeyRow) -> None:
     """Raises `Refused` (400) when the provider would not know what to do with the row."""
     provider = PROVIDERS[row.provider]
     if provider.host_required and not row.custom_host:
-        raise bad("custom_host", f"the provider '{row.provider}' needs one: the URL of the server")
+        raise bad("custom_host", f"is missing: the URL of the server. {provider.homeless}")
     if provider.key_required and not row.key and not row.custom_host and not row.fields:
         raise bad("key", f"is missing; the provider '{row.provider}' needs a credential")
 

@@ -25,7 +25,7 @@ def address(access: Access) -> tuple[Origin, str]:
     if not url:
         raise Refused(
             Kind.INVALID_REQUEST,
-            f"The provider {provider.name!r} has no address of its own: set {provider.url_field or 'custom_host'}.",
+            f"{provider.homeless} Set {provider.url_field or 'custom_host'} to one.",
         )
     if len(url) > 2048 or not url.isascii() or any(c <= " " or c in '<>{}|\\^`"' for c in url):
         raise _bad_host("it contains characters that no URL may have")

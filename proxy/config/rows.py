@@ -165,7 +165,7 @@ def virtual_key(source: Source, value: Value, path: str) -> Any:
         return UNSET
     provider = PROVIDERS[row.provider]
     if provider.host_required and row.custom_host is None:
-        source.bad(value, f"{path}.custom_host", f"is missing; the provider {row.provider} has no address of its own")
+        source.bad(value, f"{path}.custom_host", f"is missing. {provider.homeless}")
     key = value.get("key")
     # Where a credential may also be in fields, its own reader says what is missing; but for an empty variable.
     needed = provider.key_required or (provider.signer is not None and key is not None and key.replaced)

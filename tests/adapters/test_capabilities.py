@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.capabilities import PROBES, Fate, fates, operations
+from adapters.capabilities import MODEL, MODELS, PROBES, Fate, fates, operations
 from adapters.errors import InvalidRequest
 from adapters.provider import Provider
 from adapters.providers import PROVIDERS
@@ -69,7 +69,6 @@ def test_a_report_knows_what_a_row_does_to_what_a_codec_made() -> None:
     assert fate("ollama", Dialect.ANTHROPIC_MESSAGES, "metadata") == Fate("dropped")
     assert fate("nebius", Dialect.OPENAI_RESPONSES, "temperature") == Fate("kept")
     assert fate("together-ai", Dialect.OPENAI_CHAT, "top_logprobs") == Fate("mapped", ("logprobs",))
-    assert fate("perplexity-ai", Dialect.OPENAI_CHAT, "response_format") == Fate("kept")
 
 
 # Every cell of the report that says something of a parameter, and what is sent where it says so.
@@ -90,12 +89,7 @@ def sent(row: Provider, client: Dialect, upstream: Dialect, **fields: object) ->
     """What a target of the gateway's sends of a request, and the names that it tells as lost. Raises InvalidRequest."""
     host = "http://127.0.0.1:9" if row.host_required or row.url_field else None
     target = Target(Access(row, "key", custom_host=host, fields=FIELDS))
-    models = {
-        Dialect.ANTHROPIC_COMPLETE: "claude-2.1",
-        Dialect.ANTHROPIC_MESSAGES: "claude-sonnet-4-5",
-        Dialect.BEDROCK_CONVERSE: "anthropic.claude-sonnet-4-5",
-    }
-    model = models.get(upstream, "gpt-5-mini")
+    model = MODELS.get(upstream, MODEL)
     wire = target.wire(client, upstream)
     out = wire.codec.request(Call(client, model, False, msgspec.json.encode({"model": model, **fields}), "id", 0))
     body, lost = (out.body, ()) if wire.quirks is None else wire.quirks.apply(out.body)

@@ -18,6 +18,9 @@ from adapters.providers import PROVIDERS, RETIRED
 from adapters.quirks import Quirks
 from adapters.registry import CODECS
 from adapters.types import Dialect
+from proxy.config.access import Access
+from proxy.config.target import Target
+from proxy.errors import Refused
 
 # The ids that programs of the field may name.
 _KNOWN = """
@@ -216,6 +219,15 @@ def test_the_page_of_providers_has_what_is_not_plain_about_a_host(row: Provider)
         assert re.search(rf"\| `{row.name}` \| `/(?:v1/)?(?:responses|rerank)`", PAGE)
     if any(quirks.drop or quirks.patch for quirks in row.quirks.values()):
         assert f"| `{row.name}` | " in PAGE.partition("## What single hosts want otherwise")[2]
+
+
+@pytest.mark.parametrize("row", [row for row in PROVIDERS.values() if row.ended], ids=lambda row: row.name)
+def test_who_has_lost_its_address_is_reached_at_one_of_yours_and_else_says_why(row: Provider) -> None:
+    assert row.host_required
+    with pytest.raises(Refused, match=re.escape(row.ended)):
+        Target(Access(row, "key"))
+    assert Target(Access(row, "key", custom_host="http://127.0.0.1:9")).wire(Dialect.OPENAI_CHAT, Dialect.OPENAI_CHAT)
+    assert f"`{row.name}`" in PAGE.partition("## APIs that are no more")[2]
 
 
 @pytest.mark.parametrize("name", RETIRED)
