@@ -199,6 +199,9 @@ _ANSWER = frozenset(
         b"x-amzn-requestid", b"x-amzn-errortype", b"apim-request-id",
     )
 )  # fmt: skip
+_READ_BY_SDKS = (b"x-request-id", b"request-id")
+"""Where OpenAI's and Anthropic's SDKs look for the number that a provider gave the request."""
+_NUMBERS = (*_READ_BY_SDKS, b"x-amzn-requestid", b"apim-request-id")
 _OF_THE_BODY = frozenset((b"content-type", b"content-encoding", b"content-disposition"))
 _RATES = b"x-ratelimit-"
 _ANSWER_PREFIXES = (_RATES, b"anthropic-ratelimit-", b"x-amzn-bedrock-")
@@ -219,11 +222,17 @@ class _Passing:
 
     __slots__ = ("lines", "pick", "template")
 
-    def __init__(self, names: Names, passes: Callable[[bytes], bool]) -> None:
-        kept = [index for index, name in enumerate(names) if passes(name) and not _BREAKS.search(name)]
+    def __init__(self, names: Names, passes: Callable[[bytes], bool], *, renamed: bool = False) -> None:
+        """`renamed`: the provider's number of the request stands under the names of other makers' SDKs as well."""
+        found = [(at, _spelled(name)) for at, name in enumerate(names) if passes(name) and not _BREAKS.search(name)]
+        if renamed:
+            lower = {name.lower(): at for at, name in reversed(found)}
+            number = next((lower[name] for name in _NUMBERS if name in lower), None)
+            found += [(number, name) for name in _READ_BY_SDKS if number is not None and name not in lower]
+        kept = [at for at, _ in found]
         self.lines = len(kept)
         self.pick: Callable[[Names], object] = itemgetter(*kept) if kept else _nothing
-        self.template = b"".join([b"%b: %%b\r\n" % _spelled(names[index]).replace(b"%", b"%%") for index in kept])
+        self.template = b"".join([b"%b: %%b\r\n" % name.replace(b"%", b"%%") for _, name in found])
 
 
 def _spelled(name: bytes) -> bytes:
@@ -250,7 +259,7 @@ class Shape:
         self.encodings = lower.count(b"transfer-encoding")
         self.length_at = lower.index(b"content-length") if self.lengths == 1 and not self.encodings else -1
         self.whole = _Passing(names, _passes)
-        self.bare = _Passing(names, _passes_without_body)
+        self.bare = _Passing(names, _passes_without_body, renamed=True)
 
     def value(self, raw: Lines, name: bytes) -> bytes | None:
         """The first value of a field of the head with this shape; `name` in lower case."""

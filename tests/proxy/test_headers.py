@@ -155,7 +155,17 @@ def test_of_a_providers_answer_only_listed_fields_pass() -> None:
 def test_what_describes_a_body_goes_with_it() -> None:
     raw = ((b"Content-Type", b"text/plain"), (b"CONTENT-ENCODING", b"gzip"), (b"x-request-id", b"r"))
     assert headers.for_client(raw, headers.shape_of(raw), content_type=True).count(b"\r\n") == 3
-    assert headers.for_client(raw, headers.shape_of(raw), content_type=False) == b"x-request-id: r\r\n"
+    assert headers.for_client(raw, headers.shape_of(raw), content_type=False) == (
+        b"x-request-id: r\r\nrequest-id: r\r\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["request-id", "X-Request-Id", "x-amzn-RequestId", "apim-request-id"])
+def test_every_sdk_finds_the_providers_number_of_a_translated_answer(name: str) -> None:
+    raw = ((b"Retry-After", b"3"), (name.encode(), b"r-1"))
+    lines = headers.for_client(raw, headers.shape_of(raw), content_type=False).lower()
+    assert [lines.count(b"\r\n%b: r-1\r\n" % each) for each in (b"x-request-id", b"request-id")] == [1, 1]
+    assert headers.for_client(raw, headers.shape_of(raw), content_type=True).count(b"r-1") == 1
 
 
 @pytest.mark.parametrize("byte", [0, 10, 13])
