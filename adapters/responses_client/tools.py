@@ -66,15 +66,14 @@ def custom_tools(body: bytes) -> frozenset[str]:
 class Tools:
     """The tools of a request in the making."""
 
-    __slots__ = ("_allowed", "_choice", "_named", "dropped", "functions", "search")
+    __slots__ = ("_allowed", "_choice", "dropped", "functions", "search")
 
     def __init__(self, dropped: Dropped) -> None:
         self.dropped = dropped
         self.functions: list[dict[str, Any]] = []
         self.search: dict[str, Any] | None = None
         self._choice: str | dict[str, Any] | None = None
-        self._allowed: frozenset[str] | None = None
-        self._named: set[str] = set()
+        self._allowed: set[str] | None = None
 
     def read(self, value: Raw) -> None:
         """Takes `tools`. Raises InvalidRequest with the path below it."""
@@ -98,7 +97,6 @@ class Tools:
         else:
             # One of OpenAI's own, or a second search.
             self.dropped.add(f"tools[].{kind}")
-            self._named.add(kind)
 
     def _searches(self, fields: Mapping[str, Raw]) -> None:
         self.search = {name: fields[name] for name in _SEARCH if first(fields.get(name, ABSENT)) != NULL}
@@ -181,15 +179,12 @@ class Tools:
         names = set()
         for each in tools:
             kind = member(_str, each, "type") or "function"
-            if kind in ("function", "custom"):
-                names.add(_name(each))
-                self._name_others(each, _CHOSEN, "tool_choice.tools[]")
-            else:
-                # The name of one of OpenAI's own is that of a tool within it.
-                names.add(kind)
-                if kind in SEARCHES:
-                    self._name_others(each, _TYPE, "tool_choice.tools[]")
-        self._allowed = frozenset(names)
+            named = kind in ("function", "custom")
+            # What one of OpenAI's own has beside its type is for OpenAI.
+            names.add(_name(each) if named else kind)
+            if named or kind in SEARCHES:
+                self._name_others(each, _CHOSEN if named else _TYPE, "tool_choice.tools[]")
+        self._allowed = names
 
     def settle(self, out: dict[str, Any]) -> None:
         """Puts tools and choice into the chat request."""
@@ -210,17 +205,16 @@ class Tools:
         if self._choice not in (None, "auto", "none"):
             self.dropped.add("tool_choice")
 
-    def _among(self, allowed: frozenset[str]) -> list[dict[str, Any]]:
+    def _among(self, allowed: set[str]) -> list[dict[str, Any]]:
         """Of the functions those that may be called."""
         functions = [each for each in self.functions if each["function"]["name"] in allowed]
-        found = {each["function"]["name"] for each in functions} | self._named
-        if self.search is not None:
-            found.update(SEARCHES)
         if not allowed.intersection(SEARCHES):
             self.search = None
-        if not allowed <= found or not (functions or self.search is not None):
-            # Some are not there, or those that are there are no functions, and named already.
-            self.dropped.add("tool_choice")
+        found = {each["function"]["name"] for each in functions}
+        for name in sorted(allowed - found):
+            if name not in SEARCHES or self.search is None:
+                # One of OpenAI's own, or none that is there.
+                self.dropped.add(f"tool_choice.tools[].{name}")
         return functions
 
 

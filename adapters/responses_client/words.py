@@ -27,4 +27,8 @@ WORDS: Mapping[str, str] = {
     "logprobs": "top_logprobs",
     "tools[].function": "tools[]",
     "web_search_options": "tools[].web_search",
+    "web_search_options.search_context_size": "tools[].search_context_size",
+    "web_search_options.user_location": "tools[].user_location",
+    "web_search_options.user_location.approximate": "tools[].user_location",
+    "web_search_options.filters": "tools[].filters",
 }

@@ -45,6 +45,26 @@ NEARBY = {name: value for name, value in NEAR.items() if name != "type"}
 GRAMMAR = {"type": "grammar", "grammar": {"syntax": "regex", "definition": "a+"}}
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
 CHAT_CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+NAMED: dict[str, Any] = {"type": "function", "name": "f", "parameters": SCHEMA}
+CHOICES: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
+    ([NAMED], {"type": "function", "name": "f"}),
+    ([{"type": "custom", "name": "g"}], {"type": "custom", "name": "g"}),
+    ([NAMED], {"type": "mcp", "server_label": "l"}),
+    ([NAMED], {"type": "file_search"}),
+    (
+        [NAMED, {"type": "custom", "name": "g"}, {"type": "web_search"}, {"type": "mcp", "server_label": "l"}],
+        {
+            "type": "allowed_tools",
+            "mode": "auto",
+            "tools": [
+                {"type": "function", "name": "f"},
+                {"type": "custom", "name": "g"},
+                {"type": "web_search"},
+                {"type": "mcp", "server_label": "l"},
+            ],
+        },
+    ),
+]
 REQUESTS: dict[str, tuple[Dialect, dict[str, Any]]] = {
     "chat": (
         Dialect.OPENAI_CHAT,
@@ -339,6 +359,104 @@ REQUESTS: dict[str, tuple[Dialect, dict[str, Any]]] = {
             "reasoning": {"effort": "low"},
         },
     ),
+    "responses with tools": (
+        Dialect.OPENAI_RESPONSES,
+        {
+            "input": [ASKED],
+            "tools": [
+                {"type": "function", "name": "f", "description": "d", "parameters": SCHEMA},
+                {"type": "custom", "name": "g", "format": {"type": "grammar", "syntax": "lark", "definition": "s"}},
+                {"type": "custom", "name": "h", "format": {"type": "text"}},
+                {
+                    "type": "web_search",
+                    "search_context_size": "low",
+                    "user_location": {"type": "approximate", "city": "Praha"},
+                    "filters": {"allowed_domains": ["a.cz"]},
+                },
+                {"type": "file_search", "vector_store_ids": ["v"], "ranking_options": {"ranker": "auto"}},
+                {"type": "code_interpreter", "container": {"type": "auto"}},
+                {"type": "image_generation", "input_image_mask": {"file_id": "x"}},
+                {"type": "mcp", "server_label": "l", "allowed_tools": {"tool_names": ["t"]}},
+                {"type": "computer"},
+                {"type": "local_shell"},
+                {"type": "apply_patch"},
+                {"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "k", "parameters": SCHEMA}]},
+            ],
+            "text": {"format": {"type": "text"}},
+            "context_management": [{"type": "compaction", "compact_threshold": 9}],
+            "stream_options": {"include_obfuscation": True},
+            "reasoning": {"effort": "low", "summary": "concise"},
+        },
+    ),
+    **{
+        f"responses with a choice: {choice['type']}": (
+            Dialect.OPENAI_RESPONSES,
+            {"input": [ASKED], "tools": tools, "tool_choice": choice, "text": {"format": {"type": "json_object"}}},
+        )
+        for tools, choice in CHOICES
+    },
+    "responses with a long history": (
+        Dialect.OPENAI_RESPONSES,
+        {
+            "input": [
+                {
+                    "type": "message",
+                    "role": "user",
+                    "content": [{"type": "input_text", "text": "hi", "prompt_cache_breakpoint": {"mode": "explicit"}}],
+                },
+                {
+                    "type": "web_search_call",
+                    "id": "ws_1",
+                    "status": "completed",
+                    "action": {"type": "search", "query": "q", "sources": [{"type": "url", "url": "https://a.cz"}]},
+                },
+                {
+                    "type": "reasoning",
+                    "summary": [{"type": "summary_text", "text": "s"}],
+                    "content": [{"type": "reasoning_text", "text": "t"}],
+                },
+                {"type": "compaction", "encrypted_content": "gAAA"},
+                {"type": "mcp_call", "id": "mcp_1", "name": "f", "arguments": "{}", "server_label": "l"},
+                {"type": "item_reference", "id": "rs_1"},
+                {
+                    "role": "assistant",
+                    "phase": "commentary",
+                    "content": [
+                        {
+                            "type": "output_text",
+                            "text": "ok",
+                            "annotations": [{"type": "url_citation", "url": "u", "title": "t"}],
+                        }
+                    ],
+                },
+                {
+                    "type": "function_call",
+                    "call_id": "call_1",
+                    "name": "f",
+                    "arguments": "{}",
+                    "namespace": "n",
+                    "caller": {"type": "program", "caller_id": "p"},
+                },
+                {
+                    "type": "function_call_output",
+                    "call_id": "call_1",
+                    "output": [{"type": "input_text", "text": "r"}, {"type": "input_file", **FILE}],
+                },
+                {"type": "local_shell_call", "call_id": "c", "action": {"type": "exec", "command": ["ls"], "env": {}}},
+            ],
+        },
+    ),
+    "responses with sound": (
+        Dialect.OPENAI_RESPONSES,
+        {
+            "input": [
+                {
+                    "role": "user",
+                    "content": [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}],
+                }
+            ]
+        },
+    ),
     "gemini": (
         Dialect.GEMINI_GENERATE,
         {
@@ -487,7 +605,7 @@ def is_named(body: Any, path: tuple[Any, ...], names: tuple[str, ...]) -> bool:
         name += "[]" if isinstance(step, int) else f"{'.' * bool(name)}{step}"
         if name in names or (isinstance(place, dict) and f"{name}.{place.get('type')}" in names):
             return True
-    return path[-1] in names or f"messages[].content[].{path[-1]}" in names
+    return path[-1] in names or any(f"{within}[].content[].{path[-1]}" in names for within in ("messages", "input"))
 
 
 def fit(client: Dialect, upstream: Dialect, body: dict[str, Any]) -> dict[str, Any]:

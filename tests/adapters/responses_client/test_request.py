@@ -173,7 +173,7 @@ def test_allowed_tools_leave_the_others_out() -> None:
         tools=[WEATHER], tool_choice={"type": "allowed_tools", "mode": "auto", "tools": [{"type": "mcp", "name": "m"}]}
     )
     assert "tools" not in made
-    assert dropped == ("tool_choice",)
+    assert dropped == ("tool_choice.tools[].mcp",)
 
 
 def test_what_a_chat_has_no_word_for_is_named() -> None:
