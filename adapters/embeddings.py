@@ -17,6 +17,7 @@ from msgspec import Raw
 from adapters import counting, openai_errors, peek
 from adapters.chain import Verbatim
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
+from adapters.reading import Dropped
 from adapters.types import Call, Outbound, Reply, StreamDecoder, Usage
 from adapters.values import UNREADABLE
 
@@ -26,6 +27,10 @@ _decode_str = msgspec.json.Decoder(str).decode
 _decode_int = msgspec.json.Decoder(int).decode
 
 _NULL = Raw(b"null")
+NOTHING = (_NULL, Raw(b'""'), Raw(b"[]"))
+"""Values of fields that ask for nothing."""
+_SAYING: tuple[Any, ...] = (None, False, "", [])
+"""The same, decoded."""
 
 _INPUT_TYPES: Mapping[bytes, Raw] = {
     b'"RETRIEVAL_QUERY"': Raw(b'"search_query"'),
@@ -45,12 +50,17 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 class Wish(msgspec.Struct, frozen=True):
     """An embeddings request, read. `base64` is the encoding of the answer; `rest` are the fields not named here, each
-    as the JSON it came in."""
+    as the JSON it came in; `unread` names what in the items nobody reads."""
 
     items: tuple[Item, ...]
     base64: bool
     dimensions: int | None
     rest: Mapping[str, Raw]
+    unread: tuple[str, ...] = ()
+
+    def lost(self, *said: str) -> tuple[str, ...]:
+        """The names of what is not said where of `rest` only these fields are."""
+        return (*self.unread, *(name for name in self.rest if name not in said))
 
     def purpose(self) -> Mapping[str, Raw]:
         """The fields that are not named here, for Cohere: what Google calls a task is its type of input, where it has
@@ -100,8 +110,9 @@ def read(call: Call) -> Wish:
     dimensions = _value(fields, "dimensions", _decode_int)
     for name in ("model", "stream"):
         fields.pop(name, None)
-    rest = {name: value for name, value in fields.items() if value != _NULL}
-    return Wish(_items(_any(raw)), encoding == "base64", dimensions, rest)
+    given = _any(raw)
+    rest = {name: value for name, value in fields.items() if value not in NOTHING}
+    return Wish(_items(given), encoding == "base64", dimensions, rest, _unread(given))
 
 
 def answer(call: Call, wish: Wish, vectors: Sequence[Sequence[float]], usage: Usage | None) -> Reply:
@@ -142,6 +153,27 @@ def _items(value: Any) -> tuple[Item, ...]:
     if isinstance(value[0], int | list):
         raise InvalidRequest("This provider takes texts, not lists of token ids.", "input")
     return tuple(_item(each, f"input[{at}]") for at, each in enumerate(value))
+
+
+def _unread(given: Any) -> tuple[str, ...]:
+    """The names of what nobody reads of items: fields that are not known, and data beside its own address."""
+    dropped = Dropped(found={})
+    for item in given if isinstance(given, list) else ():
+        if isinstance(item, dict):
+            name_others(item, ("text", "image", "video"), "input[]", dropped)
+            for kind in ("image", "video"):
+                media = item.get(kind)
+                if isinstance(media, dict):
+                    known = ("url",) if isinstance(media.get("url"), str) else ("url", "base64")
+                    name_others(media, known, f"input[].{kind}", dropped)
+    return dropped.names()
+
+
+def name_others(fields: dict[str, Any], known: tuple[str, ...], path: str, dropped: Dropped) -> None:
+    """Names the fields of a decoded object that are not `known`, below its path, unless they ask for nothing."""
+    for name, value in fields.items():
+        if name not in known and value not in _SAYING:
+            dropped.add(f"{path}.{name}")
 
 
 def _item(value: Any, path: str) -> Item:

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 
 from adapters import counting, embeddings, google_errors, google_usage, peek
 from adapters.chain import Verbatim
-from adapters.embeddings import Item
+from adapters.embeddings import Item, Wish
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
 from adapters.types import Call, CountAsFloat, Outbound, Reply, StreamDecoder, Usage
 from adapters.values import UNREADABLE
@@ -80,17 +80,16 @@ class ToBatch(_AtGoogle):
         kept: dict[str, Any] = {}
         if wish.dimensions is not None:
             kept["outputDimensionality"] = wish.dimensions
-        for name in _TASKS:
-            if name in wish.rest:
-                kept["taskType"] = wish.rest[name]
+        task = _task(wish)
+        if task is not None:
+            kept["taskType"] = task
         if "title" in wish.rest:
             kept["title"] = wish.rest["title"]
         requests = [
             {"model": _named(call), "content": {"parts": _parts(item, f"input[{at}]")}, **kept}
             for at, item in enumerate(wish.items)
         ]
-        dropped = tuple(name for name in wish.rest if name not in (*_TASKS, "title"))
-        return Outbound(_encode({"requests": requests}), (), dropped)
+        return Outbound(_encode({"requests": requests}), (), wish.lost(*_TASKS, "title"))
 
     def response(self, call: Call, body: bytes) -> Reply:
         """The answer. Raises BadAnswer."""
@@ -105,6 +104,14 @@ class ToBatch(_AtGoogle):
 
 def _named(call: Call) -> str:
     return f"models/{call.model.removeprefix('models/')}"
+
+
+def _task(wish: Wish) -> Raw | None:
+    """What the vectors are for, under either of its names. Raises InvalidRequest where these say two things."""
+    tasks = [wish.rest[name] for name in _TASKS if name in wish.rest]
+    if any(task != tasks[0] for task in tasks):
+        raise InvalidRequest("`task_type` and `taskType` say different things.", "taskType")
+    return tasks[0] if tasks else None
 
 
 def _parts(item: Item, path: str) -> list[dict[str, Any]]:
@@ -137,7 +144,7 @@ class ToPredict(_AtGoogle):
             parameters["dimension" if multimodal else "outputDimensionality"] = wish.dimensions
         if "auto_truncate" in wish.rest:
             parameters["autoTruncate"] = wish.rest["auto_truncate"]
-        task = next((wish.rest[name] for name in _TASKS if name in wish.rest), None)
+        task = _task(wish)
         purpose = {name: each for name, each in (("task_type", task), ("title", wish.rest.get("title"))) if each}
         instances = [
             _media(item, f"input[{at}]") if multimodal else {"content": item.text or "", **purpose}
@@ -150,8 +157,7 @@ class ToPredict(_AtGoogle):
             _encode({"instances": group, **({"parameters": parameters} if parameters else {})}) for group in groups
         ]
         said = ("auto_truncate",) if multimodal else (*_TASKS, "title", "auto_truncate")
-        dropped = tuple(name for name in wish.rest if name not in said)
-        return Outbound(bodies[0], (), dropped, tuple(bodies[1:]))
+        return Outbound(bodies[0], (), wish.lost(*said), tuple(bodies[1:]))
 
     def response(self, call: Call, body: bytes) -> Reply:
         """The answer to one call. Raises BadAnswer."""
@@ -181,6 +187,8 @@ def _one_by_one(model: str) -> bool:
 
 
 def _media(item: Item, path: str) -> dict[str, Any]:
+    if sum(each is not None for each in (item.text, item.image, item.video)) > 1:
+        raise InvalidRequest("A text, an image and a video get a vector each: send them as items of their own.", path)
     made: dict[str, Any] = {} if item.text is None else {"text": item.text}
     for name, url in (("image", item.image), ("video", item.video)):
         if url is not None:

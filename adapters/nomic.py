@@ -45,7 +45,7 @@ class EmbeddingsToNomic:
         if wish.dimensions is not None:
             out["dimensionality"] = wish.dimensions
         out.update((name, value) for name, value in wish.rest.items() if name in _PASSED)
-        return Outbound(_encode(out), dropped=tuple(name for name in wish.rest if name not in _PASSED))
+        return Outbound(_encode(out), dropped=wish.lost(*_PASSED))
 
     def response(self, call: Call, body: bytes) -> Reply:
         """OpenAI's answer. Raises BadAnswer when the body holds no vectors, or not one for each input."""

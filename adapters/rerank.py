@@ -15,9 +15,11 @@ from msgspec import Raw, Struct
 
 from adapters import openai_errors, peek
 from adapters.chain import Verbatim
+from adapters.embeddings import NOTHING, name_others
 from adapters.errors import BadAnswer, InvalidRequest, UpstreamError
+from adapters.reading import Dropped
 from adapters.types import Call, Count, Outbound, Reply, StreamDecoder, Usage
-from adapters.values import NULL, UNREADABLE, first
+from adapters.values import UNREADABLE
 
 _encode = msgspec.json.Encoder().encode
 
@@ -30,13 +32,19 @@ class _Asked(Struct):
 
 
 class Wish(Struct, frozen=True):
-    """A rerank request, read. `rest` are the fields not named here, each as the JSON it came in."""
+    """A rerank request, read. `rest` are the fields not named here, each as the JSON it came in. `unread` names what
+    documents have beside their `text`: nobody ranks by that."""
 
     query: str
     documents: list[str | dict[str, Any]]
     top_n: int | None
     returns: bool
     rest: Mapping[str, Raw]
+    unread: tuple[str, ...] = ()
+
+    def lost(self, *said: str) -> tuple[str, ...]:
+        """The names of what is not said where of `rest` only these fields are."""
+        return (*self.unread, *(name for name in self.rest if name not in said))
 
     def texts(self) -> list[str]:
         """The documents as texts; an object without `text` is its JSON."""
@@ -68,8 +76,12 @@ def read(call: Call) -> Wish:
     if not asked.documents:
         raise InvalidRequest("There are no documents to rank.", "documents")
     fields = peek.fields(call.body)
-    rest = {name: value for name, value in fields.items() if name not in _KNOWN and first(value) != NULL}
-    return Wish(asked.query, asked.documents, asked.top_n, bool(asked.return_documents), rest)
+    rest = {name: value for name, value in fields.items() if name not in _KNOWN and value not in NOTHING}
+    dropped = Dropped(found={})
+    for each in asked.documents:
+        if isinstance(each, dict) and isinstance(each.get("text"), str):
+            name_others(each, ("text",), "documents[]", dropped)
+    return Wish(asked.query, asked.documents, asked.top_n, bool(asked.return_documents), rest, dropped.names())
 
 
 def answer(
@@ -120,9 +132,10 @@ class RerankToVoyage:
         out: dict[str, Any] = {"model": call.model, "query": wish.query, "documents": wish.texts()}
         if wish.top_n is not None:
             out["top_k"] = wish.top_n
-        out.update((name, value) for name, value in wish.rest.items() if name in ("truncation", "top_k"))
-        dropped = tuple(name for name in wish.rest if name not in ("truncation", "top_k"))
-        return Outbound(_encode(out), dropped=dropped)
+        # Where `top_n` is given as well, that counts.
+        said = ("truncation",) if "top_k" in out else ("truncation", "top_k")
+        out.update((name, wish.rest[name]) for name in said if name in wish.rest)
+        return Outbound(_encode(out), dropped=wish.lost(*said))
 
     def response(self, call: Call, body: bytes) -> Reply:
         """Raises BadAnswer when the body holds no results."""

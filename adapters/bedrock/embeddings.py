@@ -26,6 +26,8 @@ _IMAGES = "titan-embed-image"
 """The model for images and texts, which has a place of its own for the length of vectors.
 https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-mm.html"""
 
+_IMAGE = Raw(b'"image"')
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -63,7 +65,7 @@ class Titan(_Embeddings):
     def request(self, call: Call) -> Outbound:
         """The calls. Raises InvalidRequest."""
         wish = _read(call)
-        kept, dropped = _kept(wish.rest, ("normalize",))
+        kept, dropped = _kept(wish, wish.rest, ("normalize",))
         if wish.dimensions is not None and _IMAGES in call.model:
             kept["embeddingConfig"] = {"outputEmbeddingLength": wish.dimensions}
         elif wish.dimensions is not None:
@@ -93,14 +95,17 @@ class Cohere(_Embeddings):
     def request(self, call: Call) -> Outbound:
         """The call. Raises InvalidRequest."""
         wish = _read(call)
-        kept, dropped = _kept(wish.purpose(), ("input_type", "truncate", "max_tokens"))
+        kept, dropped = _kept(wish, wish.purpose(), ("input_type", "truncate", "max_tokens"))
         kept.setdefault("input_type", "search_document")
         if wish.dimensions is not None:
             kept["output_dimension"] = wish.dimensions
         images = [item.image for item in wish.items if item.image is not None]
         if images and any(item.image is None or item.text is not None or item.video is not None for item in wish.items):
             raise InvalidRequest("Cohere embeds texts or images, not both at once.", "input")
-        given = {"images": images, "input_type": "image"} if images else {"texts": wish.texts("Cohere")}
+        if images and wish.rest.get("input_type", _IMAGE) != _IMAGE:
+            # Images are of no other type here.
+            dropped = (*dropped, "input_type")
+        given = {"images": images, "input_type": _IMAGE} if images else {"texts": wish.texts("Cohere")}
         return Outbound(_encode({**kept, **given}), (), dropped)
 
     def response(self, call: Call, body: bytes) -> Reply:
@@ -121,10 +126,10 @@ def _read(call: Call) -> Wish:
     return wish
 
 
-def _kept(rest: Mapping[str, Raw], names: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _kept(wish: Wish, rest: Mapping[str, Raw], names: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The fields that the model knows by the same name, and the names of the others."""
     kept: dict[str, Any] = {name: value for name, value in rest.items() if name in names}
-    return kept, tuple(name for name in rest if name not in names)
+    return kept, (*wish.unread, *(name for name in rest if name not in names))
 
 
 def _titan(item: Item, path: str) -> dict[str, str]:

@@ -16,6 +16,8 @@ from adapters.values import UNREADABLE
 _encode = msgspec.json.Encoder().encode
 
 _PASSED = ("input_type", "truncate", "max_tokens", "priority")
+_FLOATS = Raw(b'["float"]')
+"""The one type of numbers that OpenAI's answer has room for."""
 _DEFAULT_TYPE = Raw(b'"search_document"')
 """Cohere's newer models want to know what an embedding is for; this is what it is for most often."""
 
@@ -51,11 +53,11 @@ def to_embed(call: Call) -> Outbound:
         out["inputs"] = [{"content": _content(item, f"input[{at}]")} for at, item in enumerate(wish.items)]
     if wish.dimensions is not None:
         out["output_dimension"] = wish.dimensions
-    dropped = []
+    dropped = [*wish.unread]
     for name, value in wish.purpose().items():
         if name in _PASSED:
             out[name] = value
-        elif name != "embedding_types":
+        elif name != "embedding_types" or value != _FLOATS:
             dropped.append(name)
     return Outbound(_encode(out), dropped=tuple(dropped))
 

@@ -42,7 +42,7 @@ def to_cohere(call: Call) -> Outbound:
     if wish.top_n is not None:
         out["top_n"] = wish.top_n
     out.update((name, value) for name, value in wish.rest.items() if name in _PASSED)
-    return Outbound(_encode(out), dropped=tuple(name for name in wish.rest if name not in _PASSED))
+    return Outbound(_encode(out), dropped=wish.lost(*_PASSED))
 
 
 def from_cohere(call: Call, body: bytes) -> Reply:

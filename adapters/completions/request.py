@@ -10,7 +10,7 @@ from msgspec import Raw
 from adapters import peek
 from adapters.errors import InvalidRequest
 from adapters.types import Call, Outbound
-from adapters.values import BRACKET, NULL, QUOTE, first
+from adapters.values import ABSENT, BRACKET, NULL, QUOTE, first
 
 _encode = msgspec.json.Encoder().encode
 _items = msgspec.json.Decoder(list[Raw]).decode
@@ -35,8 +35,10 @@ def to_chat(call: Call) -> Outbound:
         "messages": Raw(b"".join((b'[{"role":"user","content":', prompt, b"}]"))),
     }
     fields.pop("model", None)
+    # The prompt is the conversation here.
+    messages = fields.pop("messages", ABSENT)
     body.update(fields)
-    return Outbound(_encode(body))
+    return Outbound(_encode(body), dropped=() if first(messages) == NULL else ("messages",))
 
 
 def _prompt(value: Raw | None) -> Raw:

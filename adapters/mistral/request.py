@@ -182,9 +182,11 @@ def fim(call: Call) -> Outbound:
     for name, value in peek.fields(call.body).items():
         if name == "model" or first(value) == NULL:
             continue
-        if RENAMED.get(name, name) in FIM_FIELDS:
+        if name == "stream_options":
+            options_of(value, name, dropped)
+        elif RENAMED.get(name, name) in FIM_FIELDS:
             _put(out, name, value, dropped)
-        elif bytes(value) not in NOTHING.get(name, ()) and name != "stream_options":
+        elif bytes(value) not in NOTHING.get(name, ()):
             dropped.add(name)
     if first(out.get("prompt", ABSENT)) == BRACKET:
         prompts = read(_prompts, out["prompt"], "prompt")

@@ -62,14 +62,16 @@ def test_models_that_take_one_input_get_one_call_each() -> None:
 
 
 def test_pictures_go_to_the_multimodal_model() -> None:
-    item = {"text": "a", "image": {"url": "data:image/png;base64,AAAA"}}
-    sent = EMBEDDINGS_TO_PREDICT.request(call({"input": [item], "dimensions": 128}, "multimodalembedding@001"))
-    assert json.loads(sent.body) == {
-        "instances": [{"text": "a", "image": {"bytesBase64Encoded": "AAAA"}}],
-        "parameters": {"dimension": 128},
-    }
-    with pytest.raises(InvalidRequest):
-        EMBEDDINGS_TO_PREDICT.request(call({"input": [{"image": "https://x.test/a"}]}))
+    picture = {"image": {"url": "data:image/png;base64,AAAA"}}
+    asked = call({"input": ["a", picture], "dimensions": 128}, "multimodalembedding@001")
+    sent = EMBEDDINGS_TO_PREDICT.request(asked)
+    assert [json.loads(body) for body in (sent.body, *sent.more)] == [
+        {"instances": [each], "parameters": {"dimension": 128}}
+        for each in ({"text": "a"}, {"image": {"bytesBase64Encoded": "AAAA"}})
+    ]
+    for item in ({"image": "https://x.test/a"}, {"text": "would get a vector of its own", **picture}):
+        with pytest.raises(InvalidRequest):
+            EMBEDDINGS_TO_PREDICT.request(call({"input": [item]}))
 
 
 BATCH = {
@@ -146,11 +148,11 @@ def test_googles_clients_reach_any_providers_embeddings(
 def test_what_googles_clients_embed_is_never_lost_in_silence() -> None:
     picture = {"inlineData": {"mimeType": "image/png", "data": "_-8="}}
     asked = call({"content": {"parts": [{"text": "a"}, picture], "role": "user"}, "extra": 1, "title": None})
-    for upstream in (Dialect.COHERE_EMBED, Dialect.BEDROCK_TITAN_EMBEDDINGS, Dialect.VERTEX_PREDICT):
+    for upstream in (Dialect.COHERE_EMBED, Dialect.BEDROCK_TITAN_EMBEDDINGS):
         sent = codec(Dialect.GEMINI_EMBED, upstream).request(asked)
         assert b"/+8=" in sent.body
         assert sent.dropped == ("extra",)
-    for upstream in (Dialect.NOMIC_EMBED, Dialect.BEDROCK_COHERE_EMBEDDINGS):
+    for upstream in (Dialect.NOMIC_EMBED, Dialect.BEDROCK_COHERE_EMBEDDINGS, Dialect.VERTEX_PREDICT):
         with pytest.raises(InvalidRequest) as refused:
             codec(Dialect.GEMINI_EMBED, upstream).request(asked)
         assert refused.value.param == "content"

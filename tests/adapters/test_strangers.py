@@ -797,3 +797,90 @@ def test_what_an_sdk_parsed_for_its_client_is_no_loss_when_it_comes_back() -> No
             out = sent(Dialect.OPENAI_CHAT, upstream, model, body)
             assert out is not None
             assert (out.dropped, STRANGER.encode() in out.body) == ((), False), model
+
+
+EMBEDS, COMPLETES = Dialect.OPENAI_EMBEDDINGS, Dialect.OPENAI_COMPLETIONS
+EVERYWHERE = (
+    Dialect.COHERE_EMBED,
+    Dialect.GEMINI_BATCH_EMBED,
+    Dialect.VERTEX_PREDICT,
+    Dialect.BEDROCK_TITAN_EMBEDDINGS,
+    Dialect.BEDROCK_COHERE_EMBEDDINGS,
+)
+PIXEL = {"base64": PNG}
+SMALLER: list[tuple[Dialect, dict[str, Any], tuple[Dialect, ...]]] = [
+    (EMBEDS, {"input": ["a", {"text": "b"}], "dimensions": 8}, (*EVERYWHERE, Dialect.NOMIC_EMBED)),
+    (EMBEDS, {"input": [{"image": PIXEL}]}, EVERYWHERE),
+    (
+        Dialect.RERANK,
+        {"query": "q", "documents": ["a", {"text": "b"}], "top_n": 1},
+        (Dialect.COHERE_RERANK, Dialect.VOYAGE_RERANK),
+    ),
+    (
+        COMPLETES,
+        {"prompt": "hi", "stream_options": {"include_usage": True}},
+        (Dialect.ANTHROPIC_COMPLETE, Dialect.MISTRAL_FIM),
+    ),
+]
+
+
+@pytest.mark.parametrize(("client", "body", "upstreams"), SMALLER)
+def test_what_is_embedded_ranked_or_completed_has_no_strangers_either(
+    client: Dialect, body: dict[str, Any], upstreams: tuple[Dialect, ...]
+) -> None:
+    for upstream in upstreams:
+        usual = sent(client, upstream, "m", body)
+        assert usual is not None
+        assert usual.dropped == ()
+        for path in ((), *objects(body)):
+            more = copy.deepcopy(body)
+            place = more
+            for step in path:
+                place = place[step]
+            place["unheard_of"] = STRANGER
+            out = sent(client, upstream, "m", more)
+            assert out is not None
+            named = re.sub(r"\.\d+", "[]", ".".join(map(str, (*path, "unheard_of"))))
+            assert out.dropped == (named,)
+
+
+@pytest.mark.parametrize(
+    ("client", "body", "upstreams", "named"),
+    [
+        (EMBEDS, {"input": "a", "embedding_types": ["int8"]}, EVERYWHERE, "embedding_types"),
+        (
+            EMBEDS,
+            {"input": [{"image": {**PIXEL, "url": "data:image/png;base64,AA"}}]},
+            EVERYWHERE,
+            "input[].image.base64",
+        ),
+        (
+            EMBEDS,
+            {"input": [{"image": PIXEL}], "input_type": "search_query"},
+            (Dialect.BEDROCK_COHERE_EMBEDDINGS,),
+            "input_type",
+        ),
+        (EMBEDS, {"input": [{"image": PIXEL}], "task_type": "t"}, (Dialect.VERTEX_PREDICT,), "task_type"),
+        (EMBEDS, {"input": [{"image": PIXEL, "text": "a"}]}, (Dialect.VERTEX_PREDICT, Dialect.NOMIC_EMBED), None),
+        (
+            EMBEDS,
+            {"input": "a", "task_type": "a", "taskType": "b"},
+            (Dialect.VERTEX_PREDICT, Dialect.GEMINI_BATCH_EMBED),
+            None,
+        ),
+        (
+            Dialect.RERANK,
+            {"query": "q", "documents": ["a"], "top_n": 1, "top_k": 2},
+            (Dialect.VOYAGE_RERANK, Dialect.COHERE_RERANK),
+            "top_k",
+        ),
+        (COMPLETES, {"prompt": "a", "messages": [ASKED]}, tuple({each for each, _ in UPSTREAMS.values()}), "messages"),
+        (COMPLETES, {"prompt": "a", "seed": 1, "random_seed": 2}, (Dialect.MISTRAL_FIM,), "random_seed"),
+    ],
+)
+def test_of_two_things_that_cannot_both_be_said_one_is_named(
+    client: Dialect, body: dict[str, Any], upstreams: tuple[Dialect, ...], named: str | None
+) -> None:
+    for upstream in upstreams:
+        out = sent(client, upstream, "m", body)
+        assert (None if out is None else out.dropped) == (None if named is None else (named,)), upstream
