@@ -102,10 +102,11 @@ def translate(value: Raw, dropped: Dropped) -> list[Made]:
         _OF_ROLE.heed(message, message.role, dropped, "messages[]")
         if message.name and not answers(messages[:at], message.tool_call_id, message.name):
             dropped.add("messages[].name")
-        marked = [message.cache_control, *[call.cache_control for call in message.tool_calls or ()]]
-        if any(first(mark) != NULL for mark in marked):
+        if first(message.cache_control) != NULL:
             dropped.add("cache_control")
         for call in message.tool_calls or ():
+            if first(call.cache_control) != NULL:
+                dropped.add("cache_control")
             dropped.signed(call.function.thought_signature)
     if shown:
         made.append({"role": "user", "content": shown})
