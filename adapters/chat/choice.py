@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -24,13 +24,9 @@ _LISTED = frozenset(("mode", "tools"))
 _MODES = ("auto", "required")
 
 
-class Chosen(NamedTuple):
-    """What was chosen: one of the words that there are, or the type of an object; the name of the function that must be
-    called; and the object's fields, of which a word has none."""
-
-    kind: str
-    name: str | None
-    fields: Mapping[str, Raw]
+Chosen: TypeAlias = tuple[str, str | None, Mapping[str, Raw]]
+"""What was chosen: one of the words that there are, or the type of an object; the name of the function that must be
+called; and the object's fields, of which a word has none."""
 
 
 class Allowed(NamedTuple):
@@ -55,13 +51,13 @@ def _choice(raw: Raw, words: Container[str], dropped: Dropped, name: str) -> Cho
     if isinstance(choice, str):
         if choice not in words:
             raise InvalidRequest(f"There is no tool choice `{choice[:40]}`.")
-        return Chosen(choice, None, {})
+        return choice, None, {}
     if "type" not in choice and "name" in choice:
-        return Chosen("function", named(choice, dropped, name), choice)
+        return "function", named(choice, dropped, name), choice
     kind = member(_decode_str, choice, "type")
     if kind is None:
         raise missing("type")
-    return Chosen(kind, named(choice, dropped, name) if kind == "function" else None, choice)
+    return kind, named(choice, dropped, name) if kind == "function" else None, choice
 
 
 def named(tool: Mapping[str, Raw], dropped: Dropped, name: str, kind: str = "function") -> str:

@@ -81,6 +81,21 @@ def test_several_stops_stay_several() -> None:
     assert json.loads(outbound(stop=["a", "b"]).body)["stop_sequences"] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "dropped"),
+    [
+        ({"max_tokens": 1, "max_tokens_to_sample": 77}, ("max_tokens",)),
+        ({"stop": "a", "stop_sequences": ["77"]}, ("stop",)),
+        ({"user": "a", "metadata": {"user_id": "77"}}, ("user",)),
+        ({"user": "77", "metadata": {"user_id": "77"}, "stream_options": {"include_usage": True}}, ()),
+        ({"user": "77", "stream_options": {"x": 1}}, ("stream_options.x",)),
+    ],
+)
+def test_beside_anthropics_own_field_openais_is_named(fields: dict[str, Any], dropped: tuple[str, ...]) -> None:
+    made = outbound(**fields)
+    assert (made.dropped, b"77" in made.body) == (dropped, True)
+
+
 def test_what_anthropic_does_not_know_is_dropped_by_name() -> None:
     sent = outbound(echo=True, suffix="x", logprobs=2, best_of=3, n=2, seed=1, logit_bias={"1": 1})
     assert sent.dropped == ("echo", "suffix", "logprobs", "best_of", "n", "seed", "logit_bias")
