@@ -98,7 +98,7 @@ class Router:
         return Refused(Kind.NOT_FOUND, "There is nothing at this path; inference and administration are below /v1.")
 
 
-_VERSIONS = frozenset(("v1", "v1beta"))
+_VERSIONS = frozenset(("v1", "v1beta", "v1beta1"))
 _TWICE = "There is nothing below /{}/{}: the base URL must end without /{}, for this client adds it itself."
 _NONE = "There is nothing at this path: the base URL must end with /{}, for this client does not add it itself."
 """The commonest mistakes with SDKs, which a provider would only call an unknown path."""

@@ -82,7 +82,7 @@ def family_of(dialect: Dialect, path: str, found: Mapping[bytes, bytes]) -> str:
     Google's clients are known by its beginning or their key's header, and Anthropic's by theirs."""
     if dialect is not Dialect.PASSTHROUGH:
         return dialect.family
-    if path.startswith("/v1beta/"):
+    if path.startswith(("/v1beta/", "/v1beta1/")):
         return "gemini"
     if b"anthropic-version" in found:
         return "anthropic"

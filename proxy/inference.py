@@ -84,7 +84,7 @@ ROUTES: tuple[Route, ...] = (
     *(_names(version, *row) for version in ("v1beta", "v1") for row in _GEMINI),
     *(
         _passes(method, f"/{version}/{{rest*}}")
-        for version in ("v1", "v1beta")
+        for version in ("v1", "v1beta", "v1beta1")
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
     ),
 )

@@ -321,6 +321,9 @@ def with_length(head: bytes, length: int) -> bytes:
 
 
 def _below_version(path: str) -> str:
+    if path.startswith("/v1beta1/"):
+        # It is Vertex AI's alone, where not everything is below `/v1` as well.
+        return path
     rest = path.removeprefix("/v1beta") if path.startswith("/v1beta/") else path.removeprefix("/v1")
     for prefix in ("/v1/", "/proxy/"):
         if rest.startswith(prefix):

@@ -357,6 +357,7 @@ HARMLESS: dict[str, tuple[Raw, ...]] = {
     "frequency_penalty": _ZERO,
     "logit_bias": (Raw(b"{}"),),
     "store": _NO,
+    "verbosity": (fields.MEDIUM,),
     "reasoning": (fields.SUMMARY,),
     "modalities": (Raw(b'["text"]'), Raw(b'[ "text" ]')),
 }

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from adapters import peek
 from adapters.chat.fields import options_of
+from adapters.chat.request import stops_of
 from adapters.errors import InvalidRequest
 from adapters.reading import Dropped, read
 from adapters.types import Call, Outbound
@@ -30,7 +31,6 @@ _decode_prompt = msgspec.json.Decoder(str | list[Any]).decode
 _decode_metadata = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_int = msgspec.json.Decoder(int).decode
 _decode_float = msgspec.json.Decoder(float).decode
-_decode_stop = msgspec.json.Decoder(str | list[str]).decode
 
 _ABSENT = (Raw(b"null"), Raw(_encode(peek.DEFAULT)))
 
@@ -86,8 +86,9 @@ def _number(body: dict[str, Any], name: str, raw: Raw) -> None:
 
 
 def _stop(body: dict[str, Any], name: str, raw: Raw) -> None:
-    stop = read(_decode_stop, raw, name)
-    body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+    stops = stops_of(raw, name)
+    if stops:
+        body["stop_sequences"] = stops
 
 
 def _users(body: dict[str, Any], top: Mapping[str, Raw], dropped: Dropped) -> None:

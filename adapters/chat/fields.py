@@ -20,6 +20,9 @@ _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 SUMMARY = Raw(b'{"summary":"auto"}')
 """A chat request's `reasoning` that only Responses must be told of: all others show what a model thinks unasked."""
 
+MEDIUM = Raw(b'"medium"')
+"""OpenAI's `verbosity` where nobody says one."""
+
 
 class Choice(Protocol):
     """The choice of a tool in the making; `single`: one call at most may come."""

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Raw
 
 from adapters.chat.choice import ALLOWED, allowed_of, choice_of
-from adapters.chat.fields import SUMMARY, options_of
-from adapters.chat.request import described, format_of
+from adapters.chat.fields import MEDIUM, SUMMARY, options_of
+from adapters.chat.request import described, format_of, stops_of
 from adapters.cohere.messages import translate as messages_of
 from adapters.effort import beside, implied
 from adapters.errors import InvalidRequest
@@ -23,7 +23,6 @@ _str = msgspec.json.Decoder(str).decode
 _int = msgspec.json.Decoder(int).decode
 _float = msgspec.json.Decoder(float).decode
 _bool = msgspec.json.Decoder(bool).decode
-_stop = msgspec.json.Decoder(str | list[str]).decode
 _object = msgspec.json.Decoder(dict[str, Raw]).decode
 _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
@@ -145,8 +144,9 @@ def _max_completion_tokens(request: _Request, value: Raw) -> None:
 
 
 def _stop_sequences(request: _Request, value: Raw) -> None:
-    stop = read(_stop, value)
-    wanted = [stop] if isinstance(stop, str) else stop
+    wanted = stops_of(value, "")
+    if not wanted:
+        return
     if request.out.setdefault("stop_sequences", wanted) != wanted:
         request.dropped.add("stop_sequences")
 
@@ -296,6 +296,7 @@ _HARMLESS: Mapping[str, tuple[Raw, ...]] = {
     "n": (Raw(b"1"),),
     "top_logprobs": (Raw(b"0"),),
     "store": (Raw(b"false"),),
+    "verbosity": (MEDIUM,),
     "reasoning": (SUMMARY,),
     "parallel_tool_calls": (Raw(b"true"),),
     "logit_bias": (Raw(b"{}"),),

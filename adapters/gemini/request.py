@@ -361,6 +361,7 @@ _FIELDS: dict[str, Callable[[Build, str, Raw], None]] = {
 _HARMLESS: dict[str, tuple[Raw, ...]] = {
     "logit_bias": (Raw(b"{}"),),
     "store": (Raw(b"false"),),
+    "verbosity": (fields.MEDIUM,),
     "reasoning": (fields.SUMMARY,),
     "metadata": (Raw(b"{}"),),
 }

@@ -4,7 +4,8 @@ Google's `parametersJsonSchema` and `responseJsonSchema` take JSON Schema itself
 lists of types included, and ignore what they do not know; so nearly every schema crosses byte for byte. The older
 `parameters` and `responseSchema`, which refuse a request for one unknown word, are not used. What is rewritten are the
 few words that Google documents or is known to read otherwise: `const`, `allOf`, `definitions`, `nullable`, exclusive
-bounds of integers, and a `$ref` that has something beside it.
+bounds of integers, and a `$ref` that has something beside it. Its `enum` is for strings and numbers; other values that
+a schema allows are told in its description.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from adapters.values import UNREADABLE
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-_REWRITTEN = re.compile(rb'"(\$ref|\$schema|const|allOf|definitions|nullable|exclusiveM\w+)"')
+_REWRITTEN = re.compile(
+    rb'"(\$ref|\$schema|const|allOf|definitions|nullable|exclusiveM\w+)"|"enum"\s*:\s*\[[^\]"]*[tf{[]'
+)
 
 _DEEPEST = 100
 """Levels of a schema that are looked at; what lies deeper is refused."""
@@ -65,7 +68,7 @@ def _schema(node: Any, depth: int, path: str) -> Any:
             made[name] = value.replace("#/definitions/", "#/$defs/")
         else:
             made[name] = _schema(value, depth + 1, path)
-    for rewrite in (_all_of, _const, _bounds, _nullable, _reference):
+    for rewrite in (_all_of, _const, _enum, _bounds, _nullable, _reference):
         made = rewrite(made)
     return made
 
@@ -94,18 +97,48 @@ def _all_of(node: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-_TYPES: tuple[tuple[type, str], ...] = ((bool, "boolean"), (str, "string"), (int, "integer"), (float, "number"))
+_TYPES: tuple[tuple[type, str], ...] = (
+    (bool, "boolean"),
+    (str, "string"),
+    (int, "integer"),
+    (float, "number"),
+    (dict, "object"),
+    (list, "array"),
+    (type(None), "null"),
+)
+_ENUMERABLE = ("string", "integer", "number")
+
+
+def _type_of(value: Any) -> str:
+    return next(name for kind, name in _TYPES if isinstance(value, kind))
 
 
 def _const(node: dict[str, Any]) -> dict[str, Any]:
-    value = node.get("const")
-    type_name = next((name for kind, name in _TYPES if isinstance(value, kind)), None)
-    if type_name is None:
+    if "const" not in node:
         return node
-    made = {name: each for name, each in node.items() if name != "const"}
-    made.setdefault("type", type_name)
-    if type_name != "boolean":
-        made["enum"] = [value]
+    value, name = node["const"], _type_of(node["const"])
+    if name in _ENUMERABLE:
+        made = {**node, "enum": [value]}
+        del made["const"]
+    else:
+        made = _described(node, "const", name != "null")
+    made.setdefault("type", name)
+    return made
+
+
+def _enum(node: dict[str, Any]) -> dict[str, Any]:
+    values = node.get("enum")
+    if not isinstance(values, list) or all(value is None or _type_of(value) in _ENUMERABLE for value in values):
+        return node
+    return _described(node, "enum", True)
+
+
+def _described(node: dict[str, Any], word: str, told: bool) -> dict[str, Any]:
+    """The schema without one of its words, which stands in the description if it is `told`."""
+    made = {name: each for name, each in node.items() if name != word}
+    if told:
+        before = node.get("description")
+        made["description"] = (f"{before}\n\n" if before else "") + _encode({word: node[word]}).decode()
     return made
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from adapters.chat.fields import SUMMARY
+from adapters.chat.fields import MEDIUM, SUMMARY
 from adapters.types import Count
 
 # Requests.
@@ -24,6 +24,7 @@ REFUSED = frozenset(
 HARMLESS: Mapping[str, tuple[bytes, ...] | None] = {
     "stream_options": None,  # usage always comes
     "store": (b"false",),
+    "verbosity": (bytes(MEDIUM),),
     "reasoning": (bytes(SUMMARY),),
     "modalities": (b'["text"]',),
     "logit_bias": (b"{}",),

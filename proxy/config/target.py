@@ -222,11 +222,15 @@ class Target:
         row = self.provider
         if not row.by_model:
             return None
-        for template in (*row.paths.values(), *row.stream_paths.values(), *row.passed.values()):
+        known = (*row.paths.values(), *row.stream_paths.values(), *row.passed.values())
+        if any(templates.MODEL not in each and templates.pattern(each).fullmatch(path) for each in known):
+            return None
+        for template in known:
             before, place, after = template.partition(templates.MODEL)
-            if not place or path[: len(before)].lower() != before.lower():
+            found = templates.pattern(before).match(path) if place else None
+            if found is None:
                 continue
-            rest = path[len(before) :]
+            rest = path[found.end() :]
             # `/models/{model}:generate` ends a name at its last colon, `/model/{model}/invoke` at a slash.
             named = rest.rpartition(":")[0] if after[:1] == ":" else rest.partition("/")[0]
             return unquote(named or rest)

@@ -4,6 +4,7 @@ a host name is of host characters, a value in a path is one percent-encoded segm
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import quote
 
 from adapters.errors import Kind
@@ -11,6 +12,8 @@ from adapters.provider import Fields, Provider
 from proxy.errors import Refused
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
+_ESCAPED = re.compile(r"\\\{[a-z_]+\\\}")
+_VERSION = re.compile(r"^/v1(?:beta1)?(?=/projects/)")
 _IN_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,250}[A-Za-z0-9])?")
 _LONGEST = 2048
 
@@ -43,6 +46,16 @@ def _in_host(template: str, provider: Provider, fields: Fields) -> str:
         return text
 
     return _PLACE.sub(value, template)
+
+
+@lru_cache(maxsize=1024)
+def pattern(template: str) -> re.Pattern[str]:
+    """What finds a template's path whatever its fields are, in any case of letters. Where it has Vertex AI's version in
+    it, any version is found, or none."""
+    path = template.partition("?")[0]
+    bare = _VERSION.sub("", path)
+    version = "" if bare == path else r"(?:/v1(?:beta1)?)?"
+    return re.compile(version + _ESCAPED.sub("[^/]+", re.escape(bare)), re.IGNORECASE)
 
 
 def in_path(template: str, provider: Provider, fields: Fields) -> str:

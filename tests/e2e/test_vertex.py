@@ -10,6 +10,8 @@ import anthropic
 import openai
 import pytest
 from google import genai
+from google.genai import errors
+from google.oauth2.credentials import Credentials
 
 from tests.e2e.samples import ANTHROPIC_TOOLS, GEMINI, HELLO, SAID, TEST, USE_BOTH, text_of
 from tests.fakes.gateway import OPENAI_SLUG, SEED_KEY, Gateway, Launch, Upstream
@@ -120,6 +122,21 @@ def test_anthropics_sdk_for_vertex_works_on_what_passes_through(vertex: Gateway,
         assert upstream.last.credential == "ya29.token"
         with client.messages.stream(**asked) as stream:
             assert text_of_message(stream.get_final_message()) == SAID
+
+
+def test_googles_sdk_for_vertex_works_on_what_passes_through(vertex: Gateway, upstream: Upstream) -> None:
+    options: Any = {"base_url": vertex.url, "headers": {"x-portkey-virtual-key": "vertex"}}
+    credentials: Any = Credentials(vertex.api_key)  # type: ignore[no-untyped-call]
+    place = {"project": "p-1", "location": "europe-west1"}
+    with genai.Client(vertexai=True, credentials=credentials, http_options=options, **place) as client:
+        asked: dict[str, Any] = {"model": "gemini-2.5-flash", "contents": TEST}
+        assert client.models.generate_content(**asked).text == SAID
+        assert upstream.last.path == f"{BETA}/publishers/google/models/gemini-2.5-flash:generateContent"
+        assert upstream.last.credential == "ya29.token"
+        assert "".join(each.text or "" for each in client.models.generate_content_stream(**asked)) == SAID
+        elsewhere: Any = {"http_options": {"headers": {"x-portkey-virtual-key": "?"}}}
+        with pytest.raises(errors.ClientError, match="INVALID_ARGUMENT"):
+            client.models.generate_content(**asked, config=elsewhere)
 
 
 def text_of_message(message: anthropic.types.Message) -> str:

@@ -63,3 +63,24 @@ async def test_a_forwarded_header_never_stands_beside_one_that_the_operator_stor
             b"openai-organization: ours",
         ]
         assert b"x-other: passes" in lines
+
+
+IN_PATHS = {
+    "/v1/projects/p/locations/l/publishers/anthropic/models/{}:rawPredict": "claude-sonnet-4-6",
+    "/v1/projects/q/locations/m/publishers/google/models/{}:generateContent": "gemini-3",
+    "/v1beta1/projects/p/locations/l/publishers/google/models/{}:streamGenerateContent": "gemini-3",
+    "/v1beta1/Projects/p/locations/l/endpoints/{}/chat/completions": "123",
+}
+
+
+@pytest.mark.parametrize("path", IN_PATHS)
+async def test_a_model_in_vertex_ais_own_paths_gets_around_no_list(path: str) -> None:
+    fields = {"vertex_project_id": "p", "vertex_region": "l"}
+    async with Scripted(play=lambda asked: [ok(b"{}")]) as upstream:
+        rows = (virtual_key("vertex", upstream.url, provider="vertex-ai", models=(IN_PATHS[path],), fields=fields),)
+        async with Rig(virtual_keys=rows) as rig:
+            headers = {"x_portkey_api_key": "lw-test"}
+            body = _body(f'"model": "{IN_PATHS[path]}"')
+            assert (await rig.post(path.format("another"), body, **headers)).status == 412
+            assert (await rig.post(path.format(IN_PATHS[path]), _body('"stream": false'), **headers)).status == 200
+        assert len(upstream.requests) == 1

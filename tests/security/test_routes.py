@@ -62,7 +62,7 @@ def assert_speaks(answer: Answer, route: Route) -> None:
     if route.dialect is not None and route.dialect.family == "anthropic":
         assert answer.json()["type"] == "error"
         assert {"type", "message"} <= set(error) <= {"type", "message", "code"}
-    elif route.path.startswith("/v1beta/") or (route.dialect is not None and route.dialect.family == "gemini"):
+    elif route.path.startswith("/v1beta") or (route.dialect is not None and route.dialect.family == "gemini"):
         assert {"code", "message", "status"} <= set(error) <= {"code", "message", "status", "details"}
         assert error["code"] == answer.status
     else:

@@ -121,6 +121,7 @@ def test_what_is_told_twice_in_two_words_is_named_where_they_do_not_agree() -> N
     made, dropped = sent(top_p=0.1, p=0.2, k=2, top_k=2, stop="a", stop_sequences=["b"])
     assert (made["p"], made["k"], made["stop_sequences"]) == (0.1, 2, ["a"])
     assert dropped == ("p", "stop_sequences")
+    assert sent(stop="", verbosity="medium") == sent()
     thinking = {"type": "enabled", "token_budget": 900, "budget_tokens": 800}
     made, dropped = sent(thinking=thinking)
     assert (made["thinking"], dropped) == ({"type": "enabled", "token_budget": 900}, ("thinking.budget_tokens",))

@@ -32,7 +32,15 @@ CORPUS: dict[str, tuple[Any, Any]] = {
             "properties": {"kind": {"type": "string", "enum": ["a"]}, "count": {"type": "integer", "minimum": 1}},
         },
     ),
-    "a constant that is no word": ({"const": True}, {"type": "boolean"}),
+    "a constant that is true": (
+        {"const": True, "description": "Agreed."},
+        {"type": "boolean", "description": 'Agreed.\n\n{"const":true}'},
+    ),
+    "a constant that is a list": ({"const": [1]}, {"type": "array", "description": '{"const":[1]}'}),
+    "a constant that is nothing": ({"const": None}, {"type": "null"}),
+    "a constant that is a number": ({"const": 1.5}, {"type": "number", "enum": [1.5]}),
+    "numbers to choose from": ({"type": "integer", "enum": [1, 2]}, None),
+    "no words to choose from": ({"enum": [1, False]}, {"description": '{"enum":[1,false]}'}),
     "a bound between numbers stays": ({"type": "number", "exclusiveMinimum": 0}, None),
     "older definitions": (
         {"definitions": {"A": {"type": "string"}}, "items": {"$ref": "#/definitions/A"}},
