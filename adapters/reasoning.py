@@ -22,8 +22,13 @@ KIND = "reasoning_details"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[dict[str, Any]]).decode
 
-_TEXTS: Mapping[Any, str] = {"reasoning.text": "text", "reasoning.summary": "summary"}
+_TEXTS: Mapping[str, str] = {"reasoning.text": "text", "reasoning.summary": "summary"}
 """The field that a detail's text is in. Encrypted ones have none."""
+
+
+def _text_field(detail: Mapping[str, Any]) -> str | None:
+    kind = detail.get("type")
+    return _TEXTS.get(kind) if isinstance(kind, str) else None
 
 
 class _Packed(msgspec.Struct, gc=False):
@@ -55,7 +60,7 @@ class Details:
         shown: list[str] = []
         self.size += len(raw)
         for detail in _decode(raw):
-            field = _TEXTS.get(detail.get("type"))
+            field = _text_field(detail)
             text = detail.get(field) if field is not None else None
             if isinstance(text, str):
                 shown.append(text)
@@ -98,7 +103,7 @@ def opened(signature: str, thought: str) -> list[dict[str, Any]]:
             continue
         if packed.shown is not None and 0 <= packed.shown < len(packed.details):
             detail = packed.details[packed.shown]
-            field = _TEXTS.get(detail.get("type"))
+            field = _text_field(detail)
             if field is not None:
                 detail[field] = thought
         found += packed.details

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -13,7 +14,7 @@ from adapters.chat.choice import ALLOWED, allowed_of, choice_of
 from adapters.chat.wire import NULL
 from adapters.errors import InvalidRequest
 from adapters.known import Reader
-from adapters.reading import Dropped, read
+from adapters.reading import Dropped, missing, read
 from adapters.values import BRACE, first
 
 Tool: TypeAlias = dict[str, Any] | Raw
@@ -119,6 +120,14 @@ def _function(raw: Raw, beside: dict[str, Raw], path: str, strict: bool, dropped
     return tool
 
 
+def _own_name(fields: Mapping[str, Raw], path: str) -> str:
+    """The name in a choice of Anthropic's own."""
+    name = fields.get("name", NULL)
+    if name == NULL:
+        raise missing("name", f"{path}.name")
+    return read(_decode_str, name, f"{path}.name")
+
+
 class Choice:
     """`tool_choice` in the making: what the client chose, and whether one call at most may come."""
 
@@ -151,6 +160,8 @@ class Choice:
             self._chosen = {"type": "any" if required else "auto"}
         elif kind in _OWN_CHOICES:
             self._chosen = {**fields, "type": kind}
+            if kind == "tool":
+                self._chosen["name"] = _own_name(fields, path)
             self.single = self.single or self._chosen.pop("disable_parallel_tool_use", None) == _TRUE
         else:
             raise InvalidRequest(f"A tool choice of type `{kind[:40]}` cannot be translated.", f"{path}.type")

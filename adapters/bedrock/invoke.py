@@ -10,7 +10,7 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CountTokens.
 
 from __future__ import annotations
 
-from binascii import Error, a2b_base64, b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 
 import msgspec
@@ -110,7 +110,7 @@ class InvokeStream(NativeStream):
             if name == b"chunk":
                 try:
                     self._pass(a2b_base64(_decode_chunk(data).bytes), out)
-                except Error as error:
+                except ValueError as error:
                     raise msgspec.DecodeError("not base64") from error
             elif name[:1] == FAILED:
                 self._end(response.event_error(name[1:], data))

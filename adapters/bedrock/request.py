@@ -340,7 +340,7 @@ def _metadata(build: _Build, name: str, raw: Raw) -> None:
     """Labels for the service's own log of invocations; Anthropic's user id among them is for the model."""
     labels: dict[str, str] = {}
     for key, value in read(_decode_object, raw, name).items():
-        text = _decode_any(value)
+        text = read(_decode_any, value, f"{name}.{key}")
         if key == "user_id" and build.family.name == "anthropic":
             if build.more.get("metadata", {}).get("user_id", text) != text:
                 build.dropped.add("user")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from binascii import Error, a2b_base64, b2a_base64
+from binascii import a2b_base64, b2a_base64
 
 from msgspec import Raw, Struct
 
@@ -167,7 +167,7 @@ def opened(redacted: str) -> str:
     stays wrapped, with a mark."""
     try:
         text = a2b_base64(redacted).decode("ascii")
-    except (Error, UnicodeDecodeError):
+    except ValueError:
         return _OPAQUE + redacted
     return text if text.isprintable() else _OPAQUE + redacted
 

@@ -59,7 +59,11 @@ def _parts(value: Raw) -> list[_Said]:
 def has_text(message: Message) -> bool:
     """Whether a message's blocks tell a text: then its content says that again. Else who kept only the thinking sends
     it there alone."""
-    return any(each.type == "text" for each in _parts(message.content_blocks))
+    try:
+        return any(each.type == "text" for each in _parts(message.content_blocks))
+    except UNREADABLE:
+        # Whoever reads them says what is wrong with them.
+        return False
 
 
 def refused_as_well(message: Message) -> Raw:

@@ -25,7 +25,10 @@ def usage_of(body: bytes) -> Usage | None:
     usage = counting.usage_of(body)
     if usage is None or usage.cached or CACHED not in body:
         return usage
-    return msgspec.structs.replace(usage, cached=_counted(body).usage.num_cached_tokens or 0)
+    try:
+        return msgspec.structs.replace(usage, cached=_counted(body).usage.num_cached_tokens or 0)
+    except UNREADABLE:
+        return usage
 
 
 def mended(call: Call, body: bytes) -> bytes:
