@@ -35,8 +35,10 @@ def translate(call: Call, body: bytes) -> Reply:
             raise BadAnswer("The provider's answer has no candidates.")
         if answer.candidates and not any(each.content or each.finish_reason for each in answer.candidates):
             raise BadAnswer(NO_WORD)
-        raws = _raws(body).parts() if call.shows_blocks else {}
-        choices = [_choice(call, each, raws.get(each.index)) for each in answer.candidates or ()]
+        raws = _raws(body).parts() if call.shows_blocks else None
+        choices = [
+            _choice(call, each, None if raws is None else raws[at]) for at, each in enumerate(answer.candidates or ())
+        ]
     except UNREADABLE as error:
         raise BadAnswer(f"The answer is not one of Gemini's: {error}.") from error
     if refused is not None:
@@ -57,7 +59,7 @@ def finish_of_refusal(refused: Feedback, strict: bool) -> str:
 
 def explained(candidate: Candidate) -> str:
     """What Gemini says of why a filter ended a candidate; empty where none did."""
-    return candidate.finish_message if FINISH.get(candidate.finish_reason or "") == FILTERED else ""
+    return candidate.finish_message or "" if FINISH.get(candidate.finish_reason or "") == FILTERED else ""
 
 
 def finish(reason: str | None, calls: int, strict: bool, legacy: bool) -> str:

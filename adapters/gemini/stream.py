@@ -135,7 +135,7 @@ class GeminiStream(Chunks):
         if content is not None:
             parts = content.parts
             if self._blocks:
-                self._show(candidate.index, choice, parts, data, out)
+                self._show(candidate, choice, answer, data, out)
             else:
                 for part in parts:
                     text = part.text
@@ -180,20 +180,22 @@ class GeminiStream(Chunks):
             if choice.size > _KEPT_LIMIT:
                 choice.kept = None
 
-    def _show(self, index: int, choice: _Choice, parts: list[AnswerPart], data: bytes, out: list[bytes]) -> None:
+    def _show(self, candidate: Candidate, choice: _Choice, answer: Answer, data: bytes, out: list[bytes]) -> None:
         """As `_add` does it, with `content_blocks` beside."""
         raws: list[Raw] | None = None
-        for number, part in enumerate(parts):
+        for number, part in enumerate(candidate.content.parts if candidate.content is not None else ()):
             raw = None
             if not part.text and part.function_call is None and part.inline_data is None:
-                raws = _raws(data).parts()[index] if raws is None else raws
+                if raws is None:
+                    at = next(at for at, each in enumerate(answer.candidates or ()) if each is candidate)
+                    raws = _raws(data).parts()[at]
                 raw = raws[number]
             deltas = choice.blocks.deltas(part, raw)
             blocks = b',"content_blocks":[%b]' % b",".join(deltas) if deltas else b""
             if part.text:
                 self._say(choice, part, part.text, blocks, out)
             elif part.function_call is not None:
-                self._call_function(choice, index, part, blocks, out)
+                self._call_function(choice, candidate.index, part, blocks, out)
             elif part.inline_data is not None:
                 self._sound(choice, part.inline_data, blocks, out)
             elif blocks:

@@ -158,7 +158,7 @@ class Content(Struct, gc=False):
 class Candidate(Struct, gc=False, rename="camel"):
     content: Content | None = None
     finish_reason: str | None = None
-    finish_message: str = ""
+    finish_message: str | None = None
     index: int = 0
     grounding_metadata: Raw = ABSENT
     citation_metadata: Raw = ABSENT
@@ -191,7 +191,6 @@ class RawContent(Struct, gc=False):
 
 class RawCandidate(Struct, gc=False):
     content: RawContent | None = None
-    index: int = 0
 
 
 class RawAnswer(Struct, gc=False):
@@ -199,9 +198,9 @@ class RawAnswer(Struct, gc=False):
 
     candidates: list[RawCandidate] | None = None
 
-    def parts(self) -> dict[int, list[Raw]]:
-        """Each candidate's parts, by the candidate's index."""
-        return {each.index: each.content.parts for each in self.candidates or () if each.content is not None}
+    def parts(self) -> list[list[Raw]]:
+        """Each candidate's parts, in the candidates' order."""
+        return [each.content.parts if each.content is not None else [] for each in self.candidates or ()]
 
 
 # What the client gets.

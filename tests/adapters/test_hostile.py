@@ -73,6 +73,15 @@ def test_a_block_that_nobody_can_read_does_not_stop_a_history() -> None:
                 "usage": {"inputTokens": 1, "outputTokens": 1, "totalTokens": 2},
             },
         ),
+        (
+            Dialect.GEMINI_GENERATE,
+            {
+                "candidates": [
+                    {"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP", "finishMessage": None},
+                    {"content": {"parts": [{"text": "y"}, {"text": "z"}]}, "finishReason": "STOP"},
+                ]
+            },
+        ),
     ],
 )
 @pytest.mark.parametrize("client", [Dialect.OPENAI_RESPONSES, Dialect.ANTHROPIC_MESSAGES])
