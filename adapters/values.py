@@ -13,6 +13,11 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 ABSENT = Raw(b"")
 
+PARAGRAPH = "\n\n"
+"""What stands between two texts that did not follow one another where they were said."""
+BLANK_LINE = Raw(b'"\\n\\n"')
+"""The same as a JSON string."""
+
 QUOTE, BRACE, BRACKET, NULL = b'"{[n'
 """First bytes of JSON strings, objects, arrays and null."""
 

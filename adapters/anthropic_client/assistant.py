@@ -17,7 +17,7 @@ from adapters.errors import InvalidRequest
 from adapters.packing import CALL_SIGNATURE, read_head, unpack
 from adapters.reading import Dropped, missing, read, string
 from adapters.reasoning import opened
-from adapters.values import BRACE, BRACKET, NULL, QUOTE, first, joined
+from adapters.values import BLANK_LINE, BRACE, BRACKET, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
@@ -32,7 +32,7 @@ _DIRECT = {"type": Raw(b'"direct"')}
 class _Said:
     """What one assistant message becomes. `blocks` are those that OpenAI has no word for, with the texts among them."""
 
-    __slots__ = ("blocks", "calls", "details", "foreign", "signatures", "texts", "thoughts")
+    __slots__ = ("blocks", "calls", "details", "foreign", "gap", "signatures", "texts", "thoughts")
 
     def __init__(self) -> None:
         self.texts: list[Raw] = []
@@ -40,7 +40,8 @@ class _Said:
         self.details: list[dict[str, Any]] = []
         self.calls: list[ToolCall] = []
         self.blocks: list[Raw] = []
-        self.foreign = False
+        self.foreign = self.gap = False
+        """`gap`: something else stands behind the last text."""
         self.signatures: dict[str, str] = {}
 
     def message(self, dropped: Dropped) -> Assistant:
@@ -62,6 +63,8 @@ def assistant(content: Raw, dropped: Dropped) -> list[ChatMessage]:
     said = _Said()
     raws = _raws(content) if dropped.blocks else ()
     for at, block in enumerate(blocks_of(content, dropped, CONTENT)):
+        if block.type != "text":
+            said.gap = bool(said.texts)
         if block.type == "text":
             _assistant_text(said, block, raws[at] if raws else None, dropped, at)
         elif block.type == "compaction" and first(block.content) == QUOTE:
@@ -96,6 +99,9 @@ def assistant(content: Raw, dropped: Dropped) -> list[ChatMessage]:
 
 def _assistant_text(said: _Said, block: Block, raw: Raw | None, dropped: Dropped, at: int) -> None:
     text = string(block.text, f"[{at}].text")
+    if said.gap:
+        said.gap = False
+        said.texts.append(BLANK_LINE)
     said.texts.append(text)
     if raw is not None:
         said.blocks.append(raw)

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 
 from adapters.chat.wire import EMPTY_STRING, NULL, Message
 from adapters.reading import Dropped
-from adapters.values import ABSENT, BRACKET, QUOTE, UNREADABLE, first
+from adapters.values import ABSENT, BRACKET, PARAGRAPH, QUOTE, UNREADABLE, first
 
 _MARKS = "cache_control prompt_cache_breakpoint"
 
@@ -82,6 +82,10 @@ def refused_as_well(message: Message) -> Raw:
     return ABSENT if text in parts or text == "".join(parts) or any(text == each.text for each in said) else refusal
 
 
+GAPS = (PARAGRAPH, "")
+"""What `content` has between texts that do not follow one another."""
+
+
 def said_otherwise(message: Message, dropped: Dropped) -> None:
     """Names the content of an assistant's message whose blocks, which count, have another text."""
     content = message.content
@@ -93,7 +97,7 @@ def said_otherwise(message: Message, dropped: Dropped) -> None:
     except UNREADABLE:
         shown, told, refused = [], [], set()
     known = all(each.type == "text" or (each.type == "refusal" and each.refusal in refused) for each in shown)
-    if not shown or not known or _texts(shown) not in ("", _texts(told)):
+    if not shown or not known or _texts(shown).replace(*GAPS) not in ("", _texts(told).replace(*GAPS)):
         dropped.add("messages[].content")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from adapters.chat.parts import GAPS
 from adapters.chat.turns import BELONGS, answers
 from adapters.errors import InvalidRequest
 from adapters.known import Belongs, Reader
@@ -192,7 +193,7 @@ def _assistant(message: Message, dropped: Dropped, shown: list[Made]) -> Made:
     thoughts, texts = _thoughts(message, dropped)
     if content == _EMPTY and texts:
         content = joined(texts)
-    elif texts and _str(joined(texts)) != _str(_words(content)):
+    elif texts and _str(joined(texts)).replace(*GAPS) != _str(_words(content)).replace(*GAPS):
         dropped.add("messages[].content_blocks[].text")
     if first(message.refusal) == QUOTE and message.refusal != _EMPTY:
         if content == _EMPTY:

@@ -38,7 +38,7 @@ from adapters.known import Belongs, read_known, shape_of
 from adapters.packing import SAID, read_head
 from adapters.reading import Dropped, missing, read, string, under
 from adapters.reasoning import details_of
-from adapters.values import ABSENT, BRACE, NULL, QUOTE, first, joined
+from adapters.values import ABSENT, BLANK_LINE, BRACE, NULL, QUOTE, first, joined
 
 _encode = msgspec.json.Encoder().encode
 _str = msgspec.json.Decoder(str).decode
@@ -200,7 +200,9 @@ class Messages:
 class _Said:
     """One message of the model under way."""
 
-    __slots__ = ("_blocks", "_details", "_dropped", "_texts", "_thoughts", "_told", "_unsigned", "_whole", "calls")
+    __slots__ = (
+        "_blocks", "_called", "_details", "_dropped", "_texts", "_thoughts", "_told", "_unsigned", "_whole", "calls",
+    )  # fmt: skip
 
     def __init__(self, dropped: Dropped) -> None:
         self._dropped = dropped
@@ -214,6 +216,8 @@ class _Said:
         self._whole = False
         """Whether what the model thought came packed in some signature, and the texts only show it again."""
         self.calls: list[ToolCall] = []
+        self._called = 0
+        """How many of the calls stand before the last text."""
 
     def add(self, part: Part) -> None:
         if part.thought:
@@ -226,6 +230,9 @@ class _Said:
         if part.text:
             kind = "text"
             if part.text != _EMPTY:
+                if self._called != len(self.calls):
+                    self._called = len(self.calls)
+                    self._texts += [BLANK_LINE] if self._texts else []
                 self._texts.append(part.text)
                 self._blocks.append(Block("text", text=part.text))
         elif part.executable_code is not None and first(part.executable_code.code) == QUOTE:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw, Struct
 
+from adapters.chat.parts import GAPS
 from adapters.chat.turns import BELONGS
 from adapters.errors import InvalidRequest
 from adapters.known import ECHOES
@@ -119,7 +120,7 @@ def _mend(given: dict[str, Any], at: int, dropped: Dropped) -> dict[str, Any]:
     told = _words(blocks)
     if told and not content:
         content = told
-    elif told and told != _words(content):
+    elif told and told.replace(*GAPS) != _words(content).replace(*GAPS):
         dropped.add("messages[].content_blocks[].text")
     if isinstance(message.get("refusal"), str) and message["refusal"]:
         if content:

@@ -415,7 +415,13 @@ def test_where_two_fields_say_otherwise_the_one_that_does_not_count_is_named(
 @pytest.mark.parametrize("upstream", [ANTHROPIC, GEMINI, CONVERSE, COHERE, MISTRAL, RESPONSES])
 def test_a_text_that_stands_in_blocks_alone_is_said(upstream: Dialect) -> None:
     texts = [{"type": "text", "text": "Mark1"}, {"type": "text", "text": "Mark2"}]
-    for content, lost in ((None, ()), ("Mark1Mark2", ()), ([*texts], ()), ("Other", ("content",))):
+    for content, lost in (
+        (None, ()),
+        ("Mark1Mark2", ()),
+        ("Mark1\n\nMark2", ()),
+        ([*texts], ()),
+        ("Other", ("content",)),
+    ):
         for calls in ({}, {"tool_calls": [CHAT_CALL]}):
             message = {"role": "assistant", "content": content, "content_blocks": texts, **calls}
             result = [{"role": "tool", "tool_call_id": "t", "content": "x"}] if calls else []

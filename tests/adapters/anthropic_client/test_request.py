@@ -189,10 +189,11 @@ def test_assistant_text_and_tool_calls() -> None:
                 {"type": "text", "text": "look."},
                 {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Praha", "n": 1.0}},
                 {"type": "tool_use", "id": "toolu_2", "name": "time", "input": {}},
+                {"type": "text", "text": "And see."},
             ],
         },
     )
-    assert made[1]["content"] == "I will look."
+    assert made[1]["content"] == "I will look.\n\nAnd see."
     assert made[1]["tool_calls"] == [
         {
             "type": "function",

@@ -125,6 +125,8 @@ def test_calls_without_ids_find_their_results_by_name_in_order() -> None:
     first, second = (each["id"] for each in made[0]["tool_calls"])
     assert first != second
     assert made[0]["content"] is None
+    around = messages(model({"text": "a"}, {"text": "b"}, {"functionCall": {"name": "f"}}, {"text": "c"}))
+    assert around[0]["content"] == "ab\n\nc"
     assert made[1:] == [
         {"role": "tool", "tool_call_id": first, "content": "one"},
         {"role": "tool", "tool_call_id": second, "content": '{"a": 1}'},
