@@ -87,7 +87,7 @@ class Chain:
         except InvalidRequest as error:
             raise places.in_client(error, call, first, lambda other: self._between(other)[1]) from error
         dropped = first.dropped + in_words(first.words, outbound.dropped) if outbound.dropped else first.dropped
-        kept = msgspec.structs.replace(middle, body=wishes(middle.body))
+        kept = msgspec.structs.replace(middle, body=wishes(middle.body), middle=outbound.middle)
         return Outbound(outbound.body, outbound.headers, tuple(dict.fromkeys(dropped)), middle=kept)
 
     def response(self, call: Call, body: bytes) -> Reply:

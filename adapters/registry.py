@@ -26,6 +26,7 @@ from adapters.cohere import CHAT_TO_COHERE, EMBEDDINGS_TO_EMBED, RERANK_TO_COHER
 from adapters.cohere import said as cohere
 from adapters.completions import COMPLETIONS_TO_CHAT
 from adapters.embeddings import TO_FLOATS
+from adapters.fitting import Fitted, FittedChat
 from adapters.gemini import CHAT_TO_GEMINI
 from adapters.gemini import said as gemini
 from adapters.gemini_client import ARRAY_TO_CHAT, GENERATE_TO_CHAT
@@ -37,6 +38,7 @@ from adapters.rerank import RERANK_TO_VOYAGE
 from adapters.responses import CHAT_TO_RESPONSES
 from adapters.responses import said as responses
 from adapters.responses_client import RESPONSES_TO_CHAT
+from adapters.tool_names import RULES
 from adapters.types import Call, Codec, Dialect
 from adapters.unsaid import Looks, client_of
 from adapters.vertex import CHAT_TO_RAW, COUNT_TO_RAW, MESSAGES_TO_RAW
@@ -88,11 +90,13 @@ EMBEDDERS: dict[Dialect, Codec] = {
 CHATS = (Dialect.OPENAI_CHAT, Dialect.VERTEX_ENDPOINT, Dialect.VERTEX_OPENAPI)
 """Upstreams that speak chat, at whatever address."""
 
+_FITTED: dict[Dialect, Codec] = {up: Fitted(to.codec, RULES[up]) for up, to in UPSTREAMS.items()}
+
 CODECS: dict[tuple[Dialect, Dialect], Codec] = {
-    **{(client, up): Chain(first, to.codec) for client, first in CLIENTS.items() for up, to in UPSTREAMS.items()},
-    **{(client, up): first for client, first in CLIENTS.items() for up in CHATS},
+    **{(client, up): Chain(first, _FITTED[up]) for client, first in CLIENTS.items() for up in UPSTREAMS},
+    **{(client, up): FittedChat(first, RULES[up]) for client, first in CLIENTS.items() for up in CHATS},
     **{(Dialect.OPENAI_CHAT, up): IDENTITY for up in CHATS},
-    **{(Dialect.OPENAI_CHAT, up): to.codec for up, to in UPSTREAMS.items()},
+    **{(Dialect.OPENAI_CHAT, up): fitted for up, fitted in _FITTED.items()},
     # What is shorter than by way of chat.
     **{(each, each): IDENTITY for each in Dialect if each is not Dialect.PASSTHROUGH},
     (Dialect.ANTHROPIC_MESSAGES, Dialect.BEDROCK_ANTHROPIC): MESSAGES_TO_INVOKE,

@@ -139,7 +139,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     files, `details` one that takes `reasoning_details` back, `prefill` the mark that one wants on an assistant's
     message that it shall go on from (empty: none; None: it does not, or nobody knows). `counted` are the tokens of
     input that an answer's head tells of, for codecs that are `Headed`. `middle` is what `Outbound.middle` gave, for the
-    answer's way back; in it, `origin` is the client's dialect.
+    answer's way back; in it, `origin` is the client's dialect, and `names` are the client's names of tools by those
+    that were made for the upstream (see `adapters.tool_names`), both as in JSON.
     """
 
     dialect: Dialect
@@ -158,6 +159,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     counted: int | None = None
     middle: Call | None = None
     origin: Dialect | None = None
+    names: Mapping[bytes, bytes] | None = None
 
     @property
     def shows_blocks(self) -> bool:
@@ -176,8 +178,9 @@ class Outbound(msgspec.Struct, frozen=True, gc=False):
     `more` are the bodies of further calls, where the provider takes one input for each and the client gave several. A
     codec that makes them has `combined`, which takes the answers to all of them (see `Several`). `words` are the
     client's names for the fields of a body that speaks chat, for those who cannot pass on all of it (see `in_words`).
-    `middle` is what a chain made of the call on the way, as far as the answer depends on it: a caller that gives it
-    back with the call (`Call.middle`) spares translating the request anew when the answer comes.
+    `middle` is what was made of the call on the way, as far as the answer depends on it: a caller that gives it back
+    with the call (`Call.middle`) spares translating the request anew when the answer comes, and it alone has the
+    client's names for tools whose names had to change.
     """
 
     body: bytes
