@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -14,6 +15,7 @@ from adapters.types import Call, Codec, Dialect, Outbound, Reply, StreamDecoder,
 ErrorReader = Callable[[int, Mapping[str, str], bytes], UpstreamError]
 """Reads a non-2xx answer of one dialect: its status, headers and body. Never raises."""
 
+_NO_NAMES: Mapping[bytes, bytes] = MappingProxyType({})
 _WITH_USAGE: dict[str, object] = {"stream_options": {"include_usage": True}}
 
 
@@ -111,7 +113,13 @@ class Chain:
         body = peek.with_params(outbound.body, _WITH_USAGE) if call.stream else outbound.body
         strict = call.strict or call.dialect.family != "openai"
         middle = msgspec.structs.replace(
-            call, dialect=Dialect.OPENAI_CHAT, body=body, strict=strict, blocks=blocks, origin=call.dialect
+            call,
+            dialect=Dialect.OPENAI_CHAT,
+            body=body,
+            strict=strict,
+            blocks=blocks,
+            origin=call.dialect,
+            names=_NO_NAMES if outbound.plain else None,
         )
         return middle, outbound
 

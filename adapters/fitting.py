@@ -1,6 +1,8 @@
 """Codecs that make names of tools fit for their upstream, and give clients their own back. See `adapters.tool_names`.
 
-A call in which every name fits goes the same way as without: its body is searched once, its answer not at all.
+A call in which every name fits goes the same way as without, and its answer is not looked into. Clients' codecs see
+each name and say whether any provider takes all of them (`Outbound.plain`); where they do not, a search of the body
+finds out, and so it does for clients that speak chat.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ class Fitted:
 
     def request(self, call: Call) -> Outbound:
         """Raises InvalidRequest as the codec does. `Outbound.middle` is what the answer needs where a name was made."""
-        fit = self._rule.fit(call.body)
+        fit = None if call.names is not None else self._rule.fit(call.body)
         if fit is None:
             return self._codec.request(call)
         inner = msgspec.structs.replace(call, body=fit.body)
@@ -55,7 +57,7 @@ class Fitted:
     def response(self, call: Call, body: bytes) -> Reply:
         """Raises BadAnswer as the codec does."""
         asked = call.middle
-        if asked is None or asked.names is None:
+        if asked is None or not asked.names:
             return self._codec.response(call, body)
         reply = self._codec.response(asked, body)
         return Reply(own(reply.body, asked.names), reply.usage)
@@ -63,7 +65,7 @@ class Fitted:
     def stream(self, call: Call) -> StreamDecoder:
         """The codec's machine, or one around it."""
         asked = call.middle
-        if asked is None or asked.names is None:
+        if asked is None or not asked.names:
             return self._codec.stream(call)
         return Renamed(self._codec.stream(asked), asked.names)
 
@@ -85,7 +87,7 @@ class FittedChat:
     def request(self, call: Call) -> Outbound:
         """Raises InvalidRequest as the codec does. `Outbound.middle` is what the answer needs where a name was made."""
         outbound = self._codec.request(call)
-        fit = self._rule.fit(outbound.body)
+        fit = None if outbound.plain else self._rule.fit(outbound.body)
         if fit is None:
             return outbound
         return msgspec.structs.replace(
@@ -95,12 +97,12 @@ class FittedChat:
     def response(self, call: Call, body: bytes) -> Reply:
         """Raises BadAnswer as the codec does."""
         asked = call.middle
-        return self._codec.response(call, body if asked is None or asked.names is None else own(body, asked.names))
+        return self._codec.response(call, body if asked is None or not asked.names else own(body, asked.names))
 
     def stream(self, call: Call) -> StreamDecoder:
         """The codec's machine, or one before which names are changed."""
         machine, asked = self._codec.stream(call), call.middle
-        return machine if asked is None or asked.names is None else Renaming(machine, asked.names)
+        return machine if asked is None or not asked.names else Renaming(machine, asked.names)
 
     def error(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
         """As the codec reads it."""

@@ -17,6 +17,7 @@ from adapters.values import ABSENT, NULL, QUOTE, UNREADABLE, first, joined
 _T = TypeVar("_T")
 
 _SAFE = re.compile(r"[^A-Za-z0-9_.\[\]-]")
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}").fullmatch
 _MOST_NAMES = 32
 _NONE = Raw(b"[]")
 _FALSE = Raw(b"false")
@@ -96,13 +97,21 @@ class Dropped(Struct, gc=False):
     `blocks` tells whether what follows takes more than OpenAI has words for: `content_blocks`, marks of caching, images
     as results of tools. Then it need not be dropped. `thoughts` is the field of an assistant's message for what it
     thought, where what follows has one, and `details` says that it takes `reasoning_details` as well (see
-    `adapters.quirks.Quirks`). `found` are the names.
+    `adapters.quirks.Quirks`). `found` are the names. `plain`: so far every name of a tool is one that any provider
+    takes.
     """
 
     blocks: bool = False
     thoughts: str = ""
     details: bool = False
     found: dict[str, None] = {}
+    plain: bool = True
+
+    def tool(self, name: str) -> str:
+        """Looks at a tool's name, or at whose call it is; gives it back."""
+        if _PLAIN(name) is None:
+            self.plain = False
+        return name
 
     def thought(self, texts: list[Raw], calls: bool) -> Raw:
         """The value of that field for a message that thought `texts`, JSON strings; absent where there is nothing to

@@ -140,7 +140,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     message that it shall go on from (empty: none; None: it does not, or nobody knows). `counted` are the tokens of
     input that an answer's head tells of, for codecs that are `Headed`. `middle` is what `Outbound.middle` gave, for the
     answer's way back; in it, `origin` is the client's dialect, and `names` are the client's names of tools by those
-    that were made for the upstream (see `adapters.tool_names`), both as in JSON.
+    that were made for the upstream (see `adapters.tool_names`), both as in JSON; None: nobody
+    has looked.
     """
 
     dialect: Dialect
@@ -180,7 +181,8 @@ class Outbound(msgspec.Struct, frozen=True, gc=False):
     client's names for the fields of a body that speaks chat, for those who cannot pass on all of it (see `in_words`).
     `middle` is what was made of the call on the way, as far as the answer depends on it: a caller that gives it back
     with the call (`Call.middle`) spares translating the request anew when the answer comes, and it alone has the
-    client's names for tools whose names had to change.
+    client's names for tools whose names had to change. `plain` says of a chat that every name of a tool in it is one
+    that any provider takes, so that nobody need look (see `adapters.tool_names`).
     """
 
     body: bytes
@@ -189,6 +191,7 @@ class Outbound(msgspec.Struct, frozen=True, gc=False):
     more: tuple[bytes, ...] = ()
     words: tuple[Mapping[str, str], ...] = ()
     middle: Call | None = None
+    plain: bool = False
 
 
 def in_words(words: tuple[Mapping[str, str], ...], names: tuple[str, ...]) -> tuple[str, ...]:

@@ -138,4 +138,4 @@ def _tool_call(block: Block, dropped: Dropped, at: int) -> ToolCall:
     if first(block.caller) == BRACE and _object(block.caller) != _DIRECT:
         dropped.add("messages[].content[].caller")
     arguments = bytes(block.input).decode() if kind == BRACE else "{}"
-    return ToolCall(block.id, FunctionCall(block.name, arguments), mark_of(block, dropped))
+    return ToolCall(block.id, FunctionCall(dropped.tool(block.name), arguments), mark_of(block, dropped))

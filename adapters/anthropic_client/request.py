@@ -122,7 +122,7 @@ class _Request:
             out.tool_choice = None
         words = (self.renamed, WORDS)
         fit(out, self.dropped, words)
-        return Outbound(_encode(out), dropped=self.dropped.names(), words=words)
+        return Outbound(_encode(out), dropped=self.dropped.names(), words=words, plain=self.dropped.plain)
 
 
 def _nothing(request: _Request, value: Raw) -> None:
@@ -187,7 +187,7 @@ def _tool(fields: dict[str, Raw], dropped: Dropped) -> Tool | None:
     schema = fields.get("input_schema", ABSENT)
     if first(schema) != BRACE:
         raise InvalidRequest("Expected `object`.", "input_schema")
-    function = Function(name, parameters=schema)
+    function = Function(dropped.tool(name), parameters=schema)
     description = fields.get("description", ABSENT)
     if first(description) != NULL:
         function.description = string(description, "description")

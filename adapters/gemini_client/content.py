@@ -191,7 +191,7 @@ class Messages:
         self._calls += 1
         self._waiting.append((id, called.name))
         arguments = str(called.args, "utf-8") if first(called.args) == BRACE else "{}"
-        function = FunctionCall(called.name, arguments)
+        function = FunctionCall(self.dropped.tool(called.name), arguments)
         if part.thought_signature and self.dropped.blocks:
             function.thought_signature = signatures.read(part.thought_signature)[1]
         return ToolCall(id, function)

@@ -121,7 +121,7 @@ class _Request:
             out.stream = True
             out.stream_options = {"include_usage": True}
         fit(out, self.dropped, self.words)
-        return Outbound(_encode(out), dropped=self.dropped.names(), words=self.words)
+        return Outbound(_encode(out), dropped=self.dropped.names(), words=self.words, plain=self.dropped.plain)
 
     def _output(self) -> dict[str, Any]:
         """The schema, which Gemini's models keep to. Whether another maker's can be held to it is for those to say who
@@ -223,7 +223,7 @@ def _tools(request: _Request, value: Raw) -> None:
 
 
 def _function(declared: Declaration, dropped: Dropped) -> dict[str, Any]:
-    made: dict[str, Any] = {"name": declared.name}
+    made: dict[str, Any] = {"name": dropped.tool(declared.name)}
     if first(declared.description) != NULL:
         made["description"] = declared.description
     parameters = _either(declared.parameters, declared.parameters_json_schema, "parameters", dropped)

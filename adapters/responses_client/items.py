@@ -210,7 +210,10 @@ class Conversation:
             self.dropped.add("input[].async")
         if item.caller:
             self._called(item)
-        function = {"name": item.name, "arguments": _EMPTY_OBJECT if arguments == _EMPTY else arguments}
+        function = {
+            "name": self.dropped.tool(item.name),
+            "arguments": _EMPTY_OBJECT if arguments == _EMPTY else arguments,
+        }
         if not self._open:
             self._open_assistant()
         self._calls.append({"id": item.call_id, "type": "function", "function": function})

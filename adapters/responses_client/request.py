@@ -61,7 +61,7 @@ class _Request:
         if stream:
             self.out["stream"] = True
             self.out["stream_options"] = {"include_usage": True}
-        return Outbound(_encode(self.out), dropped=self.dropped.names(), words=(WORDS,))
+        return Outbound(_encode(self.out), dropped=self.dropped.names(), words=(WORDS,), plain=self.dropped.plain)
 
 
 def to_chat(call: Call) -> Outbound:

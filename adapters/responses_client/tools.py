@@ -112,7 +112,7 @@ class Tools:
                 self.dropped.add(f"tools[].{name}")
 
     def _function(self, fields: Mapping[str, Raw]) -> dict[str, Any]:
-        function: dict[str, Any] = {"name": _name(fields)}
+        function: dict[str, Any] = {"name": self.dropped.tool(_name(fields))}
         description = fields.get("description", ABSENT)
         if first(description) != NULL:
             function["description"] = string(description, "description")
@@ -147,7 +147,7 @@ class Tools:
             raise InvalidRequest(f"There is no format `{kind[:40]}`.", "format.type")
         else:
             self._name_others(form, _TYPE, "tools[].format")
-        function: dict[str, Any] = {"name": _name(fields), "parameters": _FREE_TEXT}
+        function: dict[str, Any] = {"name": self.dropped.tool(_name(fields)), "parameters": _FREE_TEXT}
         if description:
             function["description"] = description
         return {"type": "function", "function": function}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import anthropic
@@ -9,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Make
-from tests.e2e.samples import ANTHROPIC_TOOLS, CITY, CLAUDE, GPT, HELLO, PDF, PIXEL, SAID, USE_BOTH
+from tests.e2e.samples import ANTHROPIC_TOOLS, CITY, CLAUDE, GEMINI, GPT, HELLO, PDF, PIXEL, SAID, USE_BOTH
 from tests.fakes.gateway import ANTHROPIC_SECRET, ANTHROPIC_SLUG, Gateway, Upstream
 
 both = pytest.mark.parametrize("model", [CLAUDE, GPT], ids=["anthropic", "openai"])
@@ -111,6 +112,21 @@ def test_one_tool_can_be_forced(model: str, anthropic_client: Make) -> None:
         max_tokens=500,
     )
     assert [block.name for block in answer.content] == ["time"]
+
+
+@pytest.mark.parametrize("model", [GPT, GEMINI], ids=["openai", "gemini"])
+def test_a_tools_name_may_be_longer_than_its_provider_takes(
+    model: str, anthropic_client: Make, upstream: Upstream
+) -> None:
+    name = f"mcp__{'a_server_' * 10}read"
+    tool: Any = {**ANTHROPIC_TOOLS[0], "name": name}
+    asked: Any = {"tools": [tool], "tool_choice": {"type": "tool", "name": name}, "max_tokens": 500, "model": model}
+    answer = anthropic_client().messages.create(messages=HELLO, **asked)
+    with anthropic_client().messages.stream(messages=HELLO, **asked) as stream:
+        final = stream.get_final_message()
+    for each in (answer, final):
+        assert [block.name for block in each.content if block.type == "tool_use"] == [name]
+    assert name not in json.dumps(upstream.last.json())
 
 
 @both

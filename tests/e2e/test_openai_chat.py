@@ -132,6 +132,16 @@ def test_one_tool_can_be_forced_and_parallel_calls_forbidden(model: str, openai_
 
 
 @both
+def test_a_tools_name_may_have_a_dot(model: str, openai_client: Make, upstream: Upstream) -> None:
+    tool: Any = {**OPENAI_TOOLS[0], "function": {**OPENAI_TOOLS[0]["function"], "name": "fs.read"}}
+    choice: Any = {"type": "function", "function": {"name": "fs.read"}}
+    answer = openai_client().chat.completions.create(model=model, messages=HELLO, tools=[tool], tool_choice=choice)
+    assert [call.function.name for call in answer.choices[0].message.tool_calls] == ["fs.read"]
+    # What speaks the client's dialect gets its bytes, and says itself what it refuses.
+    assert ("fs.read" in json.dumps(upstream.last.json())) is (model == GPT)
+
+
+@both
 def test_images_and_pdfs_arrive(model: str, openai_client: Make) -> None:
     content: list[Any] = [
         {"type": "text", "text": "What is this?"},
