@@ -76,10 +76,11 @@ def _close(node: Any, root: bool = False) -> Any:
         made.setdefault("additionalProperties", False)
         required = list(made.get("required", ()))
         nullable = [name for name, each in properties.items() if _is_nullable(each)]
+        known = frozenset(required)
         for name in nullable:
             # It is what leaving the property out means.
             properties[name].pop("default", None)
-        made["required"] = required + [name for name in nullable if name not in required]
+        made["required"] = required + [name for name in nullable if name not in known]
     return made
 
 

@@ -172,10 +172,11 @@ class Choice:
         if self._allowed is None:
             return tools
         names = [_called(tool) for tool in tools]
+        known, allowed = frozenset(names), frozenset(self._allowed)
         for name in self._allowed:
-            if name not in names:
+            if name not in known:
                 raise InvalidRequest(f"There is no tool `{name[:64]}` to call.", f"tool_choice.{ALLOWED}.tools")
-        return [tool for tool, name in zip(tools, names, strict=True) if name in self._allowed]
+        return [tool for tool, name in zip(tools, names, strict=True) if name in allowed]
 
     def need_answer(self, tool: str, others: bool) -> None:
         """Makes the model call `tool`, or one of the client's own tools where there are `others` it may call."""

@@ -159,12 +159,14 @@ def _read_stop_sequences(request: _Request, value: Raw) -> None:
 
 def _read_tools(request: _Request, value: Raw) -> None:
     tools: list[Tool | Raw] = []
+    raws: list[Raw] | None = None
     for at, fields in enumerate(read(_objects, value)):
         try:
             tool = _tool(fields, request.dropped)
             if tool is None and request.dropped.blocks:
                 # One that runs at the provider, should it have the like.
-                tools.append(_raws(value)[at])
+                raws = _raws(value) if raws is None else raws
+                tools.append(raws[at])
             elif tool is None:
                 request.behind.add(member(_str, fields, "name") or "")
         except InvalidRequest as error:

@@ -125,6 +125,7 @@ class Messages(Generic[_C, _M]):
         dropped, roles, unread = conversation.dropped, self._roles, not self._cached
         heed = self._belongs.heed
         messages = self._read(raw, dropped, "messages")
+        called: set[tuple[str | None, str]] | None = None
         for index, message in enumerate(messages):
             try:
                 add = roles[message.role]
@@ -134,18 +135,20 @@ class Messages(Generic[_C, _M]):
             add(conversation, message, index)
             heed(message, message.role, dropped, "messages[]")
             named = message.name
-            if named and message.role not in self._named and not answers(messages[:index], message.tool_call_id, named):
-                dropped.add("messages[].name")
+            if named and message.role not in self._named:
+                called = named_calls(messages) if called is None else called
+                if (message.tool_call_id, named) not in called:
+                    dropped.add("messages[].name")
             if unread and message.cache_control != NULL:
                 dropped.add("cache_control")
         return conversation
 
 
-def answers(before: Iterable[Any], call_id: str | None, name: str) -> bool:
-    """Whether a call of this id among the messages before a result calls what the result has for its own name: then
-    nobody need be told it again."""
-    calls = (call for message in before for call in message.tool_calls or () if call.id == call_id)
-    return any(call.function is not None and call.function.name == name for call in calls)
+def named_calls(messages: Iterable[Any]) -> set[tuple[str | None, str]]:
+    """The calls of some messages, by id and by what they call: a result that has that for its own name says nothing
+    new."""
+    calls = (call for message in messages for call in message.tool_calls or ())
+    return {(call.id, call.function.name) for call in calls if call.function is not None}
 
 
 def no_content(message: Message, index: int) -> InvalidRequest:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from adapters.chat.parts import GAPS
-from adapters.chat.turns import BELONGS, answers
+from adapters.chat.turns import BELONGS, named_calls
 from adapters.errors import InvalidRequest
 from adapters.known import Belongs, Reader
 from adapters.reading import Dropped, missing, string, under
@@ -89,6 +89,7 @@ def translate(value: Raw, dropped: Dropped) -> list[Made]:
     made: list[Made] = []
     shown: list[Made] = []
     messages = _MESSAGES.read(value, dropped, name="messages")
+    called: set[tuple[str | None, str]] | None = None
     for at, message in enumerate(messages):
         add = _ROLES.get(message.role)
         if add is None:
@@ -101,8 +102,10 @@ def translate(value: Raw, dropped: Dropped) -> list[Made]:
         except InvalidRequest as error:
             raise under(f"[{at}]", error) from error
         _OF_ROLE.heed(message, message.role, dropped, "messages[]")
-        if message.name and not answers(messages[:at], message.tool_call_id, message.name):
-            dropped.add("messages[].name")
+        if message.name:
+            called = named_calls(messages) if called is None else called
+            if (message.tool_call_id, message.name) not in called:
+                dropped.add("messages[].name")
         if first(message.cache_control) != NULL:
             dropped.add("cache_control")
         for call in message.tool_calls or ():

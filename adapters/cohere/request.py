@@ -85,7 +85,8 @@ def _settle(request: _Request) -> None:
     tools = out.get("tools", [])
     if only is not None:
         # Which tools may be called cannot be said: those that may not are left out instead.
-        chosen = [tool for tool in tools if _str(tool["function"]["name"]) in only]
+        among = frozenset(only)
+        chosen = [tool for tool in tools if _str(tool["function"]["name"]) in among]
         if not chosen and not request.behind.intersection(only):
             raise InvalidRequest(f"There is no tool `{only[0][:64]}` to call.", "tool_choice.function.name")
         if len(chosen) < len(only):

@@ -108,10 +108,11 @@ def _only_allowed(out: dict[str, Any], raw: Raw, dropped: Dropped) -> None:
         return
     names, required = allowed_of(fields, "tool_choice", dropped)
     kinds = read(_kinds, out["tools"], "tools")
+    among = frozenset(names)
     allowed = [
         tool
         for tool, each in zip(_raws(out["tools"]), kinds, strict=True)
-        if (each.function.name if each.function is not None else each.name or each.type) in names
+        if (each.function.name if each.function is not None else each.name or each.type) in among
     ]
     if not allowed:
         raise InvalidRequest(f"There is no tool `{names[0][:64]}` to call.", f"tool_choice.{ALLOWED}.tools[0]")

@@ -56,6 +56,7 @@ class Conversation:
 
     While the assistant's is (`_open`), `_texts`, `_calls`, `_thoughts` and `_details` are what it has so far. `_blocks`
     are its content blocks, a plain text being its JSON string; `_foreign` says that `content` has no place for some.
+    `_named` are all calls so far by id and name, which say what an output's own name says.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Conversation:
         "_calls",
         "_details",
         "_foreign",
+        "_named",
         "_open",
         "_shown",
         "_signatures",
@@ -80,6 +82,7 @@ class Conversation:
         self._calls: list[Message] = []
         self._thoughts: list[Raw] = []
         self._details: list[Message] = []
+        self._named: set[tuple[str, str]] = set()
         self._blocks: list[Raw] = []
         self._shown: list[Message] = []
         self._signatures: dict[str, str] = {}
@@ -217,6 +220,7 @@ class Conversation:
         if not self._open:
             self._open_assistant()
         self._calls.append({"id": item.call_id, "type": "function", "function": function})
+        self._named.add((item.call_id, item.name))
 
     def _called(self, item: Item) -> None:
         """Names who called, where that was no model but a program that only OpenAI's servers run."""
@@ -230,7 +234,7 @@ class Conversation:
             self._called(item)
         if self._open:
             self._close_assistant()
-        if item.name and (item.call_id, item.name) not in self._named_calls():
+        if item.name and (item.call_id, item.name) not in self._named:
             self.dropped.add("input[].name")
         message: Message = {"role": "tool", "tool_call_id": item.call_id}
         try:
@@ -246,11 +250,6 @@ class Conversation:
                 self._shown += [{"type": "text", "text": f"Content of tool result {item.call_id}:"}, *others]
         message["content"] = content
         self.messages.append(message)
-
-    def _named_calls(self) -> set[tuple[str, str]]:
-        """The calls so far by id and name, which say what an output's own name says."""
-        calls = [call for message in self.messages for call in message.get("tool_calls", ())]
-        return {(call["id"], call["function"]["name"]) for call in calls}
 
     def _told(self, output: Raw) -> Raw | list[Message]:
         kind = first(output)
