@@ -6,14 +6,14 @@ they stand. Only the fields that some client dialect can show are named.
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Raw, Struct
 
 from adapters import counting, openai_errors, sources
 from adapters.chat.said import ANSWERS
-from adapters.errors import BadAnswer
+from adapters.errors import NO_WORD, BadAnswer
 from adapters.framing.machine import Machine
 from adapters.framing.sse import Event
 from adapters.reasoning import Details
@@ -308,6 +308,15 @@ def is_complete(fragments: list[Raw]) -> bool:
     return True
 
 
+def _says(choice: Choice) -> bool:
+    """Whether there is anything in a choice of a stream."""
+    delta = choice.delta
+    return delta is not None and any(each not in _NO_WORDS for each in msgspec.structs.astuple(delta))
+
+
+_NO_WORDS: tuple[Any, ...] = (None, ABSENT, Raw(b"null"), Raw(b'""'), Raw(b"[]"), Raw(b"{}"), [], False)
+
+
 class ChatStream(Machine):
     """The half of a stream machine that reads chunks; see `adapters.types.StreamDecoder` for the whole.
 
@@ -315,7 +324,9 @@ class ChatStream(Machine):
     complete); each appends to `out`, and may `_fail`.
     """
 
-    __slots__ = ("_began", "_choices", "_details", "_finished", "_look", "_plain", "_sources", "call", "raw_usage")
+    __slots__ = (
+        "_began", "_choices", "_details", "_finished", "_look", "_plain", "_silent", "_sources", "call", "raw_usage",
+    )  # fmt: skip
 
     def __init__(self, call: Call) -> None:
         super().__init__()
@@ -330,6 +341,8 @@ class ChatStream(Machine):
         """Of choices that think, until they say something else."""
         self._sources = ABSENT
         """What an answer rests on, as annotations, where it is told beside the choices."""
+        self._silent = True
+        """Whether nothing was said yet, for which chunks are looked through until something is."""
         self._plain = False
         """Whether the next chunk has nothing to begin or to end before it is told."""
 
@@ -406,7 +419,8 @@ class ChatStream(Machine):
         if self._details or _HAS_DETAILS in event:
             for choice in choices:
                 self._reason(choice, out)
-        self._plain = not self._details
+        self._silent = self._silent and not any(map(_says, choices))
+        self._plain = not self._details and not self._silent
 
     def _reason(self, choice: Choice, out: list[bytes]) -> None:
         """Takes the details of what a choice thinks. Their text is told at once, their signature when the choice goes
@@ -436,7 +450,9 @@ class ChatStream(Machine):
 
     def _complete(self, out: list[bytes]) -> None:
         if not self._over:
-            if self._choices:
+            if self._choices and self._silent and not self._finished:
+                self._fail(NO_WORD)
+            elif self._choices:
                 for index in tuple(self._details):
                     self._seal(index, out)
                 if self._sources:

@@ -16,8 +16,8 @@ from msgspec import Raw
 
 from adapters.anthropic.wire import Part
 from adapters.chat.parts import FIELDS, one_source
-from adapters.chat.request import data_url
-from adapters.chat.wire import NULL
+from adapters.chat.request import data_url, name_in
+from adapters.chat.wire import NULL, File
 from adapters.errors import InvalidRequest
 from adapters.known import Belongs, Reader
 from adapters.reading import Dropped
@@ -116,7 +116,7 @@ def _image(part: Part, raw: Raw, path: str, dropped: Dropped) -> Block:
             dropped.add("messages[].content[].image_url.detail")
     at = f"{path}.image_url.url"
     if url[:5] == "data:":
-        media, data = data_url(url, at)
+        media, data = data_url(url, at, dropped)
         if media != "application/pdf" and not media.startswith("image/"):
             raise InvalidRequest("An image_url may hold an image or a PDF.", at)
         return cached(_base64(media, data), part.cache_control)
@@ -137,15 +137,16 @@ def file_block(part: Part, path: str, dropped: Dropped, reads: Callable[[str], b
         _need_web(file.file_url, f"{path}.file.file_url")
         block = _linked({"type": "url", "url": file.file_url}, file.mime_type, dropped)
     elif file.file_data is not None:
-        block = _inline(file.file_data, file.mime_type, f"{path}.file.file_data", reads)
+        block = _inline(file, file.file_data, f"{path}.file.file_data", reads, dropped)
     elif file.file_id is not None:
         block = _linked({"type": "file", "file_id": file.file_id}, file.mime_type, dropped)
     else:
         raise InvalidRequest("A file part needs `file_data`, `file_url` or `file_id`.", f"{path}.file")
     one_source(file, dropped)
-    if file.filename is not None and block["type"] == "document":
-        block["title"] = file.filename
-    elif file.filename is not None:
+    name = file.filename if file.filename is not None else name_in(file.file_data)
+    if name is not None and block["type"] == "document":
+        block["title"] = name
+    elif name is not None:
         dropped.add("messages[].content[].file.filename")
     return cached(block, part.cache_control)
 
@@ -211,11 +212,10 @@ def is_text(media: str) -> bool:
     return media.startswith("text/") or media in _TEXTUAL
 
 
-def _inline(data: str, media: str | None, path: str, reads: Callable[[str], bool]) -> dict[str, Any]:
-    encoded = True
+def _inline(file: File, data: str, path: str, reads: Callable[[str], bool], dropped: Dropped) -> dict[str, Any]:
+    encoded, media = True, file.mime_type
     if data[:5] == "data:":
-        named, data = data_url(data, path)
-        media = media or named
+        media, data = data_url(data, path, dropped, media, (file.filename or name_in(data) or "",))
     elif media == "text/plain":
         # Plain text without a data URL around it comes as it is.
         encoded = False

@@ -317,7 +317,7 @@ def _video(part: Part, raw: Raw, path: str, dropped: Dropped) -> parts.Block:
     at = f"{path}.video_url.url"
     if url[:5] != "data:":
         raise _unfetched(at)
-    media, data = data_url(url, at)
+    media, data = data_url(url, at, dropped)
     if not media.startswith("video/"):
         raise InvalidRequest("A video_url may hold a video.", at)
     source = {"type": "base64", "media_type": media, "data": data}

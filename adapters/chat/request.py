@@ -6,6 +6,7 @@ dropped; what is wrong is raised with its path.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
@@ -133,10 +134,44 @@ def input_of(arguments: str | None, path: str) -> Raw:
     return found
 
 
-def data_url(url: str, path: str) -> tuple[str, str]:
-    """The media type and the base64 text of a data URL."""
+def data_url(
+    url: str, path: str, dropped: Dropped, given: str | None = None, names: tuple[str, ...] = ()
+) -> tuple[str, str]:
+    """The media type and the base64 text of a data URL. A type that is `given` beside it counts, and another one in the
+    URL is named. So are parameters of the URL, but for what says nothing and for `names` that are told."""
     head, comma, data = url[5:].partition(",")
-    media, *parameters = head.split(";")
+    found, *parameters = head.split(";")
     if not comma or "base64" not in parameters:
         raise InvalidRequest("A data URL must be of the form `data:<type>;base64,<data>`.", path)
-    return media.strip().lower() or "text/plain", data
+    found = found.strip().lower()
+    if given and found and _same(given) != _same(found):
+        dropped.add(f"{_NUMBERS.sub('[]', path)}.type")
+    if len(parameters) > 1:
+        for each in parameters:
+            word, _, value = each.strip().partition("=")
+            if each.strip().lower() not in _SAYING_NOTHING and not (word in _NAMES and _unescaped(value) in names):
+                dropped.add(f"{_NUMBERS.sub('[]', path)}.{word}")
+    return given or found or "text/plain", data
+
+
+def name_in(url: str | None) -> str | None:
+    """The name of the file in a data URL, where it has one."""
+    found = None if url is None else _NAMED.match(url, 0, _LONGEST_HEAD)
+    return None if found is None else _unescaped(found[1]) or None
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPES.sub(lambda found: bytes.fromhex(found[0].replace("%", "")).decode("utf-8", "replace"), text)
+
+
+def _same(media: str) -> str:
+    return _ALIKE.get(media.lower(), media.lower())
+
+
+_ESCAPES = re.compile(r"(?:%[0-9a-fA-F]{2})+")
+_NAMES = ("name", "filename")
+_NAMED = re.compile(r"data:[^,;]*(?:;[^,;]*)*?;(?:file)?name=([^,;]+)")
+_LONGEST_HEAD = 1024
+_NUMBERS = re.compile(r"\[\d+\]")
+_SAYING_NOTHING = frozenset(("", "base64", "charset=utf-8", "charset=utf8", "charset=us-ascii"))
+_ALIKE = {"image/jpg": "image/jpeg", "audio/mp3": "audio/mpeg"}

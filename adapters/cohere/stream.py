@@ -14,7 +14,7 @@ from adapters.chat.wire import OutUsage, told
 from adapters.cohere.response import FAILED, annotations_of, chances_of, encode, finish_of, usage_of
 from adapters.cohere.said import ANSWERS
 from adapters.cohere.wire import BROKEN, CohereEvent, Delta, Said, ToolCall
-from adapters.errors import Kind, UpstreamError
+from adapters.errors import NO_WORD, Kind, UpstreamError
 from adapters.framing.sse import Event
 from adapters.types import Call, Usage
 from adapters.values import BRACE, first, on_one_line
@@ -26,13 +26,15 @@ _NOTHING = Said()
 class CohereStream(OneChoice):
     """Translates one streamed answer. See `adapters.types.StreamDecoder`."""
 
-    __slots__ = ()
+    __slots__ = ("_spoke",)
 
     provider = b"cohere"
     answers = ANSWERS
 
     def __init__(self, call: Call) -> None:
         super().__init__(call, wish_of(call))
+        self._spoke = False
+        """Whether anything was said but calls."""
 
     def _told(self, usage: Usage, own: bool) -> OutUsage:
         # Cohere tells what it read from a cache, but not what it wrote to one.
@@ -59,6 +61,10 @@ class CohereStream(OneChoice):
         if not self._head:
             self._name(event.id, None)
             self._tell_role(out)
+
+    def _on_block(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
+        self._spoke = True
+        self._on_content(event, data, out)
 
     def _on_content(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
         said = self._said(event)
@@ -87,6 +93,7 @@ class CohereStream(OneChoice):
     def _on_plan(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
         said = self._said(event)
         if said is not None and said.tool_plan:
+            self._spoke = True
             out += (self._text_head, encode(said.tool_plan), self._text_tail)
 
     def _on_call(self, event: CohereEvent, data: bytes, out: list[bytes]) -> None:
@@ -130,6 +137,9 @@ class CohereStream(OneChoice):
         if delta.error or delta.finish_reason == BROKEN:
             self._fail(delta.error or FAILED)
             return
+        if not (delta.finish_reason or self._spoke or self._calls):
+            self._fail(NO_WORD)
+            return
         self.usage = usage_of(delta.usage)
         self._tell_finish(finish_of(delta.finish_reason, self._call.strict), out)
         self._tell_end(out)
@@ -151,7 +161,7 @@ class CohereStream(OneChoice):
 
 _TABLE: Mapping[str, Callable[[CohereStream, CohereEvent, bytes, list[bytes]], None]] = {
     "message-start": CohereStream._on_start,
-    "content-start": CohereStream._on_content,
+    "content-start": CohereStream._on_block,
     "content-delta": CohereStream._on_content,
     "tool-plan-delta": CohereStream._on_plan,
     "tool-call-start": CohereStream._on_call,

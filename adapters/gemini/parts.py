@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from adapters.chat.parts import FIELDS, one_source
-from adapters.chat.request import data_url
+from adapters.chat.request import data_url, name_in
 from adapters.chat.wire import EMPTY_STRING
 from adapters.errors import InvalidRequest
 from adapters.gemini.wire import SIGNED, Part, Url
@@ -124,7 +124,7 @@ class Parts:
         url = Url(given) if isinstance(given, str) else given
         if url.detail not in (None, "auto"):
             self.dropped.add(f"messages[].content[].{name}.detail")
-        self._add(_linked(url.url, url.mime_type, media, f"{path}.{name}.url"))
+        self._add(self._linked(url.url, url.mime_type, media, f"{path}.{name}.url"))
 
     def _audio(self, part: Part, path: str) -> None:
         audio = part.input_audio
@@ -147,8 +147,12 @@ class Parts:
         if not address:
             raise InvalidRequest("A file part needs `file_data`, `file_url` or `file_id`.", at)
         media = _media_of(file.filename or "") or "application/pdf"
-        linked = _linked(address, file.mime_type, media, f"{at}.file_url", named=file.file_id is not None)
-        self._add_file(linked, file.filename)
+        name = file.filename or name_in(address)
+        field = "file_data" if data else "file_url"
+        linked = self._linked(
+            address, file.mime_type, media, f"{at}.{field}", uploaded=file.file_id is not None, name=name
+        )
+        self._add_file(linked, name)
 
     def _add_file(self, part: dict[str, Any], name: str | None) -> None:
         if name and self._named:
@@ -158,17 +162,19 @@ class Parts:
             self.dropped.add("messages[].content[].file.filename")
         self._add(part)
 
-
-def _linked(url: str, media: str | None, default: str, path: str, *, named: bool = False) -> dict[str, Any]:
-    """Inline data for a data URL, a reference for any other address. `named` files are Google's own uploads."""
-    if url[:5] == "data:":
-        found, data = data_url(url, path)
-        return {"inlineData": {"mimeType": _MEDIA.get(media or found, media or found), "data": data}}
-    if not named and not url.lower().startswith(("https://", "http://", "gs://")):
-        raise InvalidRequest("The address must be an http(s), gs or data URL.", path)
-    uploaded = named or "/v1beta/files/" in url
-    media = media or _media_of(url) or (None if uploaded else "video/mp4" if url.startswith(_VIDEO_SITES) else default)
-    return {"fileData": {"fileUri": url} if media is None else {"mimeType": media, "fileUri": url}}
+    def _linked(
+        self, url: str, media: str | None, default: str, path: str, *, uploaded: bool = False, name: str | None = None
+    ) -> dict[str, Any]:
+        """Inline data for a data URL, a reference for any other address. `uploaded` files are Google's own."""
+        if url[:5] == "data:":
+            media, data = data_url(url, path, self.dropped, media, () if name is None else (name,))
+            return {"inlineData": {"mimeType": _MEDIA.get(media, media), "data": data}}
+        if not uploaded and not url.lower().startswith(("https://", "http://", "gs://")):
+            raise InvalidRequest("The address must be an http(s), gs or data URL.", path)
+        uploaded = uploaded or "/v1beta/files/" in url
+        media = media or _media_of(url)
+        media = media or (None if uploaded else "video/mp4" if url.startswith(_VIDEO_SITES) else default)
+        return {"fileData": {"fileUri": url} if media is None else {"mimeType": media, "fileUri": url}}
 
 
 def _media_of(name: str) -> str | None:

@@ -133,3 +133,38 @@ def test_images_have_no_name_there(upstream: Dialect) -> None:
         Call(Dialect.GEMINI_GENERATE, "m", False, gemini, "1", 1)
     )
     assert outbound.dropped == ("contents[].parts[].inlineData.displayName",)
+
+
+PICTURE = "data:image/png;{};base64,iVBO"
+BESIDE: list[tuple[dict[str, Any], str | None, tuple[str, ...]]] = [
+    ({"type": "file", "file": {"file_data": PDF.replace(";", ";name=a%20b.pdf;", 1)}}, "a b.pdf", ()),
+    (
+        {"type": "file", "file": {"file_data": PDF.replace(";", ";name=b.pdf;", 1), "filename": "a.pdf"}},
+        "a.pdf",
+        ("messages[].content[].file.file_data.name",),
+    ),
+    ({"type": "file", "file": {"file_data": PDF.replace(";", ";charset=utf-8;", 1)}}, None, ()),
+    (
+        {"type": "file", "file": {"file_data": PDF, "mime_type": "text/csv"}},
+        None,
+        ("messages[].content[].file.file_data.type",),
+    ),
+    (
+        {"type": "image_url", "image_url": {"url": PICTURE.format("name=a.png")}},
+        None,
+        ("messages[].content[].image_url.url.name",),
+    ),
+]
+
+
+@pytest.mark.parametrize(("part", "name", "lost"), BESIDE, ids=lambda value: str(value)[:70])
+@pytest.mark.parametrize("upstream", [Dialect.ANTHROPIC_MESSAGES, Dialect.BEDROCK_CONVERSE, Dialect.GEMINI_GENERATE])
+def test_what_a_data_url_says_beside_its_data_arrives_or_is_named(
+    upstream: Dialect, part: dict[str, Any], name: str | None, lost: tuple[str, ...]
+) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()
+    out = codec(Dialect.OPENAI_CHAT, upstream).request(
+        Call(Dialect.OPENAI_CHAT, "m", False, body, "1", 1, file_names=True)
+    )
+    assert out.dropped == lost
+    assert name is None or name.removesuffix(".pdf") in out.body.decode()

@@ -189,6 +189,9 @@ def test_a_second_choice_is_named_to_clients_that_know_one_alone(client: str) ->
         assert (machine.error, machine.unsaid) == (None, (name,))
 
 
+SILENT: tuple[dict[str, Any], ...] = ({"role": "assistant", "content": "", "refusal": None}, {"content": None}, {})
+
+
 @pytest.mark.parametrize(
     ("upstream", "stream"),
     [
@@ -197,6 +200,8 @@ def test_a_second_choice_is_named_to_clients_that_know_one_alone(client: str) ->
         (GEMINI, sse(COUNTED)),
         (RESPONSES, sse({"type": "response.failed", "response": {"error": {"code": "server_error"}}}, named=True)),
         (CHAT, sse({"choices": [], "usage": {"prompt_tokens": 1}}, end=b"data: [DONE]\n\n")),
+        (CHAT, sse(*[{"choices": [{"index": 0, "delta": each}]} for each in SILENT], end=b"data: [DONE]\n\n")),
+        (COHERE, sse({"type": "message-start", "id": "c"}, {"type": "message-end", "delta": {}}, named=True)),
     ],
     ids=lambda value: str(value)[:20],
 )
