@@ -127,6 +127,18 @@ NOTHING_LOST = (
         "messages<ChatCompletionUserMessageParam>.content[]<image_url>.image_url.detail=auto",
     ),
     Kept("It is what leaving it out means.", "openai chat", "claude", "function_call=auto"),
+    Kept(
+        "It is what leaving it out means.",
+        "openai chat",
+        "claude gemini nova bedrock cohere mistral",
+        "verbosity=medium",
+    ),
+    Kept(
+        "It is what leaving it out means.",
+        "openai responses",
+        "claude gemini nova bedrock cohere mistral",
+        "text.verbosity=medium",
+    ),
     Kept("It is what leaving it out means.", "openai chat", "cohere", "tool_choice=auto"),
     Kept(
         "It is what leaving it out means.",
