@@ -125,7 +125,11 @@ def answer(call: Call, wish: Wish, vectors: Sequence[Sequence[float]], usage: Us
     ]
     tokens = usage.input if usage is not None else 0
     counted = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return Reply(_encode({"object": "list", "data": data, "model": call.model, "usage": counted}), usage)
+    made = {"object": "list", "data": data, "model": call.model, "usage": counted}
+    if not call.strict:
+        # OpenAI's have none, and Mistral's SDK reads no answer without one.
+        made["id"] = f"embd-{call.id}"
+    return Reply(_encode(made), usage)
 
 
 def _value(fields: dict[str, Raw], name: str, decode: Any) -> Any:

@@ -107,7 +107,9 @@ class Reader(Generic[_T]):
 
 
 class _Kind(Protocol):
-    type: str
+    @property
+    def type(self) -> str | None:
+        """What kind of thing it is."""
 
 
 class Belongs:
@@ -144,7 +146,7 @@ class Belongs:
         """The same for a list of things that say their `type`; `path` is the list's."""
         kinds = self._kinds
         for thing in things:
-            known = kinds.get(thing.type)
+            known = kinds.get(thing.type or "")
             if known is not None and known[0](thing) != known[1]:
                 _name(thing, *known, dropped, f"{path}[]")
 

@@ -64,7 +64,34 @@ def read_all(
         if put is not None:
             put(build, name, raw)
         elif raw not in harmless.get(name, ()):
-            build.dropped.add(name)
+            if name == "reasoning" and first(raw) == BRACE:
+                _read_reasoning(build, raw, fields, table)
+            else:
+                build.dropped.add(name)
+
+
+def _read_reasoning(
+    build: _B,
+    raw: Raw,
+    fields: Mapping[str, Raw],
+    table: Mapping[str, Callable[[_B, str, Raw], None]],
+) -> None:
+    """OpenRouter's way to ask for thinking: an effort or a budget of tokens, which count where the fields that others
+    have for them are not there. https://openrouter.ai/docs/use-cases/reasoning-tokens"""
+    for name, value in read(_decode_object, raw, "reasoning").items():
+        field = _ELSEWHERE.get(name, "")
+        if value in _ABSENT or (name, value) in _USUAL:
+            continue
+        if field not in table or fields.get(field, NULL) not in (NULL, value):
+            build.dropped.add(f"reasoning.{name}")
+        elif name == "effort":
+            table[field](build, f"reasoning.{name}", value)
+        else:
+            table[field](build, field, Raw(b'{"type":"enabled","budget_tokens":%b}' % value))
+
+
+_ELSEWHERE = {"effort": "reasoning_effort", "max_tokens": "thinking"}
+_USUAL = (("exclude", Raw(b"false")), ("summary", Raw(b'"auto"')))
 
 
 def stops_of(raw: Raw, path: str) -> list[str]:

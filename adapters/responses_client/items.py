@@ -33,7 +33,7 @@ _NOTHING = Raw(b"[]")
 class Item(Struct, forbid_unknown_fields=True, gc=False):
     """Any input item: the union of the fields that some type of item has."""
 
-    type: str = "message"
+    type: str | None = None
     role: str = ""
     content: Raw = ABSENT
     call_id: str = ""
@@ -96,6 +96,9 @@ class Conversation:
             raise InvalidRequest("Expected a string or a list of items.")
         items = _READER.read(value, self.dropped, name="input")
         for at, item in enumerate(items):
+            if item.type is None:
+                # Both a message and a reference may leave it out.
+                item.type = "item_reference" if item.id and not item.role else "message"
             add = _ITEMS.get(item.type)
             try:
                 if add is None:

@@ -386,6 +386,16 @@ OTHERWISE: list[tuple[list[Dialect], dict[str, Any], str]] = [
         "reasoning.effort",
     ),
     (
+        [ANTHROPIC, GEMINI],
+        {"messages": [ASKED], "reasoning": {"effort": "low"}, "reasoning_effort": "high"},
+        "reasoning.effort",
+    ),
+    (
+        [ANTHROPIC, GEMINI],
+        {"messages": [ASKED], "reasoning": {"max_tokens": 2000, "exclude": True}},
+        "reasoning.exclude",
+    ),
+    (
         [GEMINI],
         {"messages": [ASKED], "tools": [{"googleSearch": {"a": 1}}, {"type": "google_search", "b": 2}]},
         "tools[].googleSearch",
@@ -488,3 +498,21 @@ def test_a_call_in_its_first_form_keeps_geminis_signature() -> None:
     call = {"name": "f", "arguments": "{}", "thought_signature": "c2ln"}
     made, dropped = said(CHAT, GEMINI, messages=[ASKED, {"role": "assistant", "function_call": call}])
     assert (made["contents"][1]["parts"][0]["thoughtSignature"], dropped) == ("c2ln", ())
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "plain"),
+    [
+        ({"effort": "low", "exclude": False}, {"reasoning_effort": "low"}),
+        ({"max_tokens": 2000}, {"thinking": {"type": "enabled", "budget_tokens": 2000}}),
+    ],
+)
+@pytest.mark.parametrize("upstream", [ANTHROPIC, GEMINI, CONVERSE])
+def test_openrouters_words_for_thinking_ask_everybody(upstream: Dialect, reasoning: Any, plain: Any) -> None:
+    model = "gemini-2.5-pro" if upstream is GEMINI else "anthropic.claude-sonnet-4-5"
+    made = []
+    for more in ({"reasoning": reasoning}, plain):
+        text = json.dumps({"model": model, "messages": [ASKED], "max_tokens": 9000, **more}).encode()
+        out = codec(CHAT, upstream).request(Call(CHAT, model, False, text, "0a1b", 1))
+        made.append((json.loads(out.body), out.dropped))
+    assert made[0] == made[1]

@@ -10,6 +10,7 @@ import cohere
 import httpx
 import openai
 import pytest
+from mistralai.client import Mistral
 
 from tests.e2e.samples import ANTHROPIC_TOOLS, HELLO, OPENAI_TOOLS, SAID, TEST, USE_BOTH, text_of
 from tests.fakes.gateway import Gateway, Upstream, standard
@@ -50,6 +51,9 @@ def test_cohere_answers_openais_sdk(behind: Gateway, upstream: Upstream) -> None
     vectors = client.embeddings.create(model="@cohere-1/embed-v4.0", input=["a", "b"])
     assert [len(each.embedding) for each in vectors.data] == [8, 8]
     client.close()
+    with Mistral(api_key=behind.api_key, server_url=behind.url) as other:
+        same = other.embeddings.create(model="@cohere-1/embed-v4.0", inputs=["a", "b"])
+        assert [len(each.embedding or ()) for each in same.data] == [8, 8]
 
 
 def test_cohere_answers_anthropics_sdk(behind: Gateway) -> None:

@@ -248,10 +248,10 @@ def test_what_cannot_be_said_is_refused_with_its_path(fields: dict[str, Any], pa
 def test_a_reference_to_a_thought_is_named_and_leaves_the_conversation_whole() -> None:
     answered = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
     result = {"type": "function_call_output", "call_id": "c1", "output": "18"}
-    thought = {"type": "item_reference", "id": "rs_1"}
-    with_it, named = chat(input=[user({"type": "input_text", "text": "?"}), thought, answered, result])
-    assert with_it == chat(input=[user({"type": "input_text", "text": "?"}), answered, result])[0]
-    assert named == ("input[].item_reference",)
+    for thought in ({"type": "item_reference", "id": "rs_1"}, {"type": None, "id": "rs_1"}, {"id": "rs_1"}):
+        with_it, named = chat(input=[user({"type": "input_text", "text": "?"}), thought, answered, result])
+        assert with_it == chat(input=[user({"type": "input_text", "text": "?"}), answered, result])[0]
+        assert named == ("input[].item_reference",)
 
 
 THINKING = {"type": "thinking", "thinking": "Hm", "signature": "sig"}
