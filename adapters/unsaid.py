@@ -28,8 +28,6 @@ SHOWING = BLOCKS | ITEMS | MESSAGES | GEMINI
 """Those who are shown or carry what OpenAI's chat has no word for."""
 SPEAKING = ALL & ~TEXT
 """Those who get more than a text."""
-WHOLE = CHAT | TEXT
-"""Those whose answer has one text, whatever stood between its parts."""
 
 Shape = Mapping[str, "int | Told"]
 """The fields of an object: who gets them."""

@@ -24,8 +24,7 @@ from adapters.chat.wire import (
 from adapters.claude_usage import counted
 from adapters.errors import NO_WORD, TRAITS, BadAnswer, Kind, UpstreamError, kind_of
 from adapters.types import Call, Reply, Usage
-from adapters.unsaid import WHOLE, client_of
-from adapters.values import PARAGRAPH, UNREADABLE
+from adapters.values import UNREADABLE
 
 _decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_raws = msgspec.json.Decoder(RawContent).decode
@@ -62,8 +61,7 @@ def translate(call: Call, body: bytes) -> Reply:
         message, finish = OutMessage("assistant", said[0].text, None), _word(answer.stop_reason, strict)
     else:
         wish = wish_of(call)
-        by_tool, apart = answers_by_tool(call, wish), bool(client_of(call) & WHOLE)
-        message, finish = _message(answer, by_tool, wish.functions != NULL, strict, apart)
+        message, finish = _message(answer, answers_by_tool(call, wish), wish.functions != NULL, strict)
     if answer.stop_details is not None and answer.stop_details.explanation:
         message.refusal, message.content = answer.stop_details.explanation, message.content or None
     if blocks is not None:
@@ -75,26 +73,20 @@ def translate(call: Call, body: bytes) -> Reply:
     return Reply(made, usage)
 
 
-def _message(answer: Answer, by_tool: bool, legacy: bool, strict: bool, apart: bool) -> tuple[OutMessage, str]:
+def _message(answer: Answer, by_tool: bool, legacy: bool, strict: bool) -> tuple[OutMessage, str]:
     texts: list[str] = []
     calls: list[OutToolCall] = []
     annotations: list[Annotation] = []
-    answered = gap = False
+    answered = False
     said = 0
     for block in answer.content:
         if block.type == "text":
             if not answered:
-                if gap and said:
-                    texts.append(PARAGRAPH)
-                    said += len(PARAGRAPH)
-                gap = False
                 texts.append(block.text)
                 if block.citations:
                     annotations += cited(block.citations, said, said + len(block.text))
                 said += len(block.text)
-            continue
-        gap = apart
-        if block.type == "tool_use":
+        elif block.type == "tool_use":
             if by_tool and block.name == JSON_TOOL:
                 texts = [input_text(block.input)]
                 answered = True

@@ -38,8 +38,7 @@ from adapters.claude_usage import counted, searched
 from adapters.errors import NO_WORD
 from adapters.framing.sse import Event
 from adapters.types import Call
-from adapters.unsaid import WHOLE, client_of
-from adapters.values import ABSENT, PARAGRAPH, on_one_line
+from adapters.values import ABSENT, on_one_line
 
 _encode = msgspec.json.Encoder().encode
 _decode_block = msgspec.json.Decoder(Block).decode
@@ -53,7 +52,7 @@ _NO_INPUT = (ABSENT, Raw(b"{}"))
 class MessagesStream(OneChoice):
     """Translates one streamed answer. See `adapters.types.StreamDecoder`."""
 
-    __slots__ = ("_apart", "_citations", "_cited", "_finished", "_gap", "_opened_at", "_said")
+    __slots__ = ("_citations", "_cited", "_finished", "_opened_at", "_said")
 
     provider = b"anthropic"
     answers = ANSWERS
@@ -61,9 +60,7 @@ class MessagesStream(OneChoice):
     def __init__(self, call: Call) -> None:
         wish = wish_of(call)
         super().__init__(call, wish, JSON_TOOL if answers_by_tool(call, wish) else None)
-        self._finished = self._gap = False
-        """Whether anything but a text came behind the last text."""
-        self._apart = bool(client_of(call) & WHOLE)
+        self._finished = False
         self._said = self._opened_at = 0  # characters of text: in all, and before this block
         self._cited: list[Citation] = []
         self._citations: list[bytes] = []
@@ -98,13 +95,6 @@ class MessagesStream(OneChoice):
         self._cite(out)
         self._heed(self._looks.get(b"content_block_start"), data)
         self._opened_at = self._said
-        if block.type != "text":
-            self._gap = self._apart
-        elif self._gap:
-            self._gap = False
-            if self._said:
-                self._send(b'{"content":%b}' % _encode(PARAGRAPH), out)
-                self._said = self._opened_at = self._said + len(PARAGRAPH)
         if block.type != "tool_use":
             self.usage = searched(self.usage, data)
             told = []

@@ -35,7 +35,6 @@ from adapters.responses.wire import (
     item_of,
 )
 from adapters.types import Call, Reply, Usage
-from adapters.unsaid import WHOLE, client_of
 from adapters.values import BRACKET, PARAGRAPH, UNREADABLE, first
 
 _encode = msgspec.json.Encoder().encode
@@ -54,7 +53,7 @@ def translate(call: Call, body: bytes) -> Reply:
             raise BadAnswer(f"The provider did not answer: {_failure(answer)}")
         if not (answer.output or answer.status):
             raise BadAnswer(NO_WORD)
-        said = _Said(bool(client_of(call) & WHOLE))
+        said = _Said()
         for raw in answer.output:
             said.add(item_of(raw), raw)
         logprobs = said.logprobs()
@@ -82,12 +81,9 @@ def _failure(answer: Response) -> str:
 class _Said:
     """What the items of an answer come to."""
 
-    __slots__ = ("_annotations", "_apart", "_chances", "_gap", "_length", "_refusals", "_texts", "blocks", "calls")
+    __slots__ = ("_annotations", "_chances", "_length", "_refusals", "_texts", "blocks", "calls")
 
-    def __init__(self, apart: bool) -> None:
-        """`apart`: the texts of several messages become one."""
-        self._apart = apart
-        self._gap = False
+    def __init__(self) -> None:
         self.calls: list[Any] = []
         self.blocks: list[Any] = []
         self._texts: list[str] = []
@@ -101,7 +97,6 @@ class _Said:
         if item is None:
             self.blocks.append({"type": OPENAI_ITEM, "after": len(self.calls), "item": raw})
         elif item.type == "message":
-            self._gap = self._apart and self._length > 0
             for part in item.content or ():
                 self._say(part, item.phase)
         elif item.type == "function_call":
@@ -121,10 +116,6 @@ class _Said:
         if part.type != "output_text":
             return
         text = part.text or ""
-        if self._gap and text:
-            self._gap = False
-            self._texts.append(PARAGRAPH)
-            self._length += len(PARAGRAPH)
         self._texts.append(text)
         self.blocks.append({"type": "text", "text": text, **({"phase": phase} if phase else {})})
         self._annotations += cited(part.annotations or (), self._length)

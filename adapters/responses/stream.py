@@ -40,7 +40,6 @@ from adapters.responses.wire import (
     item_of,
 )
 from adapters.types import Call, Usage
-from adapters.unsaid import WHOLE, client_of
 from adapters.values import BRACKET, PARAGRAPH, QUOTE, first, on_one_line
 
 _encode = msgspec.json.Encoder().encode
@@ -64,7 +63,7 @@ class _Block:
 class ResponsesStream(OneChoice):
     """Translates one streamed answer. See `adapters.types.StreamDecoder`."""
 
-    __slots__ = ("_apart", "_block_count", "_custom", "_open", "_part_start", "_phases")
+    __slots__ = ("_block_count", "_custom", "_open", "_part_start", "_phases")
 
     provider = b"openai"
     answers = ANSWERS
@@ -75,7 +74,6 @@ class ResponsesStream(OneChoice):
         self._block_count = 0
         self._phases: dict[int, str] = {}
         self._custom: set[int] = set()
-        self._apart = bool(client_of(call) & WHOLE)
         self._part_start = 0  # characters of text before this part
 
     def _take(self, events: list[Event], out: list[bytes]) -> None:
@@ -188,12 +186,8 @@ class ResponsesStream(OneChoice):
             self._begin_call(event.output_index, call_id(item), item.name, out)
         elif item.type == "custom_tool_call":
             self._begin_custom(event.output_index, call_id(item), item.name, out)
-        elif item.type == "message":
-            if item.phase:
-                self._phases[event.output_index] = item.phase
-            if self._part_start and self._apart:
-                self._send(b'{"content":%b}' % _BREAK, out)
-                self._part_start += len(PARAGRAPH)
+        elif item.type == "message" and item.phase:
+            self._phases[event.output_index] = item.phase
 
     def _on_item_done(self, event: ItemEvent, data: bytes, out: list[bytes]) -> None:
         if not self._begun():

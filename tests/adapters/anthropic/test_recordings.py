@@ -65,14 +65,8 @@ class Read:
 
     def __init__(self) -> None:
         self.text = ""
-        self.gap = False
         self.tools: list[tuple[str, str, Any]] = []
         self.tokens: dict[str, int] = {}
-
-    def block(self, type: str) -> None:
-        """Texts are apart where something stood between them."""
-        self.text += "\n\n" if type == "text" and self.gap and self.text else ""
-        self.gap = type != "text"
 
     def usage(self) -> Usage:
         count = {name: self.tokens.get(name) or 0 for name in TOKENS}
@@ -104,7 +98,6 @@ TOKENS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_cre
 def read_body(body: dict[str, Any]) -> Read:
     read = Read()
     for block in body["content"]:
-        read.block(block["type"])
         if block["type"] == "text":
             read.text += block["text"]
         elif block["type"] == "tool_use":
@@ -120,12 +113,10 @@ def read_stream(events: list[dict[str, Any]]) -> Read:
     for event in events:
         if event["type"] == "message_start":
             read.count(event["message"]["usage"])
-        elif event["type"] == "content_block_start":
-            read.block(event["content_block"]["type"])
-            if event["content_block"]["type"] == "tool_use":
-                opened[event["index"]] = event["content_block"]
         elif event["type"] == "message_delta":
             read.count(event["usage"])
+        elif event["type"] == "content_block_start" and event["content_block"]["type"] == "tool_use":
+            opened[event["index"]] = event["content_block"]
         elif event["type"] == "content_block_delta":
             read.text += event["delta"].get("text", "")
             inputs[event["index"]] = inputs.get(event["index"], "") + event["delta"].get("partial_json", "")

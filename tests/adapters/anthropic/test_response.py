@@ -67,9 +67,8 @@ def test_with_strictness_nothing_is_shown_that_openai_does_not_have() -> None:
     assert b"Hm" not in body
 
 
-def test_texts_are_joined_with_a_blank_line_where_something_stood_between_them() -> None:
-    said = message(TEXT, TEXT, {"type": "server_tool_use", "id": "x"}, TEXT)["message"]["content"]
-    assert said == "HelloHello\n\nHello"
+def test_texts_are_joined() -> None:
+    assert message(TEXT, {"type": "server_tool_use", "id": "x"}, TEXT)["message"]["content"] == "HelloHello"
 
 
 def test_tool_uses_become_tool_calls() -> None:

@@ -271,7 +271,7 @@ def test_no_word_is_lost(texts: list[str], thoughts: list[str]) -> None:
     answer = response(reasoning(*thoughts), *(message(text(each)) for each in texts))
     told = folded(run(b"".join(events(answer)), call(True, blocks=True))[0])
     whole = read(answer, blocks=True)["choices"][0]["message"]
-    assert told["content"] == "\n\n".join(texts) == whole["content"]
+    assert told["content"] == "".join(texts) == whole["content"]
     assert told["blocks"] == whole["content_blocks"]
     assert told["blocks"][0]["thinking"] == "\n\n".join(thoughts)
 
