@@ -125,10 +125,8 @@ def answer(call: Call, wish: Wish, vectors: Sequence[Sequence[float]], usage: Us
     ]
     tokens = usage.input if usage is not None else 0
     counted = {"prompt_tokens": tokens, "total_tokens": tokens}
-    made = {"object": "list", "data": data, "model": call.model, "usage": counted}
-    if not call.strict:
-        # OpenAI's have none, and Mistral's SDK reads no answer without one.
-        made["id"] = f"embd-{call.id}"
+    # OpenAI's have no id, and Mistral's SDK reads no answer without one.
+    made = {"id": f"embd-{call.id}", "object": "list", "data": data, "model": call.model, "usage": counted}
     return Reply(_encode(made), usage)
 
 
