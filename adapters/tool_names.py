@@ -84,8 +84,10 @@ class Rule:
         try:
             renamed(body, look)
             made: dict[str, str] = {}
+            taken = set(seen)
             for name in sorted(each for each in seen if each and not self.fits(each)):
-                made[name] = self.made(name, {*seen, *made.values()})
+                made[name] = self.made(name, taken)
+                taken.add(made[name])
             if not made:
                 return None
             changed = renamed(body, lambda name: made.get(name, name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-ALIKE, READ, RECORDED = 2868, 2927, 648
+ALIKE, READ, RECORDED = 2883, 2927, 648
 """What the last replay came to: answers read alike, answers read, recordings. The test of the recordings compares."""
 
 
@@ -29,11 +29,6 @@ _NO_ARGUMENTS = Reason(
     "A tool call's arguments are null, which is no JSON text: a program that reads them fails. Where arguments are an "
     "object, it is empty; where they are a text, it is that of an empty object."
 )
-_APART = Reason(
-    "Something stood between two texts: a search, code that ran, or its result. Where an answer has one text, a blank "
-    "line keeps them apart.",
-    ("Anthropic Messages", "Gemini", "OpenAI Responses"),
-)
 
 EXPLAINED: dict[tuple[str, str], Reason] = {
     ("api.openai.com/test_openai_responses__test_background_mode_reasoning_vcr/0", "answer"): _BACKGROUND,
@@ -50,13 +45,5 @@ EXPLAINED: dict[tuple[str, str], Reason] = {
     ("myorg-myaccount.snowflakecomputing.com/test_snowflake__test_snowflake_tool_calling/0", "stop"): _NO_FINISH,
     ("myorg-myaccount.snowflakecomputing.com/test_snowflake__test_snowflake_tool_calling/1", "stop"): _NO_FINISH,
     ("openrouter.ai/test_openrouter__test_openrouter_tool_optional_parameters/0", "answer"): _NO_ARGUMENTS,
-    ("api.anthropic.com/google__test_code_execution__test_receive_history_from_another_provider/0", "text"): _APART,
-    ("api.anthropic.com/test_anthropic__test_anthropic_advisor_tool_redacted/0", "text"): _APART,
-    ("api.anthropic.com/test_anthropic__test_anthropic_code_execution_tool_stream/0", "text"): _APART,
-    ("api.anthropic.com/test_anthropic__test_anthropic_web_search_tool_stream/0", "text"): _APART,
-    (
-        "generativelanguage.googleapis.com/test_anthropic__test_anthropic_server_tool_receive_history_from_another_provider/1",
-        "text",
-    ): _APART,
 }
 """Every recording that is not read alike, what differs, and why."""
