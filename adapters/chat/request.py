@@ -25,6 +25,7 @@ _T = TypeVar("_T")
 _encode = msgspec.json.Encoder().encode
 _decode_stop = msgspec.json.Decoder(str | list[str]).decode
 _decode_str = msgspec.json.Decoder(str).decode
+_decode_int = msgspec.json.Decoder(int).decode
 _decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -87,6 +88,7 @@ def _read_reasoning(
         elif name == "effort":
             table[field](build, f"reasoning.{name}", value)
         else:
+            read(_decode_int, value, f"reasoning.{name}")
             table[field](build, field, Raw(b'{"type":"enabled","budget_tokens":%b}' % value))
 
 

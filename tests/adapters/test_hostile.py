@@ -27,6 +27,7 @@ def call(client: Dialect, fields: dict[str, Any], stream: bool = False) -> Call:
 @pytest.mark.parametrize(
     ("upstream", "fields", "place"),
     [
+        (Dialect.ANTHROPIC_MESSAGES, {"reasoning": {"max_tokens": "x"}}, "reasoning.max_tokens"),
         (Dialect.BEDROCK_CONVERSE, {"metadata": {"user_id": "HUGE"}}, "metadata.user_id"),
         (Dialect.BEDROCK_CONVERSE, {"tools": [TOOL], "tool_choice": {"type": "tool"}}, "tool_choice.name"),
         (Dialect.ANTHROPIC_MESSAGES, {"tools": [TOOL], "tool_choice": {"type": "tool", "name": 1}}, "tool_choice.name"),
