@@ -83,7 +83,7 @@ def _schema(node: Any, words: dict[str, None]) -> dict[str, Any]:
     _refer(node, made)
     if node.get("nullable") is True and isinstance(made.get("type"), str):
         made["type"] = [made["type"], "null"]
-    _close(made)
+    _close(made, words)
     if told:
         before = made.get("description")
         made["description"] = (f"{before}\n\n" if before else "") + _encode(told).decode()
@@ -121,7 +121,7 @@ def _refer(node: dict[str, Any], made: dict[str, Any]) -> None:
         made.setdefault("anyOf", [{"$ref": target}])
 
 
-def _close(made: dict[str, Any]) -> None:
+def _close(made: dict[str, Any], words: dict[str, None]) -> None:
     kind = made.get("type")
     if not made.keys() & {"type", "anyOf", "allOf", "enum", "const", "$ref"}:
         raise _Loose
@@ -133,6 +133,9 @@ def _close(made: dict[str, Any]) -> None:
     if open_to is not True or not made.get("properties"):
         # Members of any name, which a closed object would not have.
         raise _Loose
+    if "additionalProperties" in made:
+        # Said aloud, and not just left open.
+        words["additionalProperties"] = None
     made["additionalProperties"] = False
 
 

@@ -218,10 +218,14 @@ class Target:
         return Wire(translate, upstream, path, head, defaults, quirks)
 
     def model_in(self, path: str) -> str | None:
-        """The model that a path below the version names, if this provider's paths do; else None."""
-        row = self.provider
-        if not row.by_model:
+        """The model that a path below the version names, if this provider's paths do; else None. A provider may read
+        escapes in other parts of a path as well (`/mode%6cs/`)."""
+        if not self.provider.by_model:
             return None
+        return self._named_in(path) or (self._named_in(unquote(path)) if "%" in path else None)
+
+    def _named_in(self, path: str) -> str | None:
+        row = self.provider
         known = (*row.paths.values(), *row.stream_paths.values(), *row.passed.values())
         if any(templates.MODEL not in each and templates.pattern(each).fullmatch(path) for each in known):
             return None

@@ -69,6 +69,7 @@ IN_PATHS = {
     "/v1/projects/p/locations/l/publishers/anthropic/models/{}:rawPredict": "claude-sonnet-4-6",
     "/v1/projects/q/locations/m/publishers/google/models/{}:generateContent": "gemini-3",
     "/v1beta1/projects/p/locations/l/publishers/google/models/{}:streamGenerateContent": "gemini-3",
+    "/v1/projects/p/locations/l/publishers/google/mode%6cs/{}:generateContent": "gemini-3",
     "/v1beta1/Projects/p/locations/l/endpoints/{}/chat/completions": "123",
 }
 

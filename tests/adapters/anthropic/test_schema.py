@@ -65,6 +65,10 @@ def test_what_nobody_makes_sure_of_is_told_and_named(
     assert (found[0]["properties"]["a"]["description"], found[1]) == (description, words)
 
 
+def test_an_object_that_is_said_to_be_open_is_closed_and_that_is_named() -> None:
+    assert told({**opened(a=TEXT), "additionalProperties": True}) == (closed(a=TEXT), ("additionalProperties",))
+
+
 @pytest.mark.parametrize(
     "given",
     [
