@@ -338,8 +338,8 @@ def _json_schema(request: _Request, value: Raw) -> None:
         request.dropped.add(f"{_CONFIG_NAME}responseSchema")
     request.schema = value
     request.schema_name = f"{_CONFIG_NAME}responseJsonSchema"
-    as_named = {"response_format.json_schema": request.schema_name}
-    request.words = ({**as_named, "response_format.json_schema.strict": request.schema_name}, *request.words)
+    named = ("response_format.json_schema", "response_format.json_schema.schema", "response_format.json_schema.strict")
+    request.words = (dict.fromkeys(named, request.schema_name), *request.words)
 
 
 def _modalities(request: _Request, value: Raw) -> None:

@@ -20,6 +20,7 @@ WORDS: Mapping[str, str] = {
     "messages[].tool_calls[].function.thought_signature": "contents[].parts[].thoughtSignature",
     "messages[].tool_calls[].function.arguments": "contents[].parts[].functionCall.args",
     "response_format.json_schema": f"{_CONFIG}responseSchema",
+    "response_format.json_schema.schema": f"{_CONFIG}responseSchema",
     "response_format.json_schema.strict": f"{_CONFIG}responseSchema",
     "max_tokens": f"{_CONFIG}maxOutputTokens",
     "max_completion_tokens": f"{_CONFIG}maxOutputTokens",
