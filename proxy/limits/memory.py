@@ -110,6 +110,8 @@ class Memory:
         self._learned = self._renamed = 0
         self._suspects: set[int] = set()
         self.leads = False
+        self._followed = -1
+        """The term of whoever took the place from this process."""
         self.term = 0
         """The last one in which this process led."""
         self.sums = [Struct(f"{width}I").unpack_from for width in range(slots + 1)]
@@ -185,14 +187,19 @@ class Memory:
     def lead(self) -> bool:
         """Whether this process is the one that looks after the others; takes the place if it is free, or if whoever has
         it has not called this for a second."""
-        if self.leads and self.i64[self.TERM // 8] != self.term:
-            self.leads = False
+        term = self.i64[self.TERM // 8]
+        if self.leads and term != self.term:
+            self.leads, self._followed = False, term
             self._unlock_byte(_LEADER)
             return False
         free = self._lock_byte(_LEADER)
-        if not self.leads and (free or monotonic() - self.f64[self.SEEN // 8] > _SILENT) and self.locks.acquire(0):
+        if free and not self.leads and term == self._followed and not self._silent():
+            # It is free because this process had it: it is the other's to take.
+            self._unlock_byte(_LEADER)
+            return False
+        if not self.leads and (free or self._silent()) and self.locks.acquire(0):
             try:
-                if free or monotonic() - self.f64[self.SEEN // 8] > _SILENT:
+                if free or self._silent():
                     self.term = self.i64[self.TERM // 8] = self.i64[self.TERM // 8] + 1
                     self.i64[self.LEADER // 8] = self.slot
                     self.f64[self.SEEN // 8] = monotonic()
@@ -202,6 +209,9 @@ class Memory:
         if self.leads:
             self.f64[self.SEEN // 8] = monotonic()
         return self.leads
+
+    def _silent(self) -> bool:
+        return monotonic() - self.f64[self.SEEN // 8] > _SILENT
 
     def sweep(self) -> None:
         """For the leader, some times a second: clears the columns of workers that are dead.

@@ -101,17 +101,18 @@ def test_whoever_leads_and_dies_is_followed_by_another(memory: Memory) -> None:
     assert memory.lead()
 
 
-def test_whoever_leads_and_is_stopped_is_followed_by_another_and_learns_of_it(memory: Memory) -> None:
+def test_whoever_leads_and_is_stopped_is_followed_by_another_and_leaves_it_the_place(memory: Memory) -> None:
     says = memory.row("API key", "a").my_used
 
-    def work() -> None:
-        while True:
-            memory.u32[says] = 1 + memory.lead()
+    def goes_on() -> None:
+        while memory.u32[says] != 1:
             time.sleep(0.01)
+        memory.u32[says] = 2 + sum(memory.lead() for _ in range(3))
 
-    def begin() -> None:
+    def work() -> None:
         memory.attach()
-        threading.Thread(target=work, daemon=True).start()
+        assert memory.lead()
+        threading.Thread(target=goes_on, daemon=True).start()
 
     def becomes(condition: Callable[[], bool]) -> None:
         ends = time.monotonic() + 30
@@ -119,13 +120,14 @@ def test_whoever_leads_and_is_stopped_is_followed_by_another_and_learns_of_it(me
             assert time.monotonic() < ends
             time.sleep(0.01)
 
-    pid = child(begin)
-    becomes(lambda: memory.u32[says] == 2)
+    pid = child(work)
     assert not memory.lead()
-    os.kill(pid, signal.SIGSTOP)
     becomes(memory.lead)
-    os.kill(pid, signal.SIGCONT)
-    becomes(lambda: memory.lead() and memory.u32[says] == 1)
+    memory.f64[memory.SEEN // 8] += 60  # However slow this machine is, whoever leads now is heard.
+    memory.u32[says] = 1
+    becomes(lambda: memory.u32[says] >= 2)
+    assert memory.u32[says] == 2
+    assert memory.lead()
     kill(pid)
 
 
