@@ -49,6 +49,7 @@ def _entry(row: Provider) -> dict[str, Any]:
         "provider": row.name,
         "status": "available" if served else "passthrough",
         "base_url": row.base_url or None,
+        **({"advice": row.ended} if row.ended else {}),
         "docs": row.docs,
         "operations": msgspec.to_builtins(served),
     }

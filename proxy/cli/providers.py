@@ -54,6 +54,8 @@ def _served(entry: dict[str, Any]) -> str:
 
 def _one(entry: dict[str, Any]) -> Iterator[str]:
     yield f"{entry['provider']}  {entry['base_url'] or 'at the address that custom_host gives'}"
+    if "advice" in entry:
+        yield entry["advice"]
     yield entry["docs"]
     if not entry["operations"]:
         yield ""

@@ -49,6 +49,8 @@ def test_the_command_lists_all_and_explains_one() -> None:
     assert all(name in listed.output for name in PROVIDERS)
     explained = CliRunner().invoke(providers, ["anthropic"])
     assert "stop: becomes stop_sequences" in explained.output
+    homeless = CliRunner().invoke(providers, ["lambda"])
+    assert homeless.output.splitlines()[1] == PROVIDERS["lambda"].ended
     as_json = CliRunner().invoke(providers, ["--json", "groq"])
     assert msgspec.json.decode(as_json.output)[0]["provider"] == "groq"
 
